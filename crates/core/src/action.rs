@@ -1,0 +1,196 @@
+//! What follows from an input: orders to the world, answers to clients, and notices to whoever listens.
+
+use std::time::Duration;
+
+use crate::ids::{HoldId, LaunchKey, RequestId, SessionId, ShardId, Ticket};
+use crate::input::{Activity, Failure, Isolation};
+use crate::time::Moment;
+
+/// A session's state, as clients see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Its window is being opened for the first time.
+    Starting,
+    /// It is being signed in.
+    SigningIn,
+    /// It stands and is signed in.
+    Ready,
+    /// Its window was lost and is being brought back.
+    Recovering,
+    /// A person is needed.
+    NeedsAttention,
+    /// It is over.
+    Ended,
+}
+
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndedReason {
+    /// A client closed it.
+    ClosedByClient,
+    /// It was not kept alive and nobody used it for its idle timeout.
+    IdleTimeout,
+    /// It was the least recently used one on a full machine.
+    Evicted,
+    /// Its first sign-in was refused.
+    SignInFailed,
+    /// Its window could not be brought up the first time.
+    StartFailed,
+}
+
+/// A good answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The session as it now is.
+    Session {
+        /// Which.
+        session: SessionId,
+        /// Whether this request made it.
+        is_new: bool,
+    },
+    /// A hold is given or extended.
+    Hold {
+        /// Which.
+        hold: HoldId,
+        /// When it ends by itself.
+        expires_at: Moment,
+    },
+    /// The window may be used until `Input::EndUse`.
+    MayUse,
+    /// Done.
+    Done,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such session.
+    NotFound,
+    /// It was there, and ended.
+    Ended(EndedReason),
+    /// No such hold.
+    HoldNotFound,
+    /// Somebody holds it.
+    InUse,
+    /// Another living session has that name.
+    NameTaken,
+    /// There is no place, and none came free in time.
+    AtCapacity {
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// The session did not come to rest in time.
+    NotReady {
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// Too many holds, or too many requests waiting.
+    TooMany,
+    /// It was tried and did not work.
+    Failed(Failure),
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoticeKind {
+    /// A session was made.
+    Created,
+    /// Its state changed.
+    StateChanged,
+    /// A sign-in worked.
+    SignedIn,
+    /// A sign-in did not work.
+    SignInFailed,
+    /// A refresh worked.
+    Refreshed,
+    /// A refresh did not work.
+    RefreshFailed,
+    /// A hold was given.
+    HoldGranted,
+    /// A hold was given back.
+    HoldReleased,
+    /// A hold ran out.
+    HoldExpired,
+    /// The window, its renderer or its browser was lost.
+    WindowLost,
+    /// A session ended to make room.
+    Evicted,
+    /// A session ended.
+    Ended,
+}
+
+/// Something to tell whoever listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose.
+    pub session: SessionId,
+    /// What.
+    pub kind: NoticeKind,
+    /// The state after it.
+    pub state: State,
+    /// Why, as one sentence.
+    pub reason: String,
+}
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start a browser; report `ShardStarted` or `ShardEnded`.
+    StartShard {
+        /// Its id.
+        shard: ShardId,
+        /// How.
+        launch: LaunchKey,
+        /// Whether it is one session's own.
+        isolation: Isolation,
+    },
+    /// End a browser; report `ShardEnded`.
+    StopShard {
+        /// Which.
+        shard: ShardId,
+    },
+    /// Open a window; report `WindowOpened`.
+    OpenWindow {
+        /// Whose.
+        session: SessionId,
+        /// To be reported back.
+        ticket: Ticket,
+        /// Where.
+        shard: ShardId,
+    },
+    /// Close a window, whatever runs in it; report `WindowClosed`.
+    CloseWindow {
+        /// Whose.
+        session: SessionId,
+        /// To be reported back.
+        ticket: Ticket,
+    },
+    /// Begin an activity; report `ActivityEnded`.
+    Begin {
+        /// Whose.
+        session: SessionId,
+        /// To be reported back.
+        ticket: Ticket,
+        /// Which.
+        activity: Activity,
+    },
+    /// Answer a request.
+    Answer {
+        /// Whom.
+        request: RequestId,
+        /// What.
+        answer: Result<Answer, Refusal>,
+    },
+    /// The session changed: publish it anew.
+    Changed {
+        /// Which.
+        session: SessionId,
+    },
+    /// The session is forgotten.
+    Forget {
+        /// Which.
+        session: SessionId,
+    },
+    /// Tell whoever listens.
+    Announce(Notice),
+}

@@ -1,0 +1,80 @@
+//! The numbers that the rules keep to. Those a user may choose come from the configuration.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+
+/// What happens to a newcomer on a full machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtCapacity {
+    /// The least recently used session that nothing protects ends.
+    Terminate,
+    /// The newcomer waits up to `queue_timeout` for somebody to leave.
+    Reject,
+}
+
+/// Everything that the rules count up to or wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Living sessions, windows or not.
+    pub max_sessions: usize,
+    /// Windows that exist, are being opened or are being closed.
+    pub max_live: usize,
+    /// Windows in one shared Chromium process.
+    pub windows_per_browser: usize,
+    /// What a newcomer meets on a full machine.
+    pub at_capacity: AtCapacity,
+    /// How long a newcomer waits for a place, and a hold or a use for a session that is busy.
+    pub queue_timeout: Duration,
+    /// Newcomers waiting at once; more are refused at once.
+    pub max_queue: usize,
+    /// The refresh task looks at least this often.
+    pub refresh_check: Duration,
+    /// Refreshes running at once, over all sessions.
+    pub max_refreshes: usize,
+    /// Sign-ins running at once on one site.
+    pub max_sign_ins_per_site: usize,
+    /// Refreshes tried before a new sign-in is.
+    pub refresh_tries: u32,
+    /// Sign-ins (or openings) tried before a person is asked for.
+    pub recovery_tries: u32,
+    /// Waits between tries, of a session and of starting a browser.
+    pub backoff: Backoff,
+    /// A browser that ends sooner than this after its start counts as failing.
+    pub shard_settled_after: Duration,
+    /// How long a browser without windows is kept for the next one.
+    pub shard_linger: Duration,
+    /// How long an ended session's reason is remembered.
+    pub remember_ended: Duration,
+    /// Ended sessions remembered at once.
+    pub max_remembered: usize,
+    /// Holds on one session.
+    pub max_holds: usize,
+    /// Requests that wait for one session.
+    pub max_waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 1000,
+            max_live: 20,
+            windows_per_browser: 16,
+            at_capacity: AtCapacity::Reject,
+            queue_timeout: Duration::from_secs(30),
+            max_queue: 1000,
+            refresh_check: Duration::from_secs(60),
+            max_refreshes: 8,
+            max_sign_ins_per_site: 4,
+            refresh_tries: 3,
+            recovery_tries: 4,
+            backoff: Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) },
+            shard_settled_after: Duration::from_secs(10),
+            shard_linger: Duration::from_secs(10),
+            remember_ended: Duration::from_secs(3600),
+            max_remembered: 10_000,
+            max_holds: 64,
+            max_waiting: 256,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What the world reports: browsers, windows, and how activities ended.
+
+use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
+use crate::ids::{SessionId, ShardId, Ticket};
+use crate::input::{Activity, Failure, FailureKind, Loss, Standing};
+use crate::rules::Rules;
+use crate::session::{Doing, Session, Window};
+use crate::shard::ShardState;
+use crate::time::Moment;
+
+impl Rules {
+    pub(crate) fn shard_started(&mut self, id: ShardId, now: Moment) {
+        if let Some(shard) = self.shards.all.get_mut(&id)
+            && shard.state == ShardState::Starting
+        {
+            shard.state = ShardState::Running { since: now };
+            shard.empty_since = now;
+        }
+    }
+
+    pub(crate) fn shard_ended(&mut self, id: ShardId, failure: Option<Failure>, now: Moment) {
+        let Some(shard) = self.shards.all.remove(&id) else { return };
+        let unsettled = match shard.state {
+            ShardState::Starting => true,
+            ShardState::Running { since } => now.since(since) < self.limits.shard_settled_after,
+            ShardState::Stopping => false,
+        };
+        let mut failures = 0;
+        if unsettled {
+            let random = self.jitter.next();
+            failures = self.shards.failed(shard.launch, self.limits.backoff, random, now);
+        }
+        let failure = failure.unwrap_or_else(|| Failure::browser("the browser ended"));
+        for session in shard.windows {
+            self.shard_lost(session, &failure, failures, now);
+        }
+    }
+
+    fn shard_lost(&mut self, id: SessionId, failure: &Failure, failures: u32, now: Moment) {
+        let ticket = self.next_ticket();
+        let recovery_tries = self.limits.recovery_tries;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let was_closing = matches!(session.window, Window::Closing(_));
+        session.ticket = ticket;
+        self.window_gone(id, now);
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
+            return;
+        };
+        session.recovering = session.established;
+        if was_closing {
+            return;
+        }
+        if !session.established {
+            return self.count_failure(id, Activity::Visit, failure.clone(), now);
+        }
+        // A browser that keeps dying is told, and tried again ever more slowly.
+        if failures >= recovery_tries || failure.kind == FailureKind::BrowserMissing {
+            session.attention = Some(failure.sentence.clone());
+            self.tell_askers(id, &Err(failure.clone()));
+        }
+        self.announce(id, NoticeKind::WindowLost, &failure.sentence);
+    }
+
+    pub(crate) fn window_opened(
+        &mut self,
+        id: SessionId,
+        ticket: Ticket,
+        result: Result<(), Failure>,
+        now: Moment,
+    ) {
+        let Some(session) = self.current(id, ticket) else { return };
+        let Window::Opening(shard) = session.window else { return };
+        match result {
+            Ok(()) => {
+                session.window = Window::Open(shard);
+                session.doing = Doing::Next(Activity::Visit);
+                self.touch(id);
+            }
+            Err(failure) => {
+                self.window_gone(id, now);
+                self.count_failure(id, Activity::Visit, failure, now);
+            }
+        }
+    }
+
+    pub(crate) fn window_closed(&mut self, id: SessionId, ticket: Ticket, now: Moment) {
+        if self.current(id, ticket).is_some_and(|session| matches!(session.window, Window::Closing(_))) {
+            self.window_gone(id, now);
+        }
+    }
+
+    pub(crate) fn window_lost(&mut self, id: SessionId, shard: ShardId, loss: Loss, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.ended.is_some() || session.window != Window::Open(shard) {
+            return;
+        }
+        session.recovering = session.established;
+        session.not_before = now;
+        match loss {
+            Loss::Crashed => {
+                session.doing = Doing::Next(Activity::Repair);
+                session.sign_in_running = false;
+                self.announce(id, NoticeKind::WindowLost, "its page crashed");
+            }
+            Loss::Emptied => {
+                self.announce(id, NoticeKind::WindowLost, "its last page was closed");
+                self.close_window(id, now);
+            }
+        }
+    }
+
+    pub(crate) fn activity_ended(
+        &mut self,
+        id: SessionId,
+        ticket: Ticket,
+        outcome: Result<Standing, Failure>,
+        now: Moment,
+    ) {
+        let Some(session) = self.current(id, ticket) else { return };
+        let Doing::Running(activity) = session.doing else { return };
+        session.doing = Doing::Nothing;
+        session.sign_in_running = false;
+        self.touch(id);
+        match outcome {
+            Ok(Standing::SignedIn) => self.stands(id, activity, now),
+            Ok(Standing::PersonNeeded(sentence)) => self.needs_person(id, sentence, now),
+            Ok(Standing::SignedOut) => self.signed_out(id, activity, now),
+            Err(failure) => self.count_failure(id, activity, failure, now),
+        }
+    }
+
+    /// The session that a report is about, unless the report is late.
+    fn current(&mut self, id: SessionId, ticket: Ticket) -> Option<&mut Session> {
+        self.sessions.get_mut(&id).filter(|session| session.ticket == ticket)
+    }
+
+    fn stands(&mut self, id: SessionId, activity: Activity, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.failures = 0;
+        session.attention = None;
+        session.recovering = false;
+        session.fresh_at = now;
+        let (kind, reason) = match activity {
+            Activity::SignIn => {
+                session.signed_in_at = Some(now);
+                (Some(NoticeKind::SignedIn), "it was signed in")
+            }
+            Activity::Refresh => {
+                session.last_refresh = Some(now);
+                (Some(NoticeKind::Refreshed), "it was refreshed and is signed in")
+            }
+            Activity::Visit | Activity::Repair | Activity::Look => (None, "its page is signed in"),
+        };
+        reason.clone_into(&mut session.why);
+        self.establish(id, now);
+        if let Some(kind) = kind {
+            self.announce(id, kind, reason);
+        }
+        self.tell_askers(id, &Ok(()));
+    }
+
+    fn signed_out(&mut self, id: SessionId, activity: Activity, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.attention.is_some() && activity == Activity::Look {
+            return;
+        }
+        if session.can_sign_in {
+            session.doing = Doing::Next(Activity::SignIn);
+            session.not_before = now;
+            "its portal signed it out".clone_into(&mut session.why);
+        } else {
+            self.needs_person(id, "it is signed out and can only be signed in by hand".to_owned(), now);
+        }
+    }
+
+    fn needs_person(&mut self, id: SessionId, sentence: String, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.why.clone_from(&sentence);
+        session.attention = Some(sentence);
+        session.recovering = false;
+        self.establish(id, now);
+        self.tell_askers(id, &Ok(()));
+    }
+
+    /// Tells the creators that the session stands.
+    fn establish(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if !session.established {
+            session.established = true;
+            session.last_used = now;
+        }
+        let interval = session.policy.refresh_interval();
+        self.look_within(interval, now);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for (place, request) in std::mem::take(&mut session.creators).into_iter().enumerate() {
+            self.answer(request, Ok(Answer::Session { session: id, is_new: place == 0 }));
+        }
+    }
+
+    fn tell_askers(&mut self, id: SessionId, outcome: &Result<(), Failure>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for request in std::mem::take(&mut session.askers) {
+            let answer = outcome.clone().map_err(Refusal::Failed);
+            self.answer(request, answer.map(|()| Answer::Session { session: id, is_new: false }));
+        }
+    }
+
+    /// Decides what follows a failure. It never ends a session that once stood.
+    fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure, now: Moment) {
+        let random = self.jitter.next();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.failures += 1;
+        session.not_before = now + self.limits.backoff.wait(session.failures, random);
+        if !session.established {
+            return self.count_failed_start(id, activity, failure, now);
+        }
+        let tries = self.limits.recovery_tries;
+        let attention = match activity {
+            Activity::Look => return,
+            Activity::Refresh if session.failures < self.limits.refresh_tries => {
+                session.doing = Doing::Next(Activity::Refresh);
+                false
+            }
+            Activity::Refresh if session.can_sign_in => {
+                session.doing = Doing::Next(Activity::SignIn);
+                false
+            }
+            Activity::Refresh => {
+                session.doing = Doing::Next(Activity::Refresh);
+                session.failures >= self.limits.refresh_tries + tries
+            }
+            Activity::SignIn => {
+                let hopeless = failure.kind == FailureKind::Rejected;
+                let tired = session.failures >= self.limits.refresh_tries + tries;
+                // Only what never reached the sign-in form may be repeated without end.
+                if !hopeless && (!tired || failure.kind == FailureKind::Unreachable) {
+                    session.doing = Doing::Next(Activity::SignIn);
+                }
+                hopeless || tired
+            }
+            Activity::Visit | Activity::Repair => {
+                if matches!(session.window, Window::Open(_)) {
+                    session.doing = Doing::Next(activity);
+                }
+                session.failures >= tries
+            }
+        };
+        if attention {
+            session.attention = Some(failure.sentence.clone());
+            session.recovering = false;
+        }
+        let kind = match activity {
+            Activity::SignIn => NoticeKind::SignInFailed,
+            Activity::Refresh => NoticeKind::RefreshFailed,
+            Activity::Visit | Activity::Repair | Activity::Look => NoticeKind::WindowLost,
+        };
+        self.announce(id, kind, &failure.sentence);
+        self.tell_askers(id, &Err(failure));
+    }
+
+    /// A session that never stood is given up, unless the browser alone is to blame and may do better.
+    fn count_failed_start(&mut self, id: SessionId, activity: Activity, failure: Failure, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if failure.kind == FailureKind::Browser && session.failures < self.limits.recovery_tries {
+            if matches!(session.window, Window::Open(_)) {
+                session.doing = Doing::Next(activity);
+            }
+            return self.touch(id);
+        }
+        let reason = if activity == Activity::SignIn && failure.kind != FailureKind::Browser {
+            EndedReason::SignInFailed
+        } else {
+            EndedReason::StartFailed
+        };
+        self.end(id, reason, Some(failure), now);
+    }
+}

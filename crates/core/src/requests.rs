@@ -1,0 +1,254 @@
+//! What clients ask for. Each request is answered exactly once, here or when the session is at rest.
+
+use std::time::Duration;
+
+use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
+use crate::capacity::RETRY_AFTER;
+use crate::ids::{HoldId, RequestId, SessionId};
+use crate::input::{Activity, Failure, FailureKind, Input, PolicyPatch};
+use crate::rules::Rules;
+use crate::session::{Doing, Hold, Session, Waiting, Window, Wish};
+use crate::time::Moment;
+
+impl Rules {
+    pub(crate) fn apply(&mut self, now: Moment, input: Input) {
+        match input {
+            Input::Create { request, session, spec } => self.create(request, session, *spec, now),
+            Input::Patch { request, session, patch } => self.patch(request, session, patch, now),
+            Input::Close { request, session } => self.close(request, session, now),
+            Input::Ping { request, session } => self.ping(request, session, now),
+            Input::Hold { request, session, hold, ttl, shared } => {
+                self.wait_for_rest(request, session, Wish::Hold { hold, ttl, shared }, now);
+            }
+            Input::BeginUse { request, session } => self.wait_for_rest(request, session, Wish::Use, now),
+            Input::EndUse { session } => self.end_use(session, now),
+            Input::ExtendHold { request, session, hold, ttl } => {
+                self.extend_hold(request, session, hold, ttl, now);
+            }
+            Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
+            Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
+            Input::Restart { request, session } => self.restart(request, session, now),
+            Input::ShardStarted { shard } => self.shard_started(shard, now),
+            Input::ShardEnded { shard, failure } => self.shard_ended(shard, failure, now),
+            Input::WindowOpened { session, ticket, result } => {
+                self.window_opened(session, ticket, result, now);
+            }
+            Input::WindowClosed { session, ticket } => self.window_closed(session, ticket, now),
+            Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss, now),
+            Input::ActivityEnded { session, ticket, outcome } => {
+                self.activity_ended(session, ticket, outcome, now);
+            }
+            Input::Tick => {}
+        }
+    }
+
+    /// The living session of a request, or its refusal given.
+    fn living_mut(&mut self, request: RequestId, id: SessionId) -> Option<&mut Session> {
+        let refusal = match self.sessions.get(&id).map(|session| session.ended) {
+            None => Refusal::NotFound,
+            Some(Some((_, reason))) => Refusal::Ended(reason),
+            Some(None) => return self.sessions.get_mut(&id),
+        };
+        self.answer(request, Err(refusal));
+        None
+    }
+
+    fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch, now: Moment) {
+        let taken = patch.name.is_some()
+            && (self.living().any(|other| other.id != id && other.name == patch.name)
+                || self.queue.iter().any(|newcomer| newcomer.spec.name == patch.name));
+        let Some(session) = self.living_mut(request, id) else { return };
+        if taken {
+            return self.answer(request, Err(Refusal::NameTaken));
+        }
+        if patch.name.is_some() {
+            session.name = patch.name;
+        }
+        let policy = &mut session.policy;
+        policy.keep_alive = patch.keep_alive.unwrap_or(policy.keep_alive);
+        policy.never_terminate = patch.never_terminate.unwrap_or(policy.never_terminate);
+        policy.idle_timeout = patch.idle_timeout.unwrap_or(policy.idle_timeout);
+        policy.own_refresh = patch.refresh_interval.or(policy.own_refresh);
+        let interval = policy.refresh_interval();
+        self.look_within(interval, now);
+        self.touch(id);
+        self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
+    }
+
+    fn close(&mut self, request: RequestId, id: SessionId, now: Moment) {
+        let Some(session) = self.living_mut(request, id) else { return };
+        session.closers.push(request);
+        self.end(id, EndedReason::ClosedByClient, None, now);
+    }
+
+    fn ping(&mut self, request: RequestId, id: SessionId, now: Moment) {
+        let Some(session) = self.living_mut(request, id) else { return };
+        session.last_used = now;
+        self.touch(id);
+        self.answer(request, Ok(Answer::Done));
+    }
+
+    fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish, now: Moment) {
+        let deadline = now + self.limits.queue_timeout;
+        let (max_waiting, max_holds) = (self.limits.max_waiting, self.limits.max_holds);
+        let Some(session) = self.living_mut(request, id) else { return };
+        if session.waiting.len() >= max_waiting || session.holds.len() >= max_holds {
+            return self.answer(request, Err(Refusal::TooMany));
+        }
+        session.waiting.push(Waiting { request, deadline, wish });
+    }
+
+    /// Gives holds and uses to those who wait, in their order, once nothing of ours runs in the session.
+    pub(crate) fn serve_waiting(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.waiting.is_empty() || session.busy(now) {
+            return;
+        }
+        for waiting in std::mem::take(&mut session.waiting) {
+            let answer = self.serve(id, waiting.wish, now);
+            self.answer(waiting.request, answer);
+        }
+    }
+
+    fn serve(&mut self, id: SessionId, wish: Wish, now: Moment) -> Result<Answer, Refusal> {
+        let session = self.sessions.get_mut(&id).ok_or(Refusal::NotFound)?;
+        let Wish::Hold { hold, ttl, shared } = wish else {
+            session.uses += 1;
+            session.last_used = now;
+            self.touch(id);
+            return Ok(Answer::MayUse);
+        };
+        if session.holds.iter().any(|other| !shared || !other.shared) {
+            return Err(Refusal::InUse);
+        }
+        let expires_at = now + ttl;
+        session.holds.push(Hold { id: hold, shared, expires_at });
+        session.last_used = now;
+        self.announce(id, NoticeKind::HoldGranted, "a client took hold of it");
+        Ok(Answer::Hold { hold, expires_at })
+    }
+
+    fn end_use(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.uses > 0) else { return };
+        session.uses -= 1;
+        session.last_used = now;
+        self.touch(id);
+    }
+
+    fn extend_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, ttl: Duration, now: Moment) {
+        let Some(session) = self.living_mut(request, id) else { return };
+        let Some(found) = session.holds.iter_mut().find(|other| other.id == hold) else {
+            return self.answer(request, Err(Refusal::HoldNotFound));
+        };
+        found.expires_at = now + ttl;
+        let expires_at = found.expires_at;
+        session.last_used = now;
+        self.touch(id);
+        self.answer(request, Ok(Answer::Hold { hold, expires_at }));
+    }
+
+    fn release_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, now: Moment) {
+        let Some(session) = self.living_mut(request, id) else { return };
+        let before = session.holds.len();
+        session.holds.retain(|other| other.id != hold);
+        if session.holds.len() == before {
+            return self.answer(request, Err(Refusal::HoldNotFound));
+        }
+        session.last_used = now;
+        self.announce(id, NoticeKind::HoldReleased, "its holder gave it back");
+        self.answer(request, Ok(Answer::Done));
+    }
+
+    /// Takes on somebody who waits for an outcome, unless somebody uses the session.
+    fn ask(&mut self, request: RequestId, id: SessionId, now: Moment) -> Option<&mut Session> {
+        let max_waiting = self.limits.max_waiting;
+        let session = self.living_mut(request, id)?;
+        let refusal = if session.in_use() || !session.waiting.is_empty() {
+            Refusal::InUse
+        } else if !session.established {
+            Refusal::NotReady { retry_after: RETRY_AFTER }
+        } else if session.askers.len() >= max_waiting {
+            Refusal::TooMany
+        } else {
+            session.askers.push(request);
+            session.not_before = now;
+            session.failures = 0;
+            return self.sessions.get_mut(&id);
+        };
+        self.answer(request, Err(refusal));
+        None
+    }
+
+    fn refresh_now(&mut self, request: RequestId, id: SessionId, now: Moment) {
+        let Some(session) = self.ask(request, id, now) else { return };
+        let idle = matches!(
+            session.doing,
+            Doing::Nothing | Doing::Next(Activity::Refresh | Activity::Look | Activity::SignIn)
+        );
+        if matches!(session.window, Window::Open(_)) && idle {
+            session.doing = Doing::Next(Activity::Refresh);
+        }
+        self.touch(id);
+    }
+
+    fn restart(&mut self, request: RequestId, id: SessionId, now: Moment) {
+        let Some(session) = self.ask(request, id, now) else { return };
+        session.recovering = true;
+        session.attention = None;
+        "a client restarts its window".clone_into(&mut session.why);
+        self.close_window(id, now);
+    }
+
+    /// Holds that ran out, waits that took too long, idle sessions, memories too old, and the next look.
+    pub(crate) fn expire(&mut self, now: Moment) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.expire_session(id, now);
+        }
+        self.expire_newcomers(now);
+        if now >= self.next_look {
+            self.look(now);
+        }
+    }
+
+    fn expire_session(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some((ended_at, _)) = session.ended {
+            if session.window == Window::None && now >= ended_at + self.limits.remember_ended {
+                self.sessions.remove(&id);
+                self.act(crate::Action::Forget { session: id });
+            }
+            return;
+        }
+        let before = session.holds.len();
+        session.holds.retain(|hold| hold.expires_at > now);
+        if session.holds.len() < before {
+            session.last_used = now;
+            self.announce(id, NoticeKind::HoldExpired, "its hold ran out");
+        }
+        self.expire_waiting(id, now);
+        let idle = |session: &Session| {
+            session.unprotected() && session.expires_at().is_some_and(|expires_at| now >= expires_at)
+        };
+        if self.sessions.get(&id).is_some_and(idle) {
+            self.end(id, EndedReason::IdleTimeout, None, now);
+        }
+    }
+
+    fn expire_waiting(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (late, waiting): (Vec<Waiting>, Vec<Waiting>) =
+            session.waiting.iter().partition(|waiting| now >= waiting.deadline);
+        session.waiting = waiting;
+        for Waiting { request, .. } in late {
+            self.answer(request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
+        }
+    }
+}
+
+impl Failure {
+    /// A failure of ours, not of the portal.
+    pub(crate) fn browser(sentence: &str) -> Self {
+        Self { kind: FailureKind::Browser, sentence: sentence.to_owned() }
+    }
+}

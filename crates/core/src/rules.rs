@@ -1,0 +1,197 @@
+//! The state machine: what is known, one step, and when the next step is due.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
+use crate::backoff::Jitter;
+use crate::capacity::Newcomer;
+use crate::ids::{RequestId, SessionId, Ticket};
+use crate::input::{Failure, Input};
+use crate::limits::Limits;
+use crate::session::{Doing, Session, Window};
+use crate::shard::Shards;
+use crate::time::Moment;
+
+/// All that the rules know. One task owns it.
+#[derive(Debug)]
+pub struct Rules {
+    pub(crate) limits: Limits,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) shards: Shards,
+    pub(crate) queue: VecDeque<Newcomer>,
+    pub(crate) next_look: Moment,
+    pub(crate) jitter: Jitter,
+    last_ticket: u64,
+    out: Vec<Action>,
+    dirty: BTreeSet<SessionId>,
+}
+
+impl Rules {
+    /// Rules without a session. `seed` spreads the retries; equal seeds and inputs give equal actions.
+    #[must_use]
+    pub fn new(limits: Limits, seed: u64, now: Moment) -> Self {
+        Self {
+            next_look: now + limits.refresh_check,
+            limits,
+            sessions: BTreeMap::new(),
+            shards: Shards::default(),
+            queue: VecDeque::new(),
+            jitter: Jitter(seed),
+            last_ticket: 0,
+            out: Vec::new(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// Takes one input at `now`, which never goes back, and gives what follows, in order.
+    pub fn step(&mut self, now: Moment, input: Input) -> Vec<Action> {
+        self.expire(now);
+        self.apply(now, input);
+        self.settle(now);
+        self.publish();
+        std::mem::take(&mut self.out)
+    }
+
+    /// When something happens by itself; `None` is never.
+    #[must_use]
+    pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        let sessions = self.sessions.values().filter_map(|session| self.session_deadline(session, now)).min();
+        let queue = self.queue.iter().map(|newcomer| newcomer.deadline).min();
+        let linger = self.shards.next_linger_end(self.limits.shard_linger);
+        let look = self.sessions.values().any(|session| session.ended.is_none()).then_some(self.next_look);
+        [sessions, queue, linger, look].into_iter().flatten().min()
+    }
+
+    /// A session that lives, or ended a short while ago.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// Sessions that have not ended.
+    pub fn living(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values().filter(|session| session.ended.is_none())
+    }
+
+    /// The numbers that these rules keep to.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn session_deadline(&self, session: &Session, now: Moment) -> Option<Moment> {
+        if let Some((ended_at, _)) = session.ended {
+            return Some(ended_at + self.limits.remember_ended);
+        }
+        let holds = session.holds.iter().map(|hold| hold.expires_at).min();
+        let waiting = session.waiting.iter().map(|waiting| waiting.deadline).min();
+        let idle = session.expires_at().filter(|_| session.unprotected());
+        let wants = matches!(session.doing, Doing::Next(_)) || session.window == Window::None;
+        let retry = (wants && session.not_before > now).then_some(session.not_before);
+        let browser = self.shards.not_before(session.launch);
+        let browser = (session.window == Window::None && browser > now).then_some(browser);
+        [holds, waiting, idle, retry, browser].into_iter().flatten().min()
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.out.push(action);
+    }
+
+    pub(crate) fn answer(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
+        self.out.push(Action::Answer { request, answer });
+    }
+
+    pub(crate) fn touch(&mut self, id: SessionId) {
+        self.dirty.insert(id);
+    }
+
+    pub(crate) fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    /// Says what happened to a session, and keeps it as the reason for its state.
+    pub(crate) fn announce(&mut self, id: SessionId, kind: NoticeKind, reason: &str) {
+        self.touch(id);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            reason.clone_into(&mut session.why);
+            let notice = Notice { session: id, kind, state: session.state(), reason: reason.to_owned() };
+            self.act(Action::Announce(notice));
+        }
+    }
+
+    /// Ends a session: everybody who waits for it is told, its window is closed, its place is free only then.
+    pub(crate) fn end(&mut self, id: SessionId, reason: EndedReason, failure: Option<Failure>, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else { return };
+        session.ended = Some((now, reason));
+        session.announced = Some(State::Ended);
+        session.holds.clear();
+        session.uses = 0;
+        session.attention = failure.as_ref().map(|failure| failure.sentence.clone());
+        session.doing = Doing::Nothing;
+        let refusal = failure.map_or(Refusal::Ended(reason), Refusal::Failed);
+        let mut told = std::mem::take(&mut session.creators);
+        told.append(&mut session.askers);
+        told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
+        let kind = if reason == EndedReason::Evicted { NoticeKind::Evicted } else { NoticeKind::Ended };
+        for request in told {
+            self.answer(request, Err(refusal.clone()));
+        }
+        self.announce(id, kind, reason_sentence(reason));
+        self.close_window(id, now);
+    }
+
+    /// Tells the world to close a session's window, wherever it is.
+    pub(crate) fn close_window(&mut self, id: SessionId, now: Moment) {
+        let ticket = self.next_ticket();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.ticket = ticket;
+        session.doing = Doing::Nothing;
+        match session.window {
+            Window::None | Window::Closing(_) => {}
+            Window::Placed(_) => self.window_gone(id, now),
+            Window::Opening(shard) | Window::Open(shard) => {
+                session.window = Window::Closing(shard);
+                self.act(Action::CloseWindow { session: id, ticket });
+            }
+        }
+        self.touch(id);
+    }
+
+    /// The window is no more, for whatever reason.
+    pub(crate) fn window_gone(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(shard) = session.shard() {
+            self.shards.leave(shard, id, now);
+        }
+        session.window = Window::None;
+        session.doing = Doing::Nothing;
+        session.sign_in_running = false;
+        self.touch(id);
+    }
+
+    fn publish(&mut self) {
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let state = session.state();
+            if session.announced != Some(state) {
+                let kind =
+                    if session.announced.is_none() { NoticeKind::Created } else { NoticeKind::StateChanged };
+                session.announced = Some(state);
+                let notice = Notice { session: id, kind, state, reason: session.why.clone() };
+                self.out.push(Action::Announce(notice));
+            }
+            self.out.push(Action::Changed { session: id });
+        }
+    }
+}
+
+fn reason_sentence(reason: EndedReason) -> &'static str {
+    match reason {
+        EndedReason::ClosedByClient => "a client closed it",
+        EndedReason::IdleTimeout => "nobody used it for its idle timeout",
+        EndedReason::Evicted => "it was the least recently used one when a newcomer needed its place",
+        EndedReason::SignInFailed => "its first sign-in failed",
+        EndedReason::StartFailed => "its window could not be brought up",
+    }
+}

@@ -1,0 +1,230 @@
+//! One session as the rules know it. Only the rules change it; everybody else reads.
+
+use crate::action::{EndedReason, State};
+use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
+use crate::input::{Activity, Isolation, Policy, Spec};
+use crate::time::Moment;
+
+/// The mark that somebody uses a session. It always ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Its id.
+    pub id: HoldId,
+    /// Whether others may hold the session too.
+    pub shared: bool,
+    /// When it ends by itself.
+    pub expires_at: Moment,
+}
+
+/// Where a session's window is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Window {
+    /// There is none.
+    None,
+    /// It has a place in a browser that is still starting.
+    Placed(ShardId),
+    Opening(ShardId),
+    Open(ShardId),
+    /// It was told to close; until it has, it counts as live.
+    Closing(ShardId),
+}
+
+/// What happens in an open window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Nothing,
+    /// This comes next, once it may.
+    Next(Activity),
+    Running(Activity),
+}
+
+/// A request that waits until the session is at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) request: RequestId,
+    pub(crate) deadline: Moment,
+    pub(crate) wish: Wish,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Hold { hold: HoldId, ttl: std::time::Duration, shared: bool },
+    Use,
+}
+
+/// One session: what was asked for, how it is treated, and how it stands.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The name that the client chose.
+    pub name: Option<String>,
+    /// How it is treated.
+    pub policy: Policy,
+    /// When it was let in.
+    pub created_at: Moment,
+    /// When a client last used it; refreshes do not count.
+    pub last_used: Moment,
+    /// When a refresh last worked.
+    pub last_refresh: Option<Moment>,
+    /// When a sign-in last worked.
+    pub signed_in_at: Option<Moment>,
+    /// What a person should know or do.
+    pub attention: Option<String>,
+    /// When and why it ended.
+    pub ended: Option<(Moment, EndedReason)>,
+    /// The holds on it.
+    pub holds: Vec<Hold>,
+
+    pub(crate) identity: Option<u64>,
+    pub(crate) site: Option<SiteId>,
+    pub(crate) account: Option<AccountId>,
+    pub(crate) can_sign_in: bool,
+    pub(crate) launch: LaunchKey,
+    pub(crate) isolation: Isolation,
+    /// Single requests that use the window right now.
+    pub(crate) uses: usize,
+    /// It once stood, and its client was told so: from here on only the rules of ending end it.
+    pub(crate) established: bool,
+    /// Its window was lost (or restarted) and does not stand again yet.
+    pub(crate) recovering: bool,
+    pub(crate) window: Window,
+    pub(crate) doing: Doing,
+    /// A sign-in may still be typing, even if nobody waits for it any more.
+    pub(crate) sign_in_running: bool,
+    pub(crate) ticket: Ticket,
+    /// Failures in a row.
+    pub(crate) failures: u32,
+    /// Nothing of ours starts before this.
+    pub(crate) not_before: Moment,
+    /// When the portal was last seen to be content.
+    pub(crate) fresh_at: Moment,
+    /// Who waits for it to stand the first time.
+    pub(crate) creators: Vec<RequestId>,
+    /// Who asked for a refresh or a restart and waits for its outcome.
+    pub(crate) askers: Vec<RequestId>,
+    /// Who waits for its window to be gone.
+    pub(crate) closers: Vec<RequestId>,
+    pub(crate) waiting: Vec<Waiting>,
+    /// The state that was last announced.
+    pub(crate) announced: Option<State>,
+    /// Why it is in its state.
+    pub(crate) why: String,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, spec: Spec, creators: Vec<RequestId>, now: Moment) -> Self {
+        Self {
+            id,
+            name: spec.name,
+            policy: spec.policy,
+            created_at: now,
+            last_used: now,
+            last_refresh: None,
+            signed_in_at: None,
+            attention: None,
+            ended: None,
+            holds: Vec::new(),
+            identity: spec.identity,
+            site: spec.site,
+            account: spec.account,
+            can_sign_in: spec.can_sign_in,
+            launch: spec.launch,
+            isolation: spec.isolation,
+            uses: 0,
+            established: false,
+            recovering: false,
+            window: Window::None,
+            doing: Doing::Nothing,
+            sign_in_running: false,
+            ticket: Ticket(0),
+            failures: 0,
+            not_before: now,
+            fresh_at: now,
+            creators,
+            askers: Vec::new(),
+            closers: Vec::new(),
+            waiting: Vec::new(),
+            announced: None,
+            why: "a client asked for it".to_owned(),
+        }
+    }
+
+    /// Its state, as clients see it.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.ended.is_some() {
+            State::Ended
+        } else if matches!(self.doing, Doing::Next(Activity::SignIn) | Doing::Running(Activity::SignIn))
+            && self.attention.is_none()
+        {
+            State::SigningIn
+        } else if !self.established {
+            State::Starting
+        } else if self.attention.is_some() {
+            State::NeedsAttention
+        } else if self.recovering {
+            State::Recovering
+        } else {
+            State::Ready
+        }
+    }
+
+    /// The browser that its window is in, while it has one.
+    #[must_use]
+    pub fn shard(&self) -> Option<ShardId> {
+        match self.window {
+            Window::None => None,
+            Window::Placed(shard) | Window::Opening(shard) | Window::Open(shard) | Window::Closing(shard) => {
+                Some(shard)
+            }
+        }
+    }
+
+    /// Whether somebody holds or uses it.
+    #[must_use]
+    pub fn in_use(&self) -> bool {
+        !self.holds.is_empty() || self.uses > 0
+    }
+
+    /// When it ends if nobody uses it until then.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Moment> {
+        let mortal = !self.policy.keep_alive && !self.policy.never_terminate && self.ended.is_none();
+        mortal.then(|| {
+            let held_until = self.holds.iter().map(|hold| hold.expires_at).max().unwrap_or_default();
+            self.last_used.max(held_until) + self.policy.idle_timeout
+        })
+    }
+
+    /// Whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.
+    pub(crate) fn unprotected(&self) -> bool {
+        self.ended.is_none()
+            && self.established
+            && !self.policy.never_terminate
+            && !self.in_use()
+            && self.waiting.is_empty()
+    }
+
+    /// Whether it takes up a place: until its window is gone, an ended one still does.
+    pub(crate) fn occupies(&self) -> bool {
+        self.ended.is_none() || self.window != Window::None
+    }
+
+    /// Whether something of ours runs in it, or must before a client may have it.
+    pub(crate) fn busy(&self, now: Moment) -> bool {
+        if !matches!(self.window, Window::Open(_)) || !self.askers.is_empty() {
+            return true;
+        }
+        match self.doing {
+            Doing::Running(_) | Doing::Next(Activity::Visit | Activity::Repair) => true,
+            Doing::Next(Activity::SignIn) => self.not_before <= now && self.may_sign_in(),
+            Doing::Nothing | Doing::Next(Activity::Refresh | Activity::Look) => false,
+        }
+    }
+
+    /// A sign-in never cuts into somebody's use, unless the use has nothing without it.
+    pub(crate) fn may_sign_in(&self) -> bool {
+        self.recovering || !self.established || !self.in_use()
+    }
+}

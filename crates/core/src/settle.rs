@@ -1,0 +1,237 @@
+//! Once an input is in: start whatever may start now, in a fixed order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::action::{Action, Answer};
+use crate::ids::{AccountId, SessionId, SiteId};
+use crate::input::{Activity, Isolation};
+use crate::rules::Rules;
+use crate::session::{Doing, Session, Window};
+use crate::shard::ShardState;
+use crate::time::Moment;
+
+/// However short an interval a client asks for, the refresh task does not look more often than this.
+const MIN_LOOK: Duration = Duration::from_millis(500);
+
+/// What runs right now and has a limit over all sessions.
+#[derive(Default)]
+struct Running {
+    refreshes: usize,
+    sign_ins: BTreeMap<SiteId, usize>,
+    accounts: BTreeSet<AccountId>,
+}
+
+impl Rules {
+    pub(crate) fn settle(&mut self, now: Moment) {
+        self.tell_closers();
+        self.admit(now);
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in &ids {
+            self.place(*id, now);
+            self.open(*id);
+            self.serve_waiting(*id, now);
+        }
+        self.begin_activities(now);
+        self.settle_shards(now);
+        self.forget_surplus();
+    }
+
+    fn tell_closers(&mut self) {
+        let gone = |session: &&mut Session| session.window == Window::None && session.ended.is_some();
+        let closers: Vec<_> = self
+            .sessions
+            .values_mut()
+            .filter(gone)
+            .flat_map(|session| std::mem::take(&mut session.closers))
+            .collect();
+        for request in closers {
+            self.answer(request, Ok(Answer::Done));
+        }
+    }
+
+    /// Gives a session without a window a place in a browser, starting one where none has room.
+    fn place(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.ended.is_some() || session.window != Window::None || session.not_before > now {
+            return;
+        }
+        let (launch, isolation) = (session.launch, session.isolation);
+        let found = match isolation {
+            Isolation::Shared => self.shards.with_room(launch, self.limits.windows_per_browser),
+            Isolation::Dedicated => None,
+        };
+        let shard = match found {
+            Some(shard) => shard,
+            None if self.shards.not_before(launch) > now => return,
+            None => {
+                let shard = self.shards.add(launch, isolation, now);
+                self.act(Action::StartShard { shard, launch, isolation });
+                shard
+            }
+        };
+        if let (Some(shard_entry), Some(session)) =
+            (self.shards.all.get_mut(&shard), self.sessions.get_mut(&id))
+        {
+            shard_entry.windows.insert(id);
+            session.window = Window::Placed(shard);
+        }
+        self.touch(id);
+    }
+
+    fn open(&mut self, id: SessionId) {
+        let Some(Window::Placed(shard)) = self.sessions.get(&id).map(|session| session.window) else { return };
+        let running =
+            self.shards.all.get(&shard).is_some_and(|s| matches!(s.state, ShardState::Running { .. }));
+        if !running {
+            return;
+        }
+        let ticket = self.next_ticket();
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.window = Window::Opening(shard);
+            session.ticket = ticket;
+        }
+        self.act(Action::OpenWindow { session: id, ticket, shard });
+    }
+
+    /// Begins what sessions want next, the longest-waiting first, as far as the limits allow.
+    fn begin_activities(&mut self, now: Moment) {
+        let wants = |session: &&Session| {
+            matches!(session.doing, Doing::Next(_))
+                && matches!(session.window, Window::Open(_))
+                && session.not_before <= now
+        };
+        let mut ready: Vec<_> =
+            self.sessions.values().filter(wants).map(|session| (session.fresh_at, session.id)).collect();
+        if ready.is_empty() {
+            return;
+        }
+        ready.sort_unstable();
+        let mut running = self.running();
+        for (_, id) in ready {
+            self.begin(id, &mut running);
+        }
+    }
+
+    fn running(&self) -> Running {
+        let mut running = Running::default();
+        for session in self.sessions.values() {
+            running.refreshes += usize::from(session.doing == Doing::Running(Activity::Refresh));
+            if session.sign_in_running {
+                running.accounts.extend(session.account);
+                if let Some(site) = session.site {
+                    *running.sign_ins.entry(site).or_default() += 1;
+                }
+            }
+        }
+        running
+    }
+
+    fn begin(&mut self, id: SessionId, running: &mut Running) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let Doing::Next(activity) = session.doing else { return };
+        let allowed = match activity {
+            Activity::Visit | Activity::Repair => true,
+            Activity::Look => !session.in_use(),
+            Activity::Refresh => !session.in_use() && running.refreshes < self.limits.max_refreshes,
+            Activity::SignIn => {
+                let on_site = session.site.and_then(|site| running.sign_ins.get(&site).copied());
+                session.may_sign_in()
+                    && on_site.unwrap_or(0) < self.limits.max_sign_ins_per_site
+                    && !session.account.is_some_and(|account| running.accounts.contains(&account))
+            }
+        };
+        if !allowed {
+            return;
+        }
+        let ticket = self.next_ticket();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.doing = Doing::Running(activity);
+        session.ticket = ticket;
+        match activity {
+            Activity::Refresh => running.refreshes += 1,
+            Activity::SignIn => {
+                session.sign_in_running = true;
+                running.accounts.extend(session.account);
+                if let Some(site) = session.site {
+                    *running.sign_ins.entry(site).or_default() += 1;
+                }
+            }
+            Activity::Visit | Activity::Repair | Activity::Look => {}
+        }
+        self.touch(id);
+        self.act(Action::Begin { session: id, ticket, activity });
+    }
+
+    /// A session that is to be refreshed every `interval` makes the refresh task look in time.
+    pub(crate) fn look_within(&mut self, interval: Option<Duration>, now: Moment) {
+        if let Some(interval) = interval {
+            self.next_look = self.next_look.min(now + interval.max(MIN_LOOK));
+        }
+    }
+
+    /// The refresh task looks: what is older than its interval is refreshed, and where a person was asked
+    /// for, it is seen whether the person has been.
+    pub(crate) fn look(&mut self, now: Moment) {
+        let mut shortest = self.limits.refresh_check;
+        for session in self.sessions.values_mut().filter(|session| session.ended.is_none()) {
+            let interval = session.policy.refresh_interval();
+            shortest = interval.map_or(shortest, |interval| interval.min(shortest));
+            let at_rest = session.doing == Doing::Nothing && matches!(session.window, Window::Open(_));
+            if !at_rest || !session.established {
+                continue;
+            }
+            if session.attention.is_some() {
+                session.doing = Doing::Next(Activity::Look);
+            } else if interval.is_some_and(|interval| now >= session.fresh_at + interval) {
+                session.doing = Doing::Next(Activity::Refresh);
+                session.not_before = now;
+            }
+        }
+        self.next_look = now + shortest.max(MIN_LOOK);
+    }
+
+    fn settle_shards(&mut self, now: Moment) {
+        let (linger, settled_after) = (self.limits.shard_linger, self.limits.shard_settled_after);
+        let mut stop = Vec::new();
+        let mut settled = BTreeSet::new();
+        for (id, shard) in &mut self.shards.all {
+            if let ShardState::Running { since } = shard.state
+                && now.since(since) >= settled_after
+            {
+                settled.insert(shard.launch);
+            }
+            let lingers = shard.isolation == Isolation::Shared && now < shard.empty_since + linger;
+            if shard.is_idle() && !lingers {
+                shard.state = ShardState::Stopping;
+                stop.push(*id);
+            }
+        }
+        for launch in settled {
+            self.shards.settled(launch);
+        }
+        for shard in stop {
+            self.act(Action::StopShard { shard });
+        }
+    }
+
+    /// Forgets the sessions that ended longest ago where there are too many.
+    fn forget_surplus(&mut self) {
+        let forgettable = |session: &&Session| session.ended.is_some() && session.window == Window::None;
+        let mut ended: Vec<_> = self
+            .sessions
+            .values()
+            .filter(forgettable)
+            .map(|session| (session.ended.map(|(at, _)| at), session.id))
+            .collect();
+        let surplus = ended.len().saturating_sub(self.limits.max_remembered);
+        if surplus == 0 {
+            return;
+        }
+        ended.sort_unstable();
+        for (_, id) in ended.into_iter().take(surplus) {
+            self.sessions.remove(&id);
+            self.act(Action::Forget { session: id });
+        }
+    }
+}
