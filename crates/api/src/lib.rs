@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The wire types of Pilotlight's REST interface, shared by the server, the command line and tests.
+//!
+//! Requests are strict: an unknown field is an error. Answers may grow, so their types ignore what they do
+//! not know. This crate never decides anything and never does IO; what it checks is only whether a value
+//! could mean something ([`validate`]). Secrets are [`secrecy::SecretString`]; only [`secret`] writes them.
+
+pub mod answer;
+pub mod body;
+pub mod duration;
+pub mod error;
+pub mod event;
+pub mod request;
+pub mod secret;
+pub mod session;
+pub mod site;
+pub mod validate;
+
+pub use answer::{EvaluateAnswer, Health, HealthStatus, HoldAnswer, MessageAnswer, PingAnswer, SiteAnswer};
+pub use body::parse_body;
+pub use duration::Seconds;
+pub use error::{ErrorBody, ErrorCode};
+pub use event::{Event, EventKind};
+pub use request::{
+    CreateSession, EvaluateRequest, ExtendHold, HoldRequest, ImageFormat, NavigateRequest, PatchSession,
+    Proxy, ScreenshotQuery, SessionsQuery, Viewport,
+};
+pub use session::{
+    CreatedAnswer, EndedReason, Isolation, Session, SessionAnswer, SessionState, SessionsAnswer,
+};
+pub use site::{RefreshDefinition, RefreshHow, SignIn, SiteDefinition};
+pub use validate::FieldError;

@@ -1,0 +1,103 @@
+//! Answers that are not a session.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::site::SiteDefinition;
+
+/// The answer to `POST /ping_session/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PingAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The session that was pinged.
+    pub session_id: Uuid,
+    /// When it was last used: now.
+    pub last_used: Timestamp,
+}
+
+/// The answer to taking or extending a hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HoldAnswer {
+    /// Always true.
+    pub success: bool,
+    /// Identifies the hold; whoever has it may extend it and give it back.
+    pub hold_id: Uuid,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// The answer to `POST /sessions/{id}/evaluate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EvaluateAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The value of the expression; null for `undefined`.
+    pub result: serde_json::Value,
+}
+
+/// An answer that has nothing to tell but that it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessageAnswer {
+    /// Always true.
+    pub success: bool,
+    /// What was done, in a sentence.
+    pub message: String,
+}
+
+impl MessageAnswer {
+    /// A success with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { success: true, message: message.into() }
+    }
+
+    /// The answer to closing a session, word for word as the contract has it.
+    pub fn session_closed() -> Self {
+        Self::new("Session closed successfully")
+    }
+}
+
+/// The answer about one site.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct SiteAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The site's name.
+    pub name: String,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub site: SiteDefinition,
+}
+
+/// How the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// All is well.
+    Healthy,
+    /// It works, but sessions need attention or the machine is short of memory.
+    Degraded,
+}
+
+/// The answer to `GET /health`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// How the server is.
+    pub status: HealthStatus,
+    /// Always `pilotlight`.
+    pub service: String,
+    /// The server's version.
+    pub version: String,
+    /// Living sessions.
+    pub active_sessions: u32,
+    /// `limits.max_sessions`.
+    pub max_sessions: u32,
+    /// Both as text: `3/50`.
+    pub session_capacity: String,
+    /// Living sessions that never expire.
+    pub persistent_sessions: u32,
+    /// The server's time.
+    pub timestamp: Timestamp,
+}

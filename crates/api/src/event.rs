@@ -1,0 +1,113 @@
+//! Server-sent events: what happened to a session, when and why.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::session::SessionState;
+
+/// What kind of thing happened. It is also the `event:` line of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A session was created.
+    Created,
+    /// Its state changed.
+    StateChanged,
+    /// Its policy, name or tags were changed by a client.
+    Updated,
+    /// Its sign-in ran and worked.
+    SignedIn,
+    /// Its sign-in ran and did not work.
+    SignInFailed,
+    /// It was refreshed and is signed in.
+    Refreshed,
+    /// A refresh did not work; it will be tried again.
+    RefreshFailed,
+    /// Somebody holds it.
+    HoldStarted,
+    /// A hold was given back or expired.
+    HoldEnded,
+    /// A tab crashed.
+    PageCrashed,
+    /// Its browser process was lost.
+    BrowserLost,
+    /// It was ended to make room.
+    Evicted,
+    /// It is over.
+    Ended,
+    /// The reader was too slow and missed events: list the sessions anew.
+    Lagged,
+}
+
+impl EventKind {
+    /// The word in JSON and in the stream.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::StateChanged => "state_changed",
+            Self::Updated => "updated",
+            Self::SignedIn => "signed_in",
+            Self::SignInFailed => "sign_in_failed",
+            Self::Refreshed => "refreshed",
+            Self::RefreshFailed => "refresh_failed",
+            Self::HoldStarted => "hold_started",
+            Self::HoldEnded => "hold_ended",
+            Self::PageCrashed => "page_crashed",
+            Self::BrowserLost => "browser_lost",
+            Self::Evicted => "evicted",
+            Self::Ended => "ended",
+            Self::Lagged => "lagged",
+        }
+    }
+}
+
+/// One event: the `data:` line of the stream. `id` is also its `id:` line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Grows by one with each event of this server process.
+    pub id: u64,
+    /// When it happened.
+    pub time: Timestamp,
+    /// To which session; null where it concerns the reader alone.
+    pub session_id: Option<Uuid>,
+    /// The session's name.
+    pub name: Option<String>,
+    /// What happened.
+    pub kind: EventKind,
+    /// The session's state afterwards.
+    pub state: Option<SessionState>,
+    /// Why, as a stable word such as `capacity` or `hold_expired`.
+    pub reason: String,
+    /// What and why, for people.
+    pub sentence: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_uses_the_same_words_as_json() {
+        use EventKind::*;
+        for kind in [
+            Created,
+            StateChanged,
+            Updated,
+            SignedIn,
+            SignInFailed,
+            Refreshed,
+            RefreshFailed,
+            HoldStarted,
+            HoldEnded,
+            PageCrashed,
+            BrowserLost,
+            Evicted,
+            Ended,
+            Lagged,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! The bodies and queries that clients send. All strict: an unknown field is an error that names it.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use url::Url;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::duration::Seconds;
+use crate::session::{Isolation, SessionState};
+use crate::validate::{
+    self, FieldError, MAX_EXPRESSION_BYTES, MAX_PASSWORD_BYTES, MAX_TAG_KEY_CHARS, MAX_TAG_VALUE_BYTES,
+    MAX_TAGS, MAX_USERNAME_BYTES, VIEWPORT_SIDE_PIXELS,
+};
+
+/// How long a hold lasts where its request says nothing.
+pub const DEFAULT_HOLD_TTL: Seconds = Seconds::new(60);
+/// The longest hold that can be asked for at once; it can be extended without end.
+pub const MAX_HOLD_TTL: Seconds = Seconds::new(24 * 3600);
+/// Longest name of a hold's owner, in bytes.
+pub const MAX_OWNER_BYTES: usize = 256;
+/// Longest list of hosts that bypass a proxy, in bytes.
+pub const MAX_PROXY_BYPASS_BYTES: usize = 4096;
+
+/// The body of `POST /sessions`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSession {
+    /// A name by which to find it again: a living session of this name is given back instead of a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The site to sign in to. Either this or `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// The page to open in a plain window. Either this or `site`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Who signs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// With which password. It is used by the site's sign-in and never given back.
+    #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Password, write_only)]
+    pub password: Option<SecretString>,
+    /// Whether it never expires.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub keep_alive: bool,
+    /// Whether nothing but an explicit close ends it.
+    #[serde(default)]
+    pub never_terminate: bool,
+    /// After how long without use it ends, where not `keep_alive`. The server's setting where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Seconds>,
+    /// How often its sign-in is refreshed; 0 for never. The site's or the server's setting where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_interval: Option<Seconds>,
+    /// Its launch profile. The server's setting where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Whether it shares its browser process.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// The proxy that its window uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
+    /// The size of its window. The profile's where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewport: Option<Viewport>,
+    /// The creator's own marks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for CreateSession {
+    fn default() -> Self {
+        Self {
+            name: None,
+            site: None,
+            url: None,
+            username: None,
+            password: None,
+            keep_alive: true,
+            never_terminate: false,
+            idle_timeout: None,
+            refresh_interval: None,
+            profile: None,
+            isolation: Isolation::Shared,
+            proxy: None,
+            viewport: None,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+impl CreateSession {
+    /// Checks every field by itself. Whether the site and profile exist is for the server to know.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        match (&self.site, &self.url) {
+            (Some(site), None) => validate::name("site", site)?,
+            (None, Some(url)) => {
+                validate::web_url("url", url)?;
+                if self.password.is_some() {
+                    return Err(FieldError::new("password", "is only of use with a `site` that signs in"));
+                }
+            }
+            (Some(_), Some(_)) => {
+                return Err(FieldError::new("url", "cannot stand beside `site`: give one of them"));
+            }
+            (None, None) => return Err(FieldError::new("site", "or `url` must be given")),
+        }
+        for (field, name) in [("name", &self.name), ("profile", &self.profile)] {
+            name.as_ref().map_or(Ok(()), |name| validate::name(field, name))?;
+        }
+        if let Some(username) = &self.username {
+            validate::text("username", username, MAX_USERNAME_BYTES)?;
+        }
+        password_fits("password", self.password.as_ref())?;
+        idle_timeout_fits(self.idle_timeout)?;
+        if let Some(proxy) = &self.proxy {
+            proxy.validate()?;
+        }
+        if let Some(viewport) = self.viewport {
+            viewport.validate()?;
+        }
+        tags_fit(&self.tags)
+    }
+}
+
+/// The body of `PATCH /sessions/{id}`: what is missing stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchSession {
+    /// Another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it never expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<bool>,
+    /// Whether nothing but an explicit close ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_terminate: Option<bool>,
+    /// After how long without use it ends, where not `keep_alive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Seconds>,
+    /// How often its sign-in is refreshed; 0 for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_interval: Option<Seconds>,
+    /// All tags anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl PatchSession {
+    /// Checks every field by itself.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        if let Some(name) = &self.name {
+            validate::name("name", name)?;
+        }
+        idle_timeout_fits(self.idle_timeout)?;
+        self.tags.as_ref().map_or(Ok(()), tags_fit)
+    }
+}
+
+/// A proxy for one session.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// `http://host:port`, `https://host:port` or `socks5://host:port`.
+    pub server: String,
+    /// The user name that the proxy asks for. SOCKS proxies with one are not supported by Chromium.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password that the proxy asks for.
+    #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Password, write_only)]
+    pub password: Option<SecretString>,
+    /// Hosts that are reached without it, with commas between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<String>,
+}
+
+impl Proxy {
+    fn validate(&self) -> Result<(), FieldError> {
+        const SERVER: &str = "proxy.server";
+        validate::text(SERVER, &self.server, validate::MAX_URL_BYTES)?;
+        let server = Url::parse(&self.server).map_err(|_| {
+            FieldError::new(SERVER, "is not a proxy's address: write http://host:port or socks5://host:port")
+        })?;
+        if !matches!(server.scheme(), "http" | "https" | "socks4" | "socks5") || server.host_str().is_none() {
+            return Err(FieldError::new(
+                SERVER,
+                "must be http://, https://, socks4:// or socks5:// and a host",
+            ));
+        }
+        if !server.username().is_empty() || server.password().is_some() {
+            return Err(FieldError::new(
+                SERVER,
+                "must not carry a user name or password: they have their own fields",
+            ));
+        }
+        if let Some(username) = &self.username {
+            validate::text("proxy.username", username, MAX_USERNAME_BYTES)?;
+        }
+        password_fits("proxy.password", self.password.as_ref())?;
+        if let Some(bypass) = &self.bypass {
+            validate::text("proxy.bypass", bypass, MAX_PROXY_BYPASS_BYTES)?;
+        }
+        Ok(())
+    }
+}
+
+/// The size of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Viewport {
+    /// CSS pixels.
+    pub width: u32,
+    /// CSS pixels.
+    pub height: u32,
+}
+
+impl Viewport {
+    fn validate(self) -> Result<(), FieldError> {
+        for (field, side) in [("viewport.width", self.width), ("viewport.height", self.height)] {
+            if !VIEWPORT_SIDE_PIXELS.contains(&side) {
+                let (least, most) = VIEWPORT_SIDE_PIXELS.into_inner();
+                return Err(FieldError::new(field, format!("must be {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The body of `POST /sessions/{id}/hold`; without a body it means the defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    /// After how long the hold ends by itself: 1 s to 24 h.
+    #[serde(default = "default_hold_ttl")]
+    pub ttl: Seconds,
+    /// Who holds, for people to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Whether others may hold too.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+fn default_hold_ttl() -> Seconds {
+    DEFAULT_HOLD_TTL
+}
+
+impl Default for HoldRequest {
+    fn default() -> Self {
+        Self { ttl: DEFAULT_HOLD_TTL, owner: None, shared: false }
+    }
+}
+
+impl HoldRequest {
+    /// Checks every field by itself.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        hold_ttl_fits(self.ttl)?;
+        self.owner.as_ref().map_or(Ok(()), |owner| validate::text("owner", owner, MAX_OWNER_BYTES))
+    }
+}
+
+/// The body of `POST /sessions/{id}/hold/{hold_id}`; without a body it means the default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendHold {
+    /// How long from now until the hold ends by itself: 1 s to 24 h.
+    #[serde(default = "default_hold_ttl")]
+    pub ttl: Seconds,
+}
+
+impl Default for ExtendHold {
+    fn default() -> Self {
+        Self { ttl: DEFAULT_HOLD_TTL }
+    }
+}
+
+impl ExtendHold {
+    /// Checks the field.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        hold_ttl_fits(self.ttl)
+    }
+}
+
+/// The body of `POST /sessions/{id}/navigate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NavigateRequest {
+    /// Where to: `http` or `https`.
+    pub url: String,
+}
+
+impl NavigateRequest {
+    /// Checks the field.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        validate::web_url("url", &self.url).map(drop)
+    }
+}
+
+/// The body of `POST /sessions/{id}/evaluate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateRequest {
+    /// A JavaScript expression; a promise is awaited.
+    pub expression: String,
+}
+
+impl EvaluateRequest {
+    /// Checks the field.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        if self.expression.trim().is_empty() {
+            return Err(FieldError::new("expression", "is empty"));
+        }
+        if self.expression.len() > MAX_EXPRESSION_BYTES {
+            return Err(FieldError::new(
+                "expression",
+                format!("is longer than {MAX_EXPRESSION_BYTES} bytes"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The format of a screenshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageFormat {
+    /// Lossless.
+    #[default]
+    Png,
+    /// Smaller.
+    Jpeg,
+}
+
+/// The query of `GET /sessions/{id}/screenshot`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ScreenshotQuery {
+    /// `png` (default) or `jpeg`.
+    #[serde(default)]
+    #[param(inline)]
+    pub format: ImageFormat,
+    /// The whole page instead of what is visible.
+    #[serde(default)]
+    pub full_page: bool,
+    /// The access token, for clients that can set no header.
+    #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub token: Option<SecretString>,
+}
+
+/// The query of `GET /sessions`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct SessionsQuery {
+    /// Only sessions in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub state: Option<SessionState>,
+    /// Only sessions of this site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// Only sessions with this tag, as `key:value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The access token, for clients that can set no header.
+    #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub token: Option<SecretString>,
+}
+
+impl SessionsQuery {
+    /// The key and value of `tag`.
+    pub fn tag_pair(&self) -> Result<Option<(&str, &str)>, FieldError> {
+        self.tag
+            .as_deref()
+            .map(|tag| tag.split_once(':').ok_or_else(|| FieldError::new("tag", "must be key:value")))
+            .transpose()
+    }
+}
+
+fn password_fits(field: &str, password: Option<&SecretString>) -> Result<(), FieldError> {
+    match password {
+        Some(password) if password.expose_secret().len() > MAX_PASSWORD_BYTES => {
+            Err(FieldError::new(field, format!("is longer than {MAX_PASSWORD_BYTES} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn idle_timeout_fits(idle_timeout: Option<Seconds>) -> Result<(), FieldError> {
+    match idle_timeout {
+        Some(timeout) if timeout.is_never() => Err(FieldError::new(
+            "idle_timeout",
+            "must be at least 1 s: a session that never expires is `\"keep_alive\": true`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn hold_ttl_fits(ttl: Seconds) -> Result<(), FieldError> {
+    if ttl.is_never() || ttl > MAX_HOLD_TTL {
+        return Err(FieldError::new("ttl", "must be 1 s to 24 h: a hold always has an end"));
+    }
+    Ok(())
+}
+
+fn tags_fit(tags: &BTreeMap<String, String>) -> Result<(), FieldError> {
+    if tags.len() > MAX_TAGS {
+        return Err(FieldError::new("tags", format!("has more than {MAX_TAGS} entries")));
+    }
+    for (key, value) in tags {
+        validate::text("tags", value, MAX_TAG_VALUE_BYTES)?;
+        // A colon parts key and value in the filter of `GET /sessions`.
+        if key.is_empty() || key.chars().count() > MAX_TAG_KEY_CHARS || key.contains(':') {
+            return Err(FieldError::new(
+                "tags",
+                format!(
+                    "has a key that is empty, longer than {MAX_TAG_KEY_CHARS} characters or has a colon in it"
+                ),
+            ));
+        }
+        validate::text("tags", key, MAX_TAG_KEY_CHARS * 4)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(json: serde_json::Value) -> Result<CreateSession, FieldError> {
+        let request: CreateSession = serde_json::from_value(json).unwrap();
+        request.validate().map(|()| request)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let request = create(serde_json::json!({"url": "https://a.test/"})).unwrap();
+        assert!(request.keep_alive && !request.never_terminate);
+        assert_eq!((request.idle_timeout, request.refresh_interval), (None, None));
+        assert_eq!(serde_json::from_str::<HoldRequest>("{}").unwrap(), HoldRequest::default());
+        assert_eq!(HoldRequest::default().ttl.get(), 60);
+        assert_eq!(
+            serde_json::to_value(CreateSession::default()).unwrap(),
+            serde_json::json!({"keep_alive": true, "never_terminate": false, "isolation": "shared"})
+        );
+    }
+
+    #[test]
+    fn each_bad_value_names_its_field() {
+        let long = "x".repeat(2000);
+        for (json, field) in [
+            (serde_json::json!({}), "site"),
+            (serde_json::json!({"site": "p", "url": "https://a.test/"}), "url"),
+            (serde_json::json!({"url": "file:///etc/passwd"}), "url"),
+            (serde_json::json!({"url": "https://a.test/", "password": "x"}), "password"),
+            (serde_json::json!({"site": "p", "name": "../x"}), "name"),
+            (serde_json::json!({"site": "p", "password": long}), "password"),
+            (serde_json::json!({"site": "p", "username": "a\nb"}), "username"),
+            (serde_json::json!({"site": "p", "idle_timeout": 0}), "idle_timeout"),
+            (serde_json::json!({"site": "p", "viewport": {"width": 1, "height": 600}}), "viewport.width"),
+            (serde_json::json!({"site": "p", "proxy": {"server": "http://u:hunter2@p:1"}}), "proxy.server"),
+            (serde_json::json!({"site": "p", "proxy": {"server": "nonsense"}}), "proxy.server"),
+            (serde_json::json!({"site": "p", "tags": {"a:b": "c"}}), "tags"),
+        ] {
+            let error = create(json.clone()).unwrap_err();
+            assert_eq!(error.field, field, "{json}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+        assert_eq!(
+            HoldRequest { ttl: Seconds::NEVER, ..HoldRequest::default() }.validate().unwrap_err().field,
+            "ttl"
+        );
+    }
+
+    #[test]
+    fn a_request_never_shows_its_secrets() {
+        let request = create(serde_json::json!({"site": "p", "username": "u", "password": "hunter2",
+            "proxy": {"server": "http://proxy.test:3128", "username": "u", "password": "swordfish"}}))
+        .unwrap();
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
+        // The command line sends them on, though.
+        assert_eq!(serde_json::to_value(&request).unwrap()["password"], "hunter2");
+    }
+
+    #[test]
+    fn a_tag_filter_is_key_and_value() {
+        let query = SessionsQuery { tag: Some("team:a:b".into()), ..SessionsQuery::default() };
+        assert_eq!(query.tag_pair(), Ok(Some(("team", "a:b"))));
+        let query = SessionsQuery { tag: Some("team".into()), ..SessionsQuery::default() };
+        assert_eq!(query.tag_pair().unwrap_err().field, "tag");
+    }
+}

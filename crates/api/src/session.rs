@@ -1,0 +1,232 @@
+//! A session as its clients see it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What a session is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionState {
+    /// Waits for room, or its window is being opened.
+    Starting,
+    /// The site's sign-in runs.
+    SigningIn,
+    /// Its window is open and, with a site, signed in.
+    Ready,
+    /// Its window is paused in memory.
+    Frozen,
+    /// Its state lies on disk, it has no window.
+    Hibernated,
+    /// Its window was lost and is being brought back.
+    Recovering,
+    /// It cannot go on without a person; `attention` says why.
+    NeedsAttention,
+    /// It is over; `ended_reason` says why.
+    Ended,
+}
+
+impl SessionState {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::SigningIn => "signing_in",
+            Self::Ready => "ready",
+            Self::Frozen => "frozen",
+            Self::Hibernated => "hibernated",
+            Self::Recovering => "recovering",
+            Self::NeedsAttention => "needs_attention",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl fmt::Display for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedReason {
+    /// Somebody closed it.
+    ClosedByClient,
+    /// Nobody used it for its `idle_timeout`, and it was not `keep_alive`.
+    IdleTimeout,
+    /// It was the least recently used one when room was needed.
+    Evicted,
+    /// The portal did not accept its sign-in when it was created.
+    SignInFailed,
+    /// Its window could not be opened when it was created.
+    StartFailed,
+}
+
+impl EndedReason {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClosedByClient => "closed_by_client",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Evicted => "evicted",
+            Self::SignInFailed => "sign_in_failed",
+            Self::StartFailed => "start_failed",
+        }
+    }
+}
+
+impl fmt::Display for EndedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Whether a session shares its browser process with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// A browser context of its own in a process that holds other sessions too.
+    #[default]
+    Shared,
+    /// A browser process and profile of its own.
+    Dedicated,
+}
+
+/// One signed-in browser window that Pilotlight keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    /// Identifies the session for good.
+    pub session_id: Uuid,
+    /// The name that its creator gave it; no two living sessions share one.
+    pub name: Option<String>,
+    /// The site it is signed in to, or null for a plain window.
+    pub site: Option<String>,
+    /// The user name it is signed in with.
+    pub username: Option<String>,
+    /// What it is doing.
+    pub state: SessionState,
+    /// Whether somebody holds it.
+    pub in_use: bool,
+    /// Whether it never expires.
+    pub keep_alive: bool,
+    /// Whether nothing but an explicit close ends it.
+    pub never_terminate: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When a client last used it. A refresh is not use.
+    pub last_used: Timestamp,
+    /// When its sign-in was last found to be alive.
+    pub last_refresh: Option<Timestamp>,
+    /// When it ends unless it is used before; null where `keep_alive`.
+    pub expires_at: Option<Timestamp>,
+    /// The URL of its page.
+    pub url: Option<String>,
+    /// The title of its page.
+    pub title: Option<String>,
+    /// Open tabs, popups among them.
+    pub tabs: u32,
+    /// Whether it shares its browser process.
+    pub isolation: Isolation,
+    /// Its launch profile.
+    pub profile: String,
+    /// The browser process that has its window; null without a window.
+    pub shard: Option<String>,
+    /// Memory of its window in bytes, 0 without a window; null where it is not measured.
+    pub memory_bytes: Option<u64>,
+    /// Stored state in bytes; null where none is stored.
+    pub storage_bytes: Option<u64>,
+    /// Where a CDP client connects; null where the server offers none.
+    pub cdp_url: Option<String>,
+    /// Where a person can look at the window; null where the server offers none.
+    pub live_url: Option<String>,
+    /// Why it ended; null while it lives.
+    pub ended_reason: Option<EndedReason>,
+    /// What a person should know or do, in a sentence; usually null.
+    pub attention: Option<String>,
+    /// The creator's own marks.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// An answer about one session: `"success": true` and beside it the session's fields.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct SessionAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The session.
+    #[serde(flatten)]
+    pub session: Session,
+}
+
+impl From<Session> for SessionAnswer {
+    fn from(session: Session) -> Self {
+        Self { success: true, session }
+    }
+}
+
+/// The answer to `POST /sessions`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct CreatedAnswer {
+    /// Always true.
+    pub success: bool,
+    /// False where a living session was equal to what was asked for.
+    pub is_new: bool,
+    /// The session.
+    #[serde(flatten)]
+    pub session: Session,
+}
+
+/// The answer to `GET /sessions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionsAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The living sessions, oldest first.
+    pub sessions: Vec<Session>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The contract's own example, with what this version leaves null.
+    const EXAMPLE: &str = r#"{
+        "session_id": "0198c1c2-0000-7000-8000-000000000001", "name": "acme-emodal", "site": "portal",
+        "username": "acme", "state": "ready", "in_use": false, "keep_alive": true, "never_terminate": false,
+        "created_at": "2026-11-22T12:00:00Z", "last_used": "2026-11-22T12:00:00Z", "last_refresh": null,
+        "expires_at": null, "url": "https://portal.test/", "title": "Portal", "tabs": 1, "isolation": "shared",
+        "profile": "dense", "shard": "s3", "memory_bytes": 61341696, "storage_bytes": 18211, "cdp_url": null,
+        "live_url": null, "ended_reason": null, "attention": null, "tags": {} }"#;
+
+    #[test]
+    fn a_session_has_the_fields_of_the_contract_and_no_others() {
+        let example: serde_json::Value = serde_json::from_str(EXAMPLE).unwrap();
+        let session: Session = serde_json::from_str(EXAMPLE).unwrap();
+        assert_eq!(serde_json::to_value(&session).unwrap(), example);
+        let mut answer = serde_json::to_value(SessionAnswer::from(session)).unwrap();
+        assert_eq!(answer.as_object_mut().unwrap().remove("success"), Some(true.into()));
+        assert_eq!(answer, example);
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_contract() {
+        use SessionState::*;
+        for state in [Starting, SigningIn, Ready, Frozen, Hibernated, Recovering, NeedsAttention, Ended] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for reason in [
+            EndedReason::ClosedByClient,
+            EndedReason::IdleTimeout,
+            EndedReason::Evicted,
+            EndedReason::SignInFailed,
+            EndedReason::StartFailed,
+        ] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A site as it is written down: in `PUT /sites/{name}` and in the configuration.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::duration::Seconds;
+use crate::validate::{self, FieldError};
+
+/// What Pilotlight is told of a portal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SiteDefinition {
+    /// The page that a new window opens: `http` or `https`.
+    pub start_url: String,
+    /// How to sign in. Without it, windows open at `start_url` and somebody else signs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignIn>,
+    /// How to tell that one is signed in. Needed for a sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub signed_in: Option<Value>,
+    /// How to tell that a person is needed, say for a captcha. It is never worked around.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub needs_attention: Option<Value>,
+    /// How the sign-in is kept alive. Reloading the page where missing.
+    #[serde(default)]
+    pub refresh: RefreshDefinition,
+}
+
+impl SiteDefinition {
+    /// Checks every field by itself and what belongs together.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        validate::web_url("start_url", &self.start_url)?;
+        if self.sign_in.is_some() && self.signed_in.is_none() {
+            return Err(FieldError::new(
+                "signed_in",
+                "is needed beside `sign_in`, to tell whether it worked",
+            ));
+        }
+        self.refresh.validate()
+    }
+}
+
+/// A sign-in flow: the name of its file, relative to the file that names it, or the flow itself.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum SignIn {
+    /// A file with a Recorder flow. Only in the configuration: a server opens no file by a client's word.
+    File(String),
+    /// The Recorder flow itself.
+    Flow(#[schema(value_type = Object)] Value),
+}
+
+impl<'de> Deserialize<'de> for SignIn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(file) => Ok(Self::File(file)),
+            flow @ Value::Object(_) => Ok(Self::Flow(flow)),
+            _ => Err(D::Error::custom("expected the name of a flow's file, or a flow")),
+        }
+    }
+}
+
+/// How a sign-in is kept alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshHow {
+    /// Reload the page.
+    #[default]
+    Reload,
+    /// Go to `url`.
+    Visit,
+    /// Send a request to `url` from inside the page; the page stays as it is.
+    Request,
+}
+
+/// How and how often a site's sign-in is kept alive.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshDefinition {
+    /// What is done.
+    #[serde(default)]
+    pub how: RefreshHow,
+    /// How often; 0 for never. The server's setting where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Seconds>,
+    /// For `visit` and `request`: where to, `http` or `https`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl RefreshDefinition {
+    /// Checks that `url` stands where it is needed, and only there.
+    pub fn validate(&self) -> Result<(), FieldError> {
+        const URL: &str = "refresh.url";
+        match (self.how, &self.url) {
+            (RefreshHow::Reload, None) => Ok(()),
+            (RefreshHow::Reload, Some(_)) => {
+                Err(FieldError::new(URL, "is for `how = \"visit\"` and `how = \"request\"` alone"))
+            }
+            (RefreshHow::Visit | RefreshHow::Request, Some(url)) => validate::web_url(URL, url).map(drop),
+            (RefreshHow::Visit | RefreshHow::Request, None) => {
+                Err(FieldError::new(URL, "must be given for `how = \"visit\"` and `how = \"request\"`"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_reads_and_writes_the_same() {
+        let json = serde_json::json!({
+            "start_url": "http://127.0.0.1:8099/",
+            "sign_in": {"title": "sign in", "steps": []},
+            "signed_in": {"any": [{"selector": "#user"}]},
+            "refresh": {"how": "visit", "every": 300, "url": "http://127.0.0.1:8099/ping"}
+        });
+        let site: SiteDefinition = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(site.validate(), Ok(()));
+        assert_eq!(serde_json::to_value(site).unwrap(), json);
+    }
+
+    #[test]
+    fn what_belongs_together_is_checked() {
+        for (json, field) in [
+            (serde_json::json!({"start_url": "ftp://a.test/"}), "start_url"),
+            (serde_json::json!({"start_url": "http://a.test/", "sign_in": "a.json"}), "signed_in"),
+            (serde_json::json!({"start_url": "http://a.test/", "refresh": {"how": "visit"}}), "refresh.url"),
+            (
+                serde_json::json!({"start_url": "http://a.test/", "refresh": {"url": "http://a.test/"}}),
+                "refresh.url",
+            ),
+        ] {
+            let site: SiteDefinition = serde_json::from_value(json.clone()).unwrap();
+            assert_eq!(site.validate().unwrap_err().field, field, "{json}");
+        }
+        assert!(serde_json::from_str::<SignIn>("5").is_err());
+    }
+}
