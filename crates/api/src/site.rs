@@ -51,7 +51,7 @@ pub enum SignIn {
     /// A file with a Recorder flow. Only in the configuration: a server opens no file by a client's word.
     File(String),
     /// The Recorder flow itself.
-    Flow(#[schema(value_type = Object)] Value),
+    Flow(Value),
 }
 
 impl<'de> Deserialize<'de> for SignIn {
