@@ -121,29 +121,55 @@ pub trait Page: Sync {
     fn navigate(&self, scope: &Scope, url: &str) -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// Makes the page of `scope` have this size.
-    fn set_viewport(&self, scope: &Scope, viewport: &Viewport) -> impl Future<Output = Result<(), PageError>> + Send;
+    fn set_viewport(
+        &self,
+        scope: &Scope,
+        viewport: &Viewport,
+    ) -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// Slows the network of the page of `scope`.
-    fn set_network(&self, scope: &Scope, conditions: &NetworkConditions) -> impl Future<Output = Result<(), PageError>> + Send;
+    fn set_network(
+        &self,
+        scope: &Scope,
+        conditions: &NetworkConditions,
+    ) -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// All elements that match `selector` now, in document order; empty where none does.
-    fn find(&self, scope: &Scope, selector: &Selector) -> impl Future<Output = Result<Vec<Self::Element>, PageError>> + Send;
+    fn find(
+        &self,
+        scope: &Scope,
+        selector: &Selector,
+    ) -> impl Future<Output = Result<Vec<Self::Element>, PageError>> + Send;
 
     /// Calls a JavaScript function (its source text) with the element as `this`, awaits a promise, and
     /// gives its result as JSON.
-    fn call(&self, element: &Self::Element, function: &str, arguments: &[Value]) -> impl Future<Output = Result<Value, PageError>> + Send;
+    fn call(
+        &self,
+        element: &Self::Element,
+        function: &str,
+        arguments: &[Value],
+    ) -> impl Future<Output = Result<Value, PageError>> + Send;
 
     /// Evaluates an expression in the document of `scope`, awaits a promise, and gives its result as JSON.
-    fn evaluate(&self, scope: &Scope, expression: &str) -> impl Future<Output = Result<Value, PageError>> + Send;
+    fn evaluate(
+        &self,
+        scope: &Scope,
+        expression: &str,
+    ) -> impl Future<Output = Result<Value, PageError>> + Send;
 
     /// Scrolls the element into view and moves the mouse over its middle.
     fn hover(&self, element: &Self::Element) -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// Scrolls the element into view and clicks it with real input events.
-    fn click(&self, element: &Self::Element, click: &Click) -> impl Future<Output = Result<(), PageError>> + Send;
+    fn click(
+        &self,
+        element: &Self::Element,
+        click: &Click,
+    ) -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// Focuses the element and types `text` into it with real input events, replacing what it holds.
-    fn fill(&self, element: &Self::Element, text: &str) -> impl Future<Output = Result<(), PageError>> + Send;
+    fn fill(&self, element: &Self::Element, text: &str)
+    -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// Presses a key by Puppeteer's name (`Enter`, `a`, `Control`, …) in the page of `scope`.
     fn key_down(&self, scope: &Scope, key: &str) -> impl Future<Output = Result<(), PageError>> + Send;
@@ -156,7 +182,8 @@ pub trait Page: Sync {
     fn navigations(&self, scope: &Scope) -> impl Future<Output = Result<u64, PageError>> + Send;
 
     /// Returns once the page of `scope` is not loading: its document is `complete`.
-    fn settled(&self, scope: &Scope, timeout: Duration) -> impl Future<Output = Result<(), PageError>> + Send;
+    fn settled(&self, scope: &Scope, timeout: Duration)
+    -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// The URL of the page of `scope`.
     fn url(&self, scope: &Scope) -> impl Future<Output = Result<String, PageError>> + Send;

@@ -1,0 +1,322 @@
+//! Conditions on a page: how a site says that one is signed in, or that a person is needed.
+//!
+//! ```toml
+//! signed_in = { any = [ { selector = "#user" }, { text = "Welcome" } ], none = [ { url_contains = "/login" } ] }
+//! ```
+//! What stands side by side in one condition must all hold. A condition looks at the main page as it is
+//! now: it does not wait, and it changes nothing there.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use regex::{Regex, RegexBuilder};
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::page::{Page, PageError, Scope};
+use crate::selector::Selector;
+
+/// How deep conditions may be nested.
+pub const MAX_DEPTH: usize = 8;
+/// How many tests a condition may consist of, nested ones included.
+pub const MAX_TESTS: usize = 64;
+/// The longest string to look for and the longest regular expression, in bytes.
+pub const MAX_TEXT_BYTES: usize = 4096;
+/// The largest compiled regular expression, in bytes.
+pub const MAX_REGEX_BYTES: usize = 1024 * 1024;
+
+const FIELDS: [&str; 7] = ["selector", "url_contains", "url_matches", "text", "any", "all", "none"];
+
+/// Something that holds on a page, or does not: all of its tests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// At least one.
+    tests: Vec<Test>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Test {
+    Selector(Selector),
+    UrlContains(String),
+    UrlMatches(Pattern),
+    Text(String),
+    Any(Vec<Condition>),
+    All(Vec<Condition>),
+    None(Vec<Condition>),
+}
+
+/// A regular expression that is equal to another of the same text.
+#[derive(Debug, Clone)]
+struct Pattern(Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Condition {
+    /// Whether the condition holds on the main page now. An error means that the page could not tell:
+    /// neither yes nor no.
+    pub async fn holds<P: Page>(&self, page: &P) -> Result<bool, PageError> {
+        self.holds_boxed(page).await
+    }
+
+    /// Boxed, because conditions nest.
+    fn holds_boxed<'a, P: Page>(
+        &'a self,
+        page: &'a P,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, PageError>> + Send + 'a>> {
+        Box::pin(async move {
+            for test in &self.tests {
+                if !test.holds(page).await? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// Nesting levels and tests, for the limits.
+    fn size(&self) -> (usize, usize) {
+        let mut total = (1, self.tests.len());
+        for inner in self.tests.iter().flat_map(Test::inner) {
+            let (depth, tests) = inner.size();
+            total = (total.0.max(depth + 1), total.1 + tests);
+        }
+        total
+    }
+}
+
+impl Test {
+    async fn holds<P: Page>(&self, page: &P) -> Result<bool, PageError> {
+        let scope = Scope::default();
+        Ok(match self {
+            Self::Selector(selector) => !page.find(&scope, selector).await?.is_empty(),
+            Self::UrlContains(part) => page.url(&scope).await?.contains(part.as_str()),
+            Self::UrlMatches(pattern) => pattern.0.is_match(&page.url(&scope).await?),
+            Self::Text(text) => page.evaluate(&scope, &has_text(text)).await? == Value::Bool(true),
+            Self::Any(inner) => first(inner, page, true).await?,
+            Self::All(inner) => !first(inner, page, false).await?,
+            Self::None(inner) => !first(inner, page, true).await?,
+        })
+    }
+
+    fn inner(&self) -> &[Condition] {
+        match self {
+            Self::Any(inner) | Self::All(inner) | Self::None(inner) => inner,
+            Self::Selector(_) | Self::UrlContains(_) | Self::UrlMatches(_) | Self::Text(_) => &[],
+        }
+    }
+}
+
+/// Whether one of `conditions` answers `wanted`; asks no further then.
+async fn first<P: Page>(conditions: &[Condition], page: &P, wanted: bool) -> Result<bool, PageError> {
+    for condition in conditions {
+        if condition.holds_boxed(page).await? == wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The expression that tells whether the page shows `text`: the search runs in the page, so that a long
+/// page need not be sent.
+pub(crate) fn has_text(text: &str) -> String {
+    // A JSON string is a JavaScript string.
+    format!("(document.body?.innerText ?? '').includes({})", Value::from(text))
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Condition;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "a condition: a table with at least one of {}", FIELDS.join(", "))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Condition, A::Error> {
+                let (mut tests, mut seen) = (Vec::new(), Vec::new());
+                while let Some(name) = fields.next_key::<String>()? {
+                    if seen.contains(&name) {
+                        return Err(de::Error::custom(format_args!("`{name}` is given twice")));
+                    }
+                    tests.push(read_test(&name, &mut fields)?);
+                    seen.push(name);
+                }
+                if tests.is_empty() {
+                    return Err(de::Error::invalid_length(0, &self));
+                }
+                let condition = Condition { tests };
+                let (depth, tests) = condition.size();
+                if depth > MAX_DEPTH || tests > MAX_TESTS {
+                    return Err(de::Error::custom(format_args!(
+                        "a condition may be nested {MAX_DEPTH} deep and have {MAX_TESTS} tests"
+                    )));
+                }
+                Ok(condition)
+            }
+        }
+        deserializer.deserialize_map(Shape)
+    }
+}
+
+fn read_test<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<Test, A::Error> {
+    Ok(match name {
+        "selector" => Test::Selector(fields.next_value()?),
+        "url_contains" => Test::UrlContains(read_text(name, fields)?),
+        "url_matches" => Test::UrlMatches(Pattern(
+            RegexBuilder::new(&read_text(name, fields)?).size_limit(MAX_REGEX_BYTES).build().map_err(
+                |error| de::Error::custom(format_args!("`url_matches` is no regular expression: {error}")),
+            )?,
+        )),
+        "text" => Test::Text(read_text(name, fields)?),
+        "any" => Test::Any(read_inner(name, fields)?),
+        "all" => Test::All(read_inner(name, fields)?),
+        "none" => Test::None(read_inner(name, fields)?),
+        unknown => return Err(de::Error::unknown_field(unknown, &FIELDS)),
+    })
+}
+
+fn read_text<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<String, A::Error> {
+    let text: String = fields.next_value()?;
+    // An empty string is contained in everything: certainly not what was meant.
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES {
+        return Err(de::Error::custom(format_args!("`{name}` must have 1 to {MAX_TEXT_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+fn read_inner<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<Vec<Condition>, A::Error> {
+    let inner: Vec<Condition> = fields.next_value()?;
+    if inner.is_empty() {
+        return Err(de::Error::custom(format_args!("`{name}` needs at least one condition")));
+    }
+    Ok(inner)
+}
+
+impl Serialize for Condition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(Some(self.tests.len()))?;
+        for test in &self.tests {
+            match test {
+                Test::Selector(selector) => fields.serialize_entry("selector", selector)?,
+                Test::UrlContains(part) => fields.serialize_entry("url_contains", part)?,
+                Test::UrlMatches(pattern) => fields.serialize_entry("url_matches", pattern.0.as_str())?,
+                Test::Text(text) => fields.serialize_entry("text", text)?,
+                Test::Any(inner) => fields.serialize_entry("any", inner)?,
+                Test::All(inner) => fields.serialize_entry("all", inner)?,
+                Test::None(inner) => fields.serialize_entry("none", inner)?,
+            }
+        }
+        fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fake::FakePage;
+
+    const SIGNED_IN: &str = r##"signed_in = { any = [ { selector = "#user" }, { selector = "xpath///button[contains(@class,'user')]" } ], none = [ { url_contains = "/login" } ] }"##;
+
+    #[derive(Debug, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    struct Site {
+        signed_in: Condition,
+    }
+
+    fn condition(json: &str) -> Condition {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[tokio::test]
+    async fn signed_in_as_a_site_writes_it() {
+        let condition = toml::from_str::<Site>(SIGNED_IN).unwrap().signed_in;
+        let page = FakePage::new("http://portal/");
+        assert!(!condition.holds(&page).await.unwrap());
+        page.add("#user");
+        assert!(condition.holds(&page).await.unwrap());
+        page.set_url("http://portal/login?next=1");
+        assert!(!condition.holds(&page).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn every_test_and_every_combination() {
+        let page = FakePage::new("http://portal/truck/7");
+        page.add("#a");
+        page.set_text("Welcome \"back\"");
+        let cases = [
+            (r##"{"selector": "#a"}"##, true),
+            (r##"{"selector": ["#a", "#b"]}"##, false),
+            (r#"{"url_contains": "/truck"}"#, true),
+            (r#"{"url_matches": "/truck/[0-9]+$"}"#, true),
+            (r#"{"url_matches": "^/truck"}"#, false),
+            (r#"{"text": "Welcome \"back\""}"#, true),
+            (r#"{"text": "Bye"}"#, false),
+            (r##"{"selector": "#a", "text": "Bye"}"##, false),
+            (r##"{"all": [{"selector": "#a"}, {"any": [{"text": "Bye"}, {"text": "Welcome"}]}]}"##, true),
+            (r##"{"none": [{"text": "Bye"}, {"selector": "#b"}]}"##, true),
+            (r##"{"none": [{"text": "Bye"}, {"selector": "#a"}]}"##, false),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(condition(json).holds(&page).await.unwrap(), expected, "{json}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_cannot_tell_is_an_error() {
+        let page = FakePage::new("http://portal/");
+        page.lose();
+        assert!(matches!(condition(r#"{"text": "x"}"#).holds(&page).await, Err(PageError::Gone(_))));
+    }
+
+    #[test]
+    fn it_is_written_as_it_was_read() {
+        let site: Site = toml::from_str(SIGNED_IN).unwrap();
+        let again: Site = toml::from_str(&toml::to_string(&site).unwrap()).unwrap();
+        assert_eq!(site.signed_in, again.signed_in);
+        let json = r##"{"selector":["a","#b"],"url_matches":"x+","none":[{"text":"y"}]}"##;
+        assert_eq!(serde_json::to_string(&condition(json)).unwrap(), json);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let deep = format!("{}{}{}", r#"{"any":["#.repeat(9), r#"{"text":"x"}"#, "]}".repeat(9));
+        let wide = format!(r#"{{"any":[{}]}}"#, vec![r#"{"text":"x"}"#; MAX_TESTS].join(","));
+        let cases = [
+            ("{}", "invalid length 0, expected a condition: a table with at least one of selector"),
+            ("[]", "expected a condition"),
+            (r#"{"url": "x"}"#, "unknown field `url`, expected one of `selector`, `url_contains`"),
+            (r#"{"text": ""}"#, "`text` must have 1 to 4096 bytes"),
+            (r#"{"text": "a", "text": "b"}"#, "`text` is given twice"),
+            (r#"{"any": []}"#, "`any` needs at least one condition"),
+            (r#"{"url_matches": "("}"#, "`url_matches` is no regular expression"),
+            (r#"{"selector": 3}"#, "expected a selector"),
+            (&deep, "nested 8 deep"),
+            (&wide, "64 tests"),
+        ];
+        for (json, expected) in cases {
+            let error = serde_json::from_str::<Condition>(json).unwrap_err().to_string();
+            assert!(error.contains(expected), "{json}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(
+            name in prop::sample::select(FIELDS.to_vec()),
+            value in r#"[\[\]{}":,a-z0-9()+*\\]{0,30}"#,
+        ) {
+            let _ = serde_json::from_str::<Condition>(&format!(r#"{{"{name}": {value}}}"#));
+            let _ = serde_json::from_str::<Condition>(&format!(r#"{{"{name}": "{value}"}}"#));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Placeholders: `${username}`, `${password}`, `${totp}` and any other `${input}` in the strings of a flow.
+//!
+//! A name has letters, digits, `_` and `-`. `$${` stands for a literal `${` (a JavaScript template in a
+//! `waitForExpression`, say); any other `$` stands for itself. Values are put in at the moment of use and
+//! live in [`SecretString`]s: nothing here may write one to a log, an error or a `Debug` text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// The longest value that may be filled in, in bytes.
+pub const MAX_VALUE_BYTES: usize = 64 * 1024;
+
+/// Why a string could not be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceholderError {
+    /// Nobody gave a value for it.
+    #[error("there is no value for `${{{0}}}`")]
+    Unknown(String),
+    /// `${` that does not go on as a placeholder.
+    #[error("`{0}` is not a placeholder: write `${{name}}`, or `$${{` for a literal `${{`")]
+    Malformed(String),
+    /// The value is longer than [`MAX_VALUE_BYTES`].
+    #[error("the value of `${{{0}}}` has more than {MAX_VALUE_BYTES} bytes")]
+    TooLong(String),
+}
+
+/// The values by name. Every one is treated as a secret.
+#[derive(Default, Clone)]
+pub struct Values(BTreeMap<String, SecretString>);
+
+impl Values {
+    /// No values.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the value of `${name}`.
+    pub fn insert(&mut self, name: impl Into<String>, value: SecretString) {
+        self.0.insert(name.into(), value);
+    }
+
+    /// The same, for building in one expression.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.insert(name, SecretString::from(value.into()));
+        self
+    }
+
+    /// Whether `${name}` has a value.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// `template` with every placeholder replaced.
+    pub fn fill(&self, template: &str) -> Result<SecretString, PlaceholderError> {
+        let mut filled = String::with_capacity(template.len());
+        for piece in pieces(template) {
+            match piece? {
+                Piece::Literal(text) => filled.push_str(text),
+                Piece::Name(name) => filled.push_str(self.value(name)?.expose_secret()),
+            }
+        }
+        Ok(SecretString::from(filled))
+    }
+
+    /// Checks that [`Values::fill`] would succeed.
+    pub fn check(&self, template: &str) -> Result<(), PlaceholderError> {
+        pieces(template).try_for_each(|piece| match piece? {
+            Piece::Literal(_) => Ok(()),
+            Piece::Name(name) => self.value(name).map(|_| ()),
+        })
+    }
+
+    /// `text` with every value replaced by its placeholder, as it stands and as JSON would escape it: for
+    /// words that come back from a browser, which may repeat what they were given.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        // Longest first: a value may be part of another.
+        let mut values: Vec<(&str, &str)> =
+            self.0.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+        values.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+        let mut redacted = text.to_owned();
+        for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
+            let placeholder = format!("${{{name}}}");
+            let json = serde_json::Value::from(value).to_string();
+            let escaped = json.get(1..json.len() - 1).unwrap_or(&json);
+            redacted = redacted.replace(value, &placeholder).replace(escaped, &placeholder);
+        }
+        redacted
+    }
+
+    fn value(&self, name: &str) -> Result<&SecretString, PlaceholderError> {
+        let value = self.0.get(name).ok_or_else(|| PlaceholderError::Unknown(name.to_owned()))?;
+        if value.expose_secret().len() > MAX_VALUE_BYTES {
+            return Err(PlaceholderError::TooLong(name.to_owned()));
+        }
+        Ok(value)
+    }
+}
+
+/// The names alone.
+impl fmt::Debug for Values {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The names of the placeholders in `template`, in order; an error where one is malformed.
+pub fn names(template: &str) -> Result<Vec<&str>, PlaceholderError> {
+    let mut names = Vec::new();
+    for piece in pieces(template) {
+        if let Piece::Name(name) = piece? {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+enum Piece<'a> {
+    Literal(&'a str),
+    Name(&'a str),
+}
+
+/// Cuts a template up; stops after the first error.
+fn pieces(template: &str) -> impl Iterator<Item = Result<Piece<'_>, PlaceholderError>> {
+    let mut rest = template;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        if let Some(after) = rest.strip_prefix("$${") {
+            rest = after;
+            return Some(Ok(Piece::Literal("${")));
+        }
+        if let Some(after) = rest.strip_prefix("${") {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            return match after.split_once('}') {
+                Some((name, behind)) if !name.is_empty() && name.chars().all(word) => {
+                    rest = behind;
+                    Some(Ok(Piece::Name(name)))
+                }
+                _ => {
+                    let shown = rest.chars().take(24).collect();
+                    rest = "";
+                    Some(Err(PlaceholderError::Malformed(shown)))
+                }
+            };
+        }
+        // Up to the next `${` or `$${`; a `$` of any other kind belongs to the literal.
+        let first = rest.chars().next().map_or(0, char::len_utf8);
+        let end = rest[first..].find("${").map_or(rest.len(), |at| first + at);
+        let end = if end > first && rest[..end].ends_with('$') && end < rest.len() { end - 1 } else { end };
+        let (literal, behind) = rest.split_at(end);
+        rest = behind;
+        Some(Ok(Piece::Literal(literal)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filled(template: &str) -> Result<String, PlaceholderError> {
+        let values = Values::new().with("username", "acme").with("password", "p${username}w");
+        values.fill(template).map(|text| text.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn placeholders_are_replaced_and_escapes_kept() {
+        let cases = [
+            ("${username}", "acme"),
+            ("a${username}b${username}", "aacmebacme"),
+            ("$${username}", "${username}"),
+            ("x$${username}", "x${username}"),
+            ("$$${username}", "$${username}"),
+            ("5 $ and $$", "5 $ and $$"),
+            ("", ""),
+            // A value is not read again.
+            ("${password}", "p${username}w"),
+        ];
+        for (template, expected) in cases {
+            assert_eq!(filled(template).as_deref(), Ok(expected), "{template}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_is_named() {
+        assert_eq!(filled("${user}").unwrap_err().to_string(), "there is no value for `${user}`");
+        assert_eq!(
+            filled("a ${x.y} b").unwrap_err().to_string(),
+            "`${x.y} b` is not a placeholder: write `${name}`, or `$${` for a literal `${`"
+        );
+        assert!(matches!(filled("${"), Err(PlaceholderError::Malformed(_))));
+        let long = Values::new().with("x", "y".repeat(MAX_VALUE_BYTES + 1));
+        assert_eq!(long.check("${x}"), Err(PlaceholderError::TooLong("x".into())));
+    }
+
+    #[test]
+    fn values_are_never_shown() {
+        let values = Values::new().with("password", "hunter\"2");
+        assert_eq!(format!("{values:?}"), r#"{"password"}"#);
+        assert_eq!(
+            values.redact(r#"typed hunter"2 as "hunter\"2""#),
+            r#"typed ${password} as "${password}""#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(template in r"[${}a-cé\-_ ]{0,40}") {
+            let is_well_formed = names(&template).is_ok();
+            let is_filled = !matches!(filled(&template), Err(PlaceholderError::Malformed(_) | PlaceholderError::Unknown(_)));
+            prop_assert!(is_well_formed || !is_filled);
+        }
+
+        #[test]
+        fn text_without_a_placeholder_stays(text in "[^$]{0,60}") {
+            prop_assert_eq!(filled(&text), Ok(text));
+        }
+
+        #[test]
+        fn an_escaped_text_stays(text in r"[${}a-c]{0,30}") {
+            prop_assume!(!text.contains("$${"));
+            prop_assert_eq!(filled(&text.replace("${", "$${")), Ok(text));
+        }
+    }
+}
