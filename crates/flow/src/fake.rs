@@ -31,8 +31,8 @@ pub(crate) struct FakeElement {
 pub(crate) enum OnClick {
     #[default]
     Nothing,
-    /// Loads another document, which has these elements.
-    Load(&'static str, Vec<FakeElement>),
+    /// Loads another document, which has the same elements.
+    Load(&'static str),
     /// The same, and the answer to the click is lost with the old document.
     LoadAndVanish(&'static str),
     /// Changes the URL without a load.
@@ -193,9 +193,8 @@ impl Page for FakePage {
         if wanted.contains("!!") {
             return Err(PageError::Script(format!("`{wanted}` is not a valid selector")));
         }
-        let matches = |element: &FakeElement| {
-            Instant::now() >= element.from && element.selectors.iter().any(|own| *own == wanted)
-        };
+        let matches =
+            |element: &FakeElement| Instant::now() >= element.from && element.selectors.contains(&wanted);
         let found = state.elements.iter().enumerate().filter(|(_, element)| matches(element));
         Ok(found.map(|(index, _)| Handle { document: state.navigations, index }).collect())
     }
@@ -257,10 +256,9 @@ impl Page for FakePage {
         let entry = format!("click {} x{}", element.selectors[0], click.count);
         match element.on_click.clone() {
             OnClick::Nothing => {}
-            OnClick::Load(url, elements) => {
+            OnClick::Load(url) => {
                 state.navigations += 1;
                 state.url = url.to_owned();
-                state.elements = elements;
             }
             OnClick::LoadAndVanish(url) => {
                 state.navigations += 1;

@@ -17,10 +17,11 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::element::Touch;
 pub use self::error::{ReplayError, StepError};
 use crate::page::{Click, Page, PageError, Scope};
 use crate::placeholders::{PlaceholderError, Values};
-use crate::schema::{Action, Expected, Flow, Operator, Step};
+use crate::schema::{Action, Expected, Flow, Operator, Pointer, Step};
 use crate::selector::Selector;
 
 /// How long a step may take where neither it nor its flow says so; the Recorder's default.
@@ -154,69 +155,65 @@ struct Mark {
 impl<P: Page> Run<'_, P> {
     async fn step(&self, action: &Action) -> Result<(), StepError> {
         let mark = match action {
-            // These three are over once the page says so.
+            // These are over once the page says so.
             Action::Navigate { url } => return self.navigate(url).await,
             Action::SetViewport(viewport) => {
                 return Ok(self.page.set_viewport(&self.scope, viewport).await?);
             }
+            Action::EmulateNetworkConditions(conditions) => {
+                return Ok(self.page.set_network(&self.scope, conditions).await?);
+            }
             Action::Close => return Ok(self.page.close(&self.scope).await?),
+            Action::Custom { name, .. } => return Err(StepError::UnknownCustomStep(name.clone())),
+            // These may begin a navigation.
             Action::Click { selectors, pointer, count } => {
-                let click = Click {
-                    offset_x: pointer.offset_x,
-                    offset_y: pointer.offset_y,
-                    button: pointer.button,
-                    count: *count,
-                    hold: pointer.hold,
-                    touch: pointer.touch,
-                };
-                self.touch(selectors, element::Touch::Click(click)).await?
+                self.touch(selectors, Touch::Click(click(pointer, *count))).await?
             }
             Action::Change { selectors, value } => {
-                self.touch(selectors, element::Touch::Fill(self.values.fill(value)?)).await?
+                self.touch(selectors, Touch::Fill(self.values.fill(value)?)).await?
             }
-            Action::Hover { selectors } => self.touch(selectors, element::Touch::Hover).await?,
-            Action::Scroll { selectors, x, y } if !selectors.is_empty() => {
-                self.touch(selectors, element::Touch::Scroll(*x, *y)).await?
+            Action::Hover { selectors } => self.touch(selectors, Touch::Hover).await?,
+            Action::Scroll { selectors, x, y } if selectors.is_empty() => {
+                self.marked(self.scroll_document(*x, *y)).await?
             }
-            other => {
-                let mark = self.mark().await?;
-                self.step_without_element(other).await?;
-                mark
+            Action::Scroll { selectors, x, y } => self.touch(selectors, Touch::Scroll(*x, *y)).await?,
+            Action::KeyDown { key } => self.marked(self.key(key, true)).await?,
+            Action::KeyUp { key } => self.marked(self.key(key, false)).await?,
+            Action::WaitForElement { selectors, expected } => {
+                self.marked(self.wait_for_element(selectors, expected)).await?
+            }
+            Action::WaitForExpression { expression } => {
+                self.marked(self.wait_for_expression(expression)).await?
             }
         };
         self.finish_navigation(&mark).await
     }
 
-    async fn step_without_element(&self, action: &Action) -> Result<(), StepError> {
-        match action {
-            Action::KeyDown { key } => {
-                self.page.key_down(&self.scope, &filled(self.values, key)?).await?;
-                tokio::time::sleep(KEY_PAUSE).await;
-            }
-            Action::KeyUp { key } => {
-                self.page.key_up(&self.scope, &filled(self.values, key)?).await?;
-                tokio::time::sleep(KEY_PAUSE).await;
-            }
-            Action::Scroll { x, y, .. } => {
-                let (x, y) = (Value::from(*x), Value::from(*y));
-                let script = format!("window.scroll({{ left: {x}, top: {y}, behavior: 'instant' }})");
-                self.page.evaluate(&self.scope, &script).await?;
-            }
-            Action::EmulateNetworkConditions(conditions) => {
-                self.page.set_network(&self.scope, conditions).await?;
-            }
-            Action::WaitForElement { selectors, expected } => {
-                self.wait_for_element(selectors, expected).await?
-            }
-            Action::WaitForExpression { expression } => self.wait_for_expression(expression).await?,
-            Action::Custom { name, .. } => return Err(StepError::UnknownCustomStep(name.clone())),
-            Action::SetViewport(_)
-            | Action::Navigate { .. }
-            | Action::Click { .. }
-            | Action::Change { .. }
-            | Action::Hover { .. }
-            | Action::Close => {}
+    /// Does `action`, and gives the page as it was right before.
+    async fn marked(
+        &self,
+        action: impl Future<Output = Result<(), StepError>> + Send,
+    ) -> Result<Mark, StepError> {
+        let mark = self.mark().await?;
+        action.await?;
+        Ok(mark)
+    }
+
+    async fn key(&self, key: &str, is_down: bool) -> Result<(), StepError> {
+        let key = filled(self.values, key)?;
+        if is_down {
+            self.page.key_down(&self.scope, &key).await?;
+        } else {
+            self.page.key_up(&self.scope, &key).await?;
         }
+        tokio::time::sleep(KEY_PAUSE).await;
+        Ok(())
+    }
+
+    async fn scroll_document(&self, x: f64, y: f64) -> Result<(), StepError> {
+        let (x, y) = (Value::from(x), Value::from(y));
+        let script = format!("window.scroll({{ left: {x}, top: {y}, behavior: 'instant' }})");
+        self.page.evaluate(&self.scope, &script).await?;
         Ok(())
     }
 
@@ -321,6 +318,17 @@ impl<P: Page> Run<'_, P> {
             Ok(Selector { parts: parts.collect::<Result<_, _>>()? })
         };
         selectors.iter().map(fill).collect()
+    }
+}
+
+fn click(pointer: &Pointer, count: u8) -> Click {
+    Click {
+        offset_x: pointer.offset_x,
+        offset_y: pointer.offset_y,
+        button: pointer.button,
+        count,
+        hold: pointer.hold,
+        touch: pointer.touch,
     }
 }
 

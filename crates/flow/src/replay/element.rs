@@ -79,8 +79,13 @@ impl<P: Page> Run<'_, P> {
     /// Waits for an element, acts on it once, and gives the page as it was right before.
     pub(super) async fn touch(&self, selectors: &[Selector], touch: Touch) -> Result<Mark, StepError> {
         let selectors = self.filled_selectors(selectors)?;
+        let mut earlier = None;
         loop {
-            let element = self.wait_until_ready(&selectors, touch.needs_enabled()).await?;
+            let element = match self.wait_until_ready(&selectors, touch.needs_enabled()).await {
+                Ok(element) => element,
+                // Why it did not work before says more than why there was no time for another try.
+                Err(cause) => return Err(earlier.unwrap_or(cause)),
+            };
             let mark = self.mark().await?;
             let Err(cause) = self.touch_once(&element, &touch).await else { return Ok(mark) };
             match cause {
@@ -95,9 +100,8 @@ impl<P: Page> Run<'_, P> {
                 }
                 _ => return Err(cause),
             }
-            if !again(self.deadline).await {
-                return Err(cause);
-            }
+            earlier = Some(cause);
+            again(self.deadline).await;
         }
     }
 

@@ -1,1 +1,287 @@
+use std::time::Duration;
 
+use super::*;
+use crate::fake::{FakeElement, FakePage, OnClick};
+
+const SIGN_IN: &str = include_str!("../../samples/sign-in.json");
+const SECRET: &str = "correct \"horse\"";
+
+fn flow(steps: &str) -> Flow {
+    Flow::parse(&format!(r#"{{"title": "t", "steps": [{steps}]}}"#)).unwrap()
+}
+
+fn values() -> Values {
+    Values::new().with("username", "acme").with("password", SECRET)
+}
+
+async fn run(page: &FakePage, steps: &str) -> Result<(), ReplayError> {
+    replay(page, &flow(steps), &values(), &ReplayOptions::default(), |_| {}).await
+}
+
+/// An error with all of its sources.
+fn told(error: &ReplayError) -> String {
+    let mut told = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        told = format!("{told}: {cause}");
+        source = cause.source();
+    }
+    told
+}
+
+fn click(selector: &str) -> String {
+    format!(r#"{{"type": "click", "selectors": ["{selector}"], "offsetX": 1, "offsetY": 1}}"#)
+}
+
+fn click_that_navigates(selector: &str) -> String {
+    click(selector).replace(r#""offsetX""#, r#""assertedEvents": [{"type": "navigation"}], "offsetX""#)
+}
+
+fn button(on_click: OnClick) -> FakeElement {
+    FakeElement { on_click, ..FakeElement::new(&["#go"]) }
+}
+
+#[test]
+fn a_replay_can_be_spawned() {
+    fn is_send<T: Send>(_: T) {}
+    let (page, flow, values, options) =
+        (FakePage::new("http://portal/"), flow(""), values(), ReplayOptions::default());
+    is_send(replay(&page, &flow, &values, &options, |_| {}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorded_sign_in_is_replayed() {
+    let page = FakePage::new("about:blank");
+    page.add("#username");
+    page.add("aria/Password");
+    page.put(FakeElement {
+        on_click: OnClick::Load("https://portal.example/"),
+        ..FakeElement::new(&["text/Sign in"])
+    });
+    let flow = Flow::parse(SIGN_IN).unwrap();
+    let mut seen = Vec::new();
+    let options = ReplayOptions::default();
+    replay(&page, &flow, &values(), &options, |step| seen.push((step.number, step.kind))).await.unwrap();
+    assert_eq!(
+        page.log(),
+        [
+            "viewport 1290x957",
+            "navigate https://portal.example/login",
+            "click #username x1",
+            "fill #username",
+            "fill aria/Password",
+            "down Tab",
+            "up Tab",
+            "click text/Sign in x1",
+            "settled https://portal.example/",
+        ]
+    );
+    assert_eq!((page.value("#username").as_str(), page.value("aria/Password").as_str()), ("acme", SECRET));
+    assert_eq!(seen[7], (8, "click"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_element_that_comes_late_is_waited_for() {
+    let page = FakePage::new("http://portal/");
+    page.put(FakeElement { from: Instant::now() + Duration::from_secs(4), ..FakeElement::new(&["#go"]) });
+    run(&page, &click("#go")).await.unwrap();
+    assert_eq!(page.log(), ["click #go x1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_alternative_that_can_be_acted_on_wins() {
+    let page = FakePage::new("http://portal/");
+    page.put(FakeElement { visible: false, ..FakeElement::new(&["#hidden"]) });
+    page.put(FakeElement { enabled: false, ..FakeElement::new(&["#disabled"]) });
+    page.put(FakeElement { moving: true, ..FakeElement::new(&["#moving"]) });
+    page.add("#good");
+    let step = r##"{"type": "doubleClick", "selectors": ["#!!", "#hidden", "#disabled", "#moving", "#good"], "offsetX": 1, "offsetY": 1}"##;
+    run(&page, step).await.unwrap();
+    assert_eq!(page.log(), ["click #good x2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_in_the_way_is_said_after_the_timeout() {
+    let page = FakePage::new("http://portal/");
+    page.put(FakeElement { visible: false, ..FakeElement::new(&["#hidden"]) });
+    page.put(FakeElement { enabled: false, ..FakeElement::new(&["#disabled"]) });
+    page.put(FakeElement { moving: true, ..FakeElement::new(&["#moving"]) });
+    let cases = [
+        ("#hidden", "step 1 (click) failed; tried `#hidden`: the element is not visible"),
+        ("#disabled", "step 1 (click) failed; tried `#disabled`: the element is disabled"),
+        ("#moving", "step 1 (click) failed; tried `#moving`: the element does not stay in its place"),
+        ("#none", "step 1 (click) failed; tried `#none`: no element matched in time"),
+        (
+            "#!!",
+            "step 1 (click) failed; tried `#!!`: the page could not do it: the script failed: `#!!` is not a valid selector",
+        ),
+    ];
+    for (selector, expected) in cases {
+        let start = Instant::now();
+        let error = run(&page, &click(selector)).await.unwrap_err();
+        assert_eq!(told(&error), expected);
+        assert_eq!(start.elapsed(), DEFAULT_STEP_TIMEOUT);
+    }
+    assert!(page.log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_can_be_raised_by_the_recording_and_by_the_caller() {
+    let page = FakePage::new("http://portal/");
+    let options = ReplayOptions { step_timeout: Duration::from_secs(7), ..ReplayOptions::default() };
+    for (timeout, expected) in [("", 7), (r#", "timeout": 1000"#, 7), (r#", "timeout": 9000"#, 9)] {
+        let start = Instant::now();
+        let steps = format!(r#"{{"type": "hover", "selectors": ["b"]{timeout}}}"#);
+        replay(&page, &flow(&steps), &values(), &options, |_| {}).await.unwrap_err();
+        assert_eq!(start.elapsed(), Duration::from_secs(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_where_a_placeholder_or_a_step_is_unknown() {
+    let page = FakePage::new("http://portal/");
+    page.add("#go");
+    let change = r##"{"type": "change", "selectors": ["#go"], "value": "${totp}"}"##;
+    let error = run(&page, &format!("{}, {change}", click("#go"))).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        "step 2 (change) failed; tried `#go`: a string of the step cannot be filled in: there is no value for `${totp}`"
+    );
+    let custom = r#"{"type": "customStep", "name": "dance", "parameters": {}}"#;
+    let error = run(&page, &format!("{}, {custom}", click("#go"))).await.unwrap_err();
+    assert_eq!(told(&error), "step 2 (customStep) failed: the custom step `dance` is not known here");
+    assert!(page.log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_asserted_navigation_is_demanded_and_a_history_entry_is_one() {
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::Nothing));
+    let error = run(&page, &click_that_navigates("#go")).await.unwrap_err();
+    assert!(matches!(error.cause, StepError::NoNavigation));
+
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::Push("http://portal/#/list")));
+    run(&page, &click_that_navigates("#go")).await.unwrap();
+    assert_eq!(page.log(), ["click #go x1", "settled http://portal/#/list"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_click_is_never_done_twice_and_one_that_was_refused_is_done_once() {
+    // The next page has a button of the same name.
+    let page = FakePage::new("http://portal/1");
+    page.put(button(OnClick::LoadAndVanish("http://portal/2")));
+    run(&page, &click("#go")).await.unwrap();
+    assert_eq!(page.log(), ["click #go x1", "settled http://portal/2"]);
+
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::Refuse(3)));
+    run(&page, &click("#go")).await.unwrap();
+    assert_eq!(page.log(), ["click #go x1"]);
+
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::Close));
+    run(&page, &click("#go")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_never_come_out() {
+    let page = FakePage::new("http://portal/");
+    let field = FakeElement::new(&["#password"]);
+    page.put(field);
+    page.put(button(OnClick::Repeat));
+    let change = r##"{"type": "change", "selectors": ["#password"], "value": "${password}"}"##;
+    let throw = r#"{"type": "waitForExpression", "expression": "throw '${password}'"}"#;
+    let down = r#"{"type": "navigate", "url": "http://down/?p=${password}"}"#;
+    let steps = [format!("{change}, {}", click("#go")), throw.to_owned(), down.to_owned()];
+    for steps in steps {
+        let error = run(&page, &steps).await.unwrap_err();
+        let shown = format!("{} {error:?} {:?}", told(&error), flow(&steps));
+        assert!(!shown.contains("horse"), "{shown}");
+        assert!(shown.contains("${password}"), "{shown}");
+    }
+    assert_eq!(page.value("#password"), SECRET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_select_field_is_chosen_from() {
+    let page = FakePage::new("http://portal/");
+    let options = Some(vec!["LBCT".to_owned(), "acme".to_owned()]);
+    page.put(FakeElement { options, ..FakeElement::new(&["#terminal"]) });
+    let change =
+        |value: &str| format!(r##"{{"type": "change", "selectors": ["#terminal"], "value": "{value}"}}"##);
+    run(&page, &change("${username}")).await.unwrap();
+    assert_eq!(page.value("#terminal"), "acme");
+    let error = run(&page, &change("TTI")).await.unwrap_err();
+    assert!(matches!(error.cause, StepError::NoSuchOption));
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_for_element_counts_compares_and_inverts() {
+    let page = FakePage::new("http://portal/");
+    for state in ["free", "free", "taken"] {
+        let attributes = vec![("state".to_owned(), state.to_owned())];
+        page.put(FakeElement { attributes, ..FakeElement::new(&[".slot"]) });
+    }
+    page.put(FakeElement { visible: false, ..FakeElement::new(&[".slot"]) });
+    let cases = [
+        ("", Ok(())),
+        (r#", "count": 3"#, Ok(())),
+        (r#", "operator": "==", "count": 3"#, Ok(())),
+        (r#", "operator": "==", "count": 2"#, Err("3 elements matched in time; expected == 2")),
+        (r#", "operator": "<=", "count": 2"#, Err("3 elements matched in time; expected <= 2")),
+        (r#", "count": 4"#, Err("3 elements matched in time; expected >= 4")),
+        (r#", "operator": "==", "count": 2, "attributes": {"state": "free"}"#, Ok(())),
+        (r#", "visible": false"#, Err("1 elements matched in time; expected not >= 1")),
+        (r#", "visible": false, "attributes": {"state": "late"}"#, Ok(())),
+    ];
+    for (fields, expected) in cases {
+        let step = format!(r#"{{"type": "waitForElement", "selectors": [".none", ".slot"]{fields}}}"#);
+        let result = run(&page, &step).await.map_err(|error| error.cause.to_string());
+        // "At least" looks no further than it must.
+        let expected = expected.map_err(|text| text.replace("1 elements", "2 elements"));
+        assert_eq!(result, expected, "{fields}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_for_expression_waits_for_truth() {
+    let page = FakePage::new("http://portal/");
+    let step = r#"{"type": "waitForExpression", "expression": "window.user === '${username}'"}"#;
+    let error = run(&page, step).await.unwrap_err();
+    assert_eq!(told(&error), "step 1 (waitForExpression) failed: the expression did not become true in time");
+    page.set_true("window.user === 'acme'");
+    run(&page, step).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_steps_reach_the_page() {
+    let page = FakePage::new("http://portal/");
+    page.add("#list");
+    let steps = r##"
+        {"type": "hover", "selectors": ["#list"]},
+        {"type": "scroll", "selectors": ["#list"], "y": 120.5},
+        {"type": "scroll", "x": 1, "y": 640},
+        {"type": "emulateNetworkConditions", "download": 50000, "upload": 1, "latency": 1},
+        {"type": "close", "target": "http://portal/popup"}"##;
+    page.targets_from(Instant::now() + Duration::from_secs(2));
+    run(&page, steps).await.unwrap();
+    let expected = [
+        "hover #list",
+        "scroll 0.0 120.5",
+        "window.scroll({ left: 1.0, top: 640.0, behavior: 'instant' })",
+        "network 50000",
+        "close http://portal/popup",
+    ];
+    assert_eq!(page.log(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_popup_that_does_not_come_and_a_page_that_is_lost_are_errors() {
+    let page = FakePage::new("http://portal/");
+    let error = run(&page, r#"{"type": "close", "target": "http://portal/popup"}"#).await.unwrap_err();
+    assert_eq!(told(&error), "step 1 (close) failed: the page could not do it: the page is gone: closed");
+    page.lose();
+    let error = run(&page, &click("#go")).await.unwrap_err();
+    assert!(matches!(error.cause, StepError::Page(PageError::Gone(_))), "{error:?}");
+}
