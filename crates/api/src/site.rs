@@ -1,5 +1,6 @@
 //! A site as it is written down: in `PUT /sites/{name}` and in the configuration.
 
+use pilotlight_flow::condition::Condition;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -20,11 +21,11 @@ pub struct SiteDefinition {
     /// How to tell that one is signed in. Needed for a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub signed_in: Option<Value>,
+    pub signed_in: Option<Condition>,
     /// How to tell that a person is needed, say for a captcha. It is never worked around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub needs_attention: Option<Value>,
+    pub needs_attention: Option<Condition>,
     /// How the sign-in is kept alive. Reloading the page where missing.
     #[serde(default)]
     pub refresh: RefreshDefinition,

@@ -1,0 +1,276 @@
+//! Walks a parsed file with the tables of known keys, so that one mistake does not hide the next.
+
+use std::ops::Range;
+
+use pilotlight_api::{SignIn, SiteDefinition, validate};
+use pilotlight_flow::schema::MAX_FLOW_BYTES;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
+
+use super::document::{self, Document, Table};
+use super::keys::{KEYS, Raw, Value};
+use super::load::Loader;
+use super::problem::{Place, did_you_mean, nearest};
+use super::site::{Site, SiteError};
+use super::types::ProfileDefinition;
+
+const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
+const PROFILE_KEYS: [&str; 5] = ["base", "add", "remove", "images", "window_size"];
+const SITE_KEYS: [&str; 5] = ["start_url", "sign_in", "signed_in", "needs_attention", "refresh"];
+
+/// Walks a configuration file; with `only`, that section alone.
+pub(super) fn root(loader: &mut Loader<'_>, document: &Document, table: &Table<'_>, only: Option<&str>) {
+    for (name, value) in table {
+        let place = document.place(&name.span());
+        let section = name.get_ref().as_ref();
+        if only.is_some_and(|only| only != section) {
+            continue;
+        }
+        match value.get_ref() {
+            _ if !SECTIONS.contains(&section) => {
+                loader.problem(
+                    place,
+                    format!("unknown section `{section}`: {}", did_you_mean(section, SECTIONS)),
+                );
+            }
+            DeValue::Table(table) if section == "profiles" => profiles(loader, document, table),
+            DeValue::Table(table) if section == "sites" => sites(loader, document, table),
+            DeValue::Table(table) => fixed(loader, document, section, table),
+            _ => loader.problem(place, format!("`{section}` must be a section: write `[{section}]`")),
+        }
+    }
+}
+
+fn fixed(loader: &mut Loader<'_>, document: &Document, section: &str, table: &Table<'_>) {
+    for (name, value) in table {
+        match KEYS.iter().find(|key| key.section == section && name.get_ref() == key.name) {
+            Some(key) => {
+                let place = document.place(&value.span());
+                loader.set(key, &Value { raw: Raw::Toml(value.get_ref()), base: document.folder() }, place);
+            }
+            None => {
+                let sentence = unknown_key(section, name.get_ref());
+                loader.problem(document.place(&name.span()), sentence);
+            }
+        }
+    }
+}
+
+fn unknown_key(section: &str, name: &str) -> String {
+    if let Some(elsewhere) = KEYS.iter().find(|key| key.name == name) {
+        return format!("unknown key `{name}` in [{section}]: it belongs in [{}]", elsewhere.section);
+    }
+    let known: Vec<&str> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
+    format!("unknown key `{name}` in [{section}]: {}", did_you_mean(name, known))
+}
+
+fn profiles(loader: &mut Loader<'_>, document: &Document, table: &Table<'_>) {
+    for (name, value) in table {
+        let place = document.place(&name.span());
+        match value.get_ref() {
+            DeValue::Table(table) if is_name(loader, name, &place) => {
+                profile(loader, document, name.get_ref(), table, place);
+            }
+            DeValue::Table(_) => {}
+            _ => loader
+                .problem(place, format!("`{}` must be a section: write `[profiles.NAME]`", name.get_ref())),
+        }
+    }
+}
+
+fn profile(loader: &mut Loader<'_>, document: &Document, profile: &str, table: &Table<'_>, place: Place) {
+    let mut definition = ProfileDefinition::default();
+    for (name, raw) in table {
+        let value = Value { raw: Raw::Toml(raw.get_ref()), base: document.folder() };
+        let set = match name.get_ref().as_ref() {
+            "base" => value.name().map(|base| definition.base = Some(base)),
+            "add" => value.switches().map(|switches| definition.add = switches),
+            "remove" => value.list().map(|switches| definition.remove = switches),
+            "images" => value.boolean().map(|images| definition.images = Some(images)),
+            "window_size" => value.window_size().map(|size| definition.window_size = Some(size)),
+            unknown => {
+                let suggestion = did_you_mean(unknown, PROFILE_KEYS);
+                let sentence = format!("unknown key `{unknown}` in profile `{profile}`: {suggestion}");
+                loader.problem(document.place(&name.span()), sentence);
+                continue;
+            }
+        };
+        if let Err(problem) = set {
+            let sentence = format!("`{}` of profile `{profile}` {problem}", name.get_ref());
+            loader.problem(document.place(&raw.span()), sentence);
+        }
+    }
+    loader.profile_places.insert(profile.to_owned(), place);
+    loader.config.profiles.insert(profile.to_owned(), definition);
+}
+
+fn sites(loader: &mut Loader<'_>, document: &Document, table: &Table<'_>) {
+    for (name, value) in table {
+        let place = document.place(&name.span());
+        match value.get_ref() {
+            DeValue::Table(table) => site(loader, document, name.get_ref(), table, place),
+            _ => {
+                loader
+                    .problem(place, format!("`{}` must be a section: write `[sites.NAME]`", name.get_ref()));
+            }
+        }
+    }
+}
+
+/// Walks one site, reads the flow that it names, and adds it where nothing is wrong with it.
+pub(super) fn site(
+    loader: &mut Loader<'_>,
+    document: &Document,
+    name: &str,
+    table: &Table<'_>,
+    place: Place,
+) {
+    if let Err(error) = validate::name("", name) {
+        return loader.problem(place, format!("the name of site `{name}` {}", error.problem));
+    }
+    if let Some(other) = loader.site_places.insert(name.to_owned(), place.clone()) {
+        return loader.problem(place, format!("site `{name}` is defined twice: see {other}"));
+    }
+    let before = loader.problems.len();
+    let fields = SiteFields::walk(loader, document, name, table);
+    let Some(start_url) = fields.start_url else {
+        if loader.problems.len() == before {
+            loader.problem(place, format!("site `{name}` needs a `start_url`"));
+        }
+        return;
+    };
+    let sign_in = match fields.sign_in {
+        Some(SignIn::File(file)) => flow_file(loader, document, name, table, &file).map(SignIn::Flow),
+        other => other,
+    };
+    // What follows from a mistake already told would only confuse.
+    if loader.problems.len() > before {
+        return;
+    }
+    let definition = SiteDefinition {
+        start_url,
+        sign_in,
+        signed_in: fields.signed_in,
+        needs_attention: fields.needs_attention,
+        refresh: fields.refresh.unwrap_or_default(),
+    };
+    match Site::new(definition) {
+        Ok(site) => drop(loader.config.sites.insert(name.to_owned(), site)),
+        Err(error) => {
+            let field = match &error {
+                SiteError::Field(error) => error.field.split('.').next().unwrap_or_default().to_owned(),
+                SiteError::Flow(_) | SiteError::Placeholder(_) => "sign_in".to_owned(),
+            };
+            let span = span_of(table, &field);
+            let place = span.map_or(place, |span| document.place(&span));
+            loader.problem(place, format!("site `{name}`: {}", with_sources(&error)));
+        }
+    }
+}
+
+/// The fields of a site, each read by itself.
+#[derive(Default)]
+struct SiteFields {
+    start_url: Option<String>,
+    sign_in: Option<SignIn>,
+    signed_in: Option<pilotlight_flow::condition::Condition>,
+    needs_attention: Option<pilotlight_flow::condition::Condition>,
+    refresh: Option<pilotlight_api::RefreshDefinition>,
+}
+
+impl SiteFields {
+    fn walk(loader: &mut Loader<'_>, document: &Document, site: &str, table: &Table<'_>) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in table {
+            let key = name.get_ref().as_ref();
+            let read = match key {
+                "start_url" => read(value).map(|url| fields.start_url = Some(url)),
+                "sign_in" => read(value).map(|sign_in| fields.sign_in = Some(sign_in)),
+                "signed_in" => read(value).map(|condition| fields.signed_in = Some(condition)),
+                "needs_attention" => read(value).map(|condition| fields.needs_attention = Some(condition)),
+                "refresh" => read(value).map(|refresh| fields.refresh = Some(refresh)),
+                "operations" => Err((name.span(), "operations are not there yet".to_owned())),
+                unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
+            };
+            if let Err((span, problem)) = read {
+                loader.problem(document.place(&span), format!("`{key}` of site `{site}`: {problem}"));
+            }
+        }
+        fields
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(value: &Spanned<DeValue<'_>>) -> Result<T, (Range<usize>, String)> {
+    T::deserialize(ValueDeserializer::from(value.clone()))
+        .map_err(|error| (error.span().unwrap_or_else(|| value.span()), suggest(error.message())))
+}
+
+/// Reads a flow and checks it here already, so that a mistake is told with the flow's own file.
+fn flow_file(
+    loader: &mut Loader<'_>,
+    document: &Document,
+    site: &str,
+    table: &Table<'_>,
+    file: &str,
+) -> Option<serde_json::Value> {
+    let path = document.folder().join(file);
+    let text = match document::read(&path, MAX_FLOW_BYTES as u64) {
+        Ok(text) => text,
+        Err(problem) => {
+            let place = span_of(table, "sign_in").map_or(problem.place, |span| document.place(&span));
+            loader.problem(
+                place,
+                format!("`sign_in` of site `{site}`: {} {}", path.display(), problem.sentence),
+            );
+            return None;
+        }
+    };
+    let flow = match serde_json::from_str(&text) {
+        Ok(flow) => flow,
+        Err(error) => {
+            let place = Place::File { path, position: Some((error.line(), error.column())) };
+            loader.problem(place, format!("not JSON: {error}"));
+            return None;
+        }
+    };
+    if let Err(error) = pilotlight_flow::schema::Flow::from_value(&flow) {
+        loader.problem(Place::file(path), with_sources(&error));
+        return None;
+    }
+    Some(flow)
+}
+
+/// Puts a suggestion in the place of the list in "unknown field `evry`, expected one of `how`, `every`".
+fn suggest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let suggestion = quoted.next().and_then(|word| nearest(word, quoted).map(|meant| (word, meant)));
+    match suggestion {
+        Some((word, meant)) if message.starts_with("unknown ") => {
+            format!("unknown `{word}`: did you mean `{meant}`?")
+        }
+        _ => message.to_owned(),
+    }
+}
+
+fn is_name(loader: &mut Loader<'_>, name: &Spanned<std::borrow::Cow<'_, str>>, place: &Place) -> bool {
+    match validate::name("", name.get_ref()) {
+        Ok(()) => true,
+        Err(error) => {
+            loader.problem(place.clone(), format!("the name `{}` {}", name.get_ref(), error.problem));
+            false
+        }
+    }
+}
+
+fn span_of(table: &Table<'_>, key: &str) -> Option<Range<usize>> {
+    table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value.span())
+}
+
+/// An error and what caused it, in one line.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
