@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What tests and the demo run against: a simulated world for the rules, and a real demo portal.
+
+pub mod portal;

@@ -1,0 +1,29 @@
+//! The example site of the demo portal, as text: what lies in `examples/sites/`, for those who have no
+//! files at hand.
+
+/// The address that the example files speak of.
+pub const EXAMPLE_ADDRESS: &str = "http://127.0.0.1:8099";
+/// The port of [`EXAMPLE_ADDRESS`].
+pub const EXAMPLE_PORT: u16 = 8099;
+/// Where the flow lies, relative to the site's file; the name that the site calls it by.
+pub const SIGN_IN_PATH: &str = "portal/sign-in.json";
+
+/// A site and its flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExampleSite {
+    /// `portal.toml`: the site, without a heading.
+    pub site_toml: String,
+    /// [`SIGN_IN_PATH`]: the recording.
+    pub sign_in_json: String,
+}
+
+/// The example site for a portal at `url` (such as [`crate::portal::Portal::url`]).
+#[must_use]
+pub fn example_site(url: &str) -> ExampleSite {
+    let url = url.trim_end_matches('/');
+    let at = |text: &str| text.replace(EXAMPLE_ADDRESS, url);
+    ExampleSite {
+        site_toml: at(include_str!("../../../../examples/sites/portal.toml")),
+        sign_in_json: at(include_str!("../../../../examples/sites/portal/sign-in.json")),
+    }
+}

@@ -1,0 +1,46 @@
+//! The portal's pages: HTML with a few marks to fill in.
+
+const STYLE: &str = include_str!("pages/style.css");
+
+/// What the log-in page says besides its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) has_failed: bool,
+    pub(super) has_captcha: bool,
+}
+
+pub(super) fn dashboard(user: &str) -> String {
+    page(include_str!("pages/dashboard.html"), &[("user", &escape(user))])
+}
+
+pub(super) fn appointments(user: &str) -> String {
+    page(include_str!("pages/appointments.html"), &[("user", &escape(user))])
+}
+
+pub(super) fn popup(user: &str) -> String {
+    page(include_str!("pages/popup.html"), &[("user", &escape(user))])
+}
+
+pub(super) fn captcha() -> String {
+    page(include_str!("pages/captcha.html"), &[])
+}
+
+pub(super) fn login(login: Login) -> String {
+    let error = if login.has_failed {
+        "<p id=\"error\" role=\"alert\">The user name or the password is wrong.</p>"
+    } else {
+        ""
+    };
+    let captcha = if login.has_captcha { "<iframe src=\"/captcha\" title=\"captcha\"></iframe>" } else { "" };
+    page(include_str!("pages/login.html"), &[("error", error), ("captcha", captcha)])
+}
+
+/// Fills in every `{{mark}}`.
+fn page(template: &str, marks: &[(&str, &str)]) -> String {
+    let styled = template.replace("{{style}}", STYLE);
+    marks.iter().fold(styled, |page, (mark, text)| page.replace(&format!("{{{{{mark}}}}}"), text))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

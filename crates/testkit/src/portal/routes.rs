@@ -1,0 +1,226 @@
+//! What the portal answers: its pages, and `/control/…` for tests in another process.
+//!
+//! | control | does |
+//! |---|---|
+//! | `GET /control/statistics` | [`Statistics`] as JSON |
+//! | `POST /control/log_everybody_out` | ends all sessions |
+//! | `POST /control/down` `{"down": true}` | answers everything else with 503, or no longer |
+//! | `POST /control/captcha` `{"captcha": true}` | puts a captcha into the log-in page, or takes it out |
+//! | `POST /control/password` `{"user", "password"}` | gives an account a password of its own |
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::ledger::Statistics;
+use super::{Shared, pages};
+
+/// The largest body that is read, in bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// The session cookie. It has no lifetime: it goes with the browser, as a portal's does.
+const SESSION_COOKIE: &str = "portal_session";
+/// Says that a person has solved the captcha.
+const PERSON_COOKIE: &str = "portal_person";
+
+type Portal = State<Arc<Shared>>;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let control = Router::new()
+        .route("/control/statistics", get(statistics))
+        .route("/control/log_everybody_out", post(log_everybody_out))
+        .route("/control/down", post(set_down))
+        .route("/control/captcha", post(set_captcha))
+        .route("/control/password", post(set_password));
+    Router::new()
+        .route("/", get(dashboard))
+        .route("/appointments", get(appointments))
+        .route("/popup", get(popup))
+        .route("/login", get(show_login).post(sign_in))
+        .route("/logout", get(sign_out))
+        .route("/captcha", get(show_captcha).post(solve_captcha))
+        .route("/api/keep_alive", get(keep_alive).post(keep_alive))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), unless_down))
+        .merge(control)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(shared)
+}
+
+async fn unless_down(State(portal): Portal, request: Request, next: Next) -> Response {
+    if portal.is_down.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "The portal is closed for maintenance.").into_response();
+    }
+    next.run(request).await
+}
+
+/// The page for the one who is signed in; everybody else is sent to the log-in.
+fn for_user(portal: &Shared, headers: &HeaderMap, page: fn(&str) -> String) -> Response {
+    match signed_in(portal, headers) {
+        Some(user) => fresh(page(&user)),
+        None => Redirect::to("/login").into_response(),
+    }
+}
+
+fn signed_in(portal: &Shared, headers: &HeaderMap) -> Option<String> {
+    portal.ledger().request(cookie(headers, SESSION_COOKIE)?, Instant::now())
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = pairs.flat_map(|pairs| pairs.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(own, _)| *own == name).map(|(_, value)| value)
+}
+
+/// A page that no cache keeps: going back must not show what one was signed in for.
+fn fresh(page: String) -> Response {
+    ([(CACHE_CONTROL, "no-store")], Html(page)).into_response()
+}
+
+async fn dashboard(State(portal): Portal, headers: HeaderMap) -> Response {
+    for_user(&portal, &headers, pages::dashboard)
+}
+
+async fn appointments(State(portal): Portal, headers: HeaderMap) -> Response {
+    for_user(&portal, &headers, pages::appointments)
+}
+
+async fn popup(State(portal): Portal, headers: HeaderMap) -> Response {
+    for_user(&portal, &headers, pages::popup)
+}
+
+#[derive(Deserialize)]
+struct LoginQuery {
+    failed: Option<String>,
+}
+
+async fn show_login(State(portal): Portal, headers: HeaderMap, Query(query): Query<LoginQuery>) -> Response {
+    if signed_in(&portal, &headers).is_some() {
+        return Redirect::to("/").into_response();
+    }
+    let has_captcha = wants_captcha(&portal, &headers);
+    fresh(pages::login(pages::Login { has_failed: query.failed.is_some(), has_captcha }))
+}
+
+fn wants_captcha(portal: &Shared, headers: &HeaderMap) -> bool {
+    portal.has_captcha.load(Ordering::Relaxed) && cookie(headers, PERSON_COOKIE).is_none()
+}
+
+#[derive(Deserialize)]
+struct Credentials {
+    username: String,
+    password: String,
+}
+
+async fn sign_in(State(portal): Portal, headers: HeaderMap, Form(form): Form<Credentials>) -> Response {
+    if wants_captcha(&portal, &headers) {
+        return Redirect::to("/login").into_response();
+    }
+    let user = form.username.trim();
+    let Some(_under_way) = UnderWay::begin(&portal, user) else {
+        return Redirect::to("/login?failed=1").into_response();
+    };
+    tokio::time::sleep(portal.sign_in_delay).await;
+    let token = format!("{:032x}", rand::random::<u128>());
+    if !portal.ledger().sign_in(user, &form.password, token.clone(), Instant::now()) {
+        return Redirect::to("/login?failed=1").into_response();
+    }
+    let cookie = format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax");
+    ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+}
+
+/// A sign-in under way; over when it is dropped, also where the browser hung up.
+struct UnderWay<'a> {
+    portal: &'a Shared,
+    user: &'a str,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(portal: &'a Shared, user: &'a str) -> Option<Self> {
+        portal.ledger().begin_sign_in(user).then_some(Self { portal, user })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.portal.ledger().end_sign_in(self.user);
+    }
+}
+
+async fn sign_out(State(portal): Portal, headers: HeaderMap) -> Response {
+    if let Some(token) = cookie(&headers, SESSION_COOKIE) {
+        portal.ledger().sign_out(token);
+    }
+    let cookie = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+    ([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
+}
+
+async fn show_captcha() -> Response {
+    fresh(pages::captcha())
+}
+
+async fn solve_captcha() -> Response {
+    let cookie = format!("{PERSON_COOKIE}=yes; Path=/; HttpOnly; SameSite=Lax");
+    ([(SET_COOKIE, cookie)], Html("<script>parent.location.reload()</script>")).into_response()
+}
+
+async fn keep_alive(State(portal): Portal, headers: HeaderMap) -> Response {
+    match signed_in(&portal, &headers) {
+        Some(user) => Json(json!({ "user": user })).into_response(),
+        None => (StatusCode::UNAUTHORIZED, Json(json!({ "error": "signed out" }))).into_response(),
+    }
+}
+
+async fn statistics(State(portal): Portal) -> Json<Statistics> {
+    Json(portal.ledger().statistics(Instant::now()))
+}
+
+async fn log_everybody_out(State(portal): Portal) -> StatusCode {
+    portal.ledger().drop_all(Instant::now());
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Down {
+    down: bool,
+}
+
+async fn set_down(State(portal): Portal, Json(body): Json<Down>) -> StatusCode {
+    portal.is_down.store(body.down, Ordering::Relaxed);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Captcha {
+    captcha: bool,
+}
+
+async fn set_captcha(State(portal): Portal, Json(body): Json<Captcha>) -> StatusCode {
+    portal.has_captcha.store(body.captcha, Ordering::Relaxed);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Password {
+    user: String,
+    password: String,
+}
+
+async fn set_password(State(portal): Portal, Json(body): Json<Password>) -> StatusCode {
+    if portal.ledger().set_password(&body.user, body.password) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    }
+}
