@@ -1,1 +1,20 @@
-//! The command line.
+//! The command line: a client of the REST interface, and the way to start the server.
+//!
+//! Data goes to stdout, everything else to stderr. No secret is ever an argument or printed, but for
+//! `pilotlight token`, which exists for it. Commands never look into the state folder beside the token.
+
+mod args;
+mod client;
+mod commands;
+mod events;
+pub mod exit_codes;
+mod failure;
+mod output;
+mod resolve;
+mod run;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use failure::Failure;
+pub use run::{Servers, main};

@@ -1,0 +1,192 @@
+//! What each command asks of the server, and how it shows the answer.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use jiff::Timestamp;
+use pilotlight_api::request::{CreateSession, HoldRequest, Proxy};
+use pilotlight_api::{HoldAnswer, Isolation, PingAnswer, Session, SessionState, SessionsAnswer};
+use reqwest::Method;
+use secrecy::SecretString;
+use serde_json::Value;
+use url::form_urlencoded;
+
+use super::args::{ClientCommand, OpenArgs};
+use super::client::{Client, WORK_TIMEOUT, typed};
+use super::events;
+use super::exit_codes::{FAILED, USAGE};
+use super::failure::{Failure, Stop};
+use super::output::{Output, Waiting, printable, tell};
+use super::table;
+
+/// The longest line that is read as a password.
+const MAX_PASSWORD_LINE_BYTES: u64 = 4096;
+
+/// Runs one of them.
+pub(super) async fn run(
+    client: &Client,
+    command: ClientCommand,
+    output: &mut Output<'_>,
+) -> Result<(), Stop> {
+    match command {
+        ClientCommand::Open(arguments) => open(client, *arguments, output).await,
+        ClientCommand::List { site, state, tag } => {
+            list(client, [("site", site), ("state", state), ("tag", tag)], output).await
+        }
+        ClientCommand::Show(argument) => {
+            let id = client.session_id(&argument.session).await?;
+            show(&client.get(&format!("sessions/{id}")).await?, output)
+        }
+        ClientCommand::Ping(arguments) => {
+            for session in &arguments.sessions {
+                let id = client.session_id(session).await?;
+                let answer = client.tell(Method::POST, &format!("sessions/{id}/ping")).await?;
+                let pinged: PingAnswer = typed(&answer)?;
+                output.data(&answer, || format!("{id} last used {:.0}", pinged.last_used))?;
+            }
+            Ok(())
+        }
+        ClientCommand::Close(arguments) => close(client, &arguments.sessions, output).await,
+        ClientCommand::Refresh(argument) => {
+            work(client, &argument.session, "refresh", "refreshing", output).await
+        }
+        ClientCommand::Restart(argument) => {
+            work(client, &argument.session, "restart", "restarting", output).await
+        }
+        ClientCommand::Hold { session, ttl, owner, shared } => {
+            let id = client.session_id(&session.session).await?;
+            let request = HoldRequest { ttl, owner, shared };
+            request.validate().map_err(|error| Failure::new(USAGE, error.to_string()))?;
+            let answer = client
+                .ask(Method::POST, &format!("sessions/{id}/hold"), Some(&request), WORK_TIMEOUT)
+                .await?;
+            let hold: HoldAnswer = typed(&answer)?;
+            tell(&format!("held until {:.0}", hold.expires_at));
+            output.data(&answer, || hold.hold_id.to_string())
+        }
+        ClientCommand::Release { session, hold_id } => {
+            let id = client.session_id(&session.session).await?;
+            let answer = client.tell(Method::DELETE, &format!("sessions/{id}/hold/{hold_id}")).await?;
+            output.data(&answer, || "released".to_owned())
+        }
+        ClientCommand::Events { session } => {
+            let path = match session {
+                Some(session) => format!("sessions/{}/events", client.session_id(&session).await?),
+                None => "events".to_owned(),
+            };
+            events::follow(client, &path, output).await
+        }
+    }
+}
+
+async fn open(client: &Client, arguments: OpenArgs, output: &mut Output<'_>) -> Result<(), Stop> {
+    let request = create_request(arguments)?;
+    let waiting = Waiting::for_what(if request.site.is_some() { "signing in" } else { "opening a window" });
+    let answer = client.ask(Method::POST, "sessions", Some(&request), WORK_TIMEOUT).await?;
+    drop(waiting);
+    if answer.get("is_new") == Some(&Value::Bool(false)) {
+        tell("an equal session lives already");
+    }
+    show(&answer, output)
+}
+
+fn create_request(arguments: OpenArgs) -> Result<CreateSession, Failure> {
+    let mut request = CreateSession {
+        name: arguments.name,
+        site: arguments.site,
+        url: arguments.url,
+        username: arguments.username,
+        password: None,
+        keep_alive: arguments.idle_timeout.is_none(),
+        never_terminate: arguments.never_terminate,
+        idle_timeout: arguments.idle_timeout,
+        refresh_interval: arguments.refresh_interval,
+        profile: arguments.profile,
+        isolation: if arguments.dedicated { Isolation::Dedicated } else { Isolation::Shared },
+        proxy: arguments.proxy.map(|server| Proxy { server, username: None, password: None, bypass: None }),
+        viewport: arguments.viewport,
+        tags: arguments.tags.into_iter().collect(),
+    };
+    request.validate().map_err(|error| Failure::new(USAGE, error.to_string()))?;
+    if request.site.is_some() && request.username.is_some() {
+        request.password = Some(password(arguments.password_stdin)?);
+    }
+    Ok(request)
+}
+
+/// Asks for the password, or reads one line of stdin.
+fn password(from_stdin: bool) -> Result<SecretString, Failure> {
+    use std::io::Read as _;
+    let unreadable =
+        |error: io::Error| Failure::new(FAILED, format!("the password could not be read: {error}"));
+    if from_stdin {
+        let mut line = String::new();
+        io::stdin().lock().take(MAX_PASSWORD_LINE_BYTES).read_line(&mut line).map_err(unreadable)?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned().into());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(USAGE, "there is no terminal to ask for the password")
+            .with_hint("give it with --password-stdin"));
+    }
+    rpassword::prompt_password("Password: ").map(SecretString::from).map_err(unreadable)
+}
+
+async fn list<const N: usize>(
+    client: &Client,
+    filters: [(&str, Option<String>); N],
+    output: &mut Output<'_>,
+) -> Result<(), Stop> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value)))
+    {
+        query.append_pair(name, value);
+    }
+    let answer = client.get(&format!("sessions?{}", query.finish())).await?;
+    let SessionsAnswer { sessions, .. } = typed(&answer)?;
+    if sessions.is_empty() {
+        tell("no sessions");
+    }
+    output.data(&answer, || table::sessions(&sessions, now()))?;
+    for session in sessions.iter().filter(|session| session.state == SessionState::NeedsAttention) {
+        let who = session.name.clone().unwrap_or_else(|| session.session_id.to_string());
+        let why = session.attention.as_deref().unwrap_or("a person is needed");
+        tell(&printable(&format!("{who} needs attention: {why}")));
+    }
+    Ok(())
+}
+
+async fn close(client: &Client, sessions: &[String], output: &mut Output<'_>) -> Result<(), Stop> {
+    for session in sessions {
+        let id = client.session_id(session).await?;
+        let waiting = Waiting::for_what("closing");
+        let answer = client.ask(Method::DELETE, &format!("sessions/{id}"), None::<&()>, WORK_TIMEOUT).await?;
+        drop(waiting);
+        output.data(&answer, || format!("{id} closed"))?;
+    }
+    Ok(())
+}
+
+/// A request that takes a while and answers with the session.
+async fn work(
+    client: &Client,
+    session: &str,
+    what: &str,
+    doing: &str,
+    output: &mut Output<'_>,
+) -> Result<(), Stop> {
+    let id = client.session_id(session).await?;
+    let waiting = Waiting::for_what(doing);
+    let answer =
+        client.ask(Method::POST, &format!("sessions/{id}/{what}"), None::<&()>, WORK_TIMEOUT).await?;
+    drop(waiting);
+    show(&answer, output)
+}
+
+fn show(answer: &Value, output: &mut Output<'_>) -> Result<(), Stop> {
+    let session: Session = typed(answer)?;
+    output.data(answer, || table::session(&session, now()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "only to say how long ago something was")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}

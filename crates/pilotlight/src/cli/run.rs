@@ -1,0 +1,134 @@
+//! From the arguments to the exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::args::{Cli, Command, Common, Format, ServerFlags};
+use super::client::{Client, token_of};
+use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
+use super::failure::{Failure, Stop};
+use super::output::{Output, tell};
+use super::{commands, table};
+use crate::config::{Auth, Config, Override, Server, Sources};
+
+/// What `serve` and `demo` start. Each returns when the server has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Servers {
+    /// Runs the server.
+    pub serve: fn(Config) -> Result<(), Failure>,
+    /// Runs the server with the demonstration portal and so many windows.
+    pub demo: fn(Config, u32) -> Result<(), Failure>,
+}
+
+/// Runs what the process was started with.
+pub fn main(servers: &Servers) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are printed to stdout and are no error. Nobody is left to tell where that fails.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
+        }
+    };
+    match run(cli, servers, &mut io::stdout().lock()) {
+        Ok(()) | Err(Stop::OutputClosed) => ExitCode::from(DONE),
+        Err(Stop::Failure(failure)) => {
+            tell(&failure.to_string());
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}
+
+fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> {
+    let Cli { common, command } = cli;
+    let mut output = Output::new(writer, common.output);
+    match command {
+        Command::Serve(flags) => Ok((servers.serve)(server_config(&common, flags)?)?),
+        Command::Demo { windows, flags } => Ok((servers.demo)(server_config(&common, flags)?, windows)?),
+        Command::CheckConfig => check_config(&common, &mut output),
+        Command::Token => token(&common, &mut output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pilotlight", &mut script);
+            output.text(&String::from_utf8_lossy(&script))
+        }
+        Command::Client(command) => {
+            let client = Client::find(&common, &sources(&common, Vec::new())?)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::new(FAILED, format!("no runtime could be started: {error}")))?;
+            runtime.block_on(commands::run(&client, command, &mut output))
+        }
+    }
+}
+
+fn sources(common: &Common, flags: Vec<Override>) -> Result<Sources, Failure> {
+    Sources::of_process(common.config.clone(), flags)
+        .map_err(|error| Failure::new(FAILED, format!("the working folder cannot be read: {error}")))
+}
+
+fn server_config(common: &Common, flags: ServerFlags) -> Result<Config, Failure> {
+    let config = Config::load(&sources(common, flags.into_overrides())?)?;
+    config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
+    Ok(config)
+}
+
+fn check_config(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
+    let loaded = Config::load(&sources(common, Vec::new())?);
+    let config = match loaded {
+        Ok(config) => config,
+        Err(errors) if output.format == Format::Json => {
+            let problem = |problem: &crate::config::Problem| json!({"place": problem.place.to_string(), "problem": problem.sentence});
+            let problems: Vec<_> = errors.0.iter().map(problem).collect();
+            output.data(&json!({"success": false, "problems": problems}), String::new)?;
+            return Err(Failure::new(CONFIGURATION, "the configuration has mistakes").into());
+        }
+        Err(errors) => return Err(Failure::from(errors).into()),
+    };
+    config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
+    let file =
+        config.file.as_ref().map_or_else(|| "none, defaults".to_owned(), |file| file.display().to_string());
+    let names = |names: Vec<&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
+    let summary = [
+        ("file", file.clone()),
+        ("listen", config.server.listen.to_string()),
+        ("state_dir", config.server.state_dir.display().to_string()),
+        ("max_live", config.limits.max_live.to_string()),
+        ("profiles", names(config.profiles.keys().collect())),
+        ("sites", names(config.sites.keys().collect())),
+    ];
+    let answer = json!({
+        "success": true, "file": config.file, "listen": config.server.listen.to_string(),
+        "state_dir": config.server.state_dir, "max_live": config.limits.max_live,
+        "profiles": config.profiles.keys().collect::<Vec<_>>(), "sites": config.sites.keys().collect::<Vec<_>>(),
+        "warnings": config.warnings,
+    });
+    output.data(&answer, || {
+        table::lines(&[], summary.into_iter().map(|(name, value)| vec![name.to_owned(), value]))
+    })
+}
+
+fn token(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
+    let server = Server::load(&sources(common, Vec::new())?).map_err(Failure::from)?;
+    if server.auth == Auth::None {
+        return Err(Failure::new(
+            FAILED,
+            "the configuration has `auth = \"none\"`: the server wants no token",
+        )
+        .into());
+    }
+    let file = server.token_file();
+    let token = token_of(&file)?.ok_or_else(|| {
+        Failure::new(FAILED, format!("there is no token in {} yet", file.display()))
+            .with_hint("`pilotlight serve` makes one when it starts")
+    })?;
+    match output.format {
+        Format::Table => output.text(token.expose_secret()),
+        Format::Json => output.data(&json!({"token": token.expose_secret()}), String::new),
+    }
+}
