@@ -18,17 +18,20 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
+/// The heading of what every command takes.
+const GLOBAL: &str = "Options of every command";
+
 /// What every command takes.
 #[derive(Debug, Args)]
 pub(super) struct Common {
     /// Configuration file [default: pilotlight.toml here, then in the user's and the system's folder]
-    #[arg(long, global = true, value_name = "FILE", env = "PILOTLIGHT_CONFIG", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "PILOTLIGHT_CONFIG", hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
     /// Address of the server [default: what the configuration has it listen on]
-    #[arg(long, global = true, value_name = "ADDRESS", env = "PILOTLIGHT_SERVER", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDRESS", env = "PILOTLIGHT_SERVER", hide_env_values = true)]
     pub(super) server: Option<String>,
     /// How data is written
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "FORMAT", default_value = "table")]
     pub(super) output: Format,
 }
 

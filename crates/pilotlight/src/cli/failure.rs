@@ -53,7 +53,6 @@ impl From<ConfigErrors> for Failure {
         let count = errors.0.len();
         let what = if count == 1 { "a mistake".to_owned() } else { format!("{count} mistakes") };
         Self::new(CONFIGURATION, format!("the configuration has {what}:\n{errors}"))
-            .with_hint("`pilotlight check-config` reads it again without starting anything")
     }
 }
 

@@ -73,7 +73,10 @@ fn sources(common: &Common, flags: Vec<Override>) -> Result<Sources, Failure> {
 }
 
 fn server_config(common: &Common, flags: ServerFlags) -> Result<Config, Failure> {
-    let config = Config::load(&sources(common, flags.into_overrides())?)?;
+    let config = Config::load(&sources(common, flags.into_overrides())?).map_err(|errors| {
+        Failure::from(errors)
+            .with_hint("`pilotlight check-config` checks the files without starting anything")
+    })?;
     config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
     Ok(config)
 }

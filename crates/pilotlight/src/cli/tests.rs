@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::Router;
+use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
-use pilotlight_api::{Session, SessionState};
+use pilotlight_api::{Session, SessionState, SessionsQuery};
 use serde_json::{Value, json};
 
 use super::args::{Cli, ClientCommand, Command, Format};
@@ -187,10 +188,13 @@ async fn serve() -> SocketAddr {
         let body = json!({"success": false, "error": error, "code": code, "hint": "Do something."});
         (status, body.to_string())
     }
-    let list = |headers: HeaderMap| async move {
+    let list = |Query(query): Query<SessionsQuery>, headers: HeaderMap| async move {
         match headers.get("authorization").and_then(|value| value.to_str().ok()) {
             Some("Bearer secret") => {
-                let sessions = [session(FIRST, Some("one")), session(SECOND, Some("two"))];
+                let mut sessions = vec![session(FIRST, Some("one")), session(SECOND, Some("two"))];
+                sessions.retain(|session| {
+                    query.tag_pair().unwrap().is_none_or(|(key, value)| session["tags"][key] == value)
+                });
                 (StatusCode::OK, json!({"success": true, "sessions": sessions}).to_string())
             }
             _ => refused(StatusCode::UNAUTHORIZED, "The token is missing.", "unauthorized"),
@@ -242,6 +246,8 @@ async fn commands_speak_to_the_server() {
     let listed = run(&["list", "-o", "json"], TOKEN).await.unwrap();
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed["sessions"][1]["name"], "two");
+    let filtered = run(&["list", "--tag", "team:b & c", "--state", "ready"], TOKEN).await.unwrap();
+    assert_eq!(filtered, "");
     let pinged = run(&["ping", "one"], TOKEN).await.unwrap();
     assert_eq!(pinged, format!("{FIRST} last used {NOW}\n"));
 }
