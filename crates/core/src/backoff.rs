@@ -46,7 +46,8 @@ mod tests {
         let backoff = Backoff { first: Duration::from_secs(4), longest: Duration::from_secs(60) };
         let mut jitter = Jitter(7);
         for failures in 1..200 {
-            let whole = Duration::from_secs(4).saturating_mul(1 << (failures - 1).min(10)).min(backoff.longest);
+            let whole =
+                Duration::from_secs(4).saturating_mul(1 << (failures - 1).min(10)).min(backoff.longest);
             let wait = backoff.wait(failures, jitter.next());
             assert!(wait >= whole / 2 && wait <= whole, "{failures}: {wait:?} of {whole:?}");
         }

@@ -25,7 +25,9 @@ mod time;
 pub use action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
 pub use backoff::Backoff;
 pub use ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
-pub use input::{Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing};
+pub use input::{
+    Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
+};
 pub use limits::{AtCapacity, Limits};
 pub use rules::Rules;
 pub use session::{Hold, Session};

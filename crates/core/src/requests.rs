@@ -159,6 +159,15 @@ impl Rules {
         self.answer(request, Ok(Answer::Done));
     }
 
+    /// Where somebody waits for an outcome and nothing runs that could give one, a refresh will.
+    pub(crate) fn serve_askers(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let at_rest = session.doing == Doing::Nothing && matches!(session.window, Window::Open(_));
+        if at_rest && !session.askers.is_empty() {
+            session.doing = Doing::Next(Activity::Refresh);
+        }
+    }
+
     /// Takes on somebody who waits for an outcome, unless somebody uses the session.
     fn ask(&mut self, request: RequestId, id: SessionId, now: Moment) -> Option<&mut Session> {
         let max_waiting = self.limits.max_waiting;
@@ -181,11 +190,7 @@ impl Rules {
 
     fn refresh_now(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.ask(request, id, now) else { return };
-        let idle = matches!(
-            session.doing,
-            Doing::Nothing | Doing::Next(Activity::Refresh | Activity::Look | Activity::SignIn)
-        );
-        if matches!(session.window, Window::Open(_)) && idle {
+        if matches!(session.doing, Doing::Next(Activity::Look | Activity::SignIn)) {
             session.doing = Doing::Next(Activity::Refresh);
         }
         self.touch(id);

@@ -122,7 +122,9 @@ impl Rules {
 
     /// Ends a session: everybody who waits for it is told, its window is closed, its place is free only then.
     pub(crate) fn end(&mut self, id: SessionId, reason: EndedReason, failure: Option<Failure>, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else { return };
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
+            return;
+        };
         session.ended = Some((now, reason));
         session.announced = Some(State::Ended);
         session.holds.clear();
@@ -145,13 +147,14 @@ impl Rules {
     pub(crate) fn close_window(&mut self, id: SessionId, now: Moment) {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.ticket = ticket;
         session.doing = Doing::Nothing;
         match session.window {
+            // One that is closing already is waited for under the ticket it was told.
             Window::None | Window::Closing(_) => {}
             Window::Placed(_) => self.window_gone(id, now),
             Window::Opening(shard) | Window::Open(shard) => {
                 session.window = Window::Closing(shard);
+                session.ticket = ticket;
                 self.act(Action::CloseWindow { session: id, ticket });
             }
         }

@@ -213,7 +213,9 @@ impl Session {
 
     /// Whether something of ours runs in it, or must before a client may have it.
     pub(crate) fn busy(&self, now: Moment) -> bool {
-        if !matches!(self.window, Window::Open(_)) || !self.askers.is_empty() {
+        let coming_back = self.recovering && self.attention.is_none();
+        let there = self.established && !coming_back && matches!(self.window, Window::Open(_));
+        if !there || !self.askers.is_empty() {
             return true;
         }
         match self.doing {

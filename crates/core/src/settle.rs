@@ -31,6 +31,7 @@ impl Rules {
             self.place(*id, now);
             self.open(*id);
             self.serve_waiting(*id, now);
+            self.serve_askers(*id);
         }
         self.begin_activities(now);
         self.settle_shards(now);
@@ -80,7 +81,9 @@ impl Rules {
     }
 
     fn open(&mut self, id: SessionId) {
-        let Some(Window::Placed(shard)) = self.sessions.get(&id).map(|session| session.window) else { return };
+        let Some(Window::Placed(shard)) = self.sessions.get(&id).map(|session| session.window) else {
+            return;
+        };
         let running =
             self.shards.all.get(&shard).is_some_and(|s| matches!(s.state, ShardState::Running { .. }));
         if !running {

@@ -1,0 +1,316 @@
+//! What must always hold, checked against a second account of events that the rules know nothing of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pilotlight_core::{
+    Action, Activity, Answer, EndedReason, HoldId, Input, Limits, Moment, NoticeKind, Refusal, RequestId,
+    Rules, Session, SessionId, State,
+};
+
+use super::world::World;
+
+/// What a request asked for, as far as its answer is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Create,
+    Hold(HoldId, bool),
+    Use,
+    Refresh,
+    Restart,
+    Close,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    asked: Asked,
+    session: SessionId,
+    at: Moment,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    session: SessionId,
+    shared: bool,
+    expires_at: Moment,
+}
+
+pub(super) struct Checks {
+    limits: Limits,
+    pub(super) seen: BTreeMap<String, u64>,
+    pending: BTreeMap<RequestId, Pending>,
+    established: BTreeSet<SessionId>,
+    closed: BTreeSet<SessionId>,
+    restarted: BTreeSet<SessionId>,
+    holds: BTreeMap<HoldId, Held>,
+    uses: BTreeMap<SessionId, u64>,
+}
+
+impl Checks {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            seen: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            established: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            restarted: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            uses: BTreeMap::new(),
+        }
+    }
+
+    fn see(&mut self, what: &str) {
+        *self.seen.entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn before(&mut self, input: &Input, now: Moment) {
+        self.holds.retain(|_, held| held.expires_at > now);
+        let (request, asked, session) = match input {
+            Input::Create { request, session, .. } => (*request, Asked::Create, *session),
+            Input::Hold { request, session, hold, shared, .. } => {
+                (*request, Asked::Hold(*hold, *shared), *session)
+            }
+            Input::BeginUse { request, session } => (*request, Asked::Use, *session),
+            Input::RefreshNow { request, session } => (*request, Asked::Refresh, *session),
+            Input::Restart { request, session } => (*request, Asked::Restart, *session),
+            Input::Close { request, session } => {
+                self.closed.insert(*session);
+                (*request, Asked::Close, *session)
+            }
+            Input::Ping { request, session } | Input::Patch { request, session, .. } => {
+                (*request, Asked::Other, *session)
+            }
+            Input::ExtendHold { request, session, .. } => (*request, Asked::Other, *session),
+            Input::ReleaseHold { request, session, hold } => {
+                self.holds.retain(|id, held| id != hold || held.session != *session);
+                (*request, Asked::Other, *session)
+            }
+            Input::EndUse { session } => {
+                let uses = self.uses.entry(*session).or_default();
+                *uses = uses.saturating_sub(1);
+                return;
+            }
+            _ => return,
+        };
+        self.pending.insert(request, Pending { asked, session, at: now });
+    }
+
+    fn in_use(&self, session: SessionId) -> bool {
+        self.uses.get(&session).is_some_and(|uses| *uses > 0)
+            || self.holds.values().any(|held| held.session == session)
+    }
+
+    pub(super) fn action(
+        &mut self,
+        action: &Action,
+        rules: &Rules,
+        world: &World,
+        now: Moment,
+    ) -> Result<(), String> {
+        match action {
+            Action::Answer { request, answer } => self.answered(*request, answer, now),
+            Action::Begin { session, activity, .. } => self.begins(*session, *activity, rules, world),
+            Action::CloseWindow { session, .. } => self.closes(*session, rules, world),
+            Action::Announce(notice) if matches!(notice.kind, NoticeKind::Ended | NoticeKind::Evicted) => {
+                self.ends(notice.session, rules)
+            }
+            Action::Announce(notice) => {
+                self.see(&format!("{:?}", notice.kind));
+                Ok(())
+            }
+            Action::StartShard { .. } => {
+                self.see("shard started");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        request: RequestId,
+        answer: &Result<Answer, Refusal>,
+        now: Moment,
+    ) -> Result<(), String> {
+        let Some(pending) = self.pending.remove(&request) else {
+            return Err(format!("{request:?} is answered twice"));
+        };
+        match (pending.asked, answer) {
+            (Asked::Create, Ok(Answer::Session { session, .. })) => {
+                self.see("session had");
+                self.established.insert(*session);
+            }
+            (Asked::Create, Err(Refusal::AtCapacity { .. })) => self.see("turned away"),
+            (Asked::Use, Ok(Answer::MayUse)) => *self.uses.entry(pending.session).or_default() += 1,
+            (Asked::Hold(hold, shared), Ok(Answer::Hold { expires_at, .. })) => {
+                self.hold_granted(pending.session, hold, shared, *expires_at)?;
+            }
+            (Asked::Other, Ok(Answer::Hold { hold, expires_at })) => {
+                if let Some(held) = self.holds.get_mut(hold) {
+                    held.expires_at = *expires_at;
+                }
+            }
+            (Asked::Refresh | Asked::Restart, Ok(_)) => self.see("refreshed or restarted on request"),
+            _ => {}
+        }
+        let waited = now.since(pending.at);
+        if matches!(pending.asked, Asked::Hold(..) | Asked::Use) && waited > self.limits.queue_timeout {
+            return Err(format!("{:?} waited for {waited:?}", pending.asked));
+        }
+        Ok(())
+    }
+
+    fn hold_granted(
+        &mut self,
+        session: SessionId,
+        hold: HoldId,
+        shared: bool,
+        expires_at: Moment,
+    ) -> Result<(), String> {
+        let mut others = self.holds.values().filter(|held| held.session == session);
+        if others.any(|held| !shared || !held.shared) {
+            return Err(format!("{session:?} is held exclusively and by somebody else"));
+        }
+        self.see("hold granted");
+        self.holds.insert(hold, Held { session, shared, expires_at });
+        Ok(())
+    }
+
+    /// Invariants 1 (not refreshed), 2 (nothing of ours in a held session).
+    fn begins(
+        &mut self,
+        id: SessionId,
+        activity: Activity,
+        rules: &Rules,
+        world: &World,
+    ) -> Result<(), String> {
+        self.see(&format!("{activity:?} begun"));
+        let session = rules.session(id).ok_or("an activity of a forgotten session")?;
+        if session.ended.is_some() {
+            return Err(format!("{activity:?} begins in {id:?}, which has ended"));
+        }
+        let background = matches!(activity, Activity::Refresh | Activity::Look)
+            || (activity == Activity::SignIn && !world.lost.contains(&id) && !self.restarted.contains(&id));
+        if background && self.in_use(id) {
+            return Err(format!("{activity:?} begins in a held session: {session:?}"));
+        }
+        let asked = || self.pending.values().any(|p| p.session == id && p.asked == Asked::Refresh);
+        let unwanted = session.policy.never_terminate && session.policy.own_refresh.is_none();
+        if activity == Activity::Refresh && unwanted && session.attention.is_none() && !asked() {
+            // A retry of one that a client asked for, or that began before the policy changed, is none.
+            self.see("refresh of a protected session retried");
+            if session.last_refresh.is_none() && session.created_at == session.last_used {
+                return Err(format!("{id:?} is never_terminate and gets a refresh that nobody asked for"));
+            }
+        }
+        Ok(())
+    }
+
+    fn closes(&mut self, id: SessionId, rules: &Rules, world: &World) -> Result<(), String> {
+        let session = rules.session(id).ok_or("a forgotten session's window is closed")?;
+        let restart = self.pending.values().any(|p| p.session == id && p.asked == Asked::Restart);
+        if restart {
+            self.restarted.insert(id);
+        }
+        let expected = self.closed.contains(&id) || restart || world.lost.contains(&id);
+        if !expected && self.in_use(id) {
+            return Err(format!("the window of {id:?} is closed ({:?}) while it is held", session.ended));
+        }
+        Ok(())
+    }
+
+    /// Invariants 1, 2 and 3: who may end, and of what.
+    fn ends(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
+        let session = rules.session(id).ok_or("a forgotten session ends")?;
+        let Some((_, reason)) = session.ended else { return Err(format!("{id:?} ends without a reason")) };
+        self.see(&format!("ended: {reason:?}"));
+        if reason == EndedReason::ClosedByClient {
+            return self.closed.contains(&id).then_some(()).ok_or(format!("nobody closed {id:?}"));
+        }
+        if self.established.contains(&id) {
+            if session.policy.never_terminate {
+                return Err(format!("{id:?} is never_terminate and ended: {reason:?}"));
+            }
+            if self.in_use(id) {
+                return Err(format!("{id:?} is held and ended: {reason:?}"));
+            }
+        }
+        match reason {
+            EndedReason::IdleTimeout if session.policy.keep_alive => {
+                Err(format!("{id:?} is kept alive and idled out"))
+            }
+            EndedReason::SignInFailed | EndedReason::StartFailed if self.established.contains(&id) => {
+                Err(format!("{id:?} stood and ended by a failure: {reason:?}"))
+            }
+            EndedReason::Evicted => self.was_least_recently_used(session, rules),
+            _ => Ok(()),
+        }
+    }
+
+    fn was_least_recently_used(&self, victim: &Session, rules: &Rules) -> Result<(), String> {
+        let older = rules.living().find(|other| {
+            other.last_used < victim.last_used
+                && self.established.contains(&other.id)
+                && !other.policy.never_terminate
+                && !self.in_use(other.id)
+                && !self.pending.values().any(|pending| pending.session == other.id)
+        });
+        older.map_or(Ok(()), |older| Err(format!("{:?} was evicted before {:?}", victim.id, older.id)))
+    }
+
+    /// Invariants 3 (limited sign-ins), 4 (live windows), 5 (a truthful list) and 6 (equal requests share).
+    pub(super) fn after(&mut self, rules: &Rules, world: &World, now: Moment) -> Result<(), String> {
+        if world.windows.len() > self.limits.max_live {
+            return Err(format!("{} windows with max_live {}", world.windows.len(), self.limits.max_live));
+        }
+        if let Some((site, running)) =
+            world.sign_ins().iter().find(|(_, running)| **running > self.limits.max_sign_ins_per_site)
+        {
+            return Err(format!("{running} sign-ins at once on site {site}"));
+        }
+        if rules.living().count() > self.limits.max_sessions {
+            return Err("more sessions than max_sessions".to_owned());
+        }
+        let mut names = BTreeSet::new();
+        for session in rules.living() {
+            if session.name.is_some() && !names.insert(session.name.as_ref()) {
+                return Err(format!("two living sessions are named {:?}", session.name));
+            }
+            let there = world.windows.contains_key(&session.id) || world.lost.contains(&session.id);
+            if session.state() == State::Ready && !there {
+                return Err(format!("{:?} is said to be ready and has no window: {session:?}", session.id));
+            }
+        }
+        let late = |pending: &&Pending| {
+            matches!(pending.asked, Asked::Hold(..) | Asked::Use)
+                && now.since(pending.at) > self.limits.queue_timeout
+        };
+        self.pending
+            .values()
+            .find(late)
+            .map_or(Ok(()), |pending| Err(format!("{pending:?} is still waiting")))
+    }
+
+    /// Once nothing fails any more, everybody has an answer and every session stands or wants a person.
+    pub(super) fn everything_stands(&self, rules: &Rules, world: &World) -> Result<(), String> {
+        if let Some((request, pending)) = self.pending.first_key_value() {
+            return Err(format!("{request:?} was never answered: {pending:?}"));
+        }
+        for session in rules.living() {
+            if !world.windows.contains_key(&session.id) {
+                return Err(format!("{:?} lives and has no window: {session:?}", session.id));
+            }
+            match session.state() {
+                State::Ready => {}
+                State::NeedsAttention if world.expects_attention(session.id) => {}
+                state => return Err(format!("{:?} is still {state:?}: {session:?}", session.id)),
+            }
+        }
+        if let Some(session) = world.windows.keys().find(|id| !rules.living().any(|s| s.id == **id)) {
+            return Err(format!("the window of {session:?} was left behind"));
+        }
+        let empty = world.shards.iter().find(|shard| !world.windows.values().any(|at| at == *shard));
+        empty.map_or(Ok(()), |shard| Err(format!("{shard:?} was left behind without a window")))
+    }
+}

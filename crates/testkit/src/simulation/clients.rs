@@ -1,0 +1,169 @@
+//! Clients that ask for everything at every moment, sensible or not.
+
+use std::time::Duration;
+
+use pilotlight_core::{
+    AccountId, Action, Answer, HoldId, Input, Isolation, LaunchKey, Moment, Policy, PolicyPatch, RequestId,
+    SessionId, SiteId, Spec,
+};
+
+use super::chance::Chance;
+
+/// Sites of the fake world.
+pub(super) const SITES: u64 = 3;
+/// Accounts; each can be asked for with its password or with a wrong one.
+const ACCOUNTS: u64 = 10;
+/// The newest sessions are remembered, dead ones too: asking for those is allowed.
+const REMEMBERED: usize = 16;
+
+pub(super) struct Clients {
+    next_id: u64,
+    next_at: Moment,
+    sessions: Vec<SessionId>,
+    holds: Vec<(SessionId, HoldId)>,
+    asked: Vec<(RequestId, SessionId)>,
+    uses: Vec<SessionId>,
+}
+
+impl Clients {
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            next_id: 0,
+            next_at: now,
+            sessions: Vec::new(),
+            holds: Vec::new(),
+            asked: Vec::new(),
+            uses: Vec::new(),
+        }
+    }
+
+    pub(super) fn next_at(&self) -> Moment {
+        self.next_at
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// The next thing that a client wants.
+    pub(super) fn request(&mut self, chance: &mut Chance, now: Moment) -> Input {
+        // Bursts and lulls: equal requests at the same moment, and whole half-hours without anybody.
+        let pause_ms = match chance.below(20) {
+            0..=6 => 0,
+            7..=17 => chance.below(4_000),
+            18 => chance.below(60_000),
+            _ => chance.below(2_400_000),
+        };
+        self.next_at = now + Duration::from_millis(pause_ms);
+        let request = RequestId(self.id());
+        let Some(session) = chance.pick(&self.sessions).filter(|_| !chance.percent(25)) else {
+            return self.create(request, chance);
+        };
+        let ttl = Duration::from_millis(chance.below(120_000));
+        match chance.below(20) {
+            0..=2 => Input::Ping { request, session },
+            3..=5 => {
+                let hold = HoldId(u128::from(self.id()));
+                self.asked.push((request, session));
+                Input::Hold { request, session, hold, ttl, shared: chance.percent(50) }
+            }
+            6..=7 => match chance.pick(&self.holds) {
+                Some((session, hold)) => Input::ReleaseHold { request, session, hold },
+                None => Input::ReleaseHold { request, session, hold: HoldId(0) },
+            },
+            8 => match chance.pick(&self.holds) {
+                Some((session, hold)) => Input::ExtendHold { request, session, hold, ttl },
+                None => Input::ExtendHold { request, session, hold: HoldId(0), ttl },
+            },
+            9..=11 => {
+                self.asked.push((request, session));
+                Input::BeginUse { request, session }
+            }
+            12..=14 => match self.uses.pop() {
+                Some(session) => Input::EndUse { session },
+                None => Input::Tick,
+            },
+            15 => Input::RefreshNow { request, session },
+            16 => Input::Restart { request, session },
+            17 => Input::Close { request, session },
+            _ => Input::Patch { request, session, patch: patch(chance) },
+        }
+    }
+
+    fn create(&mut self, request: RequestId, chance: &mut Chance) -> Input {
+        let session = SessionId(u128::from(self.id()));
+        let account = chance.below(ACCOUNTS);
+        let with_site = chance.percent(85);
+        let wrong_password = u64::from(chance.percent(10));
+        let spec = Spec {
+            name: chance.percent(40).then(|| format!("name {}", chance.below(8))),
+            identity: with_site.then_some(account * 2 + wrong_password),
+            site: with_site.then_some(SiteId(account % SITES)),
+            account: with_site.then_some(AccountId(account)),
+            can_sign_in: with_site && chance.percent(90),
+            launch: LaunchKey(chance.below(2)),
+            isolation: if chance.percent(15) { Isolation::Dedicated } else { Isolation::Shared },
+            policy: policy(chance),
+        };
+        Input::Create { request, session, spec: Box::new(spec) }
+    }
+
+    /// Ends one of the uses that are still going on.
+    pub(super) fn leave(&mut self) -> Option<SessionId> {
+        self.uses.pop()
+    }
+
+    /// Learns from the rules' actions which sessions, holds and uses there are.
+    pub(super) fn hear(&mut self, action: &Action) {
+        match action {
+            Action::OpenWindow { session, .. } if !self.sessions.contains(session) => {
+                self.sessions.push(*session);
+                if self.sessions.len() > REMEMBERED {
+                    self.sessions.remove(0);
+                }
+            }
+            Action::Answer { request, answer } => self.hear_answer(*request, answer.as_ref().ok()),
+            _ => {}
+        }
+    }
+
+    fn hear_answer(&mut self, request: RequestId, answer: Option<&Answer>) {
+        let asked = self.asked.iter().position(|(asked, _)| *asked == request);
+        let asked = asked.map(|place| self.asked.swap_remove(place).1);
+        match (answer, asked) {
+            (Some(Answer::MayUse), Some(session)) => self.uses.push(session),
+            (Some(Answer::Hold { hold, .. }), Some(session)) => {
+                self.holds.push((session, *hold));
+                if self.holds.len() > REMEMBERED {
+                    self.holds.remove(0);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn policy(chance: &mut Chance) -> Policy {
+    Policy {
+        keep_alive: chance.percent(60),
+        never_terminate: chance.percent(20),
+        idle_timeout: Duration::from_secs(chance.below(3_600)),
+        default_refresh: chance.percent(90).then(|| Duration::from_secs(chance.between(1, 600))),
+        own_refresh: own_refresh(chance),
+    }
+}
+
+fn own_refresh(chance: &mut Chance) -> Option<Option<Duration>> {
+    chance.percent(40).then(|| chance.percent(80).then(|| Duration::from_secs(chance.between(1, 600))))
+}
+
+fn patch(chance: &mut Chance) -> PolicyPatch {
+    PolicyPatch {
+        name: chance.percent(20).then(|| format!("name {}", chance.below(8))),
+        keep_alive: chance.percent(30).then(|| chance.percent(50)),
+        never_terminate: chance.percent(30).then(|| chance.percent(50)),
+        idle_timeout: chance.percent(30).then(|| Duration::from_secs(chance.below(3_600))),
+        refresh_interval: own_refresh(chance),
+    }
+}

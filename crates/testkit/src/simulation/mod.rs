@@ -1,0 +1,161 @@
+//! The rules, driven through millions of steps by a world that fails in every way.
+//!
+//! [`run`] makes fake browsers, portals and clients from one seed, feeds the rules with what they do, and
+//! checks after every step what must always hold. A violation names the seed; the same seed fails in the
+//! same way again. Nothing here waits: the clock is a number.
+
+mod chance;
+mod checks;
+mod clients;
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pilotlight_core::{AtCapacity, Backoff, Input, Limits, Moment, Rules};
+
+use chance::Chance;
+use checks::Checks;
+use clients::Clients;
+use world::World;
+
+/// How long a run goes on once nothing fails any more, until everything must stand.
+const CALM: Duration = Duration::from_secs(2 * 3600);
+/// Far in the future, for a world in which nothing is going to happen.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Inputs at one moment; more of them mean a busy loop.
+const STANDSTILL: u32 = 1_000;
+
+/// What a run saw, so that a test can tell that it saw enough.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Inputs taken.
+    pub steps: u64,
+    /// How often each kind of thing happened.
+    pub seen: BTreeMap<String, u64>,
+}
+
+impl Report {
+    /// Adds what another run saw.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        for (what, times) in &other.seen {
+            *self.seen.entry(what.clone()).or_default() += times;
+        }
+    }
+}
+
+/// Drives the rules through `steps` inputs, then lets the world calm down and expects everything to stand.
+///
+/// # Errors
+/// The first thing that did not hold, with the seed and the step.
+pub fn run(seed: u64, steps: u64) -> Result<Report, String> {
+    let mut chance = Chance::new(seed);
+    let limits = random_limits(&mut chance);
+    let now = Moment(1_700_000_000_000);
+    let mut simulation = Simulation {
+        now,
+        rules: Rules::new(limits.clone(), seed, now),
+        world: World::default(),
+        clients: Clients::new(now),
+        checks: Checks::new(limits),
+        chance,
+        steps: 0,
+        standstill: 0,
+    };
+    simulation
+        .run(steps)
+        .map_err(|sentence| format!("seed {seed}, step {}: {sentence}", simulation.steps))?;
+    Ok(Report { steps: simulation.steps, seen: simulation.checks.seen })
+}
+
+fn random_limits(chance: &mut Chance) -> Limits {
+    let max_live = chance.between(1, 12);
+    Limits {
+        max_sessions: if chance.percent(80) { 1000 } else { max_live.min(4) },
+        max_live,
+        windows_per_browser: chance.between(1, 5),
+        at_capacity: if chance.percent(50) { AtCapacity::Terminate } else { AtCapacity::Reject },
+        queue_timeout: Duration::from_secs(chance.below(40)),
+        max_queue: chance.between(1, 20),
+        refresh_check: Duration::from_millis(chance.between(500, 60_000)),
+        max_refreshes: chance.between(1, 8),
+        max_sign_ins_per_site: chance.between(1, 4),
+        refresh_tries: 3,
+        recovery_tries: 4,
+        backoff: Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) },
+        shard_settled_after: Duration::from_secs(10),
+        shard_linger: Duration::from_secs(chance.below(20)),
+        remember_ended: Duration::from_secs(600),
+        max_remembered: chance.between(1, 30),
+        max_holds: chance.between(1, 5),
+        max_waiting: chance.between(1, 10),
+    }
+}
+
+struct Simulation {
+    now: Moment,
+    rules: Rules,
+    world: World,
+    clients: Clients,
+    checks: Checks,
+    chance: Chance,
+    steps: u64,
+    standstill: u32,
+}
+
+impl Simulation {
+    fn run(&mut self, steps: u64) -> Result<(), String> {
+        while self.steps < steps {
+            self.advance(true)?;
+        }
+        self.world.calm();
+        while let Some(session) = self.clients.leave() {
+            self.step(Input::EndUse { session })?;
+        }
+        let end = self.now + CALM;
+        while self.now < end {
+            self.advance(false)?;
+        }
+        self.checks.everything_stands(&self.rules, &self.world)
+    }
+
+    /// Goes to the next moment at which something happens, and feeds it to the rules.
+    fn advance(&mut self, clients: bool) -> Result<(), String> {
+        let deadline = self.rules.next_deadline(self.now);
+        let report = self.world.next_at();
+        let request = clients.then(|| self.clients.next_at());
+        let next = [deadline, report, request].into_iter().flatten().min().unwrap_or(self.now + IDLE);
+        self.standstill = if next > self.now { 0 } else { self.standstill + 1 };
+        if self.standstill > STANDSTILL {
+            return Err(format!(
+                "the rules ask to be woken at {next:?} again and again, and it is {:?}: {:#?}",
+                self.now, self.rules
+            ));
+        }
+        self.now = next.max(self.now);
+        let input = if report == Some(next) {
+            self.world.next_report(&mut self.chance)
+        } else if request == Some(next) {
+            self.world.misfortune(&mut self.chance, self.now);
+            Some(self.clients.request(&mut self.chance, self.now))
+        } else {
+            Some(Input::Tick)
+        };
+        input.map_or(Ok(()), |input| self.step(input))
+    }
+
+    fn step(&mut self, input: Input) -> Result<(), String> {
+        self.steps += 1;
+        if let Input::Create { session, spec, .. } = &input {
+            self.world.know(*session, spec);
+        }
+        self.checks.before(&input, self.now);
+        for action in self.rules.step(self.now, input) {
+            self.checks.action(&action, &self.rules, &self.world, self.now)?;
+            self.clients.hear(&action);
+            self.world.obey(&action, &mut self.chance, self.now)?;
+        }
+        self.checks.after(&self.rules, &self.world, self.now)
+    }
+}

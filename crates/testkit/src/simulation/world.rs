@@ -1,0 +1,298 @@
+//! Fake browsers and portals: they do what they are told, late, badly or never, and fall over by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pilotlight_core::{
+    Action, Activity, Failure, FailureKind, Input, Loss, Moment, SessionId, ShardId, Spec, Standing, Ticket,
+};
+
+use super::chance::Chance;
+use super::clients::SITES;
+
+/// Nothing that the fake world does takes longer.
+const SLOWEST_MS: u64 = 8_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Portal {
+    #[default]
+    Up,
+    Down,
+    Captcha,
+}
+
+#[derive(Debug)]
+enum Report {
+    ShardStarted(ShardId),
+    ShardEnded(ShardId, Option<FailureKind>),
+    Opened(SessionId, Ticket, ShardId),
+    Closed(SessionId, Ticket, ShardId),
+    Ended(SessionId, Ticket, Activity),
+    Lost(SessionId, ShardId, Loss),
+}
+
+#[derive(Default)]
+pub(super) struct World {
+    calm: bool,
+    specs: BTreeMap<SessionId, Spec>,
+    portals: BTreeMap<u64, Portal>,
+    /// Browsers that run or are starting.
+    pub(super) shards: BTreeSet<ShardId>,
+    /// Windows that exist, are being opened or are being closed.
+    pub(super) windows: BTreeMap<SessionId, ShardId>,
+    pub(super) signed_in: BTreeSet<SessionId>,
+    /// Sign-ins that are typing right now.
+    signing_in: BTreeMap<SessionId, Ticket>,
+    opening: BTreeMap<SessionId, Ticket>,
+    /// The activity that each window was last told to begin.
+    begun: BTreeMap<SessionId, Ticket>,
+    /// Sessions whose window was lost since they were last seen signed in.
+    pub(super) lost: BTreeSet<SessionId>,
+    reports: BTreeMap<(Moment, u64), Report>,
+    reported: u64,
+}
+
+impl World {
+    pub(super) fn know(&mut self, session: SessionId, spec: &Spec) {
+        self.specs.insert(session, spec.clone());
+    }
+
+    /// From here on nothing fails any more.
+    pub(super) fn calm(&mut self) {
+        self.calm = true;
+        self.portals.clear();
+    }
+
+    pub(super) fn next_at(&self) -> Option<Moment> {
+        self.reports.keys().next().map(|(at, _)| *at)
+    }
+
+    fn later(&mut self, chance: &mut Chance, now: Moment, report: Report) {
+        self.reported += 1;
+        let delay_ms = if chance.percent(90) { chance.below(400) } else { chance.below(SLOWEST_MS) };
+        self.reports.insert((now + Duration::from_millis(delay_ms), self.reported), report);
+    }
+
+    /// Things that happen to nobody's order: crashes, portals that go down, everybody logged out.
+    pub(super) fn misfortune(&mut self, chance: &mut Chance, now: Moment) {
+        let shards: Vec<ShardId> = self.shards.iter().copied().collect();
+        let windows: Vec<(SessionId, ShardId)> = self.windows.iter().map(|(a, b)| (*a, *b)).collect();
+        match chance.below(300) {
+            0..=1 => {
+                if let Some(shard) = chance.pick(&shards) {
+                    self.kill(shard);
+                    self.later(chance, now, Report::ShardEnded(shard, Some(FailureKind::Browser)));
+                }
+            }
+            2..=5 => {
+                if let Some((session, shard)) = chance.pick(&windows) {
+                    let loss = if chance.percent(50) { Loss::Crashed } else { Loss::Emptied };
+                    self.signing_in.remove(&session);
+                    self.lost.insert(session);
+                    self.later(chance, now, Report::Lost(session, shard, loss));
+                }
+            }
+            6..=7 => self.signed_in.clear(),
+            8..=13 => {
+                let portal = match chance.below(4) {
+                    0 => Portal::Down,
+                    1 => Portal::Captcha,
+                    _ => Portal::Up,
+                };
+                self.portals.insert(chance.below(SITES), portal);
+            }
+            14..=40 => {
+                let signed_in: Vec<SessionId> = self.signed_in.iter().copied().collect();
+                if let Some(session) = chance.pick(&signed_in) {
+                    self.signed_in.remove(&session);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn kill(&mut self, shard: ShardId) {
+        self.shards.remove(&shard);
+        let gone: Vec<SessionId> =
+            self.windows.iter().filter(|(_, at)| **at == shard).map(|(session, _)| *session).collect();
+        for session in gone {
+            self.lost.insert(session);
+            self.window_gone(session);
+        }
+    }
+
+    fn window_gone(&mut self, session: SessionId) {
+        self.begun.remove(&session);
+        self.opening.remove(&session);
+        self.windows.remove(&session);
+        self.signing_in.remove(&session);
+        self.signed_in.remove(&session);
+    }
+
+    /// Does what the rules order.
+    pub(super) fn obey(&mut self, action: &Action, chance: &mut Chance, now: Moment) -> Result<(), String> {
+        match *action {
+            Action::StartShard { shard, .. } => {
+                if !self.calm && chance.percent(4) {
+                    let kind =
+                        if chance.percent(80) { FailureKind::Browser } else { FailureKind::BrowserMissing };
+                    self.later(chance, now, Report::ShardEnded(shard, Some(kind)));
+                } else {
+                    self.shards.insert(shard);
+                    self.later(chance, now, Report::ShardStarted(shard));
+                }
+            }
+            Action::StopShard { shard } => {
+                if self.windows.values().any(|at| *at == shard) {
+                    return Err(format!("{shard:?} is stopped with windows in it"));
+                }
+                self.later(chance, now, Report::ShardEnded(shard, None));
+            }
+            Action::OpenWindow { session, ticket, shard } => {
+                if self.windows.contains_key(&session) {
+                    return Err(format!("{session:?} gets a second window"));
+                }
+                if self.shards.contains(&shard) {
+                    self.windows.insert(session, shard);
+                    self.opening.insert(session, ticket);
+                    self.later(chance, now, Report::Opened(session, ticket, shard));
+                } else {
+                    self.lost.insert(session);
+                }
+            }
+            Action::CloseWindow { session, ticket } => {
+                self.opening.remove(&session);
+                if let Some(shard) = self.windows.get(&session).copied() {
+                    self.later(chance, now, Report::Closed(session, ticket, shard));
+                }
+            }
+            Action::Begin { session, ticket, activity } => {
+                self.signing_in.remove(&session);
+                self.begun.insert(session, ticket);
+                if activity == Activity::SignIn {
+                    self.begin_sign_in(session, ticket)?;
+                }
+                self.later(chance, now, Report::Ended(session, ticket, activity));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin_sign_in(&mut self, session: SessionId, ticket: Ticket) -> Result<(), String> {
+        let account = self.specs.get(&session).and_then(|spec| spec.account);
+        let other = self.signing_in.keys().find(|other| {
+            account.is_some() && self.specs.get(other).and_then(|spec| spec.account) == account
+        });
+        if let Some(other) = other {
+            return Err(format!("{session:?} and {other:?} sign {account:?} in at the same time"));
+        }
+        // A browser that died unnoticed types nothing any more.
+        if self.windows.contains_key(&session) {
+            self.signing_in.insert(session, ticket);
+        }
+        Ok(())
+    }
+
+    /// Sign-ins that run on each site right now.
+    pub(super) fn sign_ins(&self) -> BTreeMap<u64, usize> {
+        let mut sign_ins = BTreeMap::new();
+        for session in self.signing_in.keys() {
+            if let Some(site) = self.specs.get(session).and_then(|spec| spec.site) {
+                *sign_ins.entry(site.0).or_default() += 1;
+            }
+        }
+        sign_ins
+    }
+
+    /// What the world reports next; `None` where the one who was to report is dead.
+    pub(super) fn next_report(&mut self, chance: &mut Chance) -> Option<Input> {
+        let ((_, _), report) = self.reports.pop_first()?;
+        match report {
+            Report::ShardStarted(shard) => {
+                self.shards.contains(&shard).then_some(Input::ShardStarted { shard })
+            }
+            Report::ShardEnded(shard, kind) => {
+                self.kill(shard);
+                let failure = kind.map(|kind| failure(kind, "the browser ended"));
+                Some(Input::ShardEnded { shard, failure })
+            }
+            Report::Opened(session, ticket, shard) => {
+                let current = self.opening.get(&session) == Some(&ticket);
+                if !current || self.windows.get(&session) != Some(&shard) {
+                    return None;
+                }
+                let fails = !self.calm && chance.percent(3);
+                if fails {
+                    self.window_gone(session);
+                }
+                let result =
+                    if fails { Err(failure(FailureKind::Browser, "no window came")) } else { Ok(()) };
+                Some(Input::WindowOpened { session, ticket, result })
+            }
+            Report::Closed(session, ticket, shard) => {
+                if self.windows.get(&session) == Some(&shard) {
+                    self.window_gone(session);
+                }
+                self.shards.contains(&shard).then_some(Input::WindowClosed { session, ticket })
+            }
+            Report::Ended(session, ticket, activity) => {
+                if self.signing_in.get(&session) == Some(&ticket) {
+                    self.signing_in.remove(&session);
+                }
+                let outcome = self.outcome(session, activity, chance);
+                if outcome == Ok(Standing::SignedIn) && self.begun.get(&session) == Some(&ticket) {
+                    self.lost.remove(&session);
+                }
+                Some(Input::ActivityEnded { session, ticket, outcome })
+            }
+            Report::Lost(session, shard, loss) => {
+                self.lost.insert(session);
+                self.begun.remove(&session);
+                Some(Input::WindowLost { session, shard, loss })
+            }
+        }
+    }
+
+    fn outcome(
+        &mut self,
+        session: SessionId,
+        activity: Activity,
+        chance: &mut Chance,
+    ) -> Result<Standing, Failure> {
+        if !self.windows.contains_key(&session) {
+            return Err(failure(FailureKind::Browser, "the window is gone"));
+        }
+        if !self.calm && chance.percent(4) {
+            let kind = if chance.percent(50) { FailureKind::Browser } else { FailureKind::Unexpected };
+            return Err(failure(kind, "something odd happened"));
+        }
+        let Some(spec) = self.specs.get(&session) else { return Ok(Standing::SignedIn) };
+        let Some(site) = spec.site else { return Ok(Standing::SignedIn) };
+        let portal = self.portals.get(&site.0).copied().unwrap_or_default();
+        if portal == Portal::Down && activity != Activity::Look {
+            return Err(failure(FailureKind::Unreachable, "the portal is down"));
+        }
+        if activity == Activity::SignIn && portal == Portal::Up {
+            if spec.identity.is_some_and(|identity| identity % 2 == 1) {
+                return Err(failure(FailureKind::Rejected, "the password is wrong"));
+            }
+            self.signed_in.insert(session);
+        }
+        if self.signed_in.contains(&session) {
+            Ok(Standing::SignedIn)
+        } else if portal == Portal::Captcha {
+            Ok(Standing::PersonNeeded("a captcha".to_owned()))
+        } else {
+            Ok(Standing::SignedOut)
+        }
+    }
+
+    pub(super) fn expects_attention(&self, session: SessionId) -> bool {
+        self.specs.get(&session).is_some_and(|spec| spec.site.is_some()) && !self.signed_in.contains(&session)
+    }
+}
+
+fn failure(kind: FailureKind, sentence: &str) -> Failure {
+    Failure { kind, sentence: sentence.to_owned() }
+}

@@ -1,0 +1,58 @@
+//! Invariants 1 to 6 of the rules, over a million steps of seeded misfortune.
+//!
+//! A failure names its seed; `PILOTLIGHT_SIMULATION_SEED=<seed> cargo test -p pilotlight-testkit simulation`
+//! runs that one again.
+
+use std::hash::{BuildHasher, RandomState};
+
+use pilotlight_testkit::simulation::{Report, run};
+
+const RUNS: u64 = 100;
+const STEPS: u64 = 10_000;
+
+#[test]
+fn invariants_hold_over_a_million_steps() {
+    let (first, runs) = match std::env::var("PILOTLIGHT_SIMULATION_SEED") {
+        Ok(seed) => (seed.parse().expect("PILOTLIGHT_SIMULATION_SEED is a number"), 1),
+        Err(_) => (RandomState::new().hash_one("first seed") >> 16, RUNS),
+    };
+    println!("seeds {first} to {}", first + runs - 1);
+    let mut total = Report::default();
+    for seed in first..first + runs {
+        let report = run(seed, STEPS).unwrap_or_else(|sentence| panic!("{sentence}"));
+        total.add(&report);
+    }
+    println!("{} steps: {:#?}", total.steps, total.seen);
+    if runs == RUNS {
+        assert!(total.steps >= 1_000_000);
+        for what in EXPECTED {
+            assert!(total.seen.contains_key(*what), "the simulation never saw: {what}");
+        }
+    }
+}
+
+/// A simulation in which these never happen proves nothing.
+const EXPECTED: &[&str] = &[
+    "session had",
+    "turned away",
+    "hold granted",
+    "HoldExpired",
+    "refreshed or restarted on request",
+    "SignIn begun",
+    "Refresh begun",
+    "Repair begun",
+    "Look begun",
+    "SignInFailed",
+    "RefreshFailed",
+    "WindowLost",
+    "ended: ClosedByClient",
+    "ended: IdleTimeout",
+    "ended: Evicted",
+    "ended: SignInFailed",
+    "ended: StartFailed",
+];
+
+#[test]
+fn equal_seeds_give_equal_runs() {
+    assert_eq!(run(42, 2_000), run(42, 2_000));
+}
