@@ -1,4 +1,6 @@
-//! What tests and the demo run against: a simulated world for the rules, and a real demo portal.
+//! What tests and the demo run against: a simulated world for the rules, a real demo portal, and a harness
+//! that starts real servers.
 
+pub mod harness;
 pub mod portal;
 pub mod simulation;

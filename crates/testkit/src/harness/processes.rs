@@ -1,0 +1,209 @@
+//! The processes below a server, as `/proc` has them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+/// The unit of times in `/proc/PID/stat`: `USER_HZ`, which Linux fixes for user space on all that we run on.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// A process that was seen. Its start time tells it from a later one of the same id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    /// Its id.
+    pub id: i32,
+    /// Its parent's id when it was seen.
+    pub parent: i32,
+    /// Its command line, by words.
+    pub command: Vec<String>,
+    start_ticks: u64,
+}
+
+/// What a process is to Chromium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The main process of a browser.
+    Browser,
+    /// A process that has a page in it.
+    Renderer,
+    /// Something else of a browser: zygote, GPU, network, crash handler.
+    Helper,
+    /// Not of a browser.
+    Other,
+}
+
+/// The fields of `/proc/PID/stat` that are of use here.
+struct Stat {
+    state: char,
+    parent: i32,
+    /// User and system time.
+    cpu_ticks: u64,
+    start_ticks: u64,
+}
+
+fn stat(id: i32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+}
+
+/// The name in brackets may hold anything, so the fields are counted from behind its end: proc(5).
+fn parse_stat(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.get(text.rfind(')')? + 2..)?.split(' ').collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        cpu_ticks: number(11)? + number(12)?,
+        start_ticks: number(19)?,
+    })
+}
+
+impl Process {
+    /// The process of this id; `None` where there is none, or only its corpse.
+    #[must_use]
+    pub fn find(id: i32) -> Option<Self> {
+        let stat = stat(id).filter(|stat| !matches!(stat.state, 'Z' | 'X'))?;
+        let words = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+        // Chromium's children write their whole command line as one word.
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        let command = words.split_whitespace().map(str::to_owned).collect();
+        Some(Self { id, parent: stat.parent, command, start_ticks: stat.start_ticks })
+    }
+
+    /// Whether it still runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        Self::find(self.id).is_some_and(|now| now.start_ticks == self.start_ticks)
+    }
+
+    /// What it is to Chromium, by its command line.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        let program = self.command.first().and_then(|program| Path::new(program).file_name());
+        let program = program.map(|name| name.to_string_lossy()).unwrap_or_default();
+        if !program.contains("chrom") && !program.contains("headless") {
+            return Role::Other;
+        }
+        match self.command.iter().find_map(|word| word.strip_prefix("--type=")) {
+            Some("renderer") => Role::Renderer,
+            None if !program.contains("crashpad") => Role::Browser,
+            _ => Role::Helper,
+        }
+    }
+
+    /// Ends it as `kill -9` does.
+    ///
+    /// # Panics
+    /// Where it is not there any more.
+    pub fn kill(&self) {
+        assert!(self.is_alive(), "there is no process {} any more to kill", self.id);
+        if let Err(error) = pid(self.id).map_or(Ok(()), |pid| kill_process(pid, Signal::KILL)) {
+            panic!("process {} cannot be killed: {error}", self.id);
+        }
+    }
+
+    /// Waits for its end, blocking; after `within` ends it. For when nothing can be awaited any more.
+    pub(super) fn see_off(&self, within: Duration) {
+        let Some(handle) = pid(self.id).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+            return;
+        };
+        // From here on the handle is the process's own, if it still is the one that was seen.
+        if !self.is_alive() {
+            return;
+        }
+        let within = Timespec::try_from(within).ok();
+        let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], within.as_ref());
+        if ended == Ok(0) {
+            // It may have ended since: then there is nothing to do.
+            let _ = pidfd_send_signal(&handle, Signal::KILL);
+        }
+    }
+}
+
+pub(super) fn pid(id: i32) -> Option<Pid> {
+    Pid::from_raw(id)
+}
+
+/// Every living process below `id`, parents before children.
+#[must_use]
+pub fn descendants(id: i32) -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut all: Vec<Process> = ids.filter_map(Process::find).collect();
+    let mut below = BTreeSet::from([id]);
+    let mut found = Vec::new();
+    loop {
+        let (children, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|process| below.contains(&process.parent));
+        if children.is_empty() {
+            return found;
+        }
+        below.extend(children.iter().map(|process| process.id));
+        found.extend(children);
+        all = rest;
+    }
+}
+
+/// The processor time that a process has taken so far; its children's is not in it.
+#[must_use]
+pub fn cpu_time(id: i32) -> Option<Duration> {
+    let ticks = stat(id)?.cpu_ticks;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// The memory of a process in bytes, what it shares counted by its share.
+#[must_use]
+pub fn pss_bytes(id: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn process(command: &str) -> Process {
+        let command = command.split(' ').map(str::to_owned).collect();
+        Process { id: 1, parent: 0, command, start_ticks: 0 }
+    }
+
+    #[test]
+    fn a_name_with_brackets_and_blanks_does_not_confuse() {
+        let text = "7 (a) b (c) S 3 7 7 0 -1 0 0 0 0 0 250 50 0 0 20 0 1 0 4711 0 0";
+        let stat = parse_stat(text).unwrap();
+        assert_eq!((stat.state, stat.parent, stat.cpu_ticks, stat.start_ticks), ('S', 3, 300, 4711));
+    }
+
+    #[test]
+    fn roles_are_told_apart() {
+        let roles = [
+            ("/usr/lib/chromium/chromium-headless-shell --remote-debugging-pipe", Role::Browser),
+            ("/usr/lib/chromium/chromium --type=renderer --lang=en", Role::Renderer),
+            ("/usr/lib/chromium/chromium --type=zygote", Role::Helper),
+            ("/usr/lib/chromium/chrome_crashpad_handler --monitor-self", Role::Helper),
+            ("/tmp/pilotlight serve", Role::Other),
+        ];
+        for (command, role) in roles {
+            assert_eq!(process(command).role(), role, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_child_is_found_seen_off_and_gone() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let id = i32::try_from(child.id()).unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let found = descendants(own).into_iter().find(|process| process.id == id).unwrap();
+        assert!(found.is_alive() && pss_bytes(id).is_some() && cpu_time(id).is_some());
+        found.see_off(Duration::from_millis(1));
+        child.wait().unwrap();
+        assert!(!found.is_alive());
+    }
+}

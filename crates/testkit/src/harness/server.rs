@@ -1,0 +1,291 @@
+//! One real server in a folder of its own.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use reqwest::Method;
+use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::client::Client;
+use super::command::{Finished, own_variables, run};
+use super::processes::{Process, descendants, pid};
+use super::wait::{expect_that, wait_for};
+use crate::portal::{ExampleSite, SIGN_IN_PATH};
+
+/// How long a server may take until it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to end when it is asked to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long browsers may take to end after their server was killed.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(3);
+/// How much of what the server says is kept.
+const MAX_LOG_LINES: usize = 2000;
+/// Where servers listen: below the ports that the kernel gives to connections, so that none takes it away
+/// between choosing it and listening.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+/// What a server is started with.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    binary: PathBuf,
+    config: String,
+    server_config: String,
+    sites: Vec<(String, ExampleSite)>,
+    environment: Vec<(String, String)>,
+}
+
+impl ServerOptions {
+    /// A server of this binary: in a test, `env!("CARGO_BIN_EXE_pilotlight")`.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        Self {
+            binary: binary.into(),
+            config: String::new(),
+            server_config: String::new(),
+            sites: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Further lines of the configuration, with their headings.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config = format!("{}\n{toml}\n", self.config);
+        self
+    }
+
+    /// Further lines for `[server]`.
+    #[must_use]
+    pub fn server_config(mut self, toml: &str) -> Self {
+        self.server_config = format!("{}\n{toml}\n", self.server_config);
+        self
+    }
+
+    /// A site, as files beside the configuration. Its flow is shared by all that are given.
+    #[must_use]
+    pub fn site(mut self, name: &str, site: ExampleSite) -> Self {
+        self.sites.push((name.to_owned(), site));
+        self
+    }
+
+    /// A variable of the server's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Writes everything down in a new folder. Browsers may run as another user, who must come through it.
+    fn write(&self, port: u16) -> std::io::Result<TempDir> {
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new().prefix("pilotlight-test-").permissions(everybody).tempdir()?;
+        let config = format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n{}\n{}",
+            self.server_config, self.config
+        );
+        std::fs::write(folder.path().join("pilotlight.toml"), config)?;
+        for (name, site) in &self.sites {
+            // Each with a flow of its own: two portals may have the same file name for theirs.
+            let flow = format!("{name}/{SIGN_IN_PATH}");
+            let flow_file = folder.path().join("sites").join(&flow);
+            std::fs::create_dir_all(flow_file.parent().unwrap_or(folder.path()))?;
+            std::fs::write(flow_file, &site.sign_in_json)?;
+            let site_toml = site.site_toml.replace(SIGN_IN_PATH, &flow);
+            std::fs::write(folder.path().join(format!("sites/{name}.toml")), site_toml)?;
+        }
+        Ok(folder)
+    }
+}
+
+/// A server that runs. It is ended when this is dropped, and what it said is shown if the test failed.
+#[derive(Debug)]
+pub struct Server {
+    binary: PathBuf,
+    folder: TempDir,
+    port: u16,
+    child: Child,
+    log: Log,
+    client: Client,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready.
+    ///
+    /// # Panics
+    /// Where it does not become ready, with what it said.
+    pub async fn start(options: ServerOptions) -> Self {
+        let port = free_port();
+        let folder = options.write(port).unwrap_or_else(|error| panic!("nothing can be written: {error}"));
+        let mut command = Command::new(&options.binary);
+        command.args(["serve", "--config", "pilotlight.toml"]).current_dir(folder.path());
+        for name in own_variables() {
+            command.env_remove(name);
+        }
+        command.envs(options.environment);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", options.binary.display()));
+        let log = Log::default();
+        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+            log.read(stdout);
+            log.read(stderr);
+        }
+        let client = Client::new(format!("http://127.0.0.1:{port}"), String::new());
+        let mut server = Self { binary: options.binary, folder, port, child, log, client };
+        server.wait_until_ready().await;
+        let token = std::fs::read_to_string(server.state_dir().join("token")).unwrap_or_default();
+        server.client = server.client.with_token(token.trim());
+        server
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the server ended before it was ready: {status}");
+            }
+            let request = self.client.request(Method::GET, "/ready");
+            match self.client.try_send(request).await {
+                Ok(answer) if answer.status == 200 => return,
+                seen if Instant::now() >= deadline => panic!("the server is not ready: {seen:?}"),
+                _ => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// A client with the server's token.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where it listens: host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn server_pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or_default()
+    }
+
+    /// Every process that it started and that still runs, whoever started it in between.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        descendants(self.server_pid())
+    }
+
+    /// The folder that holds its configuration.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where it keeps its state.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// What it has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Runs a command of its own binary against it, which finds it by the configuration.
+    ///
+    /// # Panics
+    /// Where the command does not end.
+    pub async fn command(&self, arguments: &[&str], stdin: &str) -> Finished {
+        run(&self.binary, self.folder.path(), arguments, &[], stdin).await
+    }
+
+    /// Asks it to end, as a service manager does, waits for that, and gives its exit code.
+    ///
+    /// # Panics
+    /// Where it does not end in time.
+    pub async fn stop(&mut self) -> i32 {
+        if let Some(pid) = pid(self.server_pid()) {
+            kill_process(pid, Signal::TERM).unwrap_or_else(|error| panic!("no signal can be sent: {error}"));
+        }
+        let child = &mut self.child;
+        let status = wait_for("the end of the server", STOP_TIMEOUT, async || {
+            let status = child.try_wait().unwrap_or_else(|error| panic!("it cannot be waited for: {error}"));
+            status.ok_or("it still runs")
+        });
+        status.await.code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let below = self.processes();
+        // Where it has ended already there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Browsers end with the pipe that their server held; what they write must not outlast the folder.
+        below.iter().for_each(|process| process.see_off(ORPHAN_TIMEOUT));
+        if thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "the test's own output: shown where it failed")]
+            {
+                eprintln!("--- what the server at {} said ---\n{}---", self.address(), self.log());
+            }
+        }
+    }
+}
+
+/// The last lines of what a process says.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<VecDeque<String>>>);
+
+impl Log {
+    /// Reads until its end, in a thread: a server must never wait for somebody to read.
+    fn read(&self, pipe: impl std::io::Read + Send + 'static) {
+        let lines = Arc::clone(&self.0);
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if lines.len() >= MAX_LOG_LINES {
+                    lines.pop_front();
+                }
+                lines.push_back(line);
+            }
+        });
+    }
+
+    fn text(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// A port of this machine that nobody listens on.
+fn free_port() -> u16 {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| rand::random_range(PORTS)).take(1000);
+    ports.find(is_free).unwrap_or_else(|| panic!("no port is free"))
+}
+
+/// Waits until none of these processes runs any more.
+///
+/// # Panics
+/// When `within` is over.
+pub async fn wait_until_gone(processes: &[Process], within: Duration) {
+    wait_for("the end of processes", within, async || {
+        let living: Vec<_> = processes.iter().filter(|process| process.is_alive()).collect();
+        expect_that(living.is_empty(), living)
+    })
+    .await;
+}
