@@ -1,0 +1,37 @@
+# `make demo` and `make test` do their own set-up: see scripts/set-up.
+
+# How many things run at once in `make test`: compilers, and tests that each start browsers.
+JOBS ?= 2
+# How long `make soak` keeps its sessions signed in.
+PILOTLIGHT_SOAK_SECONDS ?= 300
+
+.PHONY: help demo build test soak
+
+help:
+	@echo 'make demo    start the demo portal and the server, sign three windows in'
+	@echo 'make build   build target/release/pilotlight'
+	@echo 'make test    everything that must hold before a change goes in'
+	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s'
+
+demo:
+	@scripts/set-up
+	cargo build --release --locked --package pilotlight
+	@cargo run --release --locked --quiet --package pilotlight -- demo
+
+build:
+	cargo build --release --locked --package pilotlight
+
+test: export CARGO_BUILD_JOBS = $(JOBS)
+test:
+	@scripts/set-up tests
+	@scripts/check-lock-size
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked -- --test-threads=$(JOBS)
+	@echo 'make test: all tests passed.'
+
+soak: export PILOTLIGHT_SOAK_SECONDS := $(PILOTLIGHT_SOAK_SECONDS)
+soak:
+	@scripts/set-up tests
+	cargo test --release --locked --package pilotlight --test e2e soak -- --nocapture
+	@echo 'make soak: all sessions stayed signed in.'
