@@ -1,0 +1,82 @@
+//! What can go wrong between us and Chromium. No variant carries parameters: they may hold secrets.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::framing::FramingError;
+
+/// Why a call has no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum CdpError {
+    /// The pipe is closed: the browser ended, or the connection was closed.
+    #[error("the connection to the browser is closed")]
+    Closed,
+    /// No reply within the time of the call.
+    #[error("{method} was not answered within {} s", timeout.as_secs_f32())]
+    Timeout {
+        /// The protocol's method.
+        method: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// Chromium refused the command.
+    #[error("{method} was refused")]
+    Remote {
+        /// The protocol's method.
+        method: String,
+        /// Chromium's answer.
+        #[source]
+        error: RemoteError,
+    },
+    /// The reply is not what the protocol says.
+    #[error("the reply to {method} could not be read")]
+    Reply {
+        /// The protocol's method.
+        method: String,
+        /// What the parser says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The command could not be written as JSON.
+    #[error("{method} could not be written")]
+    Write {
+        /// The protocol's method.
+        method: String,
+        /// What the serialiser says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The command cannot be sent in one message.
+    #[error("{method} does not fit into a message")]
+    Framing {
+        /// The protocol's method.
+        method: String,
+        /// Why.
+        #[source]
+        source: FramingError,
+    },
+    /// More than [`crate::MAX_PENDING_CALLS`] calls wait for their replies.
+    #[error("too many calls wait for the browser")]
+    TooManyCalls,
+}
+
+impl CdpError {
+    /// Chromium's own words, where it refused the command.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Remote { error, .. } => Some(&error.message),
+            _ => None,
+        }
+    }
+}
+
+/// Chromium's error object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message} ({code})")]
+pub struct RemoteError {
+    /// JSON-RPC's code, such as -32000.
+    pub code: i64,
+    /// Chromium's sentence.
+    pub message: String,
+}

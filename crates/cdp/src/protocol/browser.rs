@@ -1,0 +1,102 @@
+//! `Browser`, and the few commands of `Network`, `Emulation` and `Accessibility` that we send.
+
+use crate::command::{Nothing, commands, notifications, objects};
+
+commands! {
+    /// What browser this is. The first sign of life.
+    GetVersion = "Browser.getVersion" -> Version {}
+
+    /// Starts network events on the session.
+    NetworkEnable = "Network.enable" -> Nothing {
+        /// Bytes of response bodies kept for later questions.
+        max_total_buffer_size: u64,
+    }
+
+    /// Ends network events on the session.
+    NetworkDisable = "Network.disable" -> Nothing {}
+
+    /// Slows the network of the page.
+    EmulateNetworkConditions = "Network.emulateNetworkConditions" -> Nothing {
+        /// No network at all.
+        offline: bool,
+        /// Added delay in milliseconds.
+        latency: f64,
+        /// Bytes per second, -1 for unlimited.
+        download_throughput: f64,
+        /// Bytes per second, -1 for unlimited.
+        upload_throughput: f64,
+    }
+
+    /// Gives the page a size of its own.
+    SetDeviceMetricsOverride = "Emulation.setDeviceMetricsOverride" -> Nothing {
+        /// CSS pixels.
+        width: u32,
+        /// CSS pixels.
+        height: u32,
+        /// Device pixels for one CSS pixel.
+        device_scale_factor: f64,
+        /// Whether the page sees a mobile device.
+        mobile: bool,
+    }
+
+    /// Whether the page sees a touch screen.
+    SetTouchEmulationEnabled = "Emulation.setTouchEmulationEnabled" -> Nothing {
+        /// Whether it does.
+        enabled: bool,
+    }
+
+    /// Nodes below an object by accessible name and role.
+    QueryAxTree = "Accessibility.queryAXTree" -> AxNodes {
+        /// Where to start.
+        object_id: String,
+        /// The exact name; none for any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        accessible_name: Option<String>,
+        /// The role; none for any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        role: Option<String>,
+    }
+}
+
+objects! {
+    /// The reply to [`GetVersion`].
+    Version {
+        /// Such as `HeadlessChrome/156.0.8078.79`.
+        product: String,
+        /// What sites see.
+        user_agent: String,
+    }
+
+    /// The reply to [`QueryAxTree`].
+    AxNodes {
+        /// In document order.
+        nodes: Vec<AxNode>,
+    }
+
+    /// One node of the accessibility tree.
+    AxNode {
+        /// Whether it is left out of the tree that assistive technology sees.
+        ignored: bool,
+        /// Its role.
+        role: Option<AxValue>,
+        /// Its node.
+        #[serde(rename = "backendDOMNodeId")]
+        backend_node_id: Option<i64>,
+    }
+
+    /// A value of the accessibility tree.
+    AxValue {
+        /// The value.
+        value: Option<serde_json::Value>,
+    }
+}
+
+notifications! {
+    /// A request failed.
+    LoadingFailed = "Network.loadingFailed" {
+        /// For a document, the loader's id.
+        request_id: String,
+        /// Such as `net::ERR_CONNECTION_REFUSED`.
+        error_text: String,
+    }
+}

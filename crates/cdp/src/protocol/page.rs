@@ -1,0 +1,195 @@
+//! `Page`: loading, dialogs, pictures, frames.
+
+use serde::Serialize;
+
+use crate::command::{Nothing, commands, notifications, objects};
+
+commands! {
+    /// Starts page events on the session.
+    Enable = "Page.enable" -> Nothing {}
+
+    /// Also `lifecycleEvent`, which tells which document has loaded.
+    SetLifecycleEventsEnabled = "Page.setLifecycleEventsEnabled" -> Nothing {
+        /// On or off.
+        enabled: bool,
+    }
+
+    /// Loads a URL; answers when the new document is there or has failed.
+    Navigate = "Page.navigate" -> Navigated {
+        /// Where to.
+        url: String,
+    }
+
+    /// Loads the page again. Also brings a crashed page back.
+    Reload = "Page.reload" -> Nothing {}
+
+    /// Gives up what is loading.
+    StopLoading = "Page.stopLoading" -> Nothing {}
+
+    /// A picture.
+    CaptureScreenshot = "Page.captureScreenshot" -> Screenshot {
+        /// `png` or `jpeg`.
+        format: &'static str,
+        /// 0 to 100, for `jpeg`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        quality: Option<u8>,
+        /// The part to show; the viewport where absent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        clip: Option<Clip>,
+        /// Also what lies outside of the viewport.
+        capture_beyond_viewport: bool,
+    }
+
+    /// How large the page is.
+    GetLayoutMetrics = "Page.getLayoutMetrics" -> LayoutMetrics {}
+
+    /// Answers a dialog.
+    HandleJavaScriptDialog = "Page.handleJavaScriptDialog" -> Nothing {
+        /// OK or cancel.
+        accept: bool,
+    }
+
+    /// Makes the page the visible one of its window.
+    BringToFront = "Page.bringToFront" -> Nothing {}
+
+    /// The frames of this session.
+    GetFrameTree = "Page.getFrameTree" -> FrameTreeReply {}
+
+    /// A world of our own in a frame: same document, other JavaScript globals. Asking again by the same
+    /// name gives the same world.
+    CreateIsolatedWorld = "Page.createIsolatedWorld" -> IsolatedWorld {
+        /// Which frame.
+        frame_id: String,
+        /// The world's name.
+        world_name: &'static str,
+    }
+}
+
+/// A part of a page in CSS pixels.
+#[derive(Debug, Clone, Serialize)]
+pub struct Clip {
+    /// From the left of the document.
+    pub x: f64,
+    /// From the top of the document.
+    pub y: f64,
+    /// Width.
+    pub width: f64,
+    /// Height.
+    pub height: f64,
+    /// 1 for the page's own size.
+    pub scale: f64,
+}
+
+objects! {
+    /// The reply to [`Navigate`].
+    Navigated {
+        /// The new document's loader; absent where only the fragment changed.
+        loader_id: Option<String>,
+        /// Why there is no document, such as `net::ERR_CONNECTION_REFUSED`.
+        error_text: Option<String>,
+    }
+
+    /// The reply to [`CaptureScreenshot`].
+    Screenshot {
+        /// The picture in base 64.
+        data: String,
+    }
+
+    /// The reply to [`GetLayoutMetrics`].
+    LayoutMetrics {
+        /// The whole document, in CSS pixels.
+        css_content_size: Size,
+    }
+
+    /// A size in CSS pixels.
+    Size {
+        /// Width.
+        width: f64,
+        /// Height.
+        height: f64,
+    }
+
+    /// The reply to [`GetFrameTree`].
+    FrameTreeReply {
+        /// The top frame of the session.
+        frame_tree: FrameTree,
+    }
+
+    /// A frame and those inside it.
+    FrameTree {
+        /// The frame.
+        frame: Frame,
+        /// Those inside it that live in the same process.
+        #[serde(default)]
+        child_frames: Vec<FrameTree>,
+    }
+
+    /// A frame.
+    Frame {
+        /// Its id.
+        id: String,
+        /// The frame it is in.
+        parent_id: Option<String>,
+        /// The loader of its document.
+        loader_id: String,
+        /// The URL without its fragment.
+        url: String,
+        /// The fragment, with its `#`.
+        url_fragment: Option<String>,
+        /// What could not be loaded, where the frame shows Chromium's error page.
+        unreachable_url: Option<String>,
+    }
+
+    /// The reply to [`CreateIsolatedWorld`].
+    IsolatedWorld {
+        /// Its execution context.
+        execution_context_id: i64,
+    }
+}
+
+notifications! {
+    /// A frame begins to load another document, or moves within its own.
+    FrameStartedNavigating = "Page.frameStartedNavigating" {
+        /// Which.
+        frame_id: String,
+        /// Such as `differentDocument`, `sameDocument`, `reload`.
+        navigation_type: String,
+    }
+
+    /// The page itself asked for a navigation; sent before the script that asked goes on.
+    FrameRequestedNavigation = "Page.frameRequestedNavigation" {
+        /// Which.
+        frame_id: String,
+        /// `currentTab`, or where else.
+        disposition: String,
+    }
+
+    /// A frame is done loading.
+    FrameStoppedLoading = "Page.frameStoppedLoading" {
+        /// Which.
+        frame_id: String,
+    }
+
+    /// A frame has another document.
+    FrameNavigated = "Page.frameNavigated" {
+        /// The frame as it is now.
+        frame: Frame,
+    }
+
+    /// A step in the life of a document: `load`, `networkIdle`, …
+    LifecycleEvent = "Page.lifecycleEvent" {
+        /// Which frame.
+        frame_id: String,
+        /// Which document.
+        loader_id: String,
+        /// Which step.
+        name: String,
+    }
+
+    /// The page shows a dialog and waits.
+    DialogOpening = "Page.javascriptDialogOpening" {
+        /// `alert`, `confirm`, `prompt` or `beforeunload`.
+        #[serde(rename = "type")]
+        kind: String,
+    }
+}

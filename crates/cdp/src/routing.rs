@@ -1,0 +1,202 @@
+//! Who waits for which message: calls for their replies, subscribers for events.
+//!
+//! The reader must never wait for a subscriber, since that subscriber may itself wait for a reply. A
+//! subscriber that does not keep up therefore loses its subscription, never single events in silence.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::command::Notification;
+use crate::envelope::{Envelope, SessionId};
+use crate::error::RemoteError;
+
+/// How many calls may wait for their replies at once.
+pub const MAX_PENDING_CALLS: usize = 16_384;
+
+/// What a call gets: the raw result, or Chromium's refusal. A dropped sender means a closed connection.
+pub(crate) type RawReply = Result<Box<RawValue>, RemoteError>;
+
+/// Which events a subscriber wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All events of the connection, in their order.
+    All,
+    /// Events of the root alone.
+    Root,
+    /// Events of one session alone.
+    Session(SessionId),
+}
+
+impl Scope {
+    fn wants(&self, session: Option<&SessionId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Root => session.is_none(),
+            Self::Session(wanted) => session == Some(wanted),
+        }
+    }
+}
+
+/// An event as it came.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Whose event; `None` is the root's.
+    pub session: Option<SessionId>,
+    /// The protocol's name.
+    pub method: String,
+    /// The payload, untouched.
+    pub params: Box<RawValue>,
+}
+
+impl Event {
+    /// The payload, where this is an `N` and can be read as one.
+    pub fn read<N: Notification>(&self) -> Option<N> {
+        if self.method != N::METHOD {
+            return None;
+        }
+        serde_json::from_str(self.params.get())
+            .inspect_err(|error| tracing::debug!(method = N::METHOD, %error, "event of unknown shape"))
+            .ok()
+    }
+}
+
+/// A stream of events. It ends when the connection closes or when its queue ran over.
+#[derive(Debug)]
+pub struct Subscription {
+    receiver: mpsc::Receiver<Arc<Event>>,
+}
+
+impl Subscription {
+    /// The next event, or `None` at the end.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        self.receiver.recv().await
+    }
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    scope: Scope,
+    sender: mpsc::Sender<Arc<Event>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    closed: bool,
+    last_id: i64,
+    pending: HashMap<i64, oneshot::Sender<RawReply>>,
+    subscribers: Vec<Subscriber>,
+}
+
+/// The tables, shared by the reader task and every handle. The lock is never held across an await.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    tables: Mutex<Tables>,
+}
+
+/// Why a call cannot be registered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotRegistered {
+    Closed,
+    TooMany,
+}
+
+impl Router {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fresh id and the place where its reply will arrive.
+    pub(crate) fn register(self: &Arc<Self>) -> Result<PendingCall, NotRegistered> {
+        let mut tables = self.tables();
+        if tables.closed {
+            return Err(NotRegistered::Closed);
+        }
+        if tables.pending.len() >= MAX_PENDING_CALLS {
+            return Err(NotRegistered::TooMany);
+        }
+        tables.last_id += 1;
+        let id = tables.last_id;
+        let (sender, reply) = oneshot::channel();
+        tables.pending.insert(id, sender);
+        Ok(PendingCall { id, reply, router: Arc::clone(self) })
+    }
+
+    pub(crate) fn subscribe(&self, scope: Scope, capacity: usize) -> Subscription {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let mut tables = self.tables();
+        if !tables.closed {
+            tables.subscribers.push(Subscriber { scope, sender });
+        }
+        Subscription { receiver }
+    }
+
+    /// Hands one message to whoever waits for it.
+    pub(crate) fn route(&self, envelope: &Envelope<'_>) {
+        if let Some(id) = envelope.id {
+            let waiting = self.tables().pending.remove(&id);
+            // Nobody waits any more where the call ran out of time.
+            if let Some(sender) = waiting {
+                let _ = sender.send(reply_of(envelope));
+            }
+        } else if let Some(method) = &envelope.method {
+            self.publish(Arc::new(Event {
+                session: envelope.session.as_ref().map(|session| SessionId::from(&*session.0)),
+                method: method.0.clone().into_owned(),
+                params: envelope.params.map_or_else(empty_object, ToOwned::to_owned),
+            }));
+        }
+    }
+
+    fn publish(&self, event: Arc<Event>) {
+        self.tables().subscribers.retain(|subscriber| {
+            if !subscriber.scope.wants(event.session.as_ref()) {
+                return !subscriber.sender.is_closed();
+            }
+            match subscriber.sender.try_send(Arc::clone(&event)) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    tracing::warn!(scope = ?subscriber.scope, "subscriber too slow, its subscription ends");
+                    false
+                }
+            }
+        });
+    }
+
+    /// Ends every call and every subscription.
+    pub(crate) fn close(&self) {
+        let mut tables = self.tables();
+        tables.closed = true;
+        tables.pending.clear();
+        tables.subscribers.clear();
+    }
+}
+
+fn reply_of(envelope: &Envelope<'_>) -> RawReply {
+    match envelope.refusal() {
+        Some(error) => Err(error),
+        None => Ok(envelope.result.map_or_else(empty_object, ToOwned::to_owned)),
+    }
+}
+
+fn empty_object() -> Box<RawValue> {
+    // `to_raw_value` of a unit struct with no fields cannot fail; `null` stands in for the impossible.
+    serde_json::value::to_raw_value(&serde_json::Map::new()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// A call under way. Dropped, it is forgotten, so that abandoned calls do not pile up.
+#[derive(Debug)]
+pub(crate) struct PendingCall {
+    pub(crate) id: i64,
+    pub(crate) reply: oneshot::Receiver<RawReply>,
+    router: Arc<Router>,
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        self.router.tables().pending.remove(&self.id);
+    }
+}
