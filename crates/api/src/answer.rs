@@ -71,6 +71,15 @@ pub struct SiteAnswer {
     pub site: SiteDefinition,
 }
 
+/// The answer to `GET /sites`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SitesAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The names of all sites, in order.
+    pub sites: Vec<String>,
+}
+
 /// How the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

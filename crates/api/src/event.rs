@@ -31,8 +31,10 @@ pub enum EventKind {
     HoldEnded,
     /// A tab crashed.
     PageCrashed,
-    /// Its browser process was lost.
-    BrowserLost,
+    /// Its window or its browser process was lost; it is being brought back.
+    WindowLost,
+    /// Bringing it back did not work; it will be tried again.
+    RecoveryFailed,
     /// It was ended to make room.
     Evicted,
     /// It is over.
@@ -55,7 +57,8 @@ impl EventKind {
             Self::HoldStarted => "hold_started",
             Self::HoldEnded => "hold_ended",
             Self::PageCrashed => "page_crashed",
-            Self::BrowserLost => "browser_lost",
+            Self::WindowLost => "window_lost",
+            Self::RecoveryFailed => "recovery_failed",
             Self::Evicted => "evicted",
             Self::Ended => "ended",
             Self::Lagged => "lagged",
@@ -102,7 +105,8 @@ mod tests {
             HoldStarted,
             HoldEnded,
             PageCrashed,
-            BrowserLost,
+            WindowLost,
+            RecoveryFailed,
             Evicted,
             Ended,
             Lagged,

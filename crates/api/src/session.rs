@@ -170,7 +170,7 @@ impl From<Session> for SessionAnswer {
 }
 
 /// The answer to `POST /sessions`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedAnswer {
     /// Always true.
     pub success: bool,
@@ -179,6 +179,13 @@ pub struct CreatedAnswer {
     /// The session.
     #[serde(flatten)]
     pub session: Session,
+}
+
+impl CreatedAnswer {
+    /// The answer about `session`.
+    pub fn new(session: Session, is_new: bool) -> Self {
+        Self { success: true, is_new, session }
+    }
 }
 
 /// The answer to `GET /sessions`.

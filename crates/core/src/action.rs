@@ -111,8 +111,12 @@ pub enum NoticeKind {
     HoldReleased,
     /// A hold ran out.
     HoldExpired,
-    /// The window, its renderer or its browser was lost.
+    /// The renderer of its page crashed.
+    PageCrashed,
+    /// Its window or its browser was lost.
     WindowLost,
+    /// Its page could not be brought back; it is tried again.
+    RecoveryFailed,
     /// A session ended to make room.
     Evicted,
     /// A session ended.

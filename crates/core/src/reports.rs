@@ -100,7 +100,7 @@ impl Rules {
             Loss::Crashed => {
                 session.doing = Doing::Next(Activity::Repair);
                 session.sign_in_running = false;
-                self.announce(id, NoticeKind::WindowLost, "its page crashed");
+                self.announce(id, NoticeKind::PageCrashed, "its page crashed");
             }
             Loss::Emptied => {
                 self.announce(id, NoticeKind::WindowLost, "its last page was closed");
@@ -207,6 +207,10 @@ impl Rules {
 
     /// Decides what follows a failure. It never ends a session that once stood.
     fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure, now: Moment) {
+        // A look costs nothing and proves nothing: there will be another.
+        if activity == Activity::Look {
+            return;
+        }
         let random = self.jitter.next();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.failures += 1;
@@ -216,7 +220,6 @@ impl Rules {
         }
         let tries = self.limits.recovery_tries;
         let attention = match activity {
-            Activity::Look => return,
             Activity::Refresh if session.failures < self.limits.refresh_tries => {
                 session.doing = Doing::Next(Activity::Refresh);
                 false
@@ -238,7 +241,7 @@ impl Rules {
                 }
                 hopeless || tired
             }
-            Activity::Visit | Activity::Repair => {
+            Activity::Visit | Activity::Repair | Activity::Look => {
                 if matches!(session.window, Window::Open(_)) {
                     session.doing = Doing::Next(activity);
                 }
@@ -252,7 +255,7 @@ impl Rules {
         let kind = match activity {
             Activity::SignIn => NoticeKind::SignInFailed,
             Activity::Refresh => NoticeKind::RefreshFailed,
-            Activity::Visit | Activity::Repair | Activity::Look => NoticeKind::WindowLost,
+            Activity::Visit | Activity::Repair | Activity::Look => NoticeKind::RecoveryFailed,
         };
         self.announce(id, kind, &failure.sentence);
         self.tell_askers(id, &Err(failure));

@@ -85,7 +85,7 @@ impl Rules {
         let Some(session) = self.living_mut(request, id) else { return };
         session.last_used = now;
         self.touch(id);
-        self.answer(request, Ok(Answer::Done));
+        self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
     }
 
     fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish, now: Moment) {

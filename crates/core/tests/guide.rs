@@ -1,0 +1,376 @@
+//! The rules, row by row, in a world where everything works unless the test says otherwise.
+
+use std::time::Duration;
+
+use pilotlight_core::{
+    AccountId, Action, Activity, Answer, AtCapacity, EndedReason, Failure, FailureKind, HoldId, Input,
+    Isolation, LaunchKey, Limits, Loss, Moment, Policy, PolicyPatch, Refusal, RequestId, Rules, SessionId,
+    ShardId, SiteId, Spec, Standing, State,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Rules with an obedient world: every order is carried out at once, unless `outcome` says what became of it.
+struct Scene {
+    rules: Rules,
+    now: Moment,
+    next: u64,
+    /// What activities come to.
+    outcome: Box<dyn Fn(Activity) -> Result<Standing, Failure>>,
+    begun: Vec<(SessionId, Activity)>,
+    answers: Vec<(RequestId, Result<Answer, Refusal>)>,
+    shards: Vec<ShardId>,
+}
+
+impl Scene {
+    fn new(limits: Limits) -> Self {
+        let now = Moment(1_000_000);
+        Self {
+            rules: Rules::new(limits, 1, now),
+            now,
+            next: 0,
+            outcome: Box::new(|_| Ok(Standing::SignedIn)),
+            begun: Vec::new(),
+            answers: Vec::new(),
+            shards: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for action in self.rules.step(self.now, input) {
+                inputs.extend(self.obey(action));
+            }
+        }
+    }
+
+    fn obey(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::StartShard { shard, .. } => {
+                self.shards.push(shard);
+                Some(Input::ShardStarted { shard })
+            }
+            Action::StopShard { shard } => Some(Input::ShardEnded { shard, failure: None }),
+            Action::OpenWindow { session, ticket, .. } => {
+                Some(Input::WindowOpened { session, ticket, result: Ok(()) })
+            }
+            Action::CloseWindow { session, ticket } => Some(Input::WindowClosed { session, ticket }),
+            Action::Begin { session, ticket, activity } => {
+                self.begun.push((session, activity));
+                let outcome = (self.outcome)(activity);
+                Some(Input::ActivityEnded { session, ticket, outcome })
+            }
+            Action::Answer { request, answer } => {
+                self.answers.push((request, answer));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets time pass, waking the rules whenever they ask for it.
+    fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.rules.next_deadline(self.now).filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.step(Input::Tick);
+        }
+        self.now = end;
+        self.step(Input::Tick);
+    }
+
+    fn request(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId(self.next)
+    }
+
+    fn create(&mut self, number: u128, change: impl FnOnce(&mut Spec)) -> Option<Result<Answer, Refusal>> {
+        let request = self.request();
+        let mut spec = Spec {
+            name: None,
+            identity: Some(u64::try_from(number).unwrap()),
+            site: Some(SiteId(1)),
+            account: Some(AccountId(u64::try_from(number).unwrap())),
+            can_sign_in: true,
+            launch: LaunchKey(1),
+            isolation: Isolation::Shared,
+            policy: Policy {
+                keep_alive: true,
+                never_terminate: false,
+                idle_timeout: 1800 * SECOND,
+                default_refresh: Some(300 * SECOND),
+                own_refresh: None,
+            },
+        };
+        change(&mut spec);
+        self.step(Input::Create { request, session: SessionId(number), spec: Box::new(spec) });
+        self.answer(request)
+    }
+
+    fn answer(&self, request: RequestId) -> Option<Result<Answer, Refusal>> {
+        self.answers.iter().find(|(answered, _)| *answered == request).map(|(_, answer)| answer.clone())
+    }
+
+    fn hold(&mut self, number: u128, ttl: Duration, shared: bool) -> Option<Result<Answer, Refusal>> {
+        let request = self.request();
+        let hold = HoldId(u128::from(request.0));
+        self.step(Input::Hold { request, session: SessionId(number), hold, ttl, shared });
+        self.answer(request)
+    }
+
+    fn state(&self, number: u128) -> State {
+        self.rules.session(SessionId(number)).unwrap().state()
+    }
+
+    fn ended(&self, number: u128) -> Option<EndedReason> {
+        self.rules.session(SessionId(number)).unwrap().ended.map(|(_, reason)| reason)
+    }
+
+    fn times(&self, activity: Activity) -> usize {
+        self.begun.iter().filter(|(_, begun)| *begun == activity).count()
+    }
+}
+
+fn failure(kind: FailureKind) -> Failure {
+    Failure { kind, sentence: "it did not work".to_owned() }
+}
+
+fn few(max_live: usize) -> Limits {
+    Limits { max_live, at_capacity: AtCapacity::Terminate, ..Limits::default() }
+}
+
+#[test]
+fn a_kept_session_never_expires_and_another_one_does() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.create(2, |spec| spec.policy.keep_alive = false);
+    scene.wait(1799 * SECOND);
+    assert_eq!(scene.ended(2), None);
+    scene.wait(2 * SECOND);
+    assert_eq!(scene.ended(2), Some(EndedReason::IdleTimeout));
+    scene.wait(24 * 3600 * SECOND);
+    assert_eq!(scene.state(1), State::Ready);
+}
+
+#[test]
+fn a_ping_keeps_a_session_from_expiring() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |spec| spec.policy.keep_alive = false);
+    for _ in 0..5 {
+        scene.wait(1000 * SECOND);
+        let request = scene.request();
+        scene.step(Input::Ping { request, session: SessionId(1) });
+        assert!(scene.answer(request).unwrap().is_ok());
+    }
+    assert_eq!(scene.state(1), State::Ready);
+}
+
+#[test]
+fn equal_requests_are_one_session_and_one_sign_in() {
+    let mut scene = Scene::new(Limits::default());
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::Visit => Ok(Standing::SignedOut),
+        _ => Ok(Standing::SignedIn),
+    });
+    let first = scene.create(1, |_| ());
+    assert_eq!(first, Some(Ok(Answer::Session { session: SessionId(1), is_new: true })));
+    for number in 2..10 {
+        let again = scene.create(number, |spec| {
+            spec.identity = Some(1);
+            spec.account = Some(AccountId(1));
+        });
+        assert_eq!(again, Some(Ok(Answer::Session { session: SessionId(1), is_new: false })));
+    }
+    assert_eq!(scene.times(Activity::SignIn), 1);
+}
+
+#[test]
+fn it_is_refreshed_when_its_interval_is_over_but_not_while_held() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.wait(600 * SECOND);
+    let refreshed = scene.times(Activity::Refresh);
+    assert!(refreshed >= 1);
+    scene.hold(1, 3600 * SECOND, false).unwrap().unwrap();
+    scene.wait(3000 * SECOND);
+    assert_eq!(scene.times(Activity::Refresh), refreshed);
+    scene.wait(1200 * SECOND);
+    assert!(scene.times(Activity::Refresh) > refreshed, "the hold ran out");
+}
+
+#[test]
+fn an_interval_shorter_than_the_check_is_kept_too() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |spec| spec.policy.own_refresh = Some(Some(5 * SECOND)));
+    scene.wait(60 * SECOND);
+    assert!((10..=12).contains(&scene.times(Activity::Refresh)), "{}", scene.times(Activity::Refresh));
+}
+
+#[test]
+fn never_means_never() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |spec| spec.policy.own_refresh = Some(None));
+    scene.create(2, |spec| spec.policy.never_terminate = true);
+    scene.create(3, |spec| spec.policy.keep_alive = false);
+    scene.wait(1700 * SECOND);
+    assert_eq!(scene.times(Activity::Refresh), 0);
+}
+
+#[test]
+fn a_failed_refresh_is_tried_again_then_signed_in_again_then_a_person_is_asked() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::SignIn => Err(failure(FailureKind::Rejected)),
+        _ => Err(failure(FailureKind::Unreachable)),
+    });
+    scene.wait(1000 * SECOND);
+    assert_eq!(scene.times(Activity::Refresh), 3);
+    assert_eq!(scene.times(Activity::SignIn), 1, "a refused password is not tried twice");
+    assert_eq!(scene.state(1), State::NeedsAttention);
+    scene.outcome = Box::new(|_| Ok(Standing::SignedIn));
+    scene.wait(61 * SECOND);
+    assert_eq!(scene.state(1), State::Ready, "a person has signed it in");
+}
+
+#[test]
+fn a_portal_that_is_down_for_a_day_costs_nobody_a_session() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
+    scene.wait(24 * 3600 * SECOND);
+    assert_eq!(scene.state(1), State::NeedsAttention);
+    scene.outcome = Box::new(|_| Ok(Standing::SignedIn));
+    scene.wait(300 * SECOND);
+    assert_eq!(scene.state(1), State::Ready);
+}
+
+#[test]
+fn a_full_machine_ends_the_least_recently_used_one_that_nothing_protects() {
+    let mut scene = Scene::new(few(5));
+    for number in 1..=5 {
+        scene.create(number, |_| ());
+        scene.wait(SECOND);
+    }
+    let patch = PolicyPatch { never_terminate: Some(true), ..PolicyPatch::default() };
+    let request = scene.request();
+    scene.step(Input::Patch { request, session: SessionId(1), patch });
+    scene.hold(2, 600 * SECOND, true).unwrap().unwrap();
+    let request = scene.request();
+    scene.step(Input::Ping { request, session: SessionId(3) });
+    scene.create(6, |_| ()).unwrap().unwrap();
+    assert_eq!(scene.ended(4), Some(EndedReason::Evicted));
+    assert_eq!((1..=6).filter(|number| scene.state(*number) == State::Ready).count(), 5);
+}
+
+#[test]
+fn with_everybody_protected_the_newcomer_waits_and_is_refused() {
+    let mut scene = Scene::new(few(2));
+    scene.create(1, |spec| spec.policy.never_terminate = true);
+    scene.create(2, |_| ());
+    scene.hold(2, 3600 * SECOND, true).unwrap().unwrap();
+    assert_eq!(scene.create(3, |_| ()), None);
+    let request = RequestId(scene.next);
+    scene.wait(29 * SECOND);
+    assert_eq!(scene.answer(request), None);
+    scene.wait(2 * SECOND);
+    assert!(matches!(scene.answer(request), Some(Err(Refusal::AtCapacity { .. }))));
+}
+
+#[test]
+fn a_place_that_comes_free_goes_to_who_waits() {
+    let mut scene = Scene::new(Limits { max_live: 1, ..Limits::default() });
+    scene.create(1, |_| ());
+    assert_eq!(scene.create(2, |_| ()), None, "nobody is evicted where rejecting was chosen");
+    let (waiting, request) = (RequestId(scene.next), scene.request());
+    scene.step(Input::Close { request, session: SessionId(1) });
+    assert_eq!(scene.answer(waiting), Some(Ok(Answer::Session { session: SessionId(2), is_new: true })));
+}
+
+#[test]
+fn a_refused_first_sign_in_leaves_nothing_behind() {
+    let mut scene = Scene::new(Limits::default());
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::Visit => Ok(Standing::SignedOut),
+        _ => Err(failure(FailureKind::Rejected)),
+    });
+    let answer = scene.create(1, |spec| spec.policy.never_terminate = true);
+    assert_eq!(answer, Some(Err(Refusal::Failed(failure(FailureKind::Rejected)))));
+    assert_eq!(scene.rules.living().count(), 0);
+}
+
+#[test]
+fn a_browser_that_died_is_started_again_and_its_sessions_come_back() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.create(2, |spec| spec.policy.never_terminate = true);
+    scene.wait(60 * SECOND);
+    let shard = scene.shards[0];
+    scene.step(Input::ShardEnded { shard, failure: Some(failure(FailureKind::Browser)) });
+    scene.wait(SECOND);
+    assert_eq!((scene.state(1), scene.state(2)), (State::Ready, State::Ready));
+    assert_eq!(scene.shards.len(), 2);
+}
+
+#[test]
+fn a_browser_that_keeps_dying_is_told_and_tried_ever_more_slowly() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let (died_at, shards) = (scene.now, scene.shards.len());
+        let shard = *scene.shards.last().unwrap();
+        scene.step(Input::ShardEnded { shard, failure: Some(failure(FailureKind::Browser)) });
+        let told = scene.state(1);
+        while scene.shards.len() == shards {
+            scene.wait(SECOND);
+        }
+        waits.push((scene.now.since(died_at), told));
+    }
+    assert_eq!(waits[0].1, State::Recovering);
+    assert_eq!(waits[5].1, State::NeedsAttention);
+    assert!(waits[5].0 > 8 * waits[0].0, "{waits:?}");
+    assert_eq!(scene.state(1), State::Ready, "it stands as soon as a browser does");
+}
+
+#[test]
+fn a_crashed_page_is_loaded_again_in_its_window() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    let shard = scene.shards[0];
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Crashed });
+    assert_eq!(scene.times(Activity::Repair), 1);
+    assert_eq!(scene.state(1), State::Ready);
+}
+
+#[test]
+fn holds_exclude_each_other_unless_both_are_shared() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.hold(1, 10 * SECOND, true).unwrap().unwrap();
+    scene.hold(1, 10 * SECOND, true).unwrap().unwrap();
+    assert_eq!(scene.hold(1, 10 * SECOND, false), Some(Err(Refusal::InUse)));
+    scene.wait(11 * SECOND);
+    scene.hold(1, 10 * SECOND, false).unwrap().unwrap();
+    assert_eq!(scene.hold(1, 10 * SECOND, true), Some(Err(Refusal::InUse)));
+    let request = scene.request();
+    scene.step(Input::RefreshNow { request, session: SessionId(1) });
+    assert_eq!(scene.answer(request), Some(Err(Refusal::InUse)));
+}
+
+#[test]
+fn who_has_ended_is_remembered_for_an_hour() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    let request = scene.request();
+    scene.step(Input::Close { request, session: SessionId(1) });
+    scene.wait(3599 * SECOND);
+    let request = scene.request();
+    scene.step(Input::Ping { request, session: SessionId(1) });
+    assert_eq!(scene.answer(request), Some(Err(Refusal::Ended(EndedReason::ClosedByClient))));
+    scene.wait(2 * SECOND);
+    let request = scene.request();
+    scene.step(Input::Ping { request, session: SessionId(1) });
+    assert_eq!(scene.answer(request), Some(Err(Refusal::NotFound)));
+}
