@@ -41,7 +41,6 @@ impl Answer {
     /// # Panics
     /// Where it has another.
     #[track_caller]
-    #[must_use]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "the server answered {}", String::from_utf8_lossy(&self.bytes));
         self

@@ -39,7 +39,6 @@ impl Finished {
     /// # Panics
     /// Where it ended with another.
     #[track_caller]
-    #[must_use]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self

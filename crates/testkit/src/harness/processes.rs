@@ -94,6 +94,14 @@ impl Process {
         }
     }
 
+    /// The user that it runs as.
+    #[must_use]
+    pub fn user_id(&self) -> Option<u32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
     /// Ends it as `kill -9` does.
     ///
     /// # Panics

@@ -108,8 +108,8 @@ impl ServerOptions {
 /// A server that runs. It is ended when this is dropped, and what it said is shown if the test failed.
 #[derive(Debug)]
 pub struct Server {
-    binary: PathBuf,
-    folder: TempDir,
+    options: ServerOptions,
+    folder: Arc<TempDir>,
     port: u16,
     child: Child,
     log: Log,
@@ -124,12 +124,26 @@ impl Server {
     pub async fn start(options: ServerOptions) -> Self {
         let port = free_port();
         let folder = options.write(port).unwrap_or_else(|error| panic!("nothing can be written: {error}"));
+        Self::start_in(Arc::new(folder), port, options).await
+    }
+
+    /// Starts a server anew after this one has ended, with its configuration and its state.
+    ///
+    /// # Panics
+    /// Where it does not become ready, or this one still runs.
+    pub async fn start_again(mut self) -> Self {
+        let ended = self.child.try_wait();
+        assert!(matches!(ended, Ok(Some(_))), "the server has not ended: {ended:?}");
+        Self::start_in(Arc::clone(&self.folder), self.port, self.options.clone()).await
+    }
+
+    async fn start_in(folder: Arc<TempDir>, port: u16, options: ServerOptions) -> Self {
         let mut command = Command::new(&options.binary);
         command.args(["serve", "--config", "pilotlight.toml"]).current_dir(folder.path());
         for name in own_variables() {
             command.env_remove(name);
         }
-        command.envs(options.environment);
+        command.envs(options.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
             .spawn()
@@ -140,7 +154,7 @@ impl Server {
             log.read(stderr);
         }
         let client = Client::new(format!("http://127.0.0.1:{port}"), String::new());
-        let mut server = Self { binary: options.binary, folder, port, child, log, client };
+        let mut server = Self { options, folder, port, child, log, client };
         server.wait_until_ready().await;
         let token = std::fs::read_to_string(server.state_dir().join("token")).unwrap_or_default();
         server.client = server.client.with_token(token.trim());
@@ -209,7 +223,7 @@ impl Server {
     /// # Panics
     /// Where the command does not end.
     pub async fn command(&self, arguments: &[&str], stdin: &str) -> Finished {
-        run(&self.binary, self.folder.path(), arguments, &[], stdin).await
+        run(&self.options.binary, self.folder.path(), arguments, &[], stdin).await
     }
 
     /// Asks it to end, as a service manager does, waits for that, and gives its exit code.

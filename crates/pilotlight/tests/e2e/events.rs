@@ -1,0 +1,52 @@
+//! What happens is told as it happens, with its reason.
+
+use pilotlight_api::{EventKind, SessionState};
+use serde_json::json;
+
+use crate::support::{SOON, house, path};
+
+#[tokio::test]
+async fn a_session_s_life_is_told_with_reasons() {
+    let house = house().await;
+    let mut events = house.client().events("/events").await;
+    let session = house.sign_in("acme").await;
+    house.client().patch(&path(&session, ""), &json!({ "name": "renamed" })).await.expect(200);
+    house.client().post_nothing(&path(&session, "/refresh")).await.expect(200);
+    house.client().post(&path(&session, "/hold"), &json!({})).await.expect(201);
+    house.client().delete(&path(&session, "")).await.expect(200);
+    let ended = events.kind(EventKind::Ended, SOON).await;
+    assert_eq!((ended.state, ended.name.as_deref()), (Some(SessionState::Ended), Some("renamed")));
+
+    let kinds: Vec<_> = events.seen.iter().map(|event| event.kind).collect();
+    let mut rest = kinds.iter();
+    for expected in [
+        EventKind::Created,
+        EventKind::SignedIn,
+        EventKind::Updated,
+        EventKind::Refreshed,
+        EventKind::HoldStarted,
+        EventKind::Ended,
+    ] {
+        assert!(rest.any(|kind| *kind == expected), "{} is missing in {kinds:?}", expected.as_str());
+    }
+    for (index, event) in events.seen.iter().enumerate() {
+        assert!(!event.reason.is_empty() && !event.sentence.is_empty(), "{event:?}");
+        assert_eq!(event.session_id, Some(session.session_id));
+        assert!(index == 0 || events.seen[index - 1].id < event.id);
+    }
+    let states: Vec<_> = events.seen.iter().filter_map(|event| event.state).collect();
+    assert!(states.contains(&SessionState::Starting) && states.contains(&SessionState::SigningIn));
+}
+
+#[tokio::test]
+async fn one_session_s_events_are_its_own() {
+    let house = house().await;
+    let one = house.window("one", json!({})).await;
+    let other = house.window("other", json!({})).await;
+    let mut events = house.client().events(&path(&one, "/events")).await;
+    house.client().delete(&path(&other, "")).await.expect(200);
+    house.client().delete(&path(&one, "")).await.expect(200);
+    let ended = events.kind(EventKind::Ended, SOON).await;
+    assert_eq!(ended.session_id, Some(one.session_id));
+    assert!(events.seen.iter().all(|event| event.session_id == Some(one.session_id)), "{:?}", events.seen);
+}

@@ -1,0 +1,23 @@
+//! The server from outside: a real server, real Chromium, and the demo portal.
+//!
+//! Each test has a server and a portal of its own and knows nothing of the server's code; what it relies on
+//! is what the interface promises. They need Chromium's headless shell and, for the other engines, full
+//! Chromium and Xvfb; where one is missing they fail and say so. `make test` installs them.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "that is how a test fails")]
+
+mod access;
+mod bad_input;
+mod capacity;
+mod commands;
+mod events;
+mod holds;
+mod launch;
+mod lifecycle;
+mod pages;
+mod recovery;
+mod refresh;
+mod sessions;
+mod sign_in;
+mod soak;
+mod support;

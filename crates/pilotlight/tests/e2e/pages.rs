@@ -1,0 +1,121 @@
+//! Work in a page for clients that have HTTP alone.
+
+use pilotlight_api::Session;
+use pilotlight_testkit::harness::{Answer, expect_that, wait_for};
+use serde_json::{Value, json};
+
+use crate::support::{House, SOON, house, nobody_there, path};
+
+async fn evaluate(house: &House, session: &Session, expression: &str) -> Answer {
+    house.client().post(&path(session, "/evaluate"), &json!({ "expression": expression })).await
+}
+
+#[tokio::test]
+async fn a_page_can_be_gone_to() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    let go =
+        async |url: &str| house.client().post(&path(&session, "/navigate"), &json!({ "url": url })).await;
+    let url = format!("{}appointments", house.portal.url());
+    let there = go(&url).await.expect(200).session();
+    assert_eq!(there.url.as_deref(), Some(url.as_str()));
+    assert_eq!(there.title.as_deref(), Some("Appointments · Harbour Gate"));
+    assert!(there.last_used > session.last_used, "it was used");
+    for scheme in [
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "chrome://version",
+        "about:blank",
+        "data:text/html,",
+        "",
+    ] {
+        assert_eq!(go(scheme).await.refusal(), (422, "invalid_field"), "{scheme}");
+    }
+    assert_eq!(go(&nobody_there()).await.refusal(), (502, "navigation_failed"));
+    assert_eq!(go(&url).await.status, 200, "a failed way does no harm");
+    assert_eq!(house.portal.sign_ins("acme"), 1);
+}
+
+#[tokio::test]
+async fn an_expression_is_evaluated() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    for (expression, result) in [
+        ("1 + 1", json!(2)),
+        ("document.title", json!("Harbour Gate")),
+        ("undefined", Value::Null),
+        ("({ a: [1, null, 'ü'] })", json!({ "a": [1, null, "ü"] })),
+        ("new Promise(resolve => setTimeout(() => resolve('late'), 50))", json!("late")),
+        ("fetch('/api/keep_alive').then(answer => answer.json())", json!({ "user": "acme" })),
+    ] {
+        let answer = evaluate(&house, &session, expression).await.expect(200);
+        assert_eq!(answer.body, json!({ "success": true, "result": result }), "{expression}");
+    }
+    for (expression, says) in [
+        ("(() => { throw new Error('no slots today') })()", "no slots today"),
+        ("Promise.reject(new Error('rejected'))", "rejected"),
+        ("no_such_name", "no_such_name"),
+        ("}{", "SyntaxError"),
+    ] {
+        let answer = evaluate(&house, &session, expression).await;
+        assert_eq!(answer.refusal(), (422, "script_failed"), "{expression}: {}", answer.body);
+        assert!(answer.body["error"].as_str().unwrap().contains(says), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_picture_can_be_taken() {
+    let house = house().await;
+    let size = json!({ "viewport": { "width": 640, "height": 480 } });
+    let session = house.window("a", size).await;
+    evaluate(&house, &session, "document.body.style.height = '3000px'").await.expect(200);
+    let take = async |query: &str| house.client().get(&path(&session, &format!("/screenshot{query}"))).await;
+    let png = take("").await.expect(200);
+    assert_eq!(png.headers["content-type"], "image/png");
+    assert_eq!(png_size(&png.bytes), (640, 480));
+    let (width, height) = png_size(&take("?full_page=true").await.expect(200).bytes);
+    assert!(width <= 640 && height >= 3000, "{width}x{height}");
+    let jpeg = take("?format=jpeg").await.expect(200);
+    assert_eq!(jpeg.headers["content-type"], "image/jpeg");
+    assert!(jpeg.bytes.starts_with(b"\xff\xd8\xff"));
+    assert_eq!(take("?format=gif").await.refusal(), (422, "invalid_field"));
+    assert_eq!(evaluate(&house, &session, "innerWidth").await.body["result"], 640);
+}
+
+/// Width and height of a PNG: its first chunk is IHDR.
+fn png_size(bytes: &[u8]) -> (u32, u32) {
+    assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "no PNG");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    (number(16), number(20))
+}
+
+#[tokio::test]
+async fn popups_belong_to_the_session_that_opened_them() {
+    let house = house().await;
+    let one = house.sign_in("one").await;
+    let other = house.sign_in("other").await;
+    assert_eq!(one.shard, other.shard, "both are in one browser");
+    evaluate(&house, &one, "void open('/popup', 'gate-hours', 'width=480,height=560')").await.expect(200);
+    wait_for("the popup", SOON, async || {
+        let now = house.client().session(&one).await;
+        expect_that(now.tabs == 2, now)
+    })
+    .await;
+    assert_eq!(house.client().session(&other).await.tabs, 1);
+    for (session, user) in [(&one, "one"), (&other, "other")] {
+        let shown = evaluate(&house, session, "localStorage.getItem('harbour-gate.user')").await;
+        assert_eq!(shown.body["result"], user, "storage is each one's own");
+    }
+    house.client().delete(&path(&one, "")).await.expect(200);
+    let shown = evaluate(&house, &other, "document.querySelector('#user').textContent").await.expect(200);
+    assert_eq!(shown.body["result"], "other");
+}
+
+#[tokio::test]
+async fn a_dialog_of_a_page_stops_nobody() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    evaluate(&house, &session, "void setTimeout(() => alert('stop'), 0)").await.expect(200);
+    let shown = evaluate(&house, &session, "document.title").await.expect(200);
+    assert_eq!(shown.body["result"], "Harbour Gate");
+}

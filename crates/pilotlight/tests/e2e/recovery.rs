@@ -1,0 +1,115 @@
+//! Browsers and pages die; sessions do not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use pilotlight_api::{EventKind, Session, SessionState};
+use pilotlight_testkit::harness::{Process, Role, expect_that, wait_for, wait_until_gone};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::{House, SOON, account, house, path, with};
+
+/// How soon a dead browser must be noticed.
+const NOTICED_WITHIN: Duration = Duration::from_secs(2);
+
+fn of_role(house: &House, role: Role) -> Vec<Process> {
+    house.server.processes().into_iter().filter(|process| process.role() == role).collect()
+}
+
+#[tokio::test]
+async fn a_killed_browser_is_noticed_and_its_sessions_are_signed_in_again() {
+    let house = house().await;
+    let users = ["north", "south", "east"];
+    let mut sessions = Vec::new();
+    for user in users {
+        sessions.push(house.sign_in(user).await);
+    }
+    let immortal = with(account("immortal"), json!({ "never_terminate": true }));
+    sessions.push(house.client().create(&immortal).await);
+    let hold = json!({ "ttl": 600 });
+    house.client().post(&path(&sessions[0], "/hold"), &hold).await.expect(201);
+    let mut events = house.client().events("/events").await;
+
+    let before = house.server.processes();
+    let browsers = of_role(&house, Role::Browser);
+    assert_eq!(browsers.len(), 1, "{browsers:#?}");
+    let killed_at = Instant::now();
+    browsers[0].kill();
+    let lost = events.kind(EventKind::WindowLost, NOTICED_WITHIN).await;
+    assert!(!lost.sentence.is_empty() && !lost.reason.is_empty());
+
+    let ids = |sessions: &[Session]| -> BTreeSet<_> { sessions.iter().map(|one| one.session_id).collect() };
+    wait_for("everybody to be signed in again", SOON, async || {
+        let elapsed = killed_at.elapsed();
+        let now = house.client().sessions().await;
+        assert_eq!(ids(&now), ids(&sessions), "the list is not whole");
+        for session in &now {
+            let user = session.username.as_deref().unwrap();
+            // Whoever is called ready must have been signed in since; a moment is allowed for noticing.
+            let claims = session.state == SessionState::Ready && elapsed > NOTICED_WITHIN;
+            assert!(!claims || house.portal.sign_ins(user) == 2, "{session:?}");
+        }
+        let all_ready = now.iter().all(|session| session.state == SessionState::Ready);
+        let all_again =
+            ["north", "south", "east", "immortal"].map(|user| house.portal.sign_ins(user)) == [2; 4];
+        expect_that(all_ready && all_again, now)
+    })
+    .await;
+    assert!(house.client().session(&sessions[0]).await.in_use, "the hold was lost");
+    for (user, session) in users.iter().zip(&sessions) {
+        let shown = house.client().evaluate(session, "document.querySelector('#user').textContent").await;
+        assert_eq!(shown, *user);
+    }
+    wait_until_gone(&before, SOON).await;
+}
+
+#[tokio::test]
+async fn a_crashed_tab_is_loaded_again() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    house.client().evaluate(&session, "window.mark = 'here'").await;
+    let mut events = house.client().events(&path(&session, "/events")).await;
+    let renderers = of_role(&house, Role::Renderer);
+    assert!(!renderers.is_empty(), "no renderer is there");
+    renderers.iter().for_each(Process::kill);
+    let crashed = events.kind(EventKind::PageCrashed, NOTICED_WITHIN).await;
+    assert!(!crashed.sentence.is_empty());
+    house.reaches(&session, SessionState::Ready).await;
+    wait_for("the page to be loaded again", SOON, async || {
+        let body =
+            json!({ "expression": "[document.querySelector('#user').textContent, window.mark ?? null]" });
+        let answer = house.client().post(&path(&session, "/evaluate"), &body).await;
+        expect_that(answer.body["result"] == json!(["acme", null]), answer)
+    })
+    .await;
+    assert_eq!(house.portal.sign_ins("acme"), 1, "a crashed page costs no sign-in");
+}
+
+#[tokio::test]
+async fn a_session_whose_last_page_closed_itself_comes_back() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    let mut events = house.client().events(&path(&session, "/events")).await;
+    // Only a page that a script opened may close itself; this one opens another and the first goes there.
+    house.client().evaluate(&session, "open('about:blank', '_self')").await;
+    let close = json!({ "expression": "void setTimeout(() => close(), 0)" });
+    house.client().post(&path(&session, "/evaluate"), &close).await;
+    events.kind(EventKind::WindowLost, SOON).await;
+    wait_for("a window", SOON, async || {
+        let now = house.client().session(&session).await;
+        expect_that(now.state == SessionState::Ready && now.tabs == 1, now)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_opens_the_window_anew() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    let restarted = house.client().post_nothing(&path(&session, "/restart")).await.expect(200).session();
+    assert_eq!((restarted.session_id, restarted.state), (session.session_id, SessionState::Ready));
+    assert_eq!(house.portal.sign_ins("acme"), 2);
+    let shown = house.client().evaluate(&session, "document.querySelector('#user').textContent").await;
+    assert_eq!(shown, "acme");
+}

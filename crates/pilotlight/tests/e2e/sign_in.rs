@@ -1,0 +1,154 @@
+//! Sessions are created by signing in, once.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pilotlight_api::SessionState;
+use pilotlight_testkit::harness::Server;
+use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions, example_site};
+use serde_json::{Value, json};
+
+use crate::support::{House, account, house, house_with, nobody_there, options, path, with};
+
+const USER: &str = "document.querySelector('#user').textContent";
+
+#[tokio::test]
+async fn a_sign_in_makes_a_session_and_the_same_again_gives_it() {
+    let house = house().await;
+    let request = with(account("acme"), json!({ "name": "acme-portal", "tags": { "team": "north" } }));
+    let answer = house.client().post("/sessions", &request).await.expect(201);
+    assert_eq!((&answer.body["success"], &answer.body["is_new"]), (&json!(true), &json!(true)));
+    let session = answer.session();
+    assert_eq!(session.state, SessionState::Ready, "{session:?}");
+    assert_eq!(session.name.as_deref(), Some("acme-portal"));
+    assert_eq!((session.site.as_deref(), session.username.as_deref()), (Some("portal"), Some("acme")));
+    assert_eq!(session.url.as_deref(), Some(house.portal.url().as_str()));
+    assert_eq!((session.title.as_deref(), session.tabs), (Some("Harbour Gate"), 1));
+    assert_eq!((session.profile.as_str(), session.shard.is_some()), ("dense", true));
+    assert!(session.keep_alive && !session.never_terminate && !session.in_use);
+    assert_eq!((session.expires_at, session.ended_reason, session.attention.as_deref()), (None, None, None));
+    assert_eq!(session.tags["team"], "north");
+    assert_eq!(house.client().evaluate(&session, USER).await, "acme");
+
+    for again in [account("acme"), request] {
+        let answer = house.client().post("/sessions", &again).await.expect(200);
+        assert_eq!(answer.body["is_new"], false);
+        assert_eq!(answer.session().session_id, session.session_id);
+    }
+    assert_eq!(house.portal.sign_ins("acme"), 1);
+    assert_eq!(house.client().sessions().await.len(), 1);
+
+    let told = format!("{}{}", String::from_utf8_lossy(&answer.bytes), house.server.log());
+    assert!(!told.contains(PASSWORD), "the password is told to others");
+}
+
+#[tokio::test]
+async fn ten_equal_requests_at_once_share_one_sign_in() {
+    let sign_in_delay = Duration::from_millis(300);
+    let house = house_with("", PortalOptions { sign_in_delay, ..PortalOptions::default() }).await;
+    let request = account("acme");
+    let answers = join_all((0..10).map(|_| house.client().post("/sessions", &request))).await;
+    let ids: Vec<_> = answers.iter().map(|answer| answer.session().session_id).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [vec![200; 9], vec![201]].concat());
+    assert_eq!((house.portal.sign_ins("acme"), house.portal.counts("acme").signing_in_peak), (1, 1));
+    assert_eq!(house.client().sessions().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_password_leaves_nothing_behind() {
+    let house = house().await;
+    let wrong = with(account("acme"), json!({ "password": "hunter2-hunter2" }));
+    let answer = house.client().post("/sessions", &wrong).await;
+    assert_eq!(answer.refusal(), (401, "sign_in_failed"), "{}", answer.body);
+    assert!(!answer.body.to_string().contains("hunter2") && !house.server.log().contains("hunter2"));
+    assert!(house.client().sessions().await.is_empty());
+    assert_eq!(house.client().get("/health").await.body["active_sessions"], 0);
+    assert_eq!(house.portal.counts("acme").failed_sign_ins, 1, "it was tried again");
+    house.sign_in("acme").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_signed_in_to_is_told_apart() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let away = example_site(&nobody_there());
+    let server = Server::start(options().site("portal", portal.site()).site("away", away)).await;
+    let house = House { server, portal };
+    let create = async |body: Value| house.client().post("/sessions", &body).await;
+
+    let answer = create(with(account("acme"), json!({ "site": "nowhere" }))).await;
+    assert_eq!(answer.refusal(), (422, "unknown_site"), "{}", answer.body);
+    assert!(answer.body["error"].as_str().unwrap().contains("nowhere"));
+
+    let answer = create(with(account("acme"), json!({ "site": "away" }))).await;
+    assert_eq!(answer.refusal(), (502, "portal_unreachable"), "{}", answer.body);
+
+    house.portal.set_down(true);
+    let answer = create(account("acme")).await;
+    assert_eq!(answer.refusal(), (502, "portal_unreachable"), "{}", answer.body);
+
+    let answer = create(json!({ "site": "portal", "username": "acme" })).await;
+    assert_eq!(answer.refusal(), (422, "invalid_field"), "{}", answer.body);
+    assert!(answer.body["error"].as_str().unwrap().contains("password"));
+    assert!(house.client().sessions().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_captcha_waits_for_a_person_and_is_noticed_to_be_gone() {
+    let portal = PortalOptions { captcha: true, ..PortalOptions::default() };
+    let house = house_with("[sessions]\nrefresh_check = \"1s\"", portal).await;
+    let session = house.client().create(&account("acme")).await;
+    assert_eq!(session.state, SessionState::NeedsAttention);
+    assert!(session.attention.as_ref().is_some_and(|sentence| !sentence.is_empty()));
+    assert_eq!((house.portal.sign_ins("acme"), house.portal.counts("acme").failed_sign_ins), (0, 0));
+    assert_eq!(house.client().get("/health").await.body["status"], "degraded");
+
+    // What a person would do.
+    house.portal.set_captcha(false);
+    let by_hand = format!(
+        "document.querySelector('#username').value = 'acme'; \
+         document.querySelector('#password').value = '{PASSWORD}'; document.forms[0].submit()"
+    );
+    house.client().evaluate(&session, &by_hand).await;
+    let session = house.reaches(&session, SessionState::Ready).await;
+    assert_eq!((session.attention, house.portal.sign_ins("acme")), (None, 1));
+    assert_eq!(house.client().get("/health").await.body["status"], "healthy");
+}
+
+#[tokio::test]
+async fn without_a_site_a_session_is_a_plain_window() {
+    let house = house().await;
+    let url = format!("{}login", house.portal.url());
+    let session = house.client().create(&json!({ "url": url })).await;
+    assert_eq!((session.state, session.site.as_deref()), (SessionState::Ready, None));
+    assert_eq!(session.url.as_deref(), Some(url.as_str()));
+    let other = house.client().create(&json!({ "url": url })).await;
+    assert_ne!(other.session_id, session.session_id, "plain windows without a name are not equal");
+    let answer = house.client().post("/sessions", &json!({ "url": nobody_there() })).await;
+    assert_eq!(answer.status, 502, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_site_can_be_defined_over_rest() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let server = Server::start(options()).await;
+    let client = server.client();
+    let flow: Value = serde_json::from_str(&portal.site().sign_in_json).unwrap();
+    let definition = json!({
+        "start_url": portal.url(), "sign_in": flow, "signed_in": { "any": [{ "selector": "#user" }] },
+    });
+    client.put("/sites/harbour", &definition).await.expect(200);
+    let shown = client.get("/sites/harbour").await.expect(200).body;
+    assert_eq!((&shown["start_url"], &shown["name"]), (&json!(portal.url()), &json!("harbour")));
+    let session = client.create(&with(account("acme"), json!({ "site": "harbour" }))).await;
+    assert_eq!(client.evaluate(&session, USER).await, "acme");
+
+    let file = json!({ "start_url": portal.url(), "sign_in": "/etc/passwd", "signed_in": { "text": "a" } });
+    let answer = client.put("/sites/file", &file).await;
+    assert_eq!(answer.refusal(), (422, "invalid_field"), "a server opens no file by a client's word");
+    client.delete(&path(&session, "")).await.expect(200);
+    client.delete("/sites/harbour").await.expect(200);
+    assert_eq!(client.get("/sites/harbour").await.refusal(), (404, "site_not_found"));
+}
