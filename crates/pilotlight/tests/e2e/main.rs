@@ -10,6 +10,7 @@ mod access;
 mod bad_input;
 mod capacity;
 mod commands;
+mod demo;
 mod events;
 mod holds;
 mod launch;

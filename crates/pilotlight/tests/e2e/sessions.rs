@@ -97,6 +97,9 @@ async fn sessions_are_listed_and_filtered_and_counted() {
     assert_eq!((&health["active_sessions"], &health["max_sessions"]), (&json!(2), &json!(1000)));
     assert_eq!((&health["session_capacity"], &health["persistent_sessions"]), (&json!("2/1000"), &json!(1)));
     assert!(health["version"].is_string() && health["timestamp"].is_string());
+    let metrics = house.client().get("/metrics").await.expect(200);
+    let metrics = String::from_utf8(metrics.bytes).unwrap();
+    assert!(metrics.contains("pilotlight_sessions{state=\"ready\"} 2"), "{metrics}");
 }
 
 #[tokio::test]
