@@ -220,6 +220,8 @@ impl Rules {
         }
         let tries = self.limits.recovery_tries;
         let attention = match activity {
+            // Where no policy wants refreshes, whoever asked is told, and asks again.
+            Activity::Refresh if session.policy.refresh_interval().is_none() => false,
             Activity::Refresh if session.failures < self.limits.refresh_tries => {
                 session.doing = Doing::Next(Activity::Refresh);
                 false

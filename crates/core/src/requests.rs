@@ -70,6 +70,10 @@ impl Rules {
         policy.idle_timeout = patch.idle_timeout.unwrap_or(policy.idle_timeout);
         policy.own_refresh = patch.refresh_interval.or(policy.own_refresh);
         let interval = policy.refresh_interval();
+        if interval.is_none() && session.askers.is_empty() && session.doing == Doing::Next(Activity::Refresh)
+        {
+            session.doing = Doing::Nothing;
+        }
         self.look_within(interval, now);
         self.touch(id);
         self.answer(request, Ok(Answer::Session { session: id, is_new: false }));

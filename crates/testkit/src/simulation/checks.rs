@@ -177,7 +177,7 @@ impl Checks {
         Ok(())
     }
 
-    /// Invariants 1 (not refreshed), 2 (nothing of ours in a held session).
+    /// Invariants 1 (not refreshed unasked) and 2 (nothing of ours in a held session).
     fn begins(
         &mut self,
         id: SessionId,
@@ -195,14 +195,12 @@ impl Checks {
         if background && self.in_use(id) {
             return Err(format!("{activity:?} begins in a held session: {session:?}"));
         }
-        let asked = || self.pending.values().any(|p| p.session == id && p.asked == Asked::Refresh);
-        let unwanted = session.policy.never_terminate && session.policy.own_refresh.is_none();
-        if activity == Activity::Refresh && unwanted && session.attention.is_none() && !asked() {
-            // A retry of one that a client asked for, or that began before the policy changed, is none.
-            self.see("refresh of a protected session retried");
-            if session.last_refresh.is_none() && session.created_at == session.last_used {
-                return Err(format!("{id:?} is never_terminate and gets a refresh that nobody asked for"));
-            }
+        let asked = |pending: &Pending| {
+            pending.session == id && matches!(pending.asked, Asked::Refresh | Asked::Restart)
+        };
+        let due = session.policy.refresh_interval().is_some() || self.pending.values().any(asked);
+        if activity == Activity::Refresh && !due {
+            return Err(format!("a refresh that neither policy nor client asked for: {session:?}"));
         }
         Ok(())
     }
