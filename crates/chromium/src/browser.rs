@@ -1,0 +1,280 @@
+//! One browser process with its windows.
+//!
+//! What happens to it by itself (a crash, a window emptied by its user) is told as [`BrowserEvent`]s; what is
+//! asked of it is answered or fails within a bounded time. When a [`Browser`] is dropped, its process and its
+//! directory go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pilotlight_cdp::protocol::browser::GetVersion;
+use pilotlight_cdp::protocol::target::{
+    CreateBrowserContext, CreateTarget, DisposeBrowserContext, FilterEntry, SetDiscoverTargets,
+};
+use pilotlight_cdp::{CdpError, Connection, Scope};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
+
+use crate::driver::{auto_attach, drive};
+use crate::error::{StartError, WindowError};
+use crate::find::{Engine, check_major, major_of};
+use crate::launch::{LaunchPlan, Launched, Launcher, Process};
+use crate::proxy::Proxy;
+use crate::state::{Shard, WindowId, WindowState};
+use crate::window::Window;
+
+/// How long a browser may take to answer for the first time. Measured: 0.1 to 0.6 s.
+pub const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a window may take to open. Measured: 0.02 to 0.2 s.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the context of a window may take to go.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a browser that closed its pipe may take to end before it is killed and its end told.
+const NOTICE_GRACE: Duration = Duration::from_millis(500);
+/// How many events may wait for the owner of the browser.
+pub const BROWSER_EVENTS_QUEUE: usize = 256;
+/// How many protocol events may wait for the driver.
+const PROTOCOL_EVENTS_QUEUE: usize = 16_384;
+
+/// What happened to a browser by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrowserEvent {
+    /// The process ended or no longer speaks with us; all of its windows are gone. Always the last event.
+    /// Not sent after [`Browser::close`].
+    Exited {
+        /// How, such as `signal: 9 (SIGKILL)`.
+        status: String,
+        /// Its last words.
+        stderr: Vec<String>,
+    },
+    /// A renderer of the window died; [`Window::reload`] brings the page back.
+    WindowCrashed {
+        /// Which.
+        window: WindowId,
+    },
+    /// The window's last page was closed by the page or its user.
+    WindowEmptied {
+        /// Which.
+        window: WindowId,
+    },
+}
+
+/// What a window is opened with.
+#[derive(Debug, Clone, Default)]
+pub struct WindowOptions {
+    /// The proxy of everything that it loads.
+    pub proxy: Option<Proxy>,
+    /// Width and height of every page in CSS pixels; the browser's window size where `None`.
+    pub viewport: Option<(u32, u32)>,
+}
+
+/// A running browser.
+#[derive(Debug)]
+pub struct Browser {
+    shard: Arc<Shard>,
+    process: Process,
+    product: String,
+    engine: Engine,
+    closing: Arc<AtomicBool>,
+    _kill_on_drop: DropGuard,
+}
+
+impl Browser {
+    /// Starts a browser and returns once it is ready to open windows.
+    ///
+    /// # Errors
+    /// Where it does not come up within [`START_TIMEOUT`]; then nothing of it is left.
+    pub async fn start(
+        launcher: &impl Launcher,
+        plan: LaunchPlan,
+    ) -> Result<(Self, mpsc::Receiver<BrowserEvent>), StartError> {
+        let Launched { reader, writer, process } = launcher.launch(&plan).await?;
+        let kill_on_drop = process.kill_on_drop();
+        let connection = Connection::new(reader, writer);
+        let shard = Arc::new(Shard::new(connection));
+        let (sender, receiver) = mpsc::channel(BROWSER_EVENTS_QUEUE);
+        let product = match come_up(&shard, &plan, &process, sender.clone()).await {
+            Ok(product) => product,
+            Err(error) => {
+                shard.connection.close();
+                process.kill();
+                process.gone().await;
+                return Err(error);
+            }
+        };
+        let closing = Arc::new(AtomicBool::new(false));
+        tokio::spawn(watch_end(Arc::clone(&shard), process.clone(), Arc::clone(&closing), sender));
+        let engine = plan.binary.engine;
+        Ok((Self { shard, process, product, engine, closing, _kill_on_drop: kill_on_drop }, receiver))
+    }
+
+    /// Opens an empty window: a context of its own with one page at `about:blank`.
+    ///
+    /// # Errors
+    /// Where Chromium refuses or does not answer within [`OPEN_TIMEOUT`]; then nothing of it is left.
+    pub async fn open_window(&self, options: WindowOptions) -> Result<Window, WindowError> {
+        if let Some(proxy) = &options.proxy {
+            proxy.check()?;
+        }
+        let (answer, opened) = oneshot::channel();
+        let opening = open(Arc::clone(&self.shard), self.engine, options);
+        // A task of its own: if the caller gives up meanwhile, the window must not stay behind.
+        tokio::spawn(async move {
+            if let Err(Ok(unwanted)) = answer.send(opening.await) {
+                unwanted.close_and_log().await;
+            }
+        });
+        opened.await.unwrap_or(Err(WindowError::Closed))
+    }
+
+    /// Chromium's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// Such as `HeadlessChrome/156.0.8078.79`.
+    pub fn product(&self) -> &str {
+        &self.product
+    }
+
+    /// How its windows are drawn.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// How many windows it has.
+    pub fn window_count(&self) -> usize {
+        self.shard.windows().len()
+    }
+
+    /// The connection, for whoever lets clients in.
+    pub fn connection(&self) -> &Connection {
+        &self.shard.connection
+    }
+
+    /// Whether it answers within `timeout`: a process can live on without doing so.
+    pub async fn is_answering(&self, timeout: Duration) -> bool {
+        self.shard.connection.call_within(None, GetVersion {}, timeout).await.is_ok()
+    }
+
+    /// Closes it: every window, the process, its directory. Returns once nothing is left, within
+    /// [`crate::launch::EXIT_GRACE`] and what the removal takes.
+    pub async fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.shard.connection.close();
+        self.process.finish().await;
+    }
+}
+
+async fn open(shard: Arc<Shard>, engine: Engine, options: WindowOptions) -> Result<Window, WindowError> {
+    let proxy = options.proxy.as_ref();
+    let create = CreateBrowserContext {
+        proxy_server: proxy.map(|proxy| proxy.server.clone()),
+        proxy_bypass_list: proxy.and_then(|proxy| proxy.bypass.clone()),
+    };
+    let context = shard.connection.call_within(None, create, OPEN_TIMEOUT).await?.browser_context_id;
+    let credentials = proxy.and_then(Proxy::credentials);
+    let state = Arc::new(WindowState::new(WindowId::new(&context), options.viewport, credentials));
+    shard.add_window(Arc::clone(&state));
+    let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, open_first_page(&shard, engine, &state)).await;
+    match opened.unwrap_or(Err(WindowError::Timeout(OPEN_TIMEOUT))) {
+        Ok(()) => Ok(window),
+        Err(error) => {
+            window.close_and_log().await;
+            Err(error)
+        }
+    }
+}
+
+async fn open_first_page(shard: &Shard, engine: Engine, state: &WindowState) -> Result<(), WindowError> {
+    let create = CreateTarget {
+        url: "about:blank".into(),
+        browser_context_id: state.id.as_str().into(),
+        new_window: engine != Engine::HeadlessShell,
+    };
+    let target = shard.connection.call_within(None, create, OPEN_TIMEOUT).await?.target_id;
+    let mut tabs = state.tabs.subscribe();
+    let tabs = tabs.wait_for(|tabs| tabs.iter().any(|tab| tab.target == target)).await;
+    let tab = tabs.ok().and_then(|tabs| tabs.iter().find(|tab| tab.target == target).cloned());
+    let tab = tab.ok_or(WindowError::Closed)?;
+    tab.wait_for(OPEN_TIMEOUT, |status| status.ready).await
+}
+
+/// Waits for the first sign of life, checks what it is, and has it tell of its pages.
+async fn come_up(
+    shard: &Arc<Shard>,
+    plan: &LaunchPlan,
+    process: &Process,
+    events: mpsc::Sender<BrowserEvent>,
+) -> Result<String, StartError> {
+    let connection = &shard.connection;
+    let version = tokio::select! {
+        version = connection.call_within(None, GetVersion {}, START_TIMEOUT) => version,
+        _ = process.ended() => Err(CdpError::Closed),
+    };
+    let product = match version {
+        Ok(version) => version.product,
+        Err(CdpError::Timeout { timeout, .. }) => {
+            return Err(StartError::Timeout { timeout, stderr: process.stderr.useful_lines() });
+        }
+        Err(CdpError::Closed) => return Err(ended_at_start(process).await),
+        Err(error) => return Err(StartError::Refused(error.into())),
+    };
+    if let Some(major) = major_of(product.split_once('/').map_or("", |(_, version)| version)) {
+        check_major(&plan.binary.path, major)?;
+    }
+    let subscription = connection.subscribe(Scope::All, PROTOCOL_EVENTS_QUEUE);
+    tokio::spawn(drive(Arc::clone(shard), subscription, events));
+    let discover = SetDiscoverTargets { discover: true, filter: FilterEntry::only(&["page", "iframe"]) };
+    let refused = |error: CdpError| StartError::Refused(error.into());
+    connection.call(None, discover).await.map_err(refused)?;
+    connection.call(None, auto_attach("page")).await.map_err(refused)?;
+    Ok(product)
+}
+
+async fn ended_at_start(process: &Process) -> StartError {
+    process.kill();
+    let status = process.ended().await;
+    if process.stderr.says_no_sandbox() {
+        return StartError::NoSandbox;
+    }
+    StartError::Exited { status, stderr: process.stderr.useful_lines() }
+}
+
+/// Tells of the end, whichever side of it is seen first; a browser that no longer speaks is ended.
+async fn watch_end(
+    shard: Arc<Shard>,
+    process: Process,
+    closing: Arc<AtomicBool>,
+    events: mpsc::Sender<BrowserEvent>,
+) {
+    tokio::select! {
+        _ = process.ended() => {}
+        () = shard.connection.closed() => {}
+    }
+    shard.connection.close();
+    shard.clear();
+    if closing.load(Ordering::Acquire) {
+        return;
+    }
+    if tokio::time::timeout(NOTICE_GRACE, process.ended()).await.is_err() {
+        process.kill();
+    }
+    let exited =
+        BrowserEvent::Exited { status: process.ended().await, stderr: process.stderr.useful_lines() };
+    let _ = events.send(exited).await;
+}
+
+/// Disposes of a window's context. The browser being gone is as good.
+pub(crate) async fn dispose(shard: &Shard, window: &WindowState) -> Result<(), WindowError> {
+    window.set_closing();
+    let dispose = DisposeBrowserContext { browser_context_id: window.id.as_str().into() };
+    let disposed = shard.connection.call_within(None, dispose, CLOSE_TIMEOUT).await;
+    shard.remove_window(&window.id);
+    match disposed {
+        Ok(_) | Err(CdpError::Closed | CdpError::Remote { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

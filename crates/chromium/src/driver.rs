@@ -1,0 +1,335 @@
+//! The one task that reads a browser's events and keeps [`crate::state`] true.
+//!
+//! It never waits for Chromium itself: whatever has to be sent is sent by a task of its own, or events would
+//! pile up behind the answer. New pages are held until they have their window's set-up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotlight_cdp::protocol::browser::SetDeviceMetricsOverride;
+use pilotlight_cdp::protocol::fetch::{
+    self, AuthAnswer, AuthRequired, ContinueRequest, ContinueWithAuth, RequestPattern, RequestPaused,
+};
+use pilotlight_cdp::protocol::page::{
+    self, DialogOpening, FrameNavigated, FrameRequestedNavigation, FrameStartedNavigating,
+    FrameStoppedLoading, HandleJavaScriptDialog, LifecycleEvent, SetLifecycleEventsEnabled,
+};
+use pilotlight_cdp::protocol::runtime::RunIfWaitingForDebugger;
+use pilotlight_cdp::protocol::target::{
+    AttachedToTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, SetAutoAttach, TargetCrashed,
+    TargetInfo, TargetInfoChanged,
+};
+use pilotlight_cdp::{Command, Connection, Event, SessionId, Subscription};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::browser::BrowserEvent;
+use crate::state::{RemoteFrame, Shard, Tab, WindowId, WindowState, lock};
+
+/// How long the commands of a page's set-up may take.
+const SET_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many frames in processes of their own a page may have; more are let run without being looked into.
+const REMOTE_FRAMES_MAX: usize = 256;
+
+/// Attaches to new pages or frames before they run.
+pub(crate) fn auto_attach(kind: &'static str) -> SetAutoAttach {
+    SetAutoAttach {
+        auto_attach: true,
+        wait_for_debugger_on_start: true,
+        flatten: true,
+        filter: FilterEntry::only(&[kind]),
+    }
+}
+
+/// Reads events until the connection closes.
+pub(crate) async fn drive(
+    shard: Arc<Shard>,
+    mut subscription: Subscription,
+    events: mpsc::Sender<BrowserEvent>,
+) {
+    while let Some(event) = subscription.next().await {
+        let happened = match &event.session {
+            None => root_event(&shard, &event),
+            Some(session) => session_event(&shard, session, &event),
+        };
+        if let Some(happened) = happened {
+            // Nobody listens any more where the receiver is gone.
+            let _ = events.send(happened).await;
+        }
+    }
+    // Where our own queue ran over, what is known is no longer true: the browser has to be given up.
+    shard.connection.close();
+    shard.clear();
+}
+
+fn root_event(shard: &Arc<Shard>, event: &Event) -> Option<BrowserEvent> {
+    if let Some(attached) = event.read::<AttachedToTarget>() {
+        page_attached(shard, attached);
+    } else if let Some(detached) = event.read::<DetachedFromTarget>() {
+        return page_detached(shard, &detached.session_id);
+    } else if let Some(changed) = event.read::<TargetInfoChanged>() {
+        target_changed(shard, changed.target_info);
+    } else if let Some(crashed) = event.read::<TargetCrashed>() {
+        let (window, tab) = shard.by_target(&crashed.target_id)?;
+        tracing::info!(window = %window.id, status = crashed.status, "a renderer died");
+        return page_crashed(&window, &tab);
+    }
+    None
+}
+
+fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Option<BrowserEvent> {
+    let (window, tab) = shard.by_session(session)?;
+    match event.method.as_str() {
+        "Target.attachedToTarget" => frame_attached(shard, &window, &tab, session, event.read()?),
+        "Target.detachedFromTarget" => {
+            let detached: DetachedFromTarget = event.read()?;
+            shard.remove_session(&detached.session_id);
+            lock(&tab.remote_frames).retain(|frame| frame.session != detached.session_id);
+        }
+        "Page.javascriptDialogOpening" => answer_dialog(&shard.connection, session, &event.read()?),
+        "Fetch.requestPaused" => {
+            let paused: RequestPaused = event.read()?;
+            send(&shard.connection, session, ContinueRequest { request_id: paused.request_id });
+        }
+        "Fetch.authRequired" => answer_proxy(&shard.connection, &window, &tab, session, event.read()?),
+        "Inspector.targetCrashed" if *session == tab.session => return page_crashed(&window, &tab),
+        "Inspector.targetReloadedAfterCrash" if *session == tab.session => {
+            tab.status.send_modify(|status| status.crashed = false);
+        }
+        _ if *session == tab.session => loading_event(&tab, event),
+        _ => {}
+    }
+    None
+}
+
+/// What of the page's own loading is remembered. Chromium sends `frameStartedLoading` for moves within a
+/// document as well, so it is not used.
+fn loading_event(tab: &Tab, event: &Event) {
+    if let Some(started) = event.read::<FrameStartedNavigating>() {
+        let within = started.navigation_type.to_ascii_lowercase().contains("samedocument");
+        if started.frame_id == tab.target && !within {
+            tab.status.send_modify(|status| {
+                status.loading = true;
+                status.navigations += 1;
+            });
+        }
+    } else if let Some(requested) = event.read::<FrameRequestedNavigation>() {
+        if requested.frame_id == tab.target && requested.disposition == "currentTab" {
+            tab.status.send_modify(|status| {
+                status.requested_at = Some(Instant::now());
+                status.navigations += 1;
+            });
+        }
+    } else if let Some(stopped) = event.read::<FrameStoppedLoading>() {
+        if stopped.frame_id == tab.target {
+            tab.status.send_modify(|status| {
+                status.loading = false;
+                status.requested_at = None;
+            });
+        }
+    } else if let Some(navigated) = event.read::<FrameNavigated>() {
+        if navigated.frame.parent_id.is_none() {
+            tab.status.send_modify(|status| {
+                status.committed(navigated.frame.loader_id);
+                status.unreachable = navigated.frame.unreachable_url.is_some();
+            });
+        }
+    } else if let Some(lifecycle) = event.read::<LifecycleEvent>()
+        && lifecycle.frame_id == tab.target
+        && lifecycle.name == "load"
+    {
+        tab.status.send_modify(|status| status.loaded_loader = lifecycle.loader_id);
+    }
+}
+
+fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
+    let info = attached.target_info;
+    let window = info.browser_context_id.as_deref().and_then(|id| shard.window(&WindowId::new(id)));
+    let Some(window) = window else {
+        // Not of our windows: whoever made it looks after it.
+        return let_go(shard, attached.session_id);
+    };
+    if info.kind != "page" || shard.by_target(&info.target_id).is_some() {
+        // A second session on a page of ours, opened for one question.
+        return;
+    }
+    let tab = Arc::new(Tab::new(info.target_id, attached.session_id.clone()));
+    tab.status.send_modify(|status| (status.url, status.title) = (info.url, info.title));
+    shard.add_session(attached.session_id, Arc::clone(&window), Arc::clone(&tab));
+    window.tabs.send_modify(|tabs| tabs.push(Arc::clone(&tab)));
+    *lock(&window.front) = Some(tab.target.clone());
+    window.refresh_summary();
+    let shard = Arc::clone(shard);
+    tokio::spawn(async move {
+        set_up_page(&shard.connection, &window, &tab).await;
+        tab.status.send_modify(|status| status.ready = true);
+    });
+}
+
+/// All commands leave at once and in this order; the last one lets the page run.
+async fn set_up_page(connection: &Connection, window: &WindowState, tab: &Tab) {
+    let session = &tab.session;
+    let viewport = async {
+        if let Some((width, height)) = window.viewport {
+            let size = SetDeviceMetricsOverride { width, height, device_scale_factor: 1.0, mobile: false };
+            set_up(connection, session, size).await;
+        }
+    };
+    tokio::join!(
+        set_up(connection, session, page::Enable {}),
+        set_up(connection, session, SetLifecycleEventsEnabled { enabled: true }),
+        set_up(connection, session, auto_attach("iframe")),
+        viewport,
+        set_up_proxy(connection, window, session),
+        set_up(connection, session, RunIfWaitingForDebugger {}),
+    );
+}
+
+/// Proxies ask for a password once per browser context, at the first request: the one for a document. So
+/// documents alone are held for a moment, and everything else finds the password remembered by Chromium.
+async fn set_up_proxy(connection: &Connection, window: &WindowState, session: &SessionId) {
+    if window.credentials.is_some() {
+        let patterns = vec![RequestPattern { url_pattern: "*", resource_type: "Document" }];
+        set_up(connection, session, fetch::Enable { patterns, handle_auth_requests: true }).await;
+    }
+}
+
+async fn set_up<C: Command>(connection: &Connection, session: &SessionId, command: C) {
+    if let Err(error) = connection.call_within(Some(session), command, SET_UP_TIMEOUT).await {
+        tracing::debug!(%error, "a page's set-up is incomplete; it may be gone already");
+    }
+}
+
+fn page_detached(shard: &Shard, session: &SessionId) -> Option<BrowserEvent> {
+    let (window, tab) = shard.by_session(session)?;
+    if tab.session != *session {
+        return None;
+    }
+    shard.forget_sessions(&tab);
+    window.tabs.send_modify(|tabs| tabs.retain(|known| !Arc::ptr_eq(known, &tab)));
+    let front = window.tabs.borrow().last().map(|tab| tab.target.clone());
+    *lock(&window.front) = front;
+    window.refresh_summary();
+    let emptied = window.tabs.borrow().is_empty() && !window.is_closing();
+    emptied.then(|| BrowserEvent::WindowEmptied { window: window.id.clone() })
+}
+
+/// Two events tell of every crash; the window's owner hears of it once.
+fn page_crashed(window: &WindowState, tab: &Tab) -> Option<BrowserEvent> {
+    let news = tab.status.send_if_modified(|status| {
+        let news = !status.crashed;
+        status.crashed = true;
+        status.loading = false;
+        status.requested_at = None;
+        news
+    });
+    *lock(&tab.renderer) = None;
+    (news && !window.is_closing()).then(|| BrowserEvent::WindowCrashed { window: window.id.clone() })
+}
+
+fn target_changed(shard: &Shard, info: TargetInfo) {
+    if let Some((window, tab)) = shard.by_target(&info.target_id) {
+        tab.status.send_if_modified(|status| {
+            let changed = status.url != info.url || status.title != info.title;
+            (status.url, status.title) = (info.url, info.title);
+            changed
+        });
+        return window.refresh_summary();
+    }
+    if info.kind == "iframe" {
+        for tab in shard.windows().iter().flat_map(|window| window.tabs.borrow().clone()) {
+            for frame in lock(&tab.remote_frames).iter_mut().filter(|frame| frame.frame == info.target_id) {
+                frame.url.clone_from(&info.url);
+            }
+        }
+    }
+}
+
+/// A frame of another site in full Chromium: a process and a session of its own.
+fn frame_attached(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    tab: &Arc<Tab>,
+    parent: &SessionId,
+    attached: AttachedToTarget,
+) {
+    let session = attached.session_id;
+    let mut frames = lock(&tab.remote_frames);
+    if frames.len() >= REMOTE_FRAMES_MAX {
+        drop(frames);
+        return let_go(shard, session);
+    }
+    let info = attached.target_info;
+    frames.push(RemoteFrame {
+        session: session.clone(),
+        frame: info.target_id,
+        parent: parent.clone(),
+        url: info.url,
+    });
+    drop(frames);
+    shard.add_session(session.clone(), Arc::clone(window), Arc::clone(tab));
+    let (shard, window) = (Arc::clone(shard), Arc::clone(window));
+    tokio::spawn(async move {
+        let connection = &shard.connection;
+        tokio::join!(
+            set_up(connection, &session, auto_attach("iframe")),
+            set_up_proxy(connection, &window, &session),
+            set_up(connection, &session, RunIfWaitingForDebugger {}),
+        );
+    });
+}
+
+fn let_go(shard: &Arc<Shard>, session: SessionId) {
+    let shard = Arc::clone(shard);
+    tokio::spawn(async move {
+        set_up(&shard.connection, &session, RunIfWaitingForDebugger {}).await;
+        let detach = DetachFromTarget { session_id: session };
+        if let Err(error) = shard.connection.call_within(None, detach, SET_UP_TIMEOUT).await {
+            tracing::debug!(%error, "a foreign page could not be let go");
+        }
+    });
+}
+
+/// So that no window hangs: what only tells something and what keeps from leaving is accepted, what asks is
+/// answered with no.
+fn answer_dialog(connection: &Connection, session: &SessionId, dialog: &DialogOpening) {
+    let accept = matches!(dialog.kind.as_str(), "alert" | "beforeunload");
+    tracing::debug!(kind = dialog.kind, accept, "a dialog is answered");
+    send(connection, session, HandleJavaScriptDialog { accept });
+}
+
+/// The password is given once for each request; a proxy that asks again has refused it.
+fn answer_proxy(
+    connection: &Connection,
+    window: &WindowState,
+    tab: &Tab,
+    session: &SessionId,
+    asked: AuthRequired,
+) {
+    let from_proxy = asked.auth_challenge.source.as_deref() == Some("Proxy");
+    let auth_challenge_response = match &window.credentials {
+        Some(credentials) if from_proxy => {
+            let answered_before = lock(&tab.answered).replace(asked.request_id.clone());
+            if answered_before.as_ref() == Some(&asked.request_id) {
+                tab.status.send_modify(|status| status.proxy_refusals += 1);
+                AuthAnswer::CancelAuth
+            } else {
+                AuthAnswer::ProvideCredentials {
+                    username: credentials.username.clone(),
+                    password: credentials.password.clone(),
+                }
+            }
+        }
+        _ => AuthAnswer::Default,
+    };
+    send(connection, session, ContinueWithAuth { request_id: asked.request_id, auth_challenge_response });
+}
+
+/// Sends without waiting; the page may be gone by then.
+fn send<C: Command + Send + 'static>(connection: &Connection, session: &SessionId, command: C)
+where
+    C::Reply: Send,
+{
+    let (connection, session) = (connection.clone(), session.clone());
+    tokio::spawn(async move { set_up(&connection, &session, command).await });
+}

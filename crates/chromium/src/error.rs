@@ -1,0 +1,104 @@
+//! What can go wrong with a browser and its windows.
+
+use std::time::Duration;
+
+use pilotlight_flow::page::PageError;
+
+use crate::find::FindError;
+use crate::launch::LaunchError;
+use crate::proxy::ProxyError;
+
+/// Why a browser did not come up. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It could not be launched.
+    #[error("the browser could not be launched")]
+    Launch(#[from] LaunchError),
+    /// It is not one that we can use.
+    #[error("the browser cannot be used")]
+    Version(#[from] FindError),
+    /// Chromium's sandbox is not possible here.
+    #[error(
+        "Chromium's sandbox is not possible on this machine: it needs user namespaces for ordinary users \
+         (`sysctl kernel.unprivileged_userns_clone=1`, on Ubuntu also `kernel.apparmor_restrict_unprivileged_userns=0`, \
+         in containers a seccomp profile that allows them)"
+    )]
+    NoSandbox,
+    /// It ended at once.
+    #[error("the browser ended at its start ({status}){}", shown(stderr))]
+    Exited {
+        /// How.
+        status: String,
+        /// Its last words.
+        stderr: Vec<String>,
+    },
+    /// It gave no sign of life.
+    #[error("the browser did not answer within {} s{}", timeout.as_secs(), shown(stderr))]
+    Timeout {
+        /// How long was waited.
+        timeout: Duration,
+        /// Its last words.
+        stderr: Vec<String>,
+    },
+    /// It answered with a refusal.
+    #[error("the browser refused its set-up")]
+    Refused(#[source] WindowError),
+}
+
+fn shown(lines: &[String]) -> String {
+    if lines.is_empty() { String::new() } else { format!("; it said: {}", lines.join(" | ")) }
+}
+
+/// Why a window could not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WindowError {
+    /// The window, the page or the browser is gone.
+    #[error("the window is closed")]
+    Closed,
+    /// The page's renderer died; a reload brings it back.
+    #[error("the page has crashed")]
+    Crashed,
+    /// The URL could not be loaded.
+    #[error("{url} could not be loaded: {reason}")]
+    Unreachable {
+        /// Where to; without user information.
+        url: String,
+        /// Chromium's word, such as `net::ERR_CONNECTION_REFUSED`.
+        reason: String,
+    },
+    /// A script threw.
+    #[error("the script failed: {0}")]
+    Script(String),
+    /// Not done in time.
+    #[error("the page did not answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// Not a URL that windows load.
+    #[error("only http and https URLs and about:blank can be loaded")]
+    Url,
+    /// The proxy cannot be used.
+    #[error("the proxy cannot be used")]
+    Proxy(#[from] ProxyError),
+    /// Chromium refused the command.
+    #[error("the browser refused {command}: {reason}")]
+    Refused {
+        /// The protocol's method.
+        command: String,
+        /// Chromium's word.
+        reason: String,
+    },
+}
+
+impl From<WindowError> for PageError {
+    fn from(error: WindowError) -> Self {
+        match error {
+            WindowError::Unreachable { url, reason } => Self::Unreachable { url, reason },
+            WindowError::Script(message) => Self::Script(message),
+            WindowError::Timeout(timeout) => Self::Timeout(timeout),
+            WindowError::Refused { command, reason } => Self::Refused { command, reason },
+            WindowError::Url | WindowError::Proxy(_) => {
+                Self::Refused { command: "the navigation".into(), reason: error.to_string() }
+            }
+            WindowError::Closed | WindowError::Crashed => Self::Gone(error.to_string()),
+        }
+    }
+}

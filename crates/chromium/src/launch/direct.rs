@@ -1,0 +1,215 @@
+//! Chromium as a child of this process, on a socket pair at its file descriptors 3 and 4.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::directory::BrowserDirectory;
+use super::{LaunchError, LaunchPlan, Launched, Launcher, Process, ProcessState, RunAs, StderrTail};
+use crate::find::Engine;
+
+/// Where Chromium reads and writes the protocol with `--remote-debugging-pipe`.
+const PIPE_FDS: [i32; 2] = [3, 4];
+/// How long the rest of a killed process group is waited for before its directory is removed.
+const GROUP_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is looked whether the group has ended.
+const GROUP_END_INTERVAL: Duration = Duration::from_millis(10);
+/// How long the last words of an ended browser are waited for.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);
+/// Variables that are passed on; all others are not Chromium's business.
+const PASSED_ON: [&str; 4] = ["LANG", "LC_ALL", "TZ", "FONTCONFIG_FILE"];
+/// Variables that a window needs.
+const PASSED_ON_TO_WINDOWS: [&str; 2] = ["DISPLAY", "XAUTHORITY"];
+
+/// Starts Chromium itself.
+#[derive(Debug, Clone)]
+pub struct DirectLauncher {
+    run_directory: PathBuf,
+    user: Option<RunAs>,
+}
+
+impl DirectLauncher {
+    /// Browsers get their directories under `run_directory` (sweeping what a killed predecessor left there)
+    /// and run as `user`, a name or a number; where none is given, root takes `pilotlight` or `nobody`, and
+    /// anybody else himself.
+    ///
+    /// # Errors
+    /// Where there is nobody to run them as.
+    pub fn new(run_directory: PathBuf, user: Option<&str>) -> Result<Self, LaunchError> {
+        let user = RunAs::choose(user)?;
+        BrowserDirectory::sweep(&run_directory);
+        Ok(Self { run_directory, user })
+    }
+
+    /// Whom browsers run as, where that is not ourselves.
+    pub fn run_as(&self) -> Option<&RunAs> {
+        self.user.as_ref()
+    }
+
+    fn command(&self, plan: &LaunchPlan, directory: &BrowserDirectory) -> Command {
+        let mut command = Command::new(&plan.binary.path);
+        command.arg("--remote-debugging-pipe").arg(format!("--user-data-dir={}", directory.data().display()));
+        command.args(engine_arguments(plan.binary.engine)).args(&plan.arguments);
+        command.env_clear().envs(environment(plan, directory)).current_dir(directory.home());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        if let Some(user) = &self.user {
+            // With a change of user the standard library also drops all supplementary groups.
+            command.uid(user.uid).gid(user.gid);
+        }
+        command
+    }
+}
+
+impl Launcher for DirectLauncher {
+    async fn launch(&self, plan: &LaunchPlan) -> Result<Launched, LaunchError> {
+        let directory = BrowserDirectory::create(&self.run_directory, self.user.as_ref())?;
+        directory
+            .write_preferences(&plan.preferences, self.user.as_ref())
+            .map_err(|source| LaunchError::Directory { path: self.run_directory.clone(), source })?;
+        let mut command = self.command(plan, &directory);
+        let (stream, child) = spawn(&mut command)
+            .map_err(|source| LaunchError::Spawn { path: plan.binary.path.clone(), source })?;
+        let pid = child.id().unwrap_or_default();
+        let (reader, writer) = stream.into_split();
+        let kill = CancellationToken::new();
+        let stderr = StderrTail::default();
+        let (sender, state) = watch::channel(ProcessState::Running);
+        tokio::spawn(supervise(child, directory, stderr.clone(), kill.clone(), sender));
+        let process = Process::new(pid, stderr, state, kill);
+        Ok(Launched { reader: Box::new(reader), writer: Box::new(writer), process })
+    }
+}
+
+fn spawn(command: &mut Command) -> io::Result<(UnixStream, Child)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let theirs = OwnedFd::from(theirs);
+    let mappings = vec![
+        FdMapping { parent_fd: theirs.try_clone()?, child_fd: PIPE_FDS[0] },
+        FdMapping { parent_fd: theirs, child_fd: PIPE_FDS[1] },
+    ];
+    command.as_std_mut().fd_mappings(mappings).map_err(|error| io::Error::other(error.to_string()))?;
+    let child = command.spawn()?;
+    // Our copies of the child's end must go, or we would never see it close.
+    *command = Command::new("/nonexistent");
+    Ok((UnixStream::from_std(ours)?, child))
+}
+
+/// `--headless=new` is what `--headless` means since 132, and is understood by older ones too.
+fn engine_arguments(engine: Engine) -> &'static [&'static str] {
+    match engine {
+        Engine::HeadlessShell => &[],
+        Engine::Headless => &["--headless=new", "--no-startup-window"],
+        Engine::Headed => &["--no-startup-window"],
+    }
+}
+
+fn environment(plan: &LaunchPlan, directory: &BrowserDirectory) -> HashMap<String, String> {
+    let text = |path: PathBuf| path.display().to_string();
+    let home = text(directory.home());
+    let mut environment = HashMap::from([
+        ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
+        ("TMPDIR".to_owned(), text(directory.temporary())),
+        ("XDG_RUNTIME_DIR".to_owned(), text(directory.temporary())),
+        ("XDG_CONFIG_HOME".to_owned(), format!("{home}/config")),
+        ("XDG_CACHE_HOME".to_owned(), format!("{home}/cache")),
+        ("XDG_DATA_HOME".to_owned(), format!("{home}/data")),
+        ("HOME".to_owned(), home),
+        // Nobody answers on a server, and looking for a bus costs time at the start.
+        ("DBUS_SESSION_BUS_ADDRESS".to_owned(), "disabled:".to_owned()),
+    ]);
+    let windows: &[&str] = if plan.binary.engine == Engine::Headed { &PASSED_ON_TO_WINDOWS } else { &[] };
+    for &name in PASSED_ON.iter().chain(windows) {
+        if let Some(value) = plan.environment.get(name) {
+            environment.insert(name.into(), value.clone());
+        }
+    }
+    environment
+}
+
+/// Owns the child to its end: collects its last words, ends its group, removes its directory.
+async fn supervise(
+    mut child: Child,
+    directory: BrowserDirectory,
+    tail: StderrTail,
+    kill: CancellationToken,
+    state: watch::Sender<ProcessState>,
+) {
+    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let mut reading = tokio::spawn({
+        let stderr = child.stderr.take();
+        async move {
+            if let Some(stderr) = stderr {
+                tail.follow(stderr).await;
+            }
+        }
+    });
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = kill.cancelled() => {
+            kill_group(group);
+            child.wait().await
+        }
+    };
+    kill_group(group);
+    if tokio::time::timeout(LAST_WORDS_TIMEOUT, &mut reading).await.is_err() {
+        reading.abort();
+    }
+    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+    state.send_replace(ProcessState::Ended(status.clone()));
+    wait_for_group(group).await;
+    if let Err(error) = tokio::task::spawn_blocking(move || drop(directory)).await {
+        tracing::warn!(%error, "a browser's directory could not be removed");
+    }
+    state.send_replace(ProcessState::Gone(status));
+}
+
+fn kill_group(group: Option<Pid>) {
+    if let Some(group) = group {
+        // The group may be empty already.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Waits, within limits, until no process of the group is left. Ended ones that nobody has collected yet
+/// count as well, hence the limit.
+async fn wait_for_group(group: Option<Pid>) {
+    let Some(group) = group else { return };
+    let ended = async {
+        while test_kill_process_group(group).is_ok() && !only_zombies(group) {
+            tokio::time::sleep(GROUP_END_INTERVAL).await;
+        }
+    };
+    if tokio::time::timeout(GROUP_END_TIMEOUT, ended).await.is_err() {
+        tracing::warn!(group = group.as_raw_nonzero().get(), "processes of an ended browser are still there");
+    }
+}
+
+/// Whether all that is left of the group has ended and merely waits for its parent.
+fn only_zombies(group: Pid) -> bool {
+    let wanted = group.as_raw_nonzero().get().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut alive =
+        processes.filter_map(|entry| state_and_group(&entry.path())).filter(|(_, group)| *group == wanted);
+    alive.all(|(state, _)| state == "Z" || state == "X")
+}
+
+/// State and process group from `/proc/<pid>/stat`; the name before them may hold anything but ends at `)`.
+fn state_and_group(process: &Path) -> Option<(String, String)> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.to_owned();
+    Some((state, fields.nth(1)?.to_owned()))
+}

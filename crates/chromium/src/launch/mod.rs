@@ -1,0 +1,177 @@
+//! How a browser process comes to be and goes.
+//!
+//! [`Launcher`] is the one narrow place between the browser and the operating system: whoever starts
+//! Chromium some other way implements it and nothing else changes. A launcher must never start Chromium as
+//! root, never without its sandbox by itself, and never leave a process or a directory behind.
+
+mod direct;
+mod directory;
+mod stderr;
+mod user;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use direct::DirectLauncher;
+pub use stderr::{STDERR_RING_BYTES, StderrTail};
+pub use user::{RunAs, UserError};
+
+use crate::find::Binary;
+
+/// How long a browser may take to end by itself once its pipe is closed, before it is killed. Measured:
+/// 0.03 to 0.2 s.
+pub const EXIT_GRACE: Duration = Duration::from_secs(3);
+
+/// What is to be started.
+#[derive(Debug, Clone)]
+pub struct LaunchPlan {
+    /// The program and its engine.
+    pub binary: Binary,
+    /// Switches, as [`crate::profiles::resolve`] gives them.
+    pub arguments: Vec<String>,
+    /// The contents of `Default/Preferences`; an empty object for none.
+    pub preferences: Value,
+    /// The environment to take the few variables from that Chromium needs: `LANG`, `TZ`, and for a window
+    /// `DISPLAY` and `XAUTHORITY`.
+    pub environment: HashMap<String, String>,
+}
+
+/// Starts browsers.
+pub trait Launcher: Send + Sync {
+    /// Starts one and gives the ends of its pipe. Whether Chromium then comes up is the caller's to see.
+    fn launch(&self, plan: &LaunchPlan) -> impl Future<Output = Result<Launched, LaunchError>> + Send;
+}
+
+/// A started browser.
+pub struct Launched {
+    /// What Chromium writes.
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// What Chromium reads. Chromium ends when this is dropped.
+    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// The process.
+    pub process: Process,
+}
+
+impl fmt::Debug for Launched {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Launched").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+/// How far a process has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessState {
+    /// It runs.
+    Running,
+    /// It ended, in words such as `exit status: 1` or `signal: 9 (SIGKILL)`.
+    Ended(String),
+    /// It ended and nothing of it is left: no other process of its group, no directory.
+    Gone(String),
+}
+
+/// What can be asked of a process, and done to it.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Chromium's process id.
+    pub pid: u32,
+    /// Its last words.
+    pub stderr: StderrTail,
+    state: watch::Receiver<ProcessState>,
+    kill: CancellationToken,
+}
+
+impl Process {
+    /// Made by a launcher. Cancelling `kill` must end the process; `state` must become `Gone` thereafter.
+    pub fn new(
+        pid: u32,
+        stderr: StderrTail,
+        state: watch::Receiver<ProcessState>,
+        kill: CancellationToken,
+    ) -> Self {
+        Self { pid, stderr, state, kill }
+    }
+
+    /// Ends it by force, with all of its processes. Returns at once.
+    pub fn kill(&self) {
+        self.kill.cancel();
+    }
+
+    /// Ends it by force when the guard is dropped.
+    pub(crate) fn kill_on_drop(&self) -> tokio_util::sync::DropGuard {
+        self.kill.clone().drop_guard()
+    }
+
+    /// Returns its end in words once it has ended.
+    pub async fn ended(&self) -> String {
+        self.wait(|state| !matches!(state, ProcessState::Running)).await
+    }
+
+    /// Returns its end in words once nothing of it is left.
+    pub async fn gone(&self) -> String {
+        self.wait(|state| matches!(state, ProcessState::Gone(_))).await
+    }
+
+    async fn wait(&self, reached: impl Fn(&ProcessState) -> bool) -> String {
+        let mut state = self.state.clone();
+        match state.wait_for(|state| reached(state)).await.as_deref() {
+            Ok(ProcessState::Ended(status) | ProcessState::Gone(status)) => status.clone(),
+            Ok(ProcessState::Running) | Err(_) => "ended with its launcher".into(),
+        }
+    }
+
+    /// Closes nothing itself: waits up to [`EXIT_GRACE`] for the process to follow its closed pipe, then
+    /// kills it, and returns once nothing is left.
+    pub async fn finish(&self) {
+        if tokio::time::timeout(EXIT_GRACE, self.ended()).await.is_err() {
+            tracing::warn!(pid = self.pid, "the browser did not end with its pipe and is killed");
+        }
+        self.kill();
+        self.gone().await;
+    }
+}
+
+/// Why a browser was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// Nobody to run it as.
+    #[error("the browser cannot be started as the user that is asked for")]
+    User(#[from] UserError),
+    /// The run directory cannot be used.
+    #[error("the directory `{}` cannot be used for browsers", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The unprivileged user cannot get to the run directory.
+    #[error(
+        "the user `{user}`, as whom browsers run, cannot enter `{}`; choose a directory that it can enter, such as one in /var/lib or /tmp",
+        path.display()
+    )]
+    NoEntry {
+        /// The user.
+        user: String,
+        /// The first folder on the way that it cannot enter.
+        path: PathBuf,
+    },
+    /// The program did not start.
+    #[error("`{}` could not be started", path.display())]
+    Spawn {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}

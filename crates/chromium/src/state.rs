@@ -1,0 +1,370 @@
+//! What is known of a browser's windows and tabs. The driver alone writes it, in the order of Chromium's
+//! events; everybody else reads and waits. Locks are never held across an await.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pilotlight_cdp::{CdpError, Command, Connection, SessionId};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::WindowError;
+use crate::proxy::Credentials;
+
+/// A navigation that a page asked for counts as under way for this long, unless it starts or ends before.
+const REQUESTED_NAVIGATION_GRACE: Duration = Duration::from_millis(500);
+
+/// How many documents of a page are told apart: enough for a chain of redirects by script.
+const REMEMBERED_LOADERS: usize = 16;
+
+/// Names a window: unique across all browsers, and never used again.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WindowId(Arc<str>);
+
+impl WindowId {
+    pub(crate) fn new(context: &str) -> Self {
+        Self(context.into())
+    }
+
+    /// Chromium's `browserContextId`, which is what names the window.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for WindowId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for WindowId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A window at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WindowSummary {
+    /// The URL of its first tab.
+    pub url: String,
+    /// The title of its first tab.
+    pub title: String,
+    /// How many tabs and popups it has.
+    pub tabs: usize,
+}
+
+/// One window.
+#[derive(Debug)]
+pub(crate) struct WindowState {
+    pub(crate) id: WindowId,
+    /// What every page of the window gets before it runs.
+    pub(crate) viewport: Option<(u32, u32)>,
+    pub(crate) credentials: Option<Credentials>,
+    /// Oldest first; the first is the main one.
+    pub(crate) tabs: watch::Sender<Vec<Arc<Tab>>>,
+    pub(crate) summary: watch::Sender<WindowSummary>,
+    /// The tab that is in front, where known.
+    pub(crate) front: Mutex<Option<String>>,
+    pub(crate) closing: AtomicBool,
+}
+
+impl WindowState {
+    pub(crate) fn new(id: WindowId, viewport: Option<(u32, u32)>, credentials: Option<Credentials>) -> Self {
+        Self {
+            id,
+            viewport,
+            credentials,
+            tabs: watch::Sender::new(Vec::new()),
+            summary: watch::Sender::new(WindowSummary::default()),
+            front: Mutex::new(None),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn main_tab(&self) -> Result<Arc<Tab>, WindowError> {
+        self.tabs.borrow().first().cloned().ok_or(WindowError::Closed)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Brings the summary up to date; wakes watchers only where it changed.
+    pub(crate) fn refresh_summary(&self) {
+        let tabs = self.tabs.borrow();
+        let mut fresh = WindowSummary { tabs: tabs.len(), ..WindowSummary::default() };
+        if let Some(first) = tabs.first() {
+            let status = first.status.borrow();
+            fresh.url.clone_from(&status.url);
+            fresh.title.clone_from(&status.title);
+        }
+        drop(tabs);
+        self.summary.send_if_modified(|summary| {
+            let changed = *summary != fresh;
+            *summary = fresh;
+            changed
+        });
+    }
+}
+
+/// What a page is doing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TabStatus {
+    pub(crate) url: String,
+    pub(crate) title: String,
+    /// Its set-up is done: it may run.
+    pub(crate) ready: bool,
+    pub(crate) crashed: bool,
+    pub(crate) gone: bool,
+    /// Grows with every navigation to another document.
+    pub(crate) navigations: u64,
+    pub(crate) loading: bool,
+    /// When the page last asked for a navigation that has neither started nor ended.
+    pub(crate) requested_at: Option<Instant>,
+    /// The loaders of the last few documents, newest last.
+    pub(crate) loaders: VecDeque<String>,
+    /// The loader of the last document whose `load` event has fired.
+    pub(crate) loaded_loader: String,
+    /// What could not be loaded, while Chromium's error page is shown.
+    pub(crate) unreachable: bool,
+    /// How often the proxy refused our password.
+    pub(crate) proxy_refusals: u64,
+}
+
+impl TabStatus {
+    /// Whether a document is on its way.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.loading || self.requested_at.is_some_and(|at| at.elapsed() < REQUESTED_NAVIGATION_GRACE)
+    }
+
+    /// Another document is there.
+    pub(crate) fn committed(&mut self, loader: String) {
+        if self.loaders.len() >= REMEMBERED_LOADERS {
+            self.loaders.pop_front();
+        }
+        self.loaders.push_back(loader);
+    }
+
+    /// The loader of the document that is there; empty for the first one of a page.
+    pub(crate) fn loader(&self) -> &str {
+        self.loaders.back().map_or("", String::as_str)
+    }
+
+    /// Whether the document that is there has fired its `load` event.
+    pub(crate) fn has_loaded(&self) -> bool {
+        !self.loaded_loader.is_empty() && self.loader() == self.loaded_loader
+    }
+
+    /// When it is worth looking again although nothing happened.
+    pub(crate) fn look_again_at(&self) -> Option<Instant> {
+        self.requested_at.map(|at| at + REQUESTED_NAVIGATION_GRACE)
+    }
+}
+
+/// A frame in a process of its own, seen from its page.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoteFrame {
+    pub(crate) session: SessionId,
+    pub(crate) frame: String,
+    /// The session of the document around it.
+    pub(crate) parent: SessionId,
+    pub(crate) url: String,
+}
+
+/// One page: a tab or a popup.
+#[derive(Debug)]
+pub(crate) struct Tab {
+    /// Also the id of its top frame.
+    pub(crate) target: String,
+    pub(crate) session: SessionId,
+    pub(crate) status: watch::Sender<TabStatus>,
+    pub(crate) remote_frames: Mutex<Vec<RemoteFrame>>,
+    /// Requests whose proxy question was answered already.
+    pub(crate) answered: Mutex<Option<String>>,
+    /// The last renderer found, with the loader of the document that it was found for.
+    pub(crate) renderer: Mutex<Option<(String, u32)>>,
+    /// Modifier keys that are down.
+    pub(crate) modifiers: Mutex<u8>,
+}
+
+impl Tab {
+    pub(crate) fn new(target: String, session: SessionId) -> Self {
+        Self {
+            target,
+            session,
+            status: watch::Sender::new(TabStatus::default()),
+            remote_frames: Mutex::new(Vec::new()),
+            answered: Mutex::new(None),
+            renderer: Mutex::new(None),
+            modifiers: Mutex::new(0),
+        }
+    }
+
+    pub(crate) fn frames(&self) -> Vec<RemoteFrame> {
+        lock(&self.remote_frames).clone()
+    }
+
+    /// Waits until the status is as wanted.
+    ///
+    /// # Errors
+    /// Where the page goes or crashes meanwhile, or the time is over.
+    pub(crate) async fn wait_for(
+        &self,
+        timeout: Duration,
+        wanted: impl FnMut(&TabStatus) -> bool,
+    ) -> Result<(), WindowError> {
+        let mut status = self.status.subscribe();
+        let mut wanted = wanted;
+        let reached = status.wait_for(|status| status.gone || status.crashed || wanted(status));
+        let Ok(reached) = tokio::time::timeout(timeout, reached).await else {
+            return Err(WindowError::Timeout(timeout));
+        };
+        match reached.as_deref() {
+            Ok(status) if status.gone => Err(WindowError::Closed),
+            Ok(status) if status.crashed => Err(WindowError::Crashed),
+            Ok(_) => Ok(()),
+            Err(_) => Err(WindowError::Closed),
+        }
+    }
+
+    /// Returns when the page is gone or crashed. Chromium leaves calls to a crashed page unanswered.
+    async fn lost(&self) -> WindowError {
+        let mut status = self.status.subscribe();
+        match status.wait_for(|status| status.gone || status.crashed).await.as_deref() {
+            Ok(status) if !status.gone => WindowError::Crashed,
+            _ => WindowError::Closed,
+        }
+    }
+
+    /// Sends a command to one of the page's sessions; gives up as soon as the page is lost.
+    ///
+    /// # Errors
+    /// Refused, not answered in time, or lost.
+    pub(crate) async fn call<C: Command>(
+        &self,
+        connection: &Connection,
+        session: &SessionId,
+        command: C,
+        timeout: Duration,
+    ) -> Result<C::Reply, WindowError> {
+        tokio::select! {
+            reply = connection.call_within(Some(session), command, timeout) => Ok(reply?),
+            lost = self.lost() => Err(lost),
+        }
+    }
+}
+
+/// One browser's windows.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) connection: Connection,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    windows: HashMap<WindowId, Arc<WindowState>>,
+    /// Every session of every page, and which window that is of.
+    sessions: HashMap<SessionId, (Arc<WindowState>, Arc<Tab>)>,
+}
+
+impl Shard {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection, tables: Mutex::default() }
+    }
+
+    pub(crate) fn add_window(&self, window: Arc<WindowState>) {
+        lock(&self.tables).windows.insert(window.id.clone(), window);
+    }
+
+    pub(crate) fn window(&self, id: &WindowId) -> Option<Arc<WindowState>> {
+        lock(&self.tables).windows.get(id).cloned()
+    }
+
+    /// Forgets a window; its tabs are told that they are gone.
+    pub(crate) fn remove_window(&self, id: &WindowId) {
+        let removed = lock(&self.tables).windows.remove(id);
+        for tab in removed.map(|window| window.tabs.send_replace(Vec::new())).unwrap_or_default() {
+            self.forget_sessions(&tab);
+        }
+    }
+
+    pub(crate) fn add_session(&self, session: SessionId, window: Arc<WindowState>, tab: Arc<Tab>) {
+        lock(&self.tables).sessions.insert(session, (window, tab));
+    }
+
+    pub(crate) fn by_session(&self, session: &SessionId) -> Option<(Arc<WindowState>, Arc<Tab>)> {
+        lock(&self.tables).sessions.get(session).cloned()
+    }
+
+    pub(crate) fn remove_session(&self, session: &SessionId) {
+        lock(&self.tables).sessions.remove(session);
+    }
+
+    pub(crate) fn by_target(&self, target: &str) -> Option<(Arc<WindowState>, Arc<Tab>)> {
+        let tables = lock(&self.tables);
+        let mut sessions = tables.sessions.values();
+        sessions.find(|(_, tab)| tab.target == target).cloned()
+    }
+
+    /// Forgets a page.
+    pub(crate) fn forget_sessions(&self, tab: &Arc<Tab>) {
+        lock(&self.tables).sessions.retain(|_, (_, known)| !Arc::ptr_eq(known, tab));
+        tab.status.send_modify(|status| status.gone = true);
+    }
+
+    /// Forgets everything: the browser is gone.
+    pub(crate) fn clear(&self) {
+        let windows: Vec<WindowId> = lock(&self.tables).windows.keys().cloned().collect();
+        for window in windows {
+            self.remove_window(&window);
+        }
+    }
+
+    /// All windows.
+    pub(crate) fn windows(&self) -> Vec<Arc<WindowState>> {
+        lock(&self.tables).windows.values().cloned().collect()
+    }
+}
+
+impl From<CdpError> for WindowError {
+    fn from(error: CdpError) -> Self {
+        match error {
+            CdpError::Closed => Self::Closed,
+            CdpError::Timeout { timeout, .. } => Self::Timeout(timeout),
+            CdpError::Remote { method, error } if is_loss(&error.message) => {
+                tracing::debug!(method, "the page went while a command was under way");
+                Self::Closed
+            }
+            CdpError::Remote { method, error } => Self::Refused { command: method, reason: error.message },
+            other => Self::Refused { command: "the command".into(), reason: other.to_string() },
+        }
+    }
+}
+
+/// Chromium's words for a page that is no longer there.
+fn is_loss(message: &str) -> bool {
+    [
+        "Session with given id not found",
+        "Target closed",
+        "No session with given id",
+        "Session closed",
+        "Inspected target navigated or closed",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+}
+
+/// Locks; a panic elsewhere while it was locked changes nothing about the data here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

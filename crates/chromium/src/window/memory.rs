@@ -1,0 +1,119 @@
+//! How much memory a window's renderers take.
+//!
+//! Chromium does not say which renderer shows a page, but the id of a new style sheet holds the renderer's
+//! process id. A second session is opened for the question and closed again, so that nothing stays switched
+//! on in the page; the answer is remembered for as long as the document stays.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use pilotlight_cdp::SessionId;
+use pilotlight_cdp::protocol::dom::{CreateStyleSheet, CssEnable, Enable};
+use pilotlight_cdp::protocol::target::{AttachToTarget, DetachFromTarget};
+
+use super::{COMMAND_TIMEOUT, Window};
+use crate::error::WindowError;
+use crate::state::{Shard, Tab, lock};
+
+/// The most processes that are looked at for one window.
+const RENDERERS_MAX: usize = 64;
+
+pub(super) async fn renderer_pids(window: &Window) -> Result<Vec<u32>, WindowError> {
+    let tabs = window.state.tabs.borrow().clone();
+    let mut pids = BTreeSet::new();
+    for tab in tabs.iter().filter(|tab| !tab.status.borrow().crashed).take(RENDERERS_MAX) {
+        match renderer_of_tab(&window.shard, tab).await {
+            Ok(pid) => _ = pids.insert(pid),
+            // A page that goes or crashes meanwhile has no renderer.
+            Err(WindowError::Closed | WindowError::Crashed) => {}
+            Err(error) => return Err(error),
+        }
+        for frame in tab.frames().into_iter().take(RENDERERS_MAX) {
+            if let Ok(pid) = renderer_of_target(&window.shard, tab, &frame.frame).await {
+                pids.insert(pid);
+            }
+        }
+    }
+    Ok(pids.into_iter().collect())
+}
+
+async fn renderer_of_tab(shard: &Shard, tab: &Tab) -> Result<u32, WindowError> {
+    let loader = tab.status.borrow().loader().to_owned();
+    if let Some((known, pid)) = lock(&tab.renderer).clone()
+        && known == loader
+    {
+        return Ok(pid);
+    }
+    let pid = renderer_of_target(shard, tab, &tab.target).await?;
+    *lock(&tab.renderer) = Some((loader, pid));
+    Ok(pid)
+}
+
+/// `target` is a page or a frame in a process of its own; in both cases it is also the id of its frame.
+async fn renderer_of_target(shard: &Shard, tab: &Tab, target: &str) -> Result<u32, WindowError> {
+    let attach = AttachToTarget { target_id: target.into(), flatten: true };
+    let session = shard.connection.call_within(None, attach, COMMAND_TIMEOUT).await?.session_id;
+    let asked = ask(shard, tab, &session, target).await;
+    let detach = DetachFromTarget { session_id: session };
+    if let Err(error) = shard.connection.call_within(None, detach, COMMAND_TIMEOUT).await {
+        tracing::debug!(%error, "a session for one question stays open");
+    }
+    asked
+}
+
+async fn ask(shard: &Shard, tab: &Tab, session: &SessionId, frame: &str) -> Result<u32, WindowError> {
+    let connection = &shard.connection;
+    tab.call(connection, session, Enable {}, COMMAND_TIMEOUT).await?;
+    tab.call(connection, session, CssEnable {}, COMMAND_TIMEOUT).await?;
+    let create = CreateStyleSheet { frame_id: frame.into() };
+    let id = tab.call(connection, session, create, COMMAND_TIMEOUT).await?.style_sheet_id;
+    pid_in(&id).filter(|&pid| is_renderer(pid)).ok_or_else(|| WindowError::Refused {
+        command: "CSS.createStyleSheet".into(),
+        reason: "the answer names no renderer".into(),
+    })
+}
+
+/// `style-sheet-<pid>-<number>`.
+fn pid_in(style_sheet_id: &str) -> Option<u32> {
+    style_sheet_id.strip_prefix("style-sheet-")?.split('-').next()?.parse().ok()
+}
+
+fn is_renderer(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.split(|&byte| byte == 0).any(|argument| argument == b"--type=renderer"))
+}
+
+/// The memory of one process in bytes: its proportional share where we may read it (the same user, or root),
+/// otherwise what is its alone and its shared memory in full. `None` where it has ended.
+pub fn process_memory_bytes(pid: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+    if let Some(share) = rollup.and_then(|text| kibibytes(&text, "Pss:")) {
+        return Some(share * 1024);
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let own = kibibytes(&status, "RssAnon:")? + kibibytes(&status, "RssShmem:")?;
+    Some(own * 1024)
+}
+
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_ids_are_read_from_style_sheets() {
+        assert_eq!(pid_in("style-sheet-8283-1"), Some(8283));
+        assert_eq!(pid_in("style-sheet-1"), Some(1));
+        assert_eq!(pid_in("8283"), None);
+    }
+
+    #[test]
+    fn figures_are_read_by_their_keys() {
+        assert_eq!(kibibytes("Rss:  12 kB\nPss:      345 kB\nPss_Dirty: 1 kB\n", "Pss:"), Some(345));
+        assert_eq!(kibibytes("", "Pss:"), None);
+        assert!(process_memory_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
+    }
+}

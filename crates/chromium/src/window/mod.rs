@@ -1,0 +1,213 @@
+//! One window: a browser context with its pages, and what can be done with it from outside.
+//!
+//! Every method ends within the time that it is given. Nothing here waits on a page that is gone or has
+//! crashed, and no URL in an error carries a user name or password.
+
+mod memory;
+mod navigation;
+mod script;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use pilotlight_cdp::protocol::page::{BringToFront, CaptureScreenshot, Clip, GetLayoutMetrics};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::browser::dispose;
+use crate::error::WindowError;
+use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
+
+pub use memory::process_memory_bytes;
+pub(crate) use navigation::{check_url, navigate_tab, without_user_information};
+pub(crate) use script::{evaluated_value, run};
+
+/// How long a picture may take.
+pub const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest side of a picture of a full page, in CSS pixels: Chromium draws no more (Skia's texture limit).
+pub const SCREENSHOT_SIDE_MAX: f64 = 16_384.0;
+/// The quality of JPEG pictures, of 100.
+const JPEG_QUALITY: u8 = 80;
+/// How long a command that only asks may take.
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a picture is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Without loss.
+    Png,
+    /// Smaller.
+    Jpeg,
+}
+
+/// A page of a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageInfo {
+    /// Chromium's id of the page.
+    pub target_id: String,
+    /// Its URL.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+    /// Whether its renderer died.
+    pub crashed: bool,
+}
+
+/// A handle to a window; clones share it. Dropping it closes nothing.
+#[derive(Debug, Clone)]
+pub struct Window {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) state: Arc<WindowState>,
+}
+
+impl Window {
+    pub(crate) fn new(shard: Arc<Shard>, state: Arc<WindowState>) -> Self {
+        Self { shard, state }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &WindowId {
+        &self.state.id
+    }
+
+    /// URL, title and number of tabs, as Chromium last told them.
+    pub fn summary(&self) -> WindowSummary {
+        self.state.summary.borrow().clone()
+    }
+
+    /// The same, to be told of changes.
+    pub fn watch_summary(&self) -> watch::Receiver<WindowSummary> {
+        self.state.summary.subscribe()
+    }
+
+    /// Its pages, oldest first.
+    pub fn pages(&self) -> Vec<PageInfo> {
+        let tabs = self.state.tabs.borrow();
+        let info = |tab: &Arc<Tab>| {
+            let status = tab.status.borrow();
+            PageInfo {
+                target_id: tab.target.clone(),
+                url: status.url.clone(),
+                title: status.title.clone(),
+                crashed: status.crashed,
+            }
+        };
+        tabs.iter().map(info).collect()
+    }
+
+    /// Loads `url` in the main page and returns once its `load` event has fired. Also brings a crashed page
+    /// back.
+    ///
+    /// # Errors
+    /// [`WindowError::Url`] for anything but http, https and about:blank; [`WindowError::Unreachable`] where
+    /// there is no answer, or the proxy refuses the password; a time-out stops the loading.
+    pub async fn navigate(&self, url: &str, timeout: Duration) -> Result<(), WindowError> {
+        navigate_tab(&self.shard, &*self.state.main_tab()?, url, timeout).await
+    }
+
+    /// Loads the main page again and returns once its `load` event has fired. Also brings a crashed page
+    /// back.
+    ///
+    /// # Errors
+    /// As [`Self::navigate`].
+    pub async fn reload(&self, timeout: Duration) -> Result<(), WindowError> {
+        navigation::reload_tab(&self.shard, &*self.state.main_tab()?, timeout).await
+    }
+
+    /// Evaluates an expression in the main page, awaits a promise, and gives the result as JSON. What JSON
+    /// cannot say is `null`; a `BigInt` is its digits as a string.
+    ///
+    /// # Errors
+    /// [`WindowError::Script`] where it throws. A script that hangs is ended after `timeout`.
+    pub async fn evaluate(&self, expression: &str, timeout: Duration) -> Result<Value, WindowError> {
+        let tab = self.state.main_tab()?;
+        script::evaluate(&self.shard, &tab, &tab.session, None, expression, timeout).await
+    }
+
+    /// Fetches `url` (relative ones allowed) from inside the main page with its cookies, and gives the
+    /// HTTP status of the answer. The body is not read.
+    ///
+    /// # Errors
+    /// [`WindowError::Unreachable`] where there is no answer that the page may see.
+    pub async fn request(&self, url: &str, timeout: Duration) -> Result<u16, WindowError> {
+        script::request(&self.shard, &*self.state.main_tab()?, url, timeout).await
+    }
+
+    /// A picture of the main page: what is seen, or the full page up to [`SCREENSHOT_SIDE_MAX`].
+    ///
+    /// # Errors
+    /// Where the page does not draw within [`SCREENSHOT_TIMEOUT`].
+    pub async fn screenshot(&self, format: Format, full_page: bool) -> Result<Bytes, WindowError> {
+        let tab = self.state.main_tab()?;
+        self.bring_to_front(&tab).await?;
+        let connection = &self.shard.connection;
+        let clip = if full_page {
+            let metrics = tab.call(connection, &tab.session, GetLayoutMetrics {}, COMMAND_TIMEOUT).await?;
+            let size = metrics.css_content_size;
+            let side = |length: f64| length.clamp(1.0, SCREENSHOT_SIDE_MAX);
+            Some(Clip { x: 0.0, y: 0.0, width: side(size.width), height: side(size.height), scale: 1.0 })
+        } else {
+            None
+        };
+        let (format, quality) = match format {
+            Format::Png => ("png", None),
+            Format::Jpeg => ("jpeg", Some(JPEG_QUALITY)),
+        };
+        let capture = CaptureScreenshot { format, quality, clip, capture_beyond_viewport: full_page };
+        let picture = tab.call(connection, &tab.session, capture, SCREENSHOT_TIMEOUT).await?;
+        let refused = |error: base64::DecodeError| WindowError::Refused {
+            command: "Page.captureScreenshot".into(),
+            reason: error.to_string(),
+        };
+        Ok(BASE64_STANDARD.decode(picture.data).map_err(refused)?.into())
+    }
+
+    /// The renderers of all of its pages, as process ids.
+    ///
+    /// # Errors
+    /// Where a page does not say.
+    pub async fn renderer_pids(&self) -> Result<Vec<u32>, WindowError> {
+        memory::renderer_pids(self).await
+    }
+
+    /// The memory of its renderers in bytes: proportional share where it may be read, otherwise what is
+    /// theirs alone. What the browser process holds for it is not in it.
+    ///
+    /// # Errors
+    /// Where a page does not say which renderer is its.
+    pub async fn memory_bytes(&self) -> Result<u64, WindowError> {
+        let pids = self.renderer_pids().await?;
+        Ok(pids.into_iter().filter_map(process_memory_bytes).sum())
+    }
+
+    /// Closes it with all of its pages, cookies and storage. Closing twice, or after its browser, is no
+    /// error.
+    ///
+    /// # Errors
+    /// Where Chromium does not answer within [`crate::browser::CLOSE_TIMEOUT`].
+    pub async fn close(&self) -> Result<(), WindowError> {
+        if self.shard.window(&self.state.id).is_none() {
+            return Ok(());
+        }
+        dispose(&self.shard, &self.state).await
+    }
+
+    pub(crate) async fn close_and_log(&self) {
+        if let Err(error) = self.close().await {
+            tracing::warn!(window = %self.id(), %error, "a window could not be closed");
+        }
+    }
+
+    /// Pages behind others neither draw nor take input in full Chromium.
+    pub(crate) async fn bring_to_front(&self, tab: &Tab) -> Result<(), WindowError> {
+        let in_front = lock(&self.state.front).as_ref() == Some(&tab.target);
+        if !in_front {
+            tab.call(&self.shard.connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT).await?;
+            *lock(&self.state.front) = Some(tab.target.clone());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! Loading a page, and knowing when that is done.
+
+use std::time::Duration;
+
+use pilotlight_cdp::protocol::browser::{LoadingFailed, NetworkDisable, NetworkEnable};
+use pilotlight_cdp::protocol::page::{Navigate, Reload, StopLoading};
+use pilotlight_cdp::{Connection, Scope, SessionId, Subscription};
+use url::Url;
+
+use super::COMMAND_TIMEOUT;
+use crate::error::WindowError;
+use crate::state::{Shard, Tab};
+
+/// How many events of one page may wait while it is loaded again.
+const RELOAD_EVENTS_QUEUE: usize = 4096;
+/// What is said where Chromium gives no reason.
+const NO_REASON: &str = "net::ERR_FAILED";
+/// What is said where the proxy asked again for the password.
+const PROXY_REFUSED: &str = "the proxy refused the user name and password";
+
+/// Refuses what windows do not load: local files, scripts, Chromium's own pages.
+pub(crate) fn check_url(url: &str) -> Result<Url, WindowError> {
+    let parsed = Url::parse(url).map_err(|_| WindowError::Url)?;
+    match parsed.scheme() {
+        "http" | "https" => Ok(parsed),
+        "about" if parsed.as_str() == "about:blank" => Ok(parsed),
+        _ => Err(WindowError::Url),
+    }
+}
+
+/// For errors and logs.
+pub(crate) fn without_user_information(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs that cannot have any.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+/// Loads `url` in a page.
+pub(crate) async fn navigate_tab(
+    shard: &Shard,
+    tab: &Tab,
+    url: &str,
+    timeout: Duration,
+) -> Result<(), WindowError> {
+    let url = check_url(url)?;
+    let loading = navigate(&shard.connection, tab, &url, timeout);
+    within(&shard.connection, tab, timeout, loading).await
+}
+
+async fn navigate(
+    connection: &Connection,
+    tab: &Tab,
+    url: &Url,
+    timeout: Duration,
+) -> Result<(), WindowError> {
+    revive(tab);
+    let refusals = tab.status.borrow().proxy_refusals;
+    let navigated = tab.call(connection, &tab.session, Navigate { url: url.to_string() }, timeout).await?;
+    let unreachable =
+        |reason: &str| WindowError::Unreachable { url: without_user_information(url), reason: reason.into() };
+    if tab.status.borrow().proxy_refusals != refusals {
+        return Err(unreachable(PROXY_REFUSED));
+    }
+    if let Some(reason) = navigated.error_text.filter(|reason| !reason.is_empty()) {
+        return Err(unreachable(&reason));
+    }
+    // Without a loader only the fragment changed.
+    let Some(loader) = navigated.loader_id else { return Ok(()) };
+    tab.wait_for(timeout, |status| status.loaders.contains(&loader) && status.has_loaded()).await
+}
+
+/// Loads a page again.
+pub(crate) async fn reload_tab(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
+    let loading = reload(&shard.connection, tab, timeout);
+    within(&shard.connection, tab, timeout, loading).await
+}
+
+async fn reload(connection: &Connection, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
+    revive(tab);
+    let (before, refusals) = {
+        let status = tab.status.borrow();
+        (status.loader().to_owned(), status.proxy_refusals)
+    };
+    // `Page.reload` does not say why it failed; network events do, for as long as they are switched on.
+    let mut events = connection.subscribe(Scope::Session(tab.session.clone()), RELOAD_EVENTS_QUEUE);
+    let session = &tab.session;
+    // In a crashed page nothing else is answered before the reload, so all is sent at once.
+    let (_, reloading) = tokio::join!(
+        connection.call_within(Some(session), NetworkEnable { max_total_buffer_size: 0 }, COMMAND_TIMEOUT),
+        async {
+            connection.call_within(Some(session), Reload {}, timeout).await?;
+            tab.wait_for(timeout, |status| status.loader() != before && status.has_loaded()).await
+        },
+    );
+    disable_network(connection, session).await;
+    reloading?;
+    let (loader, unreachable, url, refusals_now) = {
+        let status = tab.status.borrow();
+        (status.loader().to_owned(), status.unreachable, status.url.clone(), status.proxy_refusals)
+    };
+    if !unreachable && refusals_now == refusals {
+        return Ok(());
+    }
+    let reason =
+        if refusals_now == refusals { failure(&mut events, &loader).await } else { PROXY_REFUSED.into() };
+    let url = Url::parse(&url).map_or(url, |url| without_user_information(&url));
+    Err(WindowError::Unreachable { url, reason })
+}
+
+/// What was said of the document that failed. The events are there already: they came before its `load`.
+async fn failure(events: &mut Subscription, loader: &str) -> String {
+    let looking = async {
+        while let Some(event) = events.next().await {
+            if let Some(failed) = event.read::<LoadingFailed>().filter(|failed| failed.request_id == loader) {
+                return failed.error_text;
+            }
+        }
+        NO_REASON.to_owned()
+    };
+    tokio::time::timeout(Duration::from_millis(100), looking).await.unwrap_or_else(|_| NO_REASON.into())
+}
+
+async fn disable_network(connection: &Connection, session: &SessionId) {
+    if let Err(error) = connection.call_within(Some(session), NetworkDisable {}, COMMAND_TIMEOUT).await {
+        tracing::debug!(%error, "network events stay on");
+    }
+}
+
+/// A load begins afresh for a crashed page; if it crashes again, an event says so.
+fn revive(tab: &Tab) {
+    tab.status.send_if_modified(|status| std::mem::take(&mut status.crashed));
+}
+
+async fn within(
+    connection: &Connection,
+    tab: &Tab,
+    timeout: Duration,
+    loading: impl Future<Output = Result<(), WindowError>>,
+) -> Result<(), WindowError> {
+    let result = tokio::time::timeout(timeout, loading).await.unwrap_or(Err(WindowError::Timeout(timeout)));
+    if matches!(result, Err(WindowError::Timeout(_))) {
+        let stopped = connection.call_within(Some(&tab.session), StopLoading {}, COMMAND_TIMEOUT).await;
+        if let Err(error) = stopped {
+            tracing::debug!(%error, "a slow page could not be stopped");
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_web_is_loaded() {
+        for url in ["http://a.test/", "https://u:p@a.test/x?y#z", "about:blank"] {
+            assert!(check_url(url).is_ok(), "{url}");
+        }
+        for url in [
+            "file:///etc/passwd",
+            "javascript:1",
+            "chrome://crash",
+            "data:text/html,x",
+            "about:srcdoc",
+            "a.test",
+            "",
+        ] {
+            assert_eq!(check_url(url), Err(WindowError::Url), "{url}");
+        }
+    }
+
+    #[test]
+    fn user_information_is_left_out() {
+        let url = Url::parse("https://user:geheim@a.test/x").unwrap();
+        assert_eq!(without_user_information(&url), "https://a.test/x");
+    }
+}

@@ -1,0 +1,160 @@
+//! Scripts in a page: evaluated, bounded, and their results as JSON.
+
+use std::time::Duration;
+
+use pilotlight_cdp::protocol::page::CreateIsolatedWorld;
+use pilotlight_cdp::protocol::runtime::{
+    Argument, CallFunctionOn, Evaluate, Evaluated, ExceptionDetails, RemoteObject, TerminateExecution,
+};
+use pilotlight_cdp::{Command, SessionId};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::COMMAND_TIMEOUT;
+use super::navigation::{check_url, without_user_information};
+use crate::error::WindowError;
+use crate::state::{Shard, Tab};
+
+/// The name of our own world in a page: its own globals, which the page can neither see nor change.
+pub(crate) const WORLD: &str = "pilotlight";
+/// A page that does not answer the simplest question for this long hangs in a script.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the end of a hanging script may take.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest message of a thrown error that is passed on, in characters.
+const MESSAGE_CHARACTERS_MAX: usize = 500;
+/// What an aborted fetch is told apart by.
+const FETCH: &str = "async function (url, timeoutMs) {
+    try {
+        const response = await fetch(url, {
+            credentials: 'include', cache: 'no-store', signal: AbortSignal.timeout(timeoutMs),
+        });
+        response.body?.cancel();
+        return {status: response.status};
+    } catch (error) {
+        return {failed: String(error.message), timedOut: error.name === 'TimeoutError'};
+    }
+}";
+
+/// Evaluates an expression in a context of `session`, in the page's own world where `context` is `None`.
+pub(crate) async fn evaluate(
+    shard: &Shard,
+    tab: &Tab,
+    session: &SessionId,
+    context: Option<i64>,
+    expression: &str,
+    timeout: Duration,
+) -> Result<Value, WindowError> {
+    let command = Evaluate {
+        expression: expression.into(),
+        context_id: context,
+        return_by_value: true,
+        await_promise: true,
+        user_gesture: true,
+    };
+    evaluated_value(run(shard, tab, session, command, timeout).await?)
+}
+
+/// Sends a command that runs a script. If the time is over because a script hangs, that script is ended, so
+/// that the page can be used again; a promise that merely takes long is left alone.
+pub(crate) async fn run<C: Command<Reply = Evaluated>>(
+    shard: &Shard,
+    tab: &Tab,
+    session: &SessionId,
+    command: C,
+    timeout: Duration,
+) -> Result<Evaluated, WindowError> {
+    let connection = &shard.connection;
+    let result = tab.call(connection, session, command, timeout).await;
+    if matches!(result, Err(WindowError::Timeout(_))) {
+        let probe = Evaluate {
+            expression: "0".into(),
+            context_id: None,
+            return_by_value: true,
+            await_promise: false,
+            user_gesture: false,
+        };
+        if tab.call(connection, session, probe, PROBE_TIMEOUT).await.is_err() {
+            tracing::info!("a script that hangs is ended");
+            tab.call(connection, session, TerminateExecution {}, TERMINATE_TIMEOUT).await?;
+        }
+    }
+    result
+}
+
+/// The result, or what was thrown.
+pub(crate) fn evaluated_value(evaluated: Evaluated) -> Result<Value, WindowError> {
+    match evaluated.exception_details {
+        Some(details) => Err(WindowError::Script(message_of(details))),
+        None => Ok(value_of(evaluated.result)),
+    }
+}
+
+fn value_of(object: RemoteObject) -> Value {
+    if object.kind == "bigint" {
+        let digits = object.unserializable_value.unwrap_or_default();
+        return Value::String(digits.trim_end_matches('n').into());
+    }
+    if object.unserializable_value.as_deref() == Some("-0") {
+        return json!(0);
+    }
+    object.value.unwrap_or(Value::Null)
+}
+
+/// The first line alone: the rest is a stack of our own making.
+pub(crate) fn message_of(details: ExceptionDetails) -> String {
+    let thrown = details.exception.map(|exception| match exception.description {
+        Some(description) => description,
+        None => match value_of(exception) {
+            Value::String(text) => text,
+            value => value.to_string(),
+        },
+    });
+    let text = thrown.unwrap_or(details.text);
+    text.lines().next().unwrap_or_default().chars().take(MESSAGE_CHARACTERS_MAX).collect()
+}
+
+/// The context of our own world in a frame.
+pub(crate) async fn isolated_world(
+    shard: &Shard,
+    tab: &Tab,
+    session: &SessionId,
+    frame: &str,
+) -> Result<i64, WindowError> {
+    let create = CreateIsolatedWorld { frame_id: frame.into(), world_name: WORLD };
+    let world = tab.call(&shard.connection, session, create, COMMAND_TIMEOUT).await?;
+    Ok(world.execution_context_id)
+}
+
+/// Fetches from inside the page, in our own world, so that the page's own changes to `fetch` do not matter.
+pub(crate) async fn request(
+    shard: &Shard,
+    tab: &Tab,
+    url: &str,
+    timeout: Duration,
+) -> Result<u16, WindowError> {
+    let page = tab.status.borrow().url.clone();
+    let absolute = Url::parse(&page).and_then(|page| page.join(url)).or_else(|_| Url::parse(url));
+    let url = check_url(absolute.map_err(|_| WindowError::Url)?.as_str())?;
+    let context = isolated_world(shard, tab, &tab.session, &tab.target).await?;
+    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let call = CallFunctionOn {
+        function_declaration: FETCH.into(),
+        object_id: None,
+        execution_context_id: Some(context),
+        arguments: vec![Argument::Value(json!(url.as_str())), Argument::Value(json!(timeout_ms))],
+        return_by_value: true,
+        await_promise: true,
+        user_gesture: false,
+    };
+    // The page gives up by itself; ours is the limit for a page that hangs.
+    let answer = evaluated_value(run(shard, tab, &tab.session, call, timeout + PROBE_TIMEOUT).await?)?;
+    if let Some(status) = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok()) {
+        return Ok(status);
+    }
+    if answer["timedOut"] == json!(true) {
+        return Err(WindowError::Timeout(timeout));
+    }
+    let reason = answer["failed"].as_str().unwrap_or("no reason given").to_owned();
+    Err(WindowError::Unreachable { url: without_user_information(&url), reason })
+}
