@@ -16,8 +16,8 @@ use pilotlight_cdp::protocol::page::{
 };
 use pilotlight_cdp::protocol::runtime::RunIfWaitingForDebugger;
 use pilotlight_cdp::protocol::target::{
-    AttachedToTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, SetAutoAttach, TargetCrashed,
-    TargetInfo, TargetInfoChanged,
+    AttachedToTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, GetTargetInfo, SetAutoAttach,
+    TargetCrashed, TargetInfo, TargetInfoChanged,
 };
 use pilotlight_cdp::{Command, Connection, Event, SessionId, Subscription};
 use tokio::sync::mpsc;
@@ -92,14 +92,44 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
             send(&shard.connection, session, ContinueRequest { request_id: paused.request_id });
         }
         "Fetch.authRequired" => answer_proxy(&shard.connection, &window, &tab, session, event.read()?),
-        "Inspector.targetCrashed" if *session == tab.session => return page_crashed(&window, &tab),
         "Inspector.targetReloadedAfterCrash" if *session == tab.session => {
             tab.status.send_modify(|status| status.crashed = false);
         }
-        _ if *session == tab.session => loading_event(&tab, event),
+        _ if *session == tab.session => {
+            loading_event(&tab, event);
+            if is_worth_a_look(&tab, event) {
+                let shard = Arc::clone(shard);
+                tokio::spawn(async move { look_at(&shard, &window, &tab).await });
+            }
+        }
         _ => {}
     }
     None
+}
+
+/// No event tells of a title, so it is asked for when a document has loaded and when it has come to rest.
+fn is_worth_a_look(tab: &Tab, event: &Event) -> bool {
+    event.read::<LifecycleEvent>().is_some_and(|lifecycle| {
+        lifecycle.frame_id == tab.target && matches!(lifecycle.name.as_str(), "load" | "networkIdle")
+    })
+}
+
+/// Brings URL and title of a page up to date.
+pub(crate) async fn look_at(shard: &Shard, window: &WindowState, tab: &Tab) {
+    let question = GetTargetInfo { target_id: tab.target.clone() };
+    match shard.connection.call_within(None, question, SET_UP_TIMEOUT).await {
+        Ok(reply) => remember(window, tab, reply.target_info),
+        Err(error) => tracing::debug!(%error, "a page could not be looked at"),
+    }
+}
+
+fn remember(window: &WindowState, tab: &Tab, info: TargetInfo) {
+    tab.status.send_if_modified(|status| {
+        let changed = status.url != info.url || status.title != info.title;
+        (status.url, status.title) = (info.url, info.title);
+        changed
+    });
+    window.refresh_summary();
 }
 
 /// What of the page's own loading is remembered. Chromium sends `frameStartedLoading` for moves within a
@@ -214,7 +244,8 @@ fn page_detached(shard: &Shard, session: &SessionId) -> Option<BrowserEvent> {
     emptied.then(|| BrowserEvent::WindowEmptied { window: window.id.clone() })
 }
 
-/// Two events tell of every crash; the window's owner hears of it once.
+/// `Inspector.targetCrashed` tells the same a moment earlier and is left aside: coming twice, a crash could
+/// be taken for that of a page that was reloaded in between.
 fn page_crashed(window: &WindowState, tab: &Tab) -> Option<BrowserEvent> {
     let news = tab.status.send_if_modified(|status| {
         let news = !status.crashed;
@@ -229,12 +260,7 @@ fn page_crashed(window: &WindowState, tab: &Tab) -> Option<BrowserEvent> {
 
 fn target_changed(shard: &Shard, info: TargetInfo) {
     if let Some((window, tab)) = shard.by_target(&info.target_id) {
-        tab.status.send_if_modified(|status| {
-            let changed = status.url != info.url || status.title != info.title;
-            (status.url, status.title) = (info.url, info.title);
-            changed
-        });
-        return window.refresh_summary();
+        return remember(&window, &tab, info);
     }
     if info.kind == "iframe" {
         for tab in shard.windows().iter().flat_map(|window| window.tabs.borrow().clone()) {

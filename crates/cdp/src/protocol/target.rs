@@ -76,6 +76,12 @@ commands! {
         target_id: String,
     }
 
+    /// What Chromium knows of a target. No event tells of a title that changed alone.
+    GetTargetInfo = "Target.getTargetInfo" -> TargetInfoReply {
+        /// Which.
+        target_id: String,
+    }
+
     /// One more session on a target.
     AttachToTarget = "Target.attachToTarget" -> Attached {
         /// Which.
@@ -102,6 +108,12 @@ objects! {
     TargetCreated {
         /// The new page.
         target_id: String,
+    }
+
+    /// The reply to [`GetTargetInfo`].
+    TargetInfoReply {
+        /// The target as it is now.
+        target_info: TargetInfo,
     }
 
     /// The reply to [`AttachToTarget`].

@@ -79,8 +79,9 @@ fn pid_in(style_sheet_id: &str) -> Option<u32> {
 }
 
 fn is_renderer(pid: u32) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline"))
-        .is_ok_and(|line| line.split(|&byte| byte == 0).any(|argument| argument == b"--type=renderer"))
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+        line.split(|&byte| byte == 0 || byte == b' ').any(|argument| argument == b"--type=renderer")
+    })
 }
 
 /// The memory of one process in bytes: its proportional share where we may read it (the same user, or root),

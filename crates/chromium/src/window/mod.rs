@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::browser::dispose;
+use crate::driver::look_at;
 use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
 
@@ -73,7 +74,8 @@ impl Window {
         &self.state.id
     }
 
-    /// URL, title and number of tabs, as Chromium last told them.
+    /// URL, title and number of tabs. The title is that of the last load or move: Chromium does not tell
+    /// when a script changes it later.
     pub fn summary(&self) -> WindowSummary {
         self.state.summary.borrow().clone()
     }
@@ -105,7 +107,10 @@ impl Window {
     /// [`WindowError::Url`] for anything but http, https and about:blank; [`WindowError::Unreachable`] where
     /// there is no answer, or the proxy refuses the password; a time-out stops the loading.
     pub async fn navigate(&self, url: &str, timeout: Duration) -> Result<(), WindowError> {
-        navigate_tab(&self.shard, &*self.state.main_tab()?, url, timeout).await
+        let tab = self.state.main_tab()?;
+        navigate_tab(&self.shard, &tab, url, timeout).await?;
+        look_at(&self.shard, &self.state, &tab).await;
+        Ok(())
     }
 
     /// Loads the main page again and returns once its `load` event has fired. Also brings a crashed page
@@ -114,7 +119,10 @@ impl Window {
     /// # Errors
     /// As [`Self::navigate`].
     pub async fn reload(&self, timeout: Duration) -> Result<(), WindowError> {
-        navigation::reload_tab(&self.shard, &*self.state.main_tab()?, timeout).await
+        let tab = self.state.main_tab()?;
+        navigation::reload_tab(&self.shard, &tab, timeout).await?;
+        look_at(&self.shard, &self.state, &tab).await;
+        Ok(())
     }
 
     /// Evaluates an expression in the main page, awaits a promise, and gives the result as JSON. What JSON

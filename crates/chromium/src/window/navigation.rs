@@ -13,6 +13,10 @@ use crate::state::{Shard, Tab};
 
 /// How many events of one page may wait while it is loaded again.
 const RELOAD_EVENTS_QUEUE: usize = 4096;
+/// How long Chromium's error page may take.
+const ERROR_PAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What Chromium says of a navigation that ends without a document.
+const ABORTED: &str = "net::ERR_ABORTED";
 /// What is said where Chromium gives no reason.
 const NO_REASON: &str = "net::ERR_FAILED";
 /// What is said where the proxy asked again for the password.
@@ -63,12 +67,23 @@ async fn navigate(
     if tab.status.borrow().proxy_refusals != refusals {
         return Err(unreachable(PROXY_REFUSED));
     }
-    if let Some(reason) = navigated.error_text.filter(|reason| !reason.is_empty()) {
-        return Err(unreachable(&reason));
-    }
     // Without a loader only the fragment changed.
-    let Some(loader) = navigated.loader_id else { return Ok(()) };
-    tab.wait_for(timeout, |status| status.loaders.contains(&loader) && status.has_loaded()).await
+    let loaded = async |loader: Option<String>, timeout| match loader {
+        Some(loader) => {
+            tab.wait_for(timeout, |status| status.loaders.contains(&loader) && status.has_loaded()).await
+        }
+        None => Ok(()),
+    };
+    let Some(reason) = navigated.error_text.filter(|reason| !reason.is_empty()) else {
+        return loaded(navigated.loader_id, timeout).await;
+    };
+    // Until Chromium's error page is there, the page cannot be used. Downloads and empty answers have none.
+    if reason != ABORTED
+        && let Err(error) = loaded(navigated.loader_id, ERROR_PAGE_TIMEOUT).await
+    {
+        tracing::debug!(%error, "the error page does not show");
+    }
+    Err(unreachable(&reason))
 }
 
 /// Loads a page again.
