@@ -15,7 +15,9 @@ pub mod session;
 pub mod site;
 pub mod validate;
 
-pub use answer::{EvaluateAnswer, Health, HealthStatus, HoldAnswer, MessageAnswer, PingAnswer, SiteAnswer, SitesAnswer};
+pub use answer::{
+    EvaluateAnswer, Health, HealthStatus, HoldAnswer, MessageAnswer, PingAnswer, SiteAnswer, SitesAnswer,
+};
 pub use body::parse_body;
 pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};

@@ -9,6 +9,7 @@ mod driver;
 mod error;
 pub mod find;
 pub mod launch;
+pub mod page;
 pub mod profiles;
 mod proxy;
 mod state;

@@ -149,7 +149,8 @@ impl Rules {
                 session.last_refresh = Some(now);
                 (Some(NoticeKind::Refreshed), "it was refreshed and is signed in")
             }
-            Activity::Visit | Activity::Repair | Activity::Look => (None, "its page is signed in"),
+            Activity::Visit | Activity::Repair => (None, "its page is there"),
+            Activity::Look => (None, "a person has signed it in"),
         };
         reason.clone_into(&mut session.why);
         self.establish(id, now);

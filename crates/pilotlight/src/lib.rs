@@ -1,4 +1,16 @@
 //! Pilotlight: keeps signed-in browser windows lit. The one binary's parts.
+//!
+//! `cli` starts everything. `server` joins `config`, `keeper` and `http`; the keeper drives the rules, and
+//! `http` only talks to the keeper.
 
 pub mod cli;
 pub mod config;
+pub mod demo;
+mod fingerprint;
+pub mod http;
+pub mod keeper;
+mod memory;
+mod sentence;
+pub mod serve;
+pub mod server;
+pub mod sites;

@@ -12,6 +12,9 @@ commands! {
     /// Reports execution contexts, first those that exist, then the reply, then new ones.
     Enable = "Runtime.enable" -> Nothing {}
 
+    /// Ends the reports.
+    Disable = "Runtime.disable" -> Nothing {}
+
     /// Evaluates an expression.
     Evaluate = "Runtime.evaluate" -> Evaluated {
         /// JavaScript.

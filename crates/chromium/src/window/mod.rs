@@ -23,8 +23,8 @@ use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
 
 pub use memory::process_memory_bytes;
-pub(crate) use navigation::{check_url, navigate_tab, without_user_information};
-pub(crate) use script::{evaluated_value, run};
+pub(crate) use navigation::navigate_tab;
+pub(crate) use script::{evaluate, evaluated_value, isolated_world, run};
 
 /// How long a picture may take.
 pub const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -132,7 +132,7 @@ impl Window {
     /// [`WindowError::Script`] where it throws. A script that hangs is ended after `timeout`.
     pub async fn evaluate(&self, expression: &str, timeout: Duration) -> Result<Value, WindowError> {
         let tab = self.state.main_tab()?;
-        script::evaluate(&self.shard, &tab, &tab.session, None, expression, timeout).await
+        evaluate(&self.shard, &tab, &tab.session, None, expression, timeout).await
     }
 
     /// Fetches `url` (relative ones allowed) from inside the main page with its cookies, and gives the

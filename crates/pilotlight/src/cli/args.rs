@@ -62,6 +62,8 @@ pub(super) enum Command {
     Token,
     /// Read the configuration and report every mistake in it
     CheckConfig,
+    /// Print every Chromium switch that is known here, its worth, and which launch profiles have it
+    Flags,
     /// Print completions for a shell
     Completions {
         /// Which shell

@@ -9,6 +9,7 @@ mod commands;
 mod events;
 pub mod exit_codes;
 mod failure;
+mod flags;
 mod output;
 mod resolve;
 mod run;
@@ -18,3 +19,9 @@ mod tests;
 
 pub use failure::Failure;
 pub use run::{Servers, main};
+
+/// The sessions as `pilotlight list` shows them.
+#[must_use]
+pub fn sessions_table(sessions: &[pilotlight_api::Session], now: jiff::Timestamp) -> String {
+    table::sessions(sessions, now)
+}

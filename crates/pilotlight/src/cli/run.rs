@@ -12,7 +12,7 @@ use super::client::{Client, token_of};
 use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
-use super::{commands, table};
+use super::{commands, flags, table};
 use crate::config::{Auth, Config, Override, Server, Sources};
 
 /// What `serve` and `demo` start. Each returns when the server has ended.
@@ -51,6 +51,7 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
         Command::Demo { windows, flags } => Ok((servers.demo)(server_config(&common, flags)?, windows)?),
         Command::CheckConfig => check_config(&common, &mut output),
         Command::Token => token(&common, &mut output),
+        Command::Flags => flags::print(&mut output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pilotlight", &mut script);

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use pilotlight_chromium::find::Engine;
+use pilotlight_chromium::profiles::{CustomProfile, Profile, resolve};
+
 use super::document::{self, Document};
 use super::keys::{KEYS, Key, Override, Raw, Value};
 use super::problem::{ConfigErrors, Place, Problem, did_you_mean, nearest};
@@ -15,8 +18,6 @@ const FILE_NAME: &str = "pilotlight.toml";
 /// Variables that begin like ours and are read elsewhere.
 const OTHER_VARIABLES: [&str; 4] =
     ["PILOTLIGHT_CONFIG", "PILOTLIGHT_LOG", "PILOTLIGHT_SERVER", "PILOTLIGHT_TOKEN"];
-/// The launch profiles that need no definition.
-pub(super) const BUILT_IN_PROFILES: [&str; 4] = ["dense", "conservative", "moderate", "aggressive"];
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -283,25 +284,42 @@ impl<'a> Loader<'a> {
     }
 
     fn check_profiles(&mut self) {
-        let own: Vec<String> = self.config.profiles.keys().cloned().collect();
-        let known = || BUILT_IN_PROFILES.into_iter().chain(own.iter().map(String::as_str));
+        let built_in = Profile::ALL.map(Profile::name);
+        let own = self.config.profiles.clone();
+        let known = || built_in.into_iter().chain(own.keys().map(String::as_str));
         let profile = self.config.chromium.profile.clone();
         if !known().any(|name| name == profile) {
             let names: Vec<&str> = known().collect();
             let sentence = format!("`chromium.profile` names no profile: {}", did_you_mean(&profile, names));
             self.problem(self.place_of("chromium", "profile"), sentence);
         }
-        for name in &own {
+        let extra_args = self.config.chromium.extra_args.clone();
+        let place = self.place_of("chromium", "extra_args");
+        self.check_switches("`chromium.extra_args`", place, &Profile::Dense.into(), &extra_args);
+        for (name, definition) in &own {
             let place = self.profile_places.get(name).cloned().unwrap_or_else(|| self.whole());
-            let base = self.config.profiles.get(name).and_then(|profile| profile.base.clone());
-            if BUILT_IN_PROFILES.contains(&name.as_str()) {
+            if built_in.contains(&name.as_str()) {
                 self.problem(place, format!("`{name}` is the name of a built-in profile: choose another"));
-            } else if let Some(base) = base.filter(|base| !BUILT_IN_PROFILES.contains(&base.as_str())) {
-                let suggestion = did_you_mean(&base, BUILT_IN_PROFILES);
-                self.problem(
-                    place,
-                    format!("`base` of profile `{name}` must be a built-in profile: {suggestion}"),
-                );
+                continue;
+            }
+            match definition.custom() {
+                Ok(profile) => self.check_switches(&format!("profile `{name}`"), place, &profile, &[]),
+                Err(_) => {
+                    let suggestion = did_you_mean(definition.base.as_deref().unwrap_or_default(), built_in);
+                    let sentence =
+                        format!("`base` of profile `{name}` must be a built-in profile: {suggestion}");
+                    self.problem(place, sentence);
+                }
+            }
+        }
+    }
+
+    /// Refuses what takes a protection away, here already and not when the first browser is started.
+    fn check_switches(&mut self, what: &str, place: Place, profile: &CustomProfile, extra_args: &[String]) {
+        let allow_unsafe_args = self.config.chromium.allow_unsafe_args;
+        if let Err(errors) = resolve(profile, Engine::HeadlessShell, extra_args, allow_unsafe_args) {
+            for error in errors {
+                self.problem(place.clone(), format!("{what}: {error}"));
             }
         }
     }

@@ -302,6 +302,7 @@ fn a_profile_of_ones_own_can_be_chosen() {
             remove: vec!["--disable-gpu".into()],
             images: Some(false),
             window_size: Some((800, 600)),
+            site_isolation: None,
         }
     );
 }

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError};
+
 use super::Site;
 
 /// Everything that can be configured, checked and with defaults filled in.
@@ -155,6 +157,26 @@ pub struct ProfileDefinition {
     pub images: Option<bool>,
     /// Width and height of the window in CSS pixels; `None` leaves it to the base.
     pub window_size: Option<(u32, u32)>,
+    /// Whether every site gets a process of its own; `None` leaves it to the browser.
+    pub site_isolation: Option<bool>,
+}
+
+impl ProfileDefinition {
+    /// The profile as browsers are started with it.
+    ///
+    /// # Errors
+    /// That its base is no built-in profile.
+    pub fn custom(&self) -> Result<CustomProfile, ProfileError> {
+        let base = self.base.as_deref().map_or(Ok(Profile::Dense), str::parse)?;
+        Ok(CustomProfile {
+            base,
+            add: self.add.clone(),
+            remove: self.remove.clone(),
+            images: self.images,
+            window_size: self.window_size,
+            site_isolation: self.site_isolation,
+        })
+    }
 }
 
 /// The port of the default address.

@@ -16,7 +16,7 @@ use super::site::{Site, SiteError};
 use super::types::ProfileDefinition;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
-const PROFILE_KEYS: [&str; 5] = ["base", "add", "remove", "images", "window_size"];
+const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
 const SITE_KEYS: [&str; 5] = ["start_url", "sign_in", "signed_in", "needs_attention", "refresh"];
 
 /// Walks a configuration file; with `only`, that section alone.
@@ -88,6 +88,7 @@ fn profile(loader: &mut Loader<'_>, document: &Document, profile: &str, table: &
             "add" => value.switches().map(|switches| definition.add = switches),
             "remove" => value.list().map(|switches| definition.remove = switches),
             "images" => value.boolean().map(|images| definition.images = Some(images)),
+            "site_isolation" => value.boolean().map(|isolation| definition.site_isolation = Some(isolation)),
             "window_size" => value.window_size().map(|size| definition.window_size = Some(size)),
             unknown => {
                 let suggestion = did_you_mean(unknown, PROFILE_KEYS);

@@ -103,17 +103,19 @@ async fn a_state_folder_that_cannot_be_written_is_said() {
 async fn a_missing_old_or_broken_browser_is_said() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let named = |name: &str| folder.path().join(name).join("chrome-headless-shell");
     let program = |name: &str, script: &str| {
-        let file = folder.path().join(name);
+        let file = named(name);
+        fs::create_dir(folder.path().join(name)).unwrap();
         fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         file
     };
-    let old = program("chromium-old", "echo Chromium 79.0.3945.0");
-    let broken = program("chromium-broken", "echo no such library >&2; exit 127");
-    let missing = folder.path().join("chromium-missing");
-    for (binary, says) in [(&old, "79"), (&broken, "does not run"), (&missing, "chromium-missing")] {
-        let more = format!("[chromium]\nbinary = {binary:?}\nengine = \"headless-shell\"\n");
+    let old = program("old", "echo Chromium 79.0.3945.0");
+    let broken = program("broken", "echo no such library >&2; exit 127");
+    let missing = named("missing");
+    for (binary, says) in [(&old, "79"), (&broken, "does not run"), (&missing, "missing")] {
+        let more = format!("[chromium]\nbinary = {binary:?}\n");
         let finished = serve(folder.path(), &config(&more)).await.expect(78);
         assert!(finished.stderr.contains(says), "{binary:?}: {finished:?}");
     }

@@ -1,0 +1,224 @@
+//! Who may be here: the Host, the Origin and the token of every request are checked, in this order.
+//!
+//! The Host check defends against DNS rebinding, the Origin check against pages of other sites. Both hold
+//! for every route; the token is not asked for by `/health` and `/ready` alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pilotlight_api::ErrorCode;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use url::{Host, Url};
+
+use super::problem::Problem;
+
+/// Routes that answer without a token.
+const OPEN: [&str; 2] = ["/health", "/ready"];
+
+/// What is let in.
+#[derive(Debug)]
+pub struct Guard {
+    /// `None` where no token is wanted.
+    token: Option<SecretString>,
+    listen: SocketAddr,
+    hosts: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Guard {
+    /// A guard for a server that listens on `listen`.
+    #[must_use]
+    pub fn new(
+        token: Option<SecretString>,
+        listen: SocketAddr,
+        hosts: Vec<String>,
+        origins: Vec<String>,
+    ) -> Self {
+        Self { token, listen, hosts, origins }
+    }
+
+    fn refuses(&self, request: &Request) -> Option<Problem> {
+        let headers = request.headers();
+        let host = host_of(request);
+        if !host.as_deref().is_some_and(|host| self.knows_host(host)) {
+            return Some(Problem::new(
+                ErrorCode::ForbiddenHost,
+                "The request is for a host that is not ours",
+            ));
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        if !origins
+            .all(|origin| origin.to_str().is_ok_and(|origin| self.knows_origin(origin, host.as_deref())))
+        {
+            return Some(Problem::new(ErrorCode::ForbiddenOrigin, "The request comes from a foreign page"));
+        }
+        if OPEN.contains(&request.uri().path()) || self.accepts_token(request) {
+            return None;
+        }
+        Some(Problem::new(ErrorCode::Unauthorized, "The token is missing or wrong"))
+    }
+
+    /// Our own address, the loopback names where we listen there, and what the configuration adds.
+    fn knows_host(&self, host: &str) -> bool {
+        if self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+            return true;
+        }
+        let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
+        let name = url.host_str().unwrap_or_default();
+        if self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return true;
+        }
+        if url.port_or_known_default() != Some(self.listen.port()) {
+            return false;
+        }
+        let any = self.listen.ip().is_unspecified();
+        match url.host() {
+            Some(Host::Domain(name)) => {
+                name.eq_ignore_ascii_case("localhost") && (any || self.listen.ip().is_loopback())
+            }
+            // A rebinding attack needs a name; an address is always the client's own choice.
+            Some(Host::Ipv4(address)) => any || self.listen.ip() == address,
+            Some(Host::Ipv6(address)) => any || self.listen.ip() == address,
+            None => false,
+        }
+    }
+
+    fn knows_origin(&self, origin: &str, host: Option<&str>) -> bool {
+        self.origins.iter().any(|known| known.eq_ignore_ascii_case(origin))
+            || host.is_some_and(|host| origin.eq_ignore_ascii_case(&format!("http://{host}")))
+    }
+
+    fn accepts_token(&self, request: &Request) -> bool {
+        let Some(token) = &self.token else { return true };
+        // Equal lengths, so that not even the token's is told by the time it takes.
+        let wanted = Sha256::digest(token.expose_secret());
+        let is_it = |given: &str| bool::from(Sha256::digest(given).ct_eq(&wanted));
+        if let Some(header) = request.headers().get(header::AUTHORIZATION) {
+            return header.to_str().is_ok_and(|header| token_in(header).is_some_and(|given| is_it(&given)));
+        }
+        let query = request.uri().query().unwrap_or_default();
+        url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "token" && is_it(&value))
+    }
+}
+
+/// The one `Host` of a request. A second one is an attack on whoever reads the other.
+fn host_of(request: &Request) -> Option<String> {
+    if let Some(authority) = request.uri().authority() {
+        return Some(authority.as_str().to_owned());
+    }
+    one(request.headers(), &header::HOST)
+}
+
+fn one(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// `Bearer TOKEN`, or `Basic` with the token as its password.
+fn token_in(header: &str) -> Option<String> {
+    let (scheme, rest) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(rest.trim()).ok()?;
+    let decoded = String::from_utf8(decoded).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.refuses(&request) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn guard() -> Guard {
+        let listen = "127.0.0.1:7070".parse().unwrap();
+        Guard::new(
+            Some("secret".into()),
+            listen,
+            vec!["pilot.example".to_owned()],
+            vec!["https://ok.example".to_owned()],
+        )
+    }
+
+    fn code(headers: &[(&str, &str)], uri: &str) -> Option<String> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let refusal = guard().refuses(&request.body(Body::empty()).unwrap())?;
+        Some(format!("{refusal:?}").split("code: ").nth(1)?.split(',').next()?.to_owned())
+    }
+
+    #[test]
+    fn hosts() {
+        for good in
+            ["127.0.0.1:7070", "localhost:7070", "LOCALHOST:7070", "pilot.example", "pilot.example:99"]
+        {
+            assert_eq!(code(&[("host", good)], "/health"), None, "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "evil.example:7070",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "127.0.0.1.evil.example:7070",
+            "",
+            "a b",
+        ] {
+            assert_eq!(code(&[("host", bad)], "/health").as_deref(), Some("ForbiddenHost"), "{bad}");
+        }
+        assert_eq!(code(&[], "/health").as_deref(), Some("ForbiddenHost"));
+        let two = [("host", "127.0.0.1:7070"), ("host", "127.0.0.1:7070")];
+        assert_eq!(code(&two, "/health").as_deref(), Some("ForbiddenHost"));
+    }
+
+    #[test]
+    fn origins() {
+        let host = ("host", "127.0.0.1:7070");
+        for good in ["http://127.0.0.1:7070", "https://ok.example"] {
+            assert_eq!(code(&[host, ("origin", good)], "/health"), None, "{good}");
+        }
+        for bad in ["null", "http://evil.example", "http://127.0.0.1:8080", "https://127.0.0.1:7070", ""] {
+            let refused = code(&[host, ("origin", bad)], "/health");
+            assert_eq!(refused.as_deref(), Some("ForbiddenOrigin"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tokens() {
+        let host = ("host", "127.0.0.1:7070");
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("pilotlight:secret"));
+        for good in ["Bearer secret", "bearer secret", &basic] {
+            assert_eq!(code(&[host, ("authorization", good)], "/sessions"), None, "{good}");
+        }
+        assert_eq!(code(&[host], "/sessions?a=b&token=secret"), None);
+        for bad in ["Bearer wrong", "Bearer", "Basic !!!", "secret", "Digest secret"] {
+            let refused = code(&[host, ("authorization", bad)], "/sessions?token=secret");
+            assert_eq!(refused.as_deref(), Some("Unauthorized"), "{bad}");
+        }
+        assert_eq!(code(&[host], "/sessions").as_deref(), Some("Unauthorized"));
+        assert_eq!(code(&[host], "/sessions?token=wrong").as_deref(), Some("Unauthorized"));
+    }
+}

@@ -1,0 +1,64 @@
+//! `/metrics`: Prometheus text, made from what is published at the moment of the scrape.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use pilotlight_api::ErrorCode;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::App;
+use super::problem::Problem;
+
+/// The media type of the format that is written.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Numbers for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "server", responses(
+    (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
+pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
+    let text = text(&app).map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
+}
+
+fn text(app: &App) -> Result<String, std::fmt::Error> {
+    let directory = app.keeper.directory();
+    let sessions = Family::<[(&str, &str); 1], Gauge>::default();
+    let (mut in_use, mut memory_bytes) = (0, 0);
+    let mut shards: BTreeMap<String, u64> = BTreeMap::new();
+    for session in directory.sessions.values().map(|published| published.now()) {
+        sessions.get_or_create(&[("state", session.state.as_str())]).inc();
+        in_use += i64::from(session.in_use);
+        memory_bytes += session.memory_bytes.unwrap_or(0);
+        if let Some(shard) = session.shard {
+            *shards.entry(shard).or_default() += 1;
+        }
+    }
+    let mut registry = Registry::with_prefix("pilotlight");
+    registry.register("sessions", "Sessions by state, those ended within the last hour among them", sessions);
+    registry.register("sessions_in_use", "Sessions that somebody holds", gauge(in_use));
+    registry.register("browsers", "Chromium processes with windows", gauge(length(shards.len())));
+    let memory_bytes = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
+    registry.register("windows_memory_bytes", "Memory of all windows as last measured", gauge(memory_bytes));
+    let limit = i64::from(app.max_sessions);
+    registry.register("max_sessions", "The configured limit of sessions", gauge(limit));
+    registry.register("events", "Events since the start", ConstCounter::new(app.keeper.events().last()));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+fn gauge(value: i64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(value);
+    gauge
+}
+
+fn length(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,95 @@
+//! The REST interface: it turns HTTP into orders for the keeper, and what comes back into HTTP.
+//!
+//! It decides nothing about sessions and holds nothing but what every request needs. Whoever is not allowed
+//! to be here is turned away in [`guard`], before anything else.
+
+mod docs;
+mod events;
+mod guard;
+mod listen;
+mod metrics;
+mod openapi;
+mod problem;
+mod sessions;
+mod sites;
+mod system;
+mod window;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+
+use crate::keeper::{Farm, KeeperHandle};
+use crate::sites::Sites;
+
+pub use guard::Guard;
+pub use listen::serve;
+pub use openapi::document as openapi_document;
+pub use system::Readiness;
+
+/// The largest body that is read.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How long the body of a request may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What every request may need.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Sends orders, reads sessions.
+    pub keeper: KeeperHandle,
+    /// The sites that sessions can be made of.
+    pub sites: Arc<Sites>,
+    /// The launch profiles that there are.
+    pub farm: Arc<Farm>,
+    /// How sessions are treated that do not say otherwise.
+    pub defaults: Arc<crate::config::Sessions>,
+    /// `limits.max_sessions`.
+    pub max_sessions: u32,
+    /// `chromium.profile`.
+    pub profile: Arc<str>,
+    /// Whether the server is ready.
+    pub readiness: Readiness,
+    /// The key under which accounts are recognised without keeping their passwords.
+    pub fingerprint: Arc<crate::fingerprint::Fingerprint>,
+}
+
+/// All routes, guarded.
+pub fn router(app: App, guard: Guard) -> Router {
+    let guard = Arc::new(guard);
+    Router::new()
+        .route("/health", get(system::health))
+        .route("/ready", get(system::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(docs::openapi))
+        .route("/docs", get(docs::page))
+        .route("/docs/page.js", get(docs::script))
+        .route("/sessions", get(sessions::list).post(sessions::create))
+        .route("/sessions/{id}", get(sessions::show).patch(sessions::patch).delete(sessions::close))
+        .route("/sessions/{id}/ping", post(sessions::ping))
+        .route("/ping_session/{id}", post(sessions::ping))
+        .route("/sessions/{id}/hold", post(sessions::hold))
+        .route("/sessions/{id}/hold/{hold_id}", post(sessions::extend_hold).delete(sessions::release_hold))
+        .route("/sessions/{id}/refresh", post(sessions::refresh))
+        .route("/sessions/{id}/restart", post(sessions::restart))
+        .route("/sessions/{id}/navigate", post(window::navigate))
+        .route("/sessions/{id}/evaluate", post(window::evaluate))
+        .route("/sessions/{id}/screenshot", get(window::screenshot))
+        .route("/sessions/{id}/events", get(events::of_session))
+        .route("/events", get(events::all))
+        .route("/sites", get(sites::list))
+        .route("/sites/{name}", get(sites::show).put(sites::define).delete(sites::remove))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(guard, guard::check))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(problem::no_store))
+        .with_state(app)
+}

@@ -1,0 +1,201 @@
+//! Every answer that is not a success, and the reading of bodies, which is where most of them begin.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use pilotlight_api::{ErrorBody, ErrorCode, FieldError, parse_body};
+use pilotlight_core::{EndedReason, FailureKind, Refusal};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::BODY_TIMEOUT;
+use crate::keeper::Refused;
+
+/// What a client that is told to come back later is told to wait, where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub(super) struct Problem {
+    body: ErrorBody,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    pub(super) fn new(code: ErrorCode, sentence: impl Into<String>) -> Self {
+        ErrorBody::new(code, sentence).into()
+    }
+}
+
+impl From<ErrorBody> for Problem {
+    fn from(body: ErrorBody) -> Self {
+        Self { body, retry_after: None }
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        ErrorBody::from(error).into()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.body.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after =
+            self.retry_after.or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER));
+        let mut response = (status, Json(self.body)).into_response();
+        if let Some(wait) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"pilotlight\", Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let refusal = match refused {
+            Refused::ByRules(refusal) => refusal,
+            Refused::Stopping => return Self::new(ErrorCode::Draining, "The server is shutting down"),
+        };
+        match refusal {
+            Refusal::NotFound => ErrorBody::session_not_found().into(),
+            Refusal::Ended(reason) => ended(reason),
+            Refusal::HoldNotFound => Self::new(ErrorCode::HoldNotFound, "Hold not found"),
+            Refusal::InUse => Self::new(ErrorCode::SessionInUse, "Somebody holds the session"),
+            Refusal::NameTaken => Self::new(ErrorCode::NameTaken, "Another living session has this name"),
+            Refusal::AtCapacity { retry_after } => {
+                let body = ErrorBody::new(
+                    ErrorCode::AtCapacity,
+                    "Every window is taken, and none came free in time",
+                );
+                Self { body, retry_after: Some(retry_after) }
+            }
+            Refusal::NotReady { retry_after } => {
+                let body = ErrorBody::new(ErrorCode::NotReady, "The session did not come to rest in time");
+                Self { body, retry_after: Some(retry_after) }
+            }
+            Refusal::TooMany => Self::new(ErrorCode::Busy, "Too many requests wait for this session"),
+            Refusal::Failed(failure) => {
+                let code = match failure.kind {
+                    FailureKind::Rejected => ErrorCode::SignInFailed,
+                    FailureKind::Unreachable => ErrorCode::PortalUnreachable,
+                    FailureKind::Unexpected => ErrorCode::FlowFailed,
+                    FailureKind::Browser => ErrorCode::StartFailed,
+                    FailureKind::BrowserMissing => ErrorCode::BrowserMissing,
+                };
+                Self::new(code, failure.sentence)
+            }
+        }
+    }
+}
+
+/// What is said of a session that has ended.
+pub(super) fn ended(reason: EndedReason) -> Problem {
+    let reason = crate::keeper::ended_reason(reason);
+    Problem::new(ErrorCode::SessionEnded, format!("The session has ended: {reason}"))
+}
+
+pub(super) async fn no_route() -> Problem {
+    Problem::new(ErrorCode::RouteNotFound, "There is no such route")
+}
+
+pub(super) async fn no_method() -> Problem {
+    Problem::new(ErrorCode::MethodNotAllowed, "The route exists, but not with this method")
+}
+
+/// A fault of ours ends one request and nothing else.
+pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    Problem::new(ErrorCode::Internal, "A fault in Pilotlight ended this request").into_response()
+}
+
+/// Nothing that we say of sessions belongs into a cache, and nothing is to be guessed from its bytes.
+pub(super) async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A JSON body, strictly read. A missing one is an empty object, for routes whose fields all have defaults.
+#[derive(Debug)]
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let bytes = match timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
+            Err(_) => return Err(Problem::new(ErrorCode::RequestTimeout, "The body did not arrive in time")),
+            Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                let sentence = format!("The body is larger than {} bytes", super::MAX_BODY_BYTES);
+                return Err(Problem::new(ErrorCode::PayloadTooLarge, sentence));
+            }
+            Ok(Err(rejection)) => {
+                return Err(Problem::new(ErrorCode::InvalidBody, rejection.body_text()));
+            }
+            Ok(Ok(bytes)) => bytes,
+        };
+        if bytes.is_empty() {
+            return Ok(Self(parse_body(b"{}")?));
+        }
+        // A page of another site can send forms and plain text without asking first, JSON it cannot.
+        let json = content_type.as_ref().and_then(|value| value.to_str().ok()).is_some_and(is_json);
+        if !json {
+            let sentence = "The body is not declared as JSON";
+            return Err(Problem::new(ErrorCode::UnsupportedMediaType, sentence));
+        }
+        Ok(Self(parse_body(&bytes)?))
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+/// A query, strictly read.
+#[derive(Debug)]
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(Problem::new(ErrorCode::InvalidField, rejection.body_text())),
+        }
+    }
+}
+
+/// The session's id in a path. What is no id names no session.
+#[derive(Debug)]
+pub(super) struct Id(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(path) = Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ErrorBody::session_not_found())?;
+        let id = path.get("id").and_then(|id| Uuid::try_parse(id).ok());
+        id.map(Self).ok_or_else(|| ErrorBody::session_not_found().into())
+    }
+}

@@ -1,0 +1,284 @@
+//! Sessions: make, list, show, change, ping, hold, refresh, restart, close.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use pilotlight_api::{
+    CreateSession, CreatedAnswer, ErrorBody, ErrorCode, ExtendHold, FieldError, HoldAnswer, HoldRequest, Isolation,
+    MessageAnswer, PatchSession, PingAnswer, Seconds, Session, SessionAnswer, SessionState, SessionsAnswer,
+    SessionsQuery,
+};
+use pilotlight_chromium::{Proxy, WindowOptions};
+use pilotlight_core as core;
+use pilotlight_core::{AccountId, Policy, SiteId, Spec};
+use uuid::Uuid;
+
+use super::App;
+use super::problem::{Body, Id, Parameters, Problem};
+use crate::config::Site;
+use crate::keeper::{Details, Errand, Published, timestamp};
+
+/// Makes a session, or gives the living one that equals it.
+#[utoipa::path(post, path = "/sessions", tag = "sessions", request_body = CreateSession, responses(
+    (status = 201, description = "A new session, signed in or in need of a person", body = CreatedAnswer),
+    (status = 200, description = "The living session of the same name or account", body = CreatedAnswer),
+    (status = "4XX", description = "The request cannot be accepted, or the sign-in was refused", body = ErrorBody),
+    (status = "5XX", description = "The portal or the browser failed, or there is no room", body = ErrorBody)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Body(wanted): Body<CreateSession>,
+) -> Result<Response, Problem> {
+    wanted.validate()?;
+    let (spec, details) = app.plan(wanted)?;
+    // The session is made even if whoever asked for it has gone: an equal request then finds it.
+    let keeper = app.keeper.clone();
+    let made = tokio::spawn(async move { keeper.create(spec, details).await }).await;
+    let (session, is_new) =
+        made.map_err(|_| Problem::new(ErrorCode::Internal, "The request was ended"))??;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(CreatedAnswer::new(session, is_new))).into_response())
+}
+
+impl App {
+    /// From what a client wants to what the rules and the workers need.
+    fn plan(&self, wanted: CreateSession) -> Result<(Spec, Details), Problem> {
+        let site =
+            match &wanted.site {
+                None => None,
+                Some(name) => Some(self.sites.get(name).ok_or_else(|| {
+                    Problem::new(ErrorCode::UnknownSite, format!("There is no site `{name}`"))
+                })?),
+            };
+        let profile = wanted.profile.clone().unwrap_or_else(|| self.profile.to_string());
+        let launch = self.farm.launch(&profile).ok_or_else(|| {
+            Problem::new(ErrorCode::UnknownProfile, format!("There is no launch profile `{profile}`"))
+        })?;
+        let proxy = wanted.proxy.clone().map(|proxy| Proxy {
+            server: proxy.server,
+            username: proxy.username,
+            password: proxy.password,
+            bypass: proxy.bypass,
+        });
+        if let Some(Err(error)) = proxy.as_ref().map(Proxy::check) {
+            return Err(FieldError::new("proxy", format!("cannot be used: {error}")).into());
+        }
+        let can_sign_in = site.as_ref().map_or(Ok(false), |site| has_what_it_takes(site, &wanted))?;
+        let site_name = wanted.site.as_deref();
+        let username = wanted.username.as_deref();
+        let account = site_name.zip(username);
+        let spec = Spec {
+            name: wanted.name,
+            identity: account
+                .map(|(site, user)| self.fingerprint.identity(site, user, wanted.password.as_ref())),
+            site: site_name.map(|site| SiteId(self.fingerprint.of(&[site]))),
+            account: account.map(|(site, user)| AccountId(self.fingerprint.of(&[site, user]))),
+            can_sign_in,
+            launch,
+            isolation: match wanted.isolation {
+                Isolation::Shared => core::Isolation::Shared,
+                Isolation::Dedicated => core::Isolation::Dedicated,
+            },
+            policy: Policy {
+                keep_alive: wanted.keep_alive,
+                never_terminate: wanted.never_terminate,
+                idle_timeout: wanted.idle_timeout.map_or(self.defaults.idle_timeout, Seconds::to_duration),
+                default_refresh: match site.as_ref().and_then(|site| site.definition.refresh.every) {
+                    Some(every) => every.unless_never(),
+                    None => self.defaults.refresh_interval,
+                },
+                own_refresh: wanted.refresh_interval.map(Seconds::unless_never),
+            },
+        };
+        let start_url = match &site {
+            Some(site) => site.definition.start_url.clone(),
+            None => wanted.url.unwrap_or_default(),
+        };
+        let details = Details {
+            site: wanted.site,
+            profile,
+            isolation: wanted.isolation,
+            tags: wanted.tags,
+            window: WindowOptions {
+                proxy,
+                viewport: wanted.viewport.map(|viewport| (viewport.width, viewport.height)),
+            },
+            errand: Arc::new(Errand {
+                site,
+                start_url,
+                username: wanted.username,
+                password: wanted.password,
+            }),
+        };
+        Ok((spec, details))
+    }
+
+    /// A session that lives, with its memory measured anew where the last time is long ago.
+    pub(super) fn living(&self, id: Uuid) -> Result<Arc<Published>, Problem> {
+        let published = self.keeper.published(id).ok_or_else(ErrorBody::session_not_found)?;
+        match published.ended() {
+            None => Ok(published),
+            Some(reason) => {
+                let sentence = match published.now().attention {
+                    Some(why) => format!("The session has ended: {reason} ({why})"),
+                    None => format!("The session has ended: {reason}"),
+                };
+                Err(Problem::new(ErrorCode::SessionEnded, sentence))
+            }
+        }
+    }
+}
+
+/// Whether the site's flow can be filled in. A site without a flow is signed in to by a person.
+fn has_what_it_takes(site: &Site, wanted: &CreateSession) -> Result<bool, Problem> {
+    let Some(flow) = &site.sign_in else { return Ok(false) };
+    let wants = flow.placeholders();
+    for (field, given) in [("username", wanted.username.is_some()), ("password", wanted.password.is_some())] {
+        if wants.contains(field) && !given {
+            let sentence = format!("Field `{field}` is missing: the site's sign-in types it");
+            return Err(Problem::new(ErrorCode::InvalidField, sentence));
+        }
+    }
+    Ok(true)
+}
+
+/// Lists the sessions that live.
+#[utoipa::path(get, path = "/sessions", tag = "sessions", params(SessionsQuery), responses(
+    (status = 200, description = "Every living session that the filters let through", body = SessionsAnswer),
+    (status = "4XX", description = "A filter cannot be understood", body = ErrorBody)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Parameters(query): Parameters<SessionsQuery>,
+) -> Result<Json<SessionsAnswer>, Problem> {
+    let tag = query.tag_pair()?;
+    let directory = app.keeper.directory();
+    let living: Vec<_> =
+        directory.sessions.values().filter(|published| published.ended().is_none()).collect();
+    futures_util::future::join_all(living.iter().map(|published| published.measure())).await;
+    let wanted = |session: &Session| {
+        query.state.is_none_or(|state: SessionState| session.state == state)
+            && query.site.as_ref().is_none_or(|site| session.site.as_ref() == Some(site))
+            && tag.is_none_or(|(key, value)| session.tags.get(key).is_some_and(|found| found == value))
+    };
+    let sessions = living.into_iter().map(|published| published.now()).filter(wanted).collect();
+    Ok(Json(SessionsAnswer { success: true, sessions }))
+}
+
+/// Shows one session.
+#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "The session", body = SessionAnswer),
+    (status = "4XX", description = "404, or 410 with the reason where it has ended", body = ErrorBody)))]
+pub(super) async fn show(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
+    let published = app.living(id)?;
+    published.measure().await;
+    Ok(Json(published.now().into()))
+}
+
+/// Changes policy, name or tags.
+#[utoipa::path(patch, path = "/sessions/{id}", tag = "sessions", params(("id" = Uuid, Path)),
+    request_body = PatchSession, responses(
+    (status = 200, description = "The session as it now is", body = SessionAnswer),
+    (status = "4XX", description = "It is not there, or the change cannot be accepted", body = ErrorBody)))]
+pub(super) async fn patch(
+    State(app): State<App>,
+    Id(id): Id,
+    Body(patch): Body<PatchSession>,
+) -> Result<Json<SessionAnswer>, Problem> {
+    patch.validate()?;
+    Ok(Json(app.keeper.patch(id, patch).await?.into()))
+}
+
+/// Closes a session.
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "It is closed and its window gone", body = MessageAnswer),
+    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+pub(super) async fn close(State(app): State<App>, Id(id): Id) -> Result<Json<MessageAnswer>, Problem> {
+    app.keeper.close(id).await?;
+    Ok(Json(MessageAnswer::session_closed()))
+}
+
+/// Says that the session is still wanted. It wakes nothing.
+#[utoipa::path(post, path = "/ping_session/{id}", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "It is noted", body = PingAnswer),
+    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+pub(super) async fn ping(State(app): State<App>, Id(id): Id) -> Result<Json<PingAnswer>, Problem> {
+    let session = app.keeper.ping(id).await?;
+    Ok(Json(PingAnswer { success: true, session_id: session.session_id, last_used: session.last_used }))
+}
+
+/// Takes hold of a session, so that nothing of ours touches it.
+#[utoipa::path(post, path = "/sessions/{id}/hold", tag = "holds", params(("id" = Uuid, Path)),
+    request_body = HoldRequest, responses(
+    (status = 201, description = "It is held", body = HoldAnswer),
+    (status = "4XX", description = "409 while another holds it", body = ErrorBody),
+    (status = 503, description = "It does not come to rest", body = ErrorBody)))]
+pub(super) async fn hold(
+    State(app): State<App>,
+    Id(id): Id,
+    Body(request): Body<HoldRequest>,
+) -> Result<(StatusCode, Json<HoldAnswer>), Problem> {
+    request.validate()?;
+    let (hold_id, expires_at) = app.keeper.hold(id, request.ttl.to_duration(), request.shared).await?;
+    if let Some(owner) = &request.owner {
+        tracing::info!(session_id = %id, %hold_id, %owner, "held");
+    }
+    let answer = HoldAnswer { success: true, hold_id, expires_at: timestamp(expires_at) };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Holds for longer.
+#[utoipa::path(post, path = "/sessions/{id}/hold/{hold_id}", tag = "holds",
+    params(("id" = Uuid, Path), ("hold_id" = Uuid, Path)), request_body = ExtendHold, responses(
+    (status = 200, description = "It is held until then", body = HoldAnswer),
+    (status = "4XX", description = "There is no such session or hold", body = ErrorBody)))]
+pub(super) async fn extend_hold(
+    State(app): State<App>,
+    Path((id, hold_id)): Path<(String, String)>,
+    Body(request): Body<ExtendHold>,
+) -> Result<Json<HoldAnswer>, Problem> {
+    request.validate()?;
+    let (id, hold_id) = ids(&id, &hold_id)?;
+    let (hold_id, expires_at) = app.keeper.extend_hold(id, hold_id, request.ttl.to_duration()).await?;
+    Ok(Json(HoldAnswer { success: true, hold_id, expires_at: timestamp(expires_at) }))
+}
+
+/// Gives a hold back.
+#[utoipa::path(delete, path = "/sessions/{id}/hold/{hold_id}", tag = "holds",
+    params(("id" = Uuid, Path), ("hold_id" = Uuid, Path)), responses(
+    (status = 200, description = "It is given back", body = MessageAnswer),
+    (status = "4XX", description = "There is no such session or hold", body = ErrorBody)))]
+pub(super) async fn release_hold(
+    State(app): State<App>,
+    Path((id, hold_id)): Path<(String, String)>,
+) -> Result<Json<MessageAnswer>, Problem> {
+    let (id, hold_id) = ids(&id, &hold_id)?;
+    app.keeper.release_hold(id, hold_id).await?;
+    Ok(Json(MessageAnswer::new("Hold released")))
+}
+
+fn ids(id: &str, hold_id: &str) -> Result<(Uuid, Uuid), Problem> {
+    let id = Uuid::try_parse(id).map_err(|_| ErrorBody::session_not_found())?;
+    let hold_id =
+        Uuid::try_parse(hold_id).map_err(|_| Problem::new(ErrorCode::HoldNotFound, "Hold not found"))?;
+    Ok((id, hold_id))
+}
+
+/// Refreshes now.
+#[utoipa::path(post, path = "/sessions/{id}/refresh", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "It is signed in", body = SessionAnswer),
+    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
+    (status = "5XX", description = "It did not work; the session lives on", body = ErrorBody)))]
+pub(super) async fn refresh(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
+    Ok(Json(app.keeper.refresh(id).await?.into()))
+}
+
+/// Closes the window and opens it afresh.
+#[utoipa::path(post, path = "/sessions/{id}/restart", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "It stands again", body = SessionAnswer),
+    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
+    (status = "5XX", description = "It does not stand again yet; the session lives on", body = ErrorBody)))]
+pub(super) async fn restart(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
+    Ok(Json(app.keeper.restart(id).await?.into()))
+}

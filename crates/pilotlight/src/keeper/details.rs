@@ -1,0 +1,166 @@
+//! What is known of a session that the rules have no use for, and how a session looks to clients.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pilotlight_api as api;
+use pilotlight_chromium::WindowOptions;
+use pilotlight_core as core;
+use uuid::Uuid;
+
+use super::clock::timestamp;
+use super::errand::Errand;
+use super::live::LiveWindow;
+
+/// A session's site, page, window and marks.
+#[derive(Debug, Clone)]
+pub struct Details {
+    /// The site's name.
+    pub site: Option<String>,
+    /// The launch profile's name.
+    pub profile: String,
+    /// Whether it shares its browser.
+    pub isolation: api::Isolation,
+    /// The creator's own marks.
+    pub tags: BTreeMap<String, String>,
+    /// How its window is opened.
+    pub window: WindowOptions,
+    /// What is done in its window. It holds the password and goes when the session ends.
+    pub errand: Arc<Errand>,
+}
+
+/// A session as it was last published, with its window, from which what changes by itself is read.
+#[derive(Debug, Clone)]
+pub struct Published {
+    session: api::Session,
+    window: Option<LiveWindow>,
+}
+
+impl Published {
+    pub(super) fn new(session: &core::Session, details: &Details, window: Option<LiveWindow>) -> Self {
+        let session = api::Session {
+            session_id: Uuid::from_u128(session.id.0),
+            name: session.name.clone(),
+            site: details.site.clone(),
+            username: details.errand.username.clone(),
+            state: state(session.state()),
+            in_use: session.in_use(),
+            keep_alive: session.policy.keep_alive,
+            never_terminate: session.policy.never_terminate,
+            created_at: timestamp(session.created_at),
+            last_used: timestamp(session.last_used),
+            last_refresh: session.last_refresh.map(timestamp),
+            expires_at: session.expires_at().map(timestamp),
+            url: None,
+            title: None,
+            tabs: 0,
+            isolation: details.isolation,
+            profile: details.profile.clone(),
+            shard: session.shard().map(shard_name),
+            memory_bytes: None,
+            storage_bytes: None,
+            cdp_url: None,
+            live_url: None,
+            ended_reason: session.ended.map(|(_, reason)| ended_reason(reason)),
+            attention: session.attention.clone(),
+            tags: details.tags.clone(),
+        };
+        Self { session, window }
+    }
+
+    /// The session now: its page is read from the window. Memory is as it was last measured.
+    #[must_use]
+    pub fn now(&self) -> api::Session {
+        let mut session = self.session.clone();
+        match &self.window {
+            Some(window) => {
+                let summary = window.window.summary();
+                session.url = Some(summary.url);
+                session.title = Some(summary.title);
+                session.tabs = u32::try_from(summary.tabs).unwrap_or(u32::MAX);
+                session.memory_bytes = window.memory_bytes();
+            }
+            None => session.memory_bytes = Some(0),
+        }
+        session
+    }
+
+    /// Measures its memory anew where the last time is long ago.
+    pub async fn measure(&self) {
+        if let Some(window) = &self.window {
+            window.measure().await;
+        }
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<api::EndedReason> {
+        self.session.ended_reason
+    }
+
+    /// Its state when it was last published.
+    #[must_use]
+    pub fn state(&self) -> api::SessionState {
+        self.session.state
+    }
+
+    /// Whether it never expires.
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        self.session.keep_alive
+    }
+}
+
+/// How clients know a browser process.
+#[must_use]
+pub(super) fn shard_name(shard: core::ShardId) -> String {
+    format!("s{}", shard.0)
+}
+
+/// A state by the contract's name.
+#[must_use]
+pub(super) fn state(state: core::State) -> api::SessionState {
+    match state {
+        core::State::Starting => api::SessionState::Starting,
+        core::State::SigningIn => api::SessionState::SigningIn,
+        core::State::Ready => api::SessionState::Ready,
+        core::State::Recovering => api::SessionState::Recovering,
+        core::State::NeedsAttention => api::SessionState::NeedsAttention,
+        core::State::Ended => api::SessionState::Ended,
+    }
+}
+
+/// A reason by the contract's name.
+#[must_use]
+pub fn ended_reason(reason: core::EndedReason) -> api::EndedReason {
+    match reason {
+        core::EndedReason::ClosedByClient => api::EndedReason::ClosedByClient,
+        core::EndedReason::IdleTimeout => api::EndedReason::IdleTimeout,
+        core::EndedReason::Evicted => api::EndedReason::Evicted,
+        core::EndedReason::SignInFailed => api::EndedReason::SignInFailed,
+        core::EndedReason::StartFailed => api::EndedReason::StartFailed,
+    }
+}
+
+/// What a notice is about, and a stable word for why.
+#[must_use]
+pub(super) fn event_kind(kind: core::NoticeKind) -> (api::EventKind, &'static str) {
+    use api::EventKind as To;
+    use core::NoticeKind as From;
+    match kind {
+        From::Created => (To::Created, "created"),
+        From::StateChanged => (To::StateChanged, "state_changed"),
+        From::SignedIn => (To::SignedIn, "signed_in"),
+        From::SignInFailed => (To::SignInFailed, "sign_in_failed"),
+        From::Refreshed => (To::Refreshed, "refreshed"),
+        From::RefreshFailed => (To::RefreshFailed, "refresh_failed"),
+        From::HoldGranted => (To::HoldStarted, "hold_granted"),
+        From::HoldReleased => (To::HoldEnded, "hold_released"),
+        From::HoldExpired => (To::HoldEnded, "hold_expired"),
+        From::PageCrashed => (To::PageCrashed, "page_crashed"),
+        From::WindowLost => (To::WindowLost, "window_lost"),
+        From::RecoveryFailed => (To::RecoveryFailed, "recovery_failed"),
+        From::Evicted => (To::Evicted, "capacity"),
+        From::Ended => (To::Ended, "ended"),
+    }
+}

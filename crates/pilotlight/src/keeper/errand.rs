@@ -1,0 +1,252 @@
+//! What is done with a window for its portal: load the page, see how it stands, sign in, refresh.
+//!
+//! Each errand ends in a [`Standing`] or a [`Failure`] within a bounded time and decides nothing: what
+//! follows is for the rules. Nothing here may put a user name's password or a typed value into a sentence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotlight_api::RefreshHow;
+use pilotlight_chromium::{Window, WindowError};
+use pilotlight_core::{Activity, Failure, FailureKind, Standing};
+use pilotlight_flow::condition::Condition;
+use pilotlight_flow::page::{Page, PageError, Scope};
+use pilotlight_flow::placeholders::Values;
+use pilotlight_flow::replay::{ReplayError, ReplayOptions, StepError, replay};
+use secrecy::SecretString;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::config::Site;
+use crate::sentence::with_sources;
+
+/// The longest that a page may take to load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that any activity may take; a sign-in of many steps is the slowest.
+const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a loaded page may take to show whether it is signed in.
+const STANDING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a portal may take to let somebody in once the flow is through.
+const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(15);
+/// A sign-in form that is still (or again) there after this long means a refusal.
+const REFUSED_AFTER: Duration = Duration::from_secs(2);
+/// How often a page is looked at while waiting.
+const POLL: Duration = Duration::from_millis(100);
+/// The portal's answer to the navigation that made the present document; 0 where it is not known.
+const RESPONSE_STATUS: &str = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0";
+
+/// What must be known of a session to work in its window.
+#[derive(Debug, Clone)]
+pub struct Errand {
+    /// Its site; `None` for a plain window.
+    pub site: Option<Arc<Site>>,
+    /// The page to open.
+    pub start_url: String,
+    /// Who signs in.
+    pub username: Option<String>,
+    /// With which password.
+    pub password: Option<SecretString>,
+}
+
+impl Errand {
+    /// Carries out an activity.
+    ///
+    /// # Errors
+    /// What went wrong, by its kind; never later than [`ACTIVITY_TIMEOUT`].
+    pub async fn perform(&self, activity: Activity, window: &Window) -> Result<Standing, Failure> {
+        let work = async {
+            match activity {
+                Activity::Visit => {
+                    loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+                    self.standing(window).await
+                }
+                Activity::Repair => {
+                    if window.reload(LOAD_TIMEOUT).await.is_err() {
+                        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+                    }
+                    self.standing(window).await
+                }
+                Activity::Look => self.look(window).await,
+                Activity::Refresh => self.refresh(window).await,
+                Activity::SignIn => self.sign_in(window).await,
+            }
+        };
+        timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
+            Err(failure(FailureKind::Unreachable, "the portal took too long to answer".to_owned()))
+        })
+    }
+
+    async fn refresh(&self, window: &Window) -> Result<Standing, Failure> {
+        let refresh = self.site.as_ref().map(|site| &site.definition.refresh);
+        let url = refresh.and_then(|refresh| refresh.url.as_deref());
+        match (refresh.map(|refresh| refresh.how), url) {
+            (Some(RefreshHow::Visit), Some(url)) => loaded(window.navigate(url, LOAD_TIMEOUT).await)?,
+            (Some(RefreshHow::Request), Some(url)) => {
+                return match window.request(url, LOAD_TIMEOUT).await.map_err(of_window)? {
+                    401 | 403 => Ok(Standing::SignedOut),
+                    status @ 500.. => Err(portal_fault(status.into())),
+                    _ => self.look(window).await,
+                };
+            }
+            _ => loaded(window.reload(LOAD_TIMEOUT).await)?,
+        }
+        self.standing(window).await
+    }
+
+    /// How the page stands right now.
+    async fn look(&self, window: &Window) -> Result<Standing, Failure> {
+        let Some(site) = &self.site else { return Ok(Standing::SignedIn) };
+        if holds(site.definition.needs_attention.as_ref(), window).await? {
+            return Ok(Standing::PersonNeeded(format!(
+                "a person is needed at {}: the portal shows what must not be worked around",
+                window.summary().url
+            )));
+        }
+        let signed_in = &site.definition.signed_in;
+        let stands = signed_in.is_none() || holds(signed_in.as_ref(), window).await?;
+        Ok(if stands { Standing::SignedIn } else { Standing::SignedOut })
+    }
+
+    /// How the page stands, giving a page that was just loaded time to show it.
+    async fn standing(&self, window: &Window) -> Result<Standing, Failure> {
+        let status = response_status(window).await;
+        if status >= 500 {
+            return Err(portal_fault(status));
+        }
+        let deadline = Instant::now() + STANDING_TIMEOUT;
+        loop {
+            let standing = match self.look(window).await {
+                // A page that moves on while it is looked at is looked at again.
+                Err(failure) if Instant::now() >= deadline => return Err(failure),
+                Err(_) => Standing::SignedOut,
+                Ok(standing) => standing,
+            };
+            let decided = standing != Standing::SignedOut || self.shows_form(window).await;
+            if decided || Instant::now() >= deadline {
+                return Ok(standing);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Whether the page shows the first element that the sign-in flow works on.
+    async fn shows_form(&self, window: &Window) -> bool {
+        let flow = self.site.as_ref().and_then(|site| site.sign_in.as_ref());
+        let Some(step) = flow.and_then(|flow| flow.steps.iter().find(|step| !step.selectors().is_empty()))
+        else {
+            return false;
+        };
+        for selector in step.selectors() {
+            if window.find(&Scope::default(), selector).await.is_ok_and(|found| !found.is_empty()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn sign_in(&self, window: &Window) -> Result<Standing, Failure> {
+        // It may have signed itself in, and a portal sends those who are away from its sign-in page.
+        if let Ok(standing @ (Standing::SignedIn | Standing::PersonNeeded(_))) = self.look(window).await {
+            return Ok(standing);
+        }
+        let Some(flow) = self.site.as_ref().and_then(|site| site.sign_in.as_ref()) else {
+            return Ok(Standing::SignedOut);
+        };
+        let mut values = Values::new();
+        if let Some(username) = &self.username {
+            values.insert("username", SecretString::from(username.clone()));
+        }
+        if let Some(password) = &self.password {
+            values.insert("password", password.clone());
+        }
+        let replayed = replay(window, flow, &values, &ReplayOptions::default(), |_| ()).await;
+        match replayed {
+            Ok(()) => self.let_in(window).await,
+            Err(error) => self.replay_failed(window, &error).await,
+        }
+    }
+
+    /// Waits for the portal to let somebody in whose flow is through.
+    async fn let_in(&self, window: &Window) -> Result<Standing, Failure> {
+        let deadline = Instant::now() + SIGN_IN_TIMEOUT;
+        let mut form_since = None;
+        loop {
+            if let Ok(standing @ (Standing::SignedIn | Standing::PersonNeeded(_))) = self.look(window).await {
+                return Ok(standing);
+            }
+            let status = response_status(window).await;
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
+            let now = Instant::now();
+            form_since = if self.shows_form(window).await { form_since.or(Some(now)) } else { None };
+            if form_since.is_some_and(|since| now >= since + REFUSED_AFTER) {
+                let sentence = "the portal refused the sign-in and shows its form again".to_owned();
+                return Err(failure(FailureKind::Rejected, sentence));
+            }
+            if now >= deadline {
+                let sentence = format!(
+                    "the sign-in flow went through, but {} does not look signed in",
+                    window.summary().url
+                );
+                return Err(failure(FailureKind::Unexpected, sentence));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn replay_failed(&self, window: &Window, error: &ReplayError) -> Result<Standing, Failure> {
+        if let Ok(standing @ (Standing::SignedIn | Standing::PersonNeeded(_))) = self.look(window).await {
+            return Ok(standing);
+        }
+        let status = response_status(window).await;
+        if status >= 500 {
+            return Err(portal_fault(status));
+        }
+        let sentence = format!("the sign-in flow failed: {}", with_sources(error));
+        let kind = match &error.cause {
+            StepError::Page(page) => kind_of(page),
+            _ => FailureKind::Unexpected,
+        };
+        Err(failure(kind, sentence))
+    }
+}
+
+async fn holds(condition: Option<&Condition>, window: &Window) -> Result<bool, Failure> {
+    match condition {
+        Some(condition) => condition.holds(window).await.map_err(|error| of_page(&error)),
+        None => Ok(false),
+    }
+}
+
+async fn response_status(window: &Window) -> u64 {
+    let status = window.evaluate(RESPONSE_STATUS, POLL * 20).await.ok();
+    status.and_then(|status| status.as_u64()).unwrap_or(0)
+}
+
+fn loaded(result: Result<(), WindowError>) -> Result<(), Failure> {
+    result.map_err(of_window)
+}
+
+fn of_window(error: WindowError) -> Failure {
+    of_page(&error.into())
+}
+
+fn of_page(error: &PageError) -> Failure {
+    failure(kind_of(error), error.to_string())
+}
+
+fn kind_of(error: &PageError) -> FailureKind {
+    match error {
+        PageError::Unreachable { .. } | PageError::Timeout(_) => FailureKind::Unreachable,
+        PageError::Script(_) => FailureKind::Unexpected,
+        PageError::Gone(_) | PageError::Refused { .. } => FailureKind::Browser,
+    }
+}
+
+fn portal_fault(status: u64) -> Failure {
+    failure(FailureKind::Unreachable, format!("the portal answered with HTTP status {status}"))
+}
+
+fn failure(kind: FailureKind, sentence: String) -> Failure {
+    Failure { kind, sentence }
+}

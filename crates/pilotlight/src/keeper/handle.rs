@@ -1,0 +1,185 @@
+//! What everybody else holds of the keeper: a way to send orders, and the published directory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotlight_api::{PatchSession, Seconds, Session};
+use pilotlight_core::{HoldId, Moment, PolicyPatch, SessionId, Spec};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::clock::Clock;
+use super::details::{Details, Published};
+use super::events::Events;
+use super::message::{Message, Order, Refused, Reply};
+use super::using::Using;
+
+/// All sessions as they were last published, the ended ones of the last hour among them.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    /// Grows with every change.
+    pub generation: u64,
+    /// By id.
+    pub sessions: BTreeMap<u128, Arc<Published>>,
+}
+
+/// The keeper, for everybody else. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct KeeperHandle {
+    messages: mpsc::Sender<Message>,
+    directory: watch::Receiver<Arc<Directory>>,
+    events: Events,
+    clock: Clock,
+}
+
+impl KeeperHandle {
+    pub(super) fn new(
+        messages: mpsc::Sender<Message>,
+        directory: watch::Receiver<Arc<Directory>>,
+        events: Events,
+        clock: Clock,
+    ) -> Self {
+        Self { messages, directory, events, clock }
+    }
+
+    /// All sessions, as last published.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.borrow())
+    }
+
+    /// One session, as last published.
+    #[must_use]
+    pub fn published(&self, id: Uuid) -> Option<Arc<Published>> {
+        self.directory.borrow().sessions.get(&id.as_u128()).cloned()
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The clock that everything here goes by.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Makes a session, or finds the equal one; answers once it stands.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn create(&self, spec: Spec, details: Details) -> Result<(Session, bool), Refused> {
+        let order = Order::Create { spec: Box::new(spec), details: Box::new(details) };
+        match self.order(Uuid::now_v7(), order).await? {
+            Reply::Session(session, is_new) => Ok((*session, is_new)),
+            _ => Err(Refused::Stopping),
+        }
+    }
+
+    /// Changes name, policy or tags.
+    ///
+    /// # Errors
+    /// Why it was not changed.
+    pub async fn patch(&self, id: Uuid, patch: PatchSession) -> Result<Session, Refused> {
+        let policy = PolicyPatch {
+            name: patch.name,
+            keep_alive: patch.keep_alive,
+            never_terminate: patch.never_terminate,
+            idle_timeout: patch.idle_timeout.map(Seconds::to_duration),
+            refresh_interval: patch.refresh_interval.map(Seconds::unless_never),
+        };
+        self.session(id, Order::Patch { patch: policy, tags: patch.tags }).await
+    }
+
+    /// Ends a session; answers once its window is gone.
+    ///
+    /// # Errors
+    /// Why there is nothing to end.
+    pub async fn close(&self, id: Uuid) -> Result<(), Refused> {
+        self.order(id, Order::Close).await.map(drop)
+    }
+
+    /// Notes that somebody still wants the session.
+    ///
+    /// # Errors
+    /// Why that is of no use.
+    pub async fn ping(&self, id: Uuid) -> Result<Session, Refused> {
+        self.session(id, Order::Ping).await
+    }
+
+    /// Refreshes now, and signs in again where that is needed.
+    ///
+    /// # Errors
+    /// Why it did not work; the session lives on.
+    pub async fn refresh(&self, id: Uuid) -> Result<Session, Refused> {
+        self.session(id, Order::Refresh).await
+    }
+
+    /// Closes the window and opens it afresh.
+    ///
+    /// # Errors
+    /// Why it does not stand again yet; the session lives on.
+    pub async fn restart(&self, id: Uuid) -> Result<Session, Refused> {
+        self.session(id, Order::Restart).await
+    }
+
+    /// Takes hold of a session; answers once nothing of ours runs in it.
+    ///
+    /// # Errors
+    /// Why it cannot be held.
+    pub async fn hold(&self, id: Uuid, ttl: Duration, shared: bool) -> Result<(Uuid, Moment), Refused> {
+        let hold = HoldId(Uuid::now_v7().as_u128());
+        self.held(id, Order::Hold { hold, ttl, shared }).await
+    }
+
+    /// Holds it for longer.
+    ///
+    /// # Errors
+    /// Why not: the hold may have run out.
+    pub async fn extend_hold(&self, id: Uuid, hold: Uuid, ttl: Duration) -> Result<(Uuid, Moment), Refused> {
+        self.held(id, Order::ExtendHold { hold: HoldId(hold.as_u128()), ttl }).await
+    }
+
+    /// Gives a hold back.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub async fn release_hold(&self, id: Uuid, hold: Uuid) -> Result<(), Refused> {
+        self.order(id, Order::ReleaseHold { hold: HoldId(hold.as_u128()) }).await.map(drop)
+    }
+
+    /// Borrows the window for one request; answers once nothing of ours runs in it.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub async fn window(&self, id: Uuid) -> Result<Using, Refused> {
+        match self.order(id, Order::Use).await? {
+            Reply::Using(using) => Ok(using),
+            _ => Err(Refused::Stopping),
+        }
+    }
+
+    async fn session(&self, id: Uuid, order: Order) -> Result<Session, Refused> {
+        match self.order(id, order).await? {
+            Reply::Session(session, _) => Ok(*session),
+            _ => Err(Refused::Stopping),
+        }
+    }
+
+    async fn held(&self, id: Uuid, order: Order) -> Result<(Uuid, Moment), Refused> {
+        match self.order(id, order).await? {
+            Reply::Hold(hold, expires_at) => Ok((Uuid::from_u128(hold.0), expires_at)),
+            _ => Err(Refused::Stopping),
+        }
+    }
+
+    async fn order(&self, id: Uuid, order: Order) -> Result<Reply, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Order { session: SessionId(id.as_u128()), order, reply };
+        self.messages.send(message).await.map_err(|_| Refused::Stopping)?;
+        answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+}

@@ -1,0 +1,105 @@
+//! What the keeper is told: orders of clients, and reports of its workers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pilotlight_chromium::{Browser, BrowserEvent, Window};
+use pilotlight_core::{
+    Failure, HoldId, Input, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, Spec, Standing,
+    Ticket,
+};
+use tokio::sync::oneshot;
+
+use super::details::Details;
+use super::using::Using;
+
+/// What a client wants of one session, or of a new one.
+#[derive(Debug)]
+pub(super) enum Order {
+    Create { spec: Box<Spec>, details: Box<Details> },
+    Patch { patch: PolicyPatch, tags: Option<BTreeMap<String, String>> },
+    Close,
+    Ping,
+    Hold { hold: HoldId, ttl: Duration, shared: bool },
+    ExtendHold { hold: HoldId, ttl: Duration },
+    ReleaseHold { hold: HoldId },
+    Use,
+    Refresh,
+    Restart,
+}
+
+impl Order {
+    /// The order as the rules understand it. What they need not know stays behind, in `kept`.
+    pub(super) fn into_input(self, request: RequestId, session: SessionId, kept: &mut Kept) -> Input {
+        match self {
+            Self::Create { spec, details } => {
+                kept.details = Some(details);
+                Input::Create { request, session, spec }
+            }
+            Self::Patch { patch, tags } => {
+                kept.tags = tags;
+                Input::Patch { request, session, patch }
+            }
+            Self::Close => Input::Close { request, session },
+            Self::Ping => Input::Ping { request, session },
+            Self::Hold { hold, ttl, shared } => Input::Hold { request, session, hold, ttl, shared },
+            Self::ExtendHold { hold, ttl } => Input::ExtendHold { request, session, hold, ttl },
+            Self::ReleaseHold { hold } => Input::ReleaseHold { request, session, hold },
+            Self::Use => Input::BeginUse { request, session },
+            Self::Refresh => Input::RefreshNow { request, session },
+            Self::Restart => Input::Restart { request, session },
+        }
+    }
+}
+
+/// The part of an order that the rules have no use for.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) details: Option<Box<Details>>,
+    pub(super) tags: Option<BTreeMap<String, String>>,
+}
+
+/// What a client gets.
+#[derive(Debug)]
+pub enum Reply {
+    /// The session as it now is, and whether this order made it.
+    Session(Box<pilotlight_api::Session>, bool),
+    /// A hold, and when it ends by itself.
+    Hold(HoldId, Moment),
+    /// The window, on loan.
+    Using(Using),
+    /// It is done.
+    Done,
+}
+
+/// Why a client does not get what it wants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The rules say no.
+    #[error("refused: {0:?}")]
+    ByRules(Refusal),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+pub(super) type ReplySender = oneshot::Sender<Result<Reply, Refused>>;
+
+/// What clients send to the keeper.
+#[derive(Debug)]
+pub(super) enum Message {
+    Order { session: SessionId, order: Order, reply: ReplySender },
+    UseEnded { session: SessionId },
+}
+
+/// What workers send to the keeper.
+#[derive(Debug)]
+pub(super) enum Report {
+    ShardStarted { shard: ShardId, browser: Browser },
+    ShardFailed { shard: ShardId, failure: Failure },
+    ShardStopped { shard: ShardId },
+    Browser { shard: ShardId, event: BrowserEvent },
+    WindowOpened { session: SessionId, ticket: Ticket, shard: ShardId, result: Result<Window, Failure> },
+    WindowClosed { session: SessionId, ticket: Ticket },
+    ActivityEnded { session: SessionId, ticket: Ticket, outcome: Result<Standing, Failure> },
+}

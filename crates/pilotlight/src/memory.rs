@@ -1,0 +1,35 @@
+//! How the machine stands with its memory.
+
+use std::fs;
+
+/// Less than this share of the machine's memory available is short, in percent.
+const SHORT_PERCENT: u64 = 5;
+
+/// Whether the machine has hardly any memory left. Where it does not say, it has.
+#[must_use]
+pub(crate) fn machine_is_short() -> bool {
+    fs::read_to_string("/proc/meminfo").is_ok_and(|meminfo| is_short(&meminfo))
+}
+
+fn is_short(meminfo: &str) -> bool {
+    let kibibytes = |name: &str| -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    match (kibibytes("MemAvailable:"), kibibytes("MemTotal:")) {
+        (Some(available), Some(total)) => available.saturating_mul(100) < total.saturating_mul(SHORT_PERCENT),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_is_less_than_a_twentieth() {
+        assert!(is_short("MemTotal:  1000 kB\nMemAvailable:  49 kB\n"));
+        assert!(!is_short("MemTotal:  1000 kB\nMemAvailable:  50 kB\n"));
+        assert!(!is_short("nothing of the kind"));
+    }
+}

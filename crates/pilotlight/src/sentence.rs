@@ -1,0 +1,16 @@
+//! Errors as sentences: the one place that walks a chain of sources.
+
+use std::error::Error;
+
+/// An error with everything behind it, as one line.
+#[must_use]
+pub(crate) fn with_sources(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        sentence.push_str(": ");
+        sentence.push_str(&error.to_string());
+        source = error.source();
+    }
+    sentence
+}

@@ -1,0 +1,157 @@
+//! The state folder: one server's own, with its token in it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use secrecy::SecretString;
+
+/// Bytes of chance in a token.
+const TOKEN_BYTES: usize = 32;
+/// Only the owner reads.
+const OWNER_FILE: u32 = 0o600;
+/// Others may pass through, for browsers run as another user and have their folders inside, but not look.
+const PASSABLE: u32 = 0o711;
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDirError {
+    /// Something in it cannot be made, read or written.
+    #[error("{} cannot be used", path.display())]
+    Unusable {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another server has it.
+    #[error("another server uses {}", path.display())]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The token's file has no token in it.
+    #[error("{} holds no token: remove it, and a new one is made", path.display())]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The state folder, locked until this is dropped.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes the folder where it is not there, and locks it.
+    ///
+    /// # Errors
+    /// That it cannot be written, or that another server has it.
+    pub fn open(path: &Path) -> Result<Self, StateDirError> {
+        make_folder(path)?;
+        let lock_path = path.join("lock");
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(OWNER_FILE).open(&lock_path);
+        let lock = lock.map_err(|source| StateDirError::Unusable { path: lock_path, source })?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| StateDirError::Taken { path: path.to_owned() })?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The token, made where there is none yet.
+    ///
+    /// # Errors
+    /// That it cannot be read or written.
+    pub fn token(&self) -> Result<SecretString, StateDirError> {
+        let path = self.path.join("token");
+        let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
+        match fs::read_to_string(&path) {
+            Ok(token) if token.trim().len() < TOKEN_BYTES => Err(StateDirError::NoToken { path }),
+            Ok(token) => {
+                fs::set_permissions(&path, Permissions::from_mode(OWNER_FILE)).map_err(unusable)?;
+                Ok(token.trim().to_owned().into())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let token = new_token();
+                let mut file = OpenOptions::new()
+                    .create_new(true)
+                    .write(true)
+                    .mode(OWNER_FILE)
+                    .open(&path)
+                    .map_err(unusable)?;
+                file.write_all(format!("{token}\n").as_bytes()).map_err(unusable)?;
+                Ok(token.into())
+            }
+            Err(error) => Err(unusable(error)),
+        }
+    }
+
+    /// Where browsers have their folders. What an earlier server left there is removed: its browsers ended
+    /// with it.
+    ///
+    /// # Errors
+    /// That it cannot be made.
+    pub fn run_dir(&self) -> Result<PathBuf, StateDirError> {
+        let path = self.path.join("run");
+        if path.exists() {
+            fs::remove_dir_all(&path)
+                .map_err(|source| StateDirError::Unusable { path: path.clone(), source })?;
+        }
+        make_folder(&path)?;
+        Ok(path)
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), StateDirError> {
+    let unusable = |source| StateDirError::Unusable { path: path.to_owned(), source };
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(PASSABLE).create(path).map_err(unusable)
+}
+
+fn new_token() -> String {
+    let bytes: [u8; TOKEN_BYTES] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn the_token_is_made_once_and_is_the_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let state_dir = StateDir::open(&path).unwrap();
+        let token = state_dir.token().unwrap();
+        assert_eq!(token.expose_secret().len(), 2 * TOKEN_BYTES);
+        assert_eq!(state_dir.token().unwrap().expose_secret(), token.expose_secret());
+        assert_eq!(fs::metadata(path.join("token")).unwrap().permissions().mode() & 0o777, OWNER_FILE);
+    }
+
+    #[test]
+    fn a_second_server_is_kept_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StateDir::open(folder.path()).unwrap();
+        assert!(matches!(StateDir::open(folder.path()), Err(StateDirError::Taken { .. })));
+        drop(first);
+        StateDir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "").unwrap();
+        let error = StateDir::open(&path.join("state")).unwrap_err();
+        assert!(matches!(error, StateDirError::Unusable { .. }), "{error:?}");
+    }
+}
