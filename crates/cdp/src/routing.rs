@@ -74,6 +74,11 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         self.receiver.recv().await
     }
+
+    /// The next event that is there already. Events that came before a reply are there once the reply is.
+    pub fn try_next(&mut self) -> Option<Arc<Event>> {
+        self.receiver.try_recv().ok()
+    }
 }
 
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use pilotlight_cdp::protocol::target::{
     AttachedToTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, GetTargetInfo, SetAutoAttach,
     TargetCrashed, TargetInfo, TargetInfoChanged,
 };
-use pilotlight_cdp::{Command, Connection, Event, SessionId, Subscription};
+use pilotlight_cdp::{Command, Connection, Event, Notification, SessionId, Subscription};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -135,21 +135,15 @@ fn remember(window: &WindowState, tab: &Tab, info: TargetInfo) {
 /// What of the page's own loading is remembered. Chromium sends `frameStartedLoading` for moves within a
 /// document as well, so it is not used.
 fn loading_event(tab: &Tab, event: &Event) {
-    if let Some(started) = event.read::<FrameStartedNavigating>() {
-        let within = started.navigation_type.to_ascii_lowercase().contains("samedocument");
-        if started.frame_id == tab.target && !within {
-            tab.status.send_modify(|status| {
+    if begins_navigation(tab, event) {
+        tab.status.send_modify(|status| {
+            status.navigations += 1;
+            if event.method == FrameStartedNavigating::METHOD {
                 status.loading = true;
-                status.navigations += 1;
-            });
-        }
-    } else if let Some(requested) = event.read::<FrameRequestedNavigation>() {
-        if requested.frame_id == tab.target && requested.disposition == "currentTab" {
-            tab.status.send_modify(|status| {
+            } else {
                 status.requested_at = Some(Instant::now());
-                status.navigations += 1;
-            });
-        }
+            }
+        });
     } else if let Some(stopped) = event.read::<FrameStoppedLoading>() {
         if stopped.frame_id == tab.target {
             tab.status.send_modify(|status| {
@@ -161,6 +155,7 @@ fn loading_event(tab: &Tab, event: &Event) {
         if navigated.frame.parent_id.is_none() {
             tab.status.send_modify(|status| {
                 status.committed(navigated.frame.loader_id);
+                status.loading = true;
                 status.unreachable = navigated.frame.unreachable_url.is_some();
             });
         }
@@ -170,6 +165,17 @@ fn loading_event(tab: &Tab, event: &Event) {
     {
         tab.status.send_modify(|status| status.loaded_loader = lifecycle.loader_id);
     }
+}
+
+/// Whether the page's own document is about to be replaced: the page asks for it, or Chromium begins.
+pub(crate) fn begins_navigation(tab: &Tab, event: &Event) -> bool {
+    if let Some(requested) = event.read::<FrameRequestedNavigation>() {
+        return requested.frame_id == tab.target && requested.disposition == "currentTab";
+    }
+    event.read::<FrameStartedNavigating>().is_some_and(|started| {
+        let within = started.navigation_type.to_ascii_lowercase().contains("samedocument");
+        started.frame_id == tab.target && !within
+    })
 }
 
 fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
@@ -235,11 +241,12 @@ fn page_detached(shard: &Shard, session: &SessionId) -> Option<BrowserEvent> {
     if tab.session != *session {
         return None;
     }
-    shard.forget_sessions(&tab);
     window.tabs.send_modify(|tabs| tabs.retain(|known| !Arc::ptr_eq(known, &tab)));
     let front = window.tabs.borrow().last().map(|tab| tab.target.clone());
     *lock(&window.front) = front;
     window.refresh_summary();
+    // Last, since it wakes those who wait for the page to be gone.
+    shard.forget_sessions(&tab);
     let emptied = window.tabs.borrow().is_empty() && !window.is_closing();
     emptied.then(|| BrowserEvent::WindowEmptied { window: window.id.clone() })
 }

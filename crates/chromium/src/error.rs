@@ -78,6 +78,9 @@ pub enum WindowError {
     /// The proxy cannot be used.
     #[error("the proxy cannot be used")]
     Proxy(#[from] ProxyError),
+    /// The page is there, but not the frame or popup that was asked for.
+    #[error("{0}")]
+    Missing(String),
     /// Chromium refused the command.
     #[error("the browser refused {command}: {reason}")]
     Refused {
@@ -98,7 +101,9 @@ impl From<WindowError> for PageError {
             WindowError::Url | WindowError::Proxy(_) => {
                 Self::Refused { command: "the navigation".into(), reason: error.to_string() }
             }
-            WindowError::Closed | WindowError::Crashed => Self::Gone(error.to_string()),
+            WindowError::Closed | WindowError::Crashed | WindowError::Missing(_) => {
+                Self::Gone(error.to_string())
+            }
         }
     }
 }

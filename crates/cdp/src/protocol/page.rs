@@ -99,6 +99,16 @@ objects! {
     LayoutMetrics {
         /// The whole document, in CSS pixels.
         css_content_size: Size,
+        /// What is seen of it, in CSS pixels.
+        css_layout_viewport: LayoutViewport,
+    }
+
+    /// The part of a document that is seen.
+    LayoutViewport {
+        /// Width without scroll bars.
+        client_width: f64,
+        /// Height without scroll bars.
+        client_height: f64,
     }
 
     /// A size in CSS pixels.

@@ -1,135 +1,168 @@
-//! Mouse, touch and keyboard, as if a person used them.
+//! The keyboard, and what follows from any input: whether it made the page go elsewhere.
 
 use std::time::Duration;
 
-use pilotlight_cdp::Command;
-use pilotlight_cdp::protocol::input::{
-    DispatchKeyEvent, DispatchMouseEvent, DispatchTouchEvent, InsertText, TouchPoint,
-};
-use pilotlight_flow::page::{Button, Click};
+use pilotlight_cdp::Scope;
+use pilotlight_cdp::protocol::input::{DispatchKeyEvent, InsertText};
+use pilotlight_cdp::protocol::runtime::Evaluate;
 
-use super::element::Point;
-use super::keys::{Key, key_named};
+use super::keys::{self, CONTROL, Key, SHIFT};
+use crate::driver::begins_navigation;
 use crate::error::WindowError;
 use crate::state::{Tab, lock};
-use crate::window::{COMMAND_TIMEOUT, Window};
+use crate::window::Window;
 
-/// Longer texts are put in at once instead of key by key.
-const TYPED_CHARACTERS_MAX: usize = 1000;
+/// How long a page may take to take an input event.
+pub(super) const INPUT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer texts are put in at once instead of key by key, in characters.
+pub(super) const TYPED_CHARACTERS_MAX: usize = 100;
+/// How long it is looked for a navigation that input began.
+const CONSEQUENCES_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many events of a page may wait meanwhile.
+const CONSEQUENCES_QUEUE: usize = 4096;
 
-fn button_name(button: Button) -> &'static str {
-    match button {
-        Button::Primary => "left",
-        Button::Auxiliary => "middle",
-        Button::Secondary => "right",
-        Button::Back => "back",
-        Button::Forward => "forward",
-    }
+/// Which way a key goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Down,
+    Up,
 }
 
-impl Window {
-    async fn send<C: Command>(&self, tab: &Tab, command: C) -> Result<(), WindowError> {
-        tab.call(&self.shard.connection, &tab.session, command, COMMAND_TIMEOUT).await.map(drop)
-    }
-
-    async fn mouse(
-        &self,
-        tab: &Tab,
-        kind: &'static str,
-        at: Point,
-        button: &'static str,
-        click_count: u8,
-    ) -> Result<(), WindowError> {
-        let modifiers = *lock(&tab.modifiers);
-        let event = DispatchMouseEvent { kind, x: at.x, y: at.y, modifiers, button, click_count };
-        self.send(tab, event).await
-    }
-
-    pub(super) async fn move_mouse(&self, tab: &Tab, to: Point) -> Result<(), WindowError> {
-        self.mouse(tab, "mouseMoved", to, "none", 0).await
-    }
-
-    pub(super) async fn click_at(&self, tab: &Tab, at: Point, click: &Click) -> Result<(), WindowError> {
-        if click.touch {
-            let touch_points = vec![TouchPoint { x: at.x, y: at.y }];
-            self.send(tab, DispatchTouchEvent { kind: "touchStart", touch_points }).await?;
-            pause(click.hold).await;
-            return self.send(tab, DispatchTouchEvent { kind: "touchEnd", touch_points: vec![] }).await;
+/// Presses or releases a key by name.
+pub(super) async fn key(
+    window: &Window,
+    tab: &Tab,
+    name: &str,
+    direction: Direction,
+) -> Result<(), WindowError> {
+    let key = keys::key(name).ok_or_else(|| WindowError::Refused {
+        command: "the key".into(),
+        reason: "no key has that name".into(),
+    })?;
+    window.bring_to_front(tab).await?;
+    let modifiers = {
+        let mut modifiers = lock(&tab.modifiers);
+        match direction {
+            Direction::Down => *modifiers |= key.modifier,
+            Direction::Up => *modifiers &= !key.modifier,
         }
-        self.move_mouse(tab, at).await?;
-        let button = button_name(click.button);
-        for count in 1..=click.count.max(1) {
-            self.mouse(tab, "mousePressed", at, button, count).await?;
-            pause(click.hold).await;
-            self.mouse(tab, "mouseReleased", at, button, count).await?;
-        }
-        Ok(())
-    }
-
-    /// Types over what is selected. What has no key on a keyboard is put in as an input method would.
-    pub(super) async fn type_text(&self, tab: &Tab, text: &str) -> Result<(), WindowError> {
-        if text.is_empty() {
-            self.press(tab, "Backspace").await?;
-        }
-        if text.chars().count() > TYPED_CHARACTERS_MAX {
-            return self.send(tab, InsertText { text: text.into() }).await;
-        }
-        for character in text.chars() {
-            let name = character.to_string();
-            match key_named(&name) {
-                Some(_) => self.press(tab, &name).await?,
-                None => self.send(tab, InsertText { text: name }).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn press(&self, tab: &Tab, name: &str) -> Result<(), WindowError> {
-        self.key(tab, name, true).await?;
-        self.key(tab, name, false).await
-    }
-
-    /// Presses or releases a key by Puppeteer's name.
-    pub(super) async fn key(&self, tab: &Tab, name: &str, down: bool) -> Result<(), WindowError> {
-        let Some(key) = key_named(name) else {
-            // The name may be a character of a password.
-            let reason = "there is no such key".into();
-            return Err(WindowError::Refused { command: "Input.dispatchKeyEvent".into(), reason });
-        };
-        let modifiers = {
-            let mut modifiers = lock(&tab.modifiers);
-            *modifiers = if down { *modifiers | key.modifier } else { *modifiers & !key.modifier };
-            *modifiers
-        };
-        self.send(tab, key_event(key, down, modifiers)).await
-    }
+        *modifiers
+    };
+    with_consequences(window, tab, dispatch(window, tab, key, modifiers, direction)).await
 }
 
-fn key_event(key: Key, down: bool, modifiers: u8) -> DispatchKeyEvent {
-    // Alt, Control and Meta make a command of a key instead of text.
-    let text = key.text.filter(|_| down && modifiers & !Key::SHIFT == 0);
-    DispatchKeyEvent {
-        kind: match (down, text.is_some()) {
-            (true, true) => "keyDown",
-            (true, false) => "rawKeyDown",
-            (false, _) => "keyUp",
+async fn dispatch(
+    window: &Window,
+    tab: &Tab,
+    key: Key,
+    modifiers: u8,
+    direction: Direction,
+) -> Result<(), WindowError> {
+    // With Alt, Control or Meta a key is a command and types nothing.
+    let types = direction == Direction::Down && modifiers & !SHIFT == 0;
+    let text = key.text.filter(|_| types);
+    let selects_all = direction == Direction::Down && modifiers == CONTROL && key.code == "KeyA";
+    let event = DispatchKeyEvent {
+        kind: match (direction, &text) {
+            (Direction::Up, _) => "keyUp",
+            (Direction::Down, Some(_)) => "keyDown",
+            (Direction::Down, None) => "rawKeyDown",
         },
         modifiers,
         text,
-        commands: if down && modifiers == Key::CONTROL && key.code == "KeyA" {
-            vec!["selectAll"]
-        } else {
-            vec![]
-        },
         key: key.key,
         code: key.code,
         windows_virtual_key_code: key.key_code,
         location: key.location,
-    }
+        commands: if selects_all { vec!["selectAll"] } else { vec![] },
+    };
+    tab.call(&window.shard.connection, &tab.session, event, INPUT_TIMEOUT).await.map(|_| ())
 }
 
-async fn pause(span: Duration) {
-    if !span.is_zero() {
-        tokio::time::sleep(span).await;
+/// Types into whatever has the focus: key by key where it is short and on the keyboard.
+pub(super) async fn type_text(window: &Window, tab: &Tab, text: &str) -> Result<(), WindowError> {
+    if text.chars().count() > TYPED_CHARACTERS_MAX {
+        return insert(window, tab, text).await;
+    }
+    for character in text.chars() {
+        // A line break as a key would send forms off.
+        match keys::of_character(character).filter(|_| !character.is_control()) {
+            Some(key) => {
+                let down = dispatch(window, tab, key.clone(), 0, Direction::Down);
+                let up = dispatch(window, tab, key, 0, Direction::Up);
+                tokio::try_join!(down, up)?;
+            }
+            None => insert(window, tab, character.encode_utf8(&mut [0; 4])).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Presses and releases one key.
+pub(super) async fn press(window: &Window, tab: &Tab, name: &str) -> Result<(), WindowError> {
+    key(window, tab, name, Direction::Down).await?;
+    key(window, tab, name, Direction::Up).await
+}
+
+async fn insert(window: &Window, tab: &Tab, text: &str) -> Result<(), WindowError> {
+    let insert = InsertText { text: text.into() };
+    tab.call(&window.shard.connection, &tab.session, insert, INPUT_TIMEOUT).await.map(|_| ())
+}
+
+/// Does something and returns only when it is known whether that began a navigation. A page asks for a
+/// navigation while it handles the input, so it has asked once it answers a later question.
+pub(super) async fn with_consequences(
+    window: &Window,
+    tab: &Tab,
+    action: impl Future<Output = Result<(), WindowError>>,
+) -> Result<(), WindowError> {
+    let connection = &window.shard.connection;
+    let before = tab.status.borrow().navigations;
+    let mut events = connection.subscribe(Scope::Session(tab.session.clone()), CONSEQUENCES_QUEUE);
+    action.await?;
+    let question = Evaluate {
+        expression: "0".into(),
+        context_id: None,
+        return_by_value: true,
+        await_promise: false,
+        user_gesture: false,
+    };
+    if let Err(error) = tab.call(connection, &tab.session, question, CONSEQUENCES_TIMEOUT).await {
+        tracing::debug!(%error, "the page went with the input");
+    }
+    let mut began = false;
+    while let Some(event) = events.try_next() {
+        began |= begins_navigation(tab, &event);
+    }
+    if began
+        && let Err(error) = tab.wait_for(CONSEQUENCES_TIMEOUT, |status| status.navigations > before).await
+    {
+        tracing::debug!(%error, "the page went with the input");
+    }
+    Ok(())
+}
+
+/// Returns once the page is not loading.
+pub(super) async fn settled(tab: &Tab) -> Result<(), WindowError> {
+    let mut status = tab.status.subscribe();
+    loop {
+        let look_again_at = {
+            let now = status.borrow_and_update();
+            if now.gone {
+                return Err(WindowError::Closed);
+            }
+            if now.crashed {
+                return Err(WindowError::Crashed);
+            }
+            if !now.is_loading() {
+                return Ok(());
+            }
+            now.look_again_at()
+        };
+        match look_again_at {
+            Some(at) => _ = tokio::time::timeout_at(at, status.changed()).await,
+            None if status.changed().await.is_err() => return Err(WindowError::Closed),
+            None => {}
+        }
     }
 }

@@ -1,6 +1,12 @@
-//! Keys by the names that Puppeteer and so the Recorder give them, on a keyboard of the US layout.
+//! Keys by the names that Puppeteer and the Recorder give them, on a US keyboard.
 
-/// One key.
+/// The bits of modifier keys in input events.
+pub(super) const ALT: u8 = 1;
+pub(super) const CONTROL: u8 = 2;
+pub(super) const META: u8 = 4;
+pub(super) const SHIFT: u8 = 8;
+
+/// What a key event says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     /// `KeyboardEvent.key`.
@@ -9,149 +15,141 @@ pub(super) struct Key {
     pub(super) code: String,
     /// `KeyboardEvent.keyCode`.
     pub(super) key_code: u16,
-    /// What it types.
+    /// What it types, if anything.
     pub(super) text: Option<String>,
-    /// 1 left, 2 right.
+    /// 1 left, 2 right, 3 the numeric pad.
     pub(super) location: u8,
-    /// Its bit, where it is a modifier.
+    /// The modifier that it is; 0 for none.
     pub(super) modifier: u8,
 }
 
-impl Key {
-    const ALT: u8 = 1;
-    pub(super) const CONTROL: u8 = 2;
-    const META: u8 = 4;
-    pub(super) const SHIFT: u8 = 8;
-
-    fn named(key: &str, code: &str, key_code: u16) -> Self {
-        Self { key: key.into(), code: code.into(), key_code, text: None, location: 0, modifier: 0 }
-    }
-
-    fn types(mut self, text: &str) -> Self {
-        self.text = Some(text.into());
-        self
-    }
-}
-
-/// Keys that type nothing: name, which is also `code`, and `keyCode`.
-const SILENT: [(&str, u16); 22] = [
-    ("Backspace", 8),
-    ("Escape", 27),
-    ("PageUp", 33),
-    ("PageDown", 34),
-    ("End", 35),
-    ("Home", 36),
-    ("ArrowLeft", 37),
-    ("ArrowUp", 38),
-    ("ArrowRight", 39),
-    ("ArrowDown", 40),
-    ("Insert", 45),
-    ("Delete", 46),
-    ("Pause", 19),
-    ("CapsLock", 20),
-    ("ContextMenu", 93),
-    ("NumLock", 144),
-    ("ScrollLock", 145),
-    ("PrintScreen", 44),
-    ("Help", 47),
-    ("Clear", 12),
-    ("Cancel", 3),
-    ("Select", 41),
+/// Name, code, key code, location. A name that ends in `Left` or `Right` has its key without that.
+const NAMED: [(&str, &str, u16, u8); 32] = [
+    ("Enter", "Enter", 13, 0),
+    ("NumpadEnter", "NumpadEnter", 13, 3),
+    ("Tab", "Tab", 9, 0),
+    ("Escape", "Escape", 27, 0),
+    ("Backspace", "Backspace", 8, 0),
+    ("Delete", "Delete", 46, 0),
+    ("Insert", "Insert", 45, 0),
+    ("ArrowLeft", "ArrowLeft", 37, 0),
+    ("ArrowUp", "ArrowUp", 38, 0),
+    ("ArrowRight", "ArrowRight", 39, 0),
+    ("ArrowDown", "ArrowDown", 40, 0),
+    ("Home", "Home", 36, 0),
+    ("End", "End", 35, 0),
+    ("PageUp", "PageUp", 33, 0),
+    ("PageDown", "PageDown", 34, 0),
+    ("Space", "Space", 32, 0),
+    ("CapsLock", "CapsLock", 20, 0),
+    ("NumLock", "NumLock", 144, 0),
+    ("Pause", "Pause", 19, 0),
+    ("ContextMenu", "ContextMenu", 93, 0),
+    ("Shift", "ShiftLeft", 16, 1),
+    ("ShiftLeft", "ShiftLeft", 16, 1),
+    ("ShiftRight", "ShiftRight", 16, 2),
+    ("Control", "ControlLeft", 17, 1),
+    ("ControlLeft", "ControlLeft", 17, 1),
+    ("ControlRight", "ControlRight", 17, 2),
+    ("Alt", "AltLeft", 18, 1),
+    ("AltLeft", "AltLeft", 18, 1),
+    ("AltRight", "AltRight", 18, 2),
+    ("Meta", "MetaLeft", 91, 1),
+    ("MetaLeft", "MetaLeft", 91, 1),
+    ("MetaRight", "MetaRight", 92, 2),
 ];
 
-/// Modifiers: name, `keyCode`, bit.
-const MODIFIERS: [(&str, u16, u8); 4] = [
-    ("Shift", 16, Key::SHIFT),
-    ("Control", 17, Key::CONTROL),
-    ("Alt", 18, Key::ALT),
-    ("Meta", 91, Key::META),
+/// Code, key code, without and with Shift.
+const PUNCTUATION: [(&str, u16, char, char); 21] = [
+    ("Digit1", 49, '1', '!'),
+    ("Digit2", 50, '2', '@'),
+    ("Digit3", 51, '3', '#'),
+    ("Digit4", 52, '4', '$'),
+    ("Digit5", 53, '5', '%'),
+    ("Digit6", 54, '6', '^'),
+    ("Digit7", 55, '7', '&'),
+    ("Digit8", 56, '8', '*'),
+    ("Digit9", 57, '9', '('),
+    ("Digit0", 48, '0', ')'),
+    ("Minus", 189, '-', '_'),
+    ("Equal", 187, '=', '+'),
+    ("BracketLeft", 219, '[', '{'),
+    ("BracketRight", 221, ']', '}'),
+    ("Backslash", 220, '\\', '|'),
+    ("Semicolon", 186, ';', ':'),
+    ("Quote", 222, '\'', '"'),
+    ("Backquote", 192, '`', '~'),
+    ("Comma", 188, ',', '<'),
+    ("Period", 190, '.', '>'),
+    ("Slash", 191, '/', '?'),
 ];
 
-/// Keys with two characters that are no letters: plain, with Shift, `code`, `keyCode`.
-const SYMBOLS: [(char, char, &str, u16); 21] = [
-    ('`', '~', "Backquote", 192),
-    ('1', '!', "Digit1", 49),
-    ('2', '@', "Digit2", 50),
-    ('3', '#', "Digit3", 51),
-    ('4', '$', "Digit4", 52),
-    ('5', '%', "Digit5", 53),
-    ('6', '^', "Digit6", 54),
-    ('7', '&', "Digit7", 55),
-    ('8', '*', "Digit8", 56),
-    ('9', '(', "Digit9", 57),
-    ('0', ')', "Digit0", 48),
-    ('-', '_', "Minus", 189),
-    ('=', '+', "Equal", 187),
-    ('[', '{', "BracketLeft", 219),
-    (']', '}', "BracketRight", 221),
-    ('\\', '|', "Backslash", 220),
-    (';', ':', "Semicolon", 186),
-    ('\'', '"', "Quote", 222),
-    (',', '<', "Comma", 188),
-    ('.', '>', "Period", 190),
-    ('/', '?', "Slash", 191),
-];
-
-/// The key of a name or a character; `None` where the keyboard has none.
-pub(super) fn key_named(name: &str) -> Option<Key> {
+/// The key with this name, code or character; `None` for what is on no US keyboard.
+pub(super) fn key(name: &str) -> Option<Key> {
     let mut characters = name.chars();
-    if let (Some(character), None) = (characters.next(), characters.next()) {
-        return key_typing(character);
-    }
-    if let Some((_, key_code)) = SILENT.iter().find(|(known, _)| *known == name) {
-        return Some(Key::named(name, name, *key_code));
-    }
-    if let Some(key) = modifier_named(name) {
-        return Some(key);
-    }
-    match name {
-        "Enter" | "NumpadEnter" => Some(Key::named("Enter", name, 13).types("\r")),
-        "Tab" => Some(Key::named("Tab", "Tab", 9)),
-        "Space" => key_typing(' '),
-        _ => function_key(name).or_else(|| key_of_code(name)),
+    match (characters.next(), characters.next()) {
+        (Some(character), None) => of_character(character),
+        _ => named(name).or_else(|| function_key(name)).or_else(|| of_code(name)),
     }
 }
 
-/// `Shift`, `ShiftLeft`, `ShiftRight` and so on.
-fn modifier_named(name: &str) -> Option<Key> {
-    let (bare, location) = match (name.strip_suffix("Left"), name.strip_suffix("Right")) {
-        (Some(bare), _) => (bare, 1),
-        (_, Some(bare)) => (bare, 2),
-        _ => (name, 1),
-    };
-    let (key, key_code, modifier) = MODIFIERS.iter().find(|(known, ..)| *known == bare)?;
-    let side = if location == 2 { "Right" } else { "Left" };
-    Some(Key { location, modifier: *modifier, ..Key::named(key, &format!("{key}{side}"), *key_code) })
-}
-
-fn function_key(name: &str) -> Option<Key> {
-    let number: u16 = name.strip_prefix('F')?.parse().ok()?;
-    (1..=24).contains(&number).then(|| Key::named(name, name, 111 + number))
-}
-
-/// `KeyA`, `Digit1`, `Comma` and the like.
-fn key_of_code(code: &str) -> Option<Key> {
-    let letter = code.strip_prefix("Key").and_then(|letter| letter.chars().next());
-    let symbol = SYMBOLS.iter().find(|(_, _, known, _)| *known == code).map(|(plain, ..)| *plain);
-    key_typing(letter.map(|letter| letter.to_ascii_lowercase()).or(symbol)?)
-}
-
-fn key_typing(character: char) -> Option<Key> {
+/// The key that types a character.
+pub(super) fn of_character(character: char) -> Option<Key> {
     let (code, key_code) = match character {
-        '\r' | '\n' => return key_named("Enter"),
-        ' ' => ("Space".to_owned(), 32),
-        letter if letter.is_ascii_alphabetic() => {
-            let upper = letter.to_ascii_uppercase();
+        'a'..='z' | 'A'..='Z' => {
+            let upper = character.to_ascii_uppercase();
             (format!("Key{upper}"), u16::try_from(u32::from(upper)).ok()?)
         }
-        other => {
-            let (.., code, key_code) =
-                SYMBOLS.iter().find(|(plain, shifted, ..)| [*plain, *shifted].contains(&other))?;
+        ' ' => return named("Space"),
+        '\r' | '\n' => return named("Enter"),
+        _ => {
+            let fits = |entry: &&(&str, u16, char, char)| entry.2 == character || entry.3 == character;
+            let (code, key_code, ..) = PUNCTUATION.iter().find(fits)?;
             ((*code).to_owned(), *key_code)
         }
     };
-    let typed = character.to_string();
-    Some(Key::named(&typed, &code, key_code).types(&typed))
+    let text = character.to_string();
+    Some(Key { key: text.clone(), code, key_code, text: Some(text), location: 0, modifier: 0 })
+}
+
+fn named(name: &str) -> Option<Key> {
+    let &(name, code, key_code, location) = NAMED.iter().find(|entry| entry.0 == name)?;
+    let (key, text) = match name {
+        "Enter" | "NumpadEnter" => ("Enter", Some("\r")),
+        "Space" => (" ", Some(" ")),
+        _ if location > 0 => (name.trim_end_matches("Left").trim_end_matches("Right"), None),
+        _ => (name, None),
+    };
+    let modifier = match key {
+        "Alt" => ALT,
+        "Control" => CONTROL,
+        "Meta" => META,
+        "Shift" => SHIFT,
+        _ => 0,
+    };
+    Some(Key { key: key.into(), code: code.into(), key_code, text: text.map(Into::into), location, modifier })
+}
+
+fn function_key(name: &str) -> Option<Key> {
+    let number: u16 = name.strip_prefix('F')?.parse().ok().filter(|number| (1..=12).contains(number))?;
+    Some(Key {
+        key: name.into(),
+        code: name.into(),
+        key_code: 111 + number,
+        text: None,
+        location: 0,
+        modifier: 0,
+    })
+}
+
+/// `KeyA`, `Digit1`, `Minus`.
+fn of_code(name: &str) -> Option<Key> {
+    let letter = name.strip_prefix("Key").filter(|letter| letter.len() == 1);
+    let character = match letter {
+        Some(letter) => letter.to_ascii_lowercase().chars().next()?,
+        None => PUNCTUATION.iter().find(|entry| entry.0 == name)?.2,
+    };
+    of_character(character)
 }
 
 #[cfg(test)]
@@ -159,35 +157,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_characters_are_keys() {
-        for (name, code, key_code, text) in [
-            ("a", "KeyA", 65, Some("a")),
-            ("A", "KeyA", 65, Some("A")),
-            ("!", "Digit1", 49, Some("!")),
-            ("Enter", "Enter", 13, Some("\r")),
-            ("Tab", "Tab", 9, None),
-            ("F12", "F12", 123, None),
-            ("ArrowDown", "ArrowDown", 40, None),
-            ("Space", "Space", 32, Some(" ")),
-            ("KeyQ", "KeyQ", 81, Some("q")),
-            ("ShiftRight", "ShiftRight", 16, None),
-        ] {
-            let key = key_named(name).unwrap();
-            assert_eq!(
-                (key.code.as_str(), key.key_code, key.text.as_deref()),
-                (code, key_code, text),
-                "{name}"
-            );
+    fn keys_have_their_names_codes_and_texts() {
+        let summary = |name: &str| key(name).map(|key| (key.key, key.code, key.key_code, key.text));
+        let expected = |key: &str, code: &str, key_code, text: Option<&str>| {
+            Some((key.to_owned(), code.to_owned(), key_code, text.map(ToOwned::to_owned)))
+        };
+        assert_eq!(summary("Enter"), expected("Enter", "Enter", 13, Some("\r")));
+        assert_eq!(summary("a"), expected("a", "KeyA", 65, Some("a")));
+        assert_eq!(summary("A"), expected("A", "KeyA", 65, Some("A")));
+        assert_eq!(summary("KeyA"), expected("a", "KeyA", 65, Some("a")));
+        assert_eq!(summary("?"), expected("?", "Slash", 191, Some("?")));
+        assert_eq!(summary("Space"), expected(" ", "Space", 32, Some(" ")));
+        assert_eq!(summary(" "), expected(" ", "Space", 32, Some(" ")));
+        assert_eq!(summary("F12"), expected("F12", "F12", 123, None));
+        assert_eq!(summary("ArrowLeft"), expected("ArrowLeft", "ArrowLeft", 37, None));
+        assert_eq!(summary("Control"), expected("Control", "ControlLeft", 17, None));
+        for unknown in ["", "F13", "Nothing", "é", "KeyAB"] {
+            assert_eq!(summary(unknown), None, "{unknown}");
         }
-        for name in ["", "ü", "F25", "KeyÄ", "Nonsense"] {
-            assert_eq!(key_named(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn every_printable_ascii_character_has_a_key() {
-        for character in ' '..='~' {
-            assert!(key_typing(character).is_some(), "{character:?}");
-        }
+        assert_eq!(key("ShiftRight").map(|key| (key.modifier, key.location)), Some((8, 2)));
     }
 }

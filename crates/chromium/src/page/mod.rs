@@ -1,137 +1,208 @@
-//! A window as a replay sees it: `flow`'s page, over the DevTools protocol.
+//! A window as replays see it: documents, elements, and hands that act like a person's.
 //!
-//! Everything looks at the page as it is now; whoever replays does the waiting. Elements are looked up and
-//! called in a world of our own, which the page can neither see nor change; expressions of a recording alone
-//! run in the page's own. Text that is typed is never logged and never in an error.
+//! Everything here looks once and does not wait for elements to appear; that is the replay's business. What
+//! is typed is never logged and is in no error.
 
-mod document;
-mod element;
+mod documents;
+mod fill;
+mod find;
 mod input;
 mod keys;
+mod pointer;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::browser::{
     EmulateNetworkConditions, NetworkEnable, SetDeviceMetricsOverride, SetTouchEmulationEnabled,
 };
+use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn, ReleaseObject};
 use pilotlight_cdp::protocol::target::CloseTarget;
 use pilotlight_flow::page::{Click, NetworkConditions, Page, PageError, Scope, Viewport};
 use pilotlight_flow::selector::Selector;
 use serde_json::Value;
 
+use crate::driver::look_at;
 use crate::error::WindowError;
-use crate::window::{COMMAND_TIMEOUT, Window, navigate_tab};
+use crate::state::{Shard, Tab};
+use crate::window::{COMMAND_TIMEOUT, Window, evaluated_value, navigate_tab, run};
 
-pub use element::Element;
+/// How long a page may take to load; replays usually wait less.
+pub const NAVIGATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a script of a replay may run.
+pub const SCRIPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long giving a handle back may take.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a page of a replay may take to load, and a script of it to run.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Chromium's handle to an object of a page. Given back when dropped, or long-lived pages would keep every
+/// element that was ever looked at.
+struct Handle {
+    shard: Arc<Shard>,
+    session: SessionId,
+    id: String,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (connection, session) = (self.shard.connection.clone(), self.session.clone());
+        let release = ReleaseObject { object_id: std::mem::take(&mut self.id) };
+        runtime.spawn(async move {
+            // With its document the handle went by itself.
+            let _ = connection.call_within(Some(&session), release, RELEASE_TIMEOUT).await;
+        });
+    }
+}
+
+/// An element of one document of a window.
+#[derive(Clone)]
+pub struct Element {
+    tab: Arc<Tab>,
+    session: SessionId,
+    handle: Arc<Handle>,
+}
+
+impl fmt::Debug for Element {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Element").field("handle", &self.handle.id).finish_non_exhaustive()
+    }
+}
+
+impl Element {
+    async fn call(&self, shard: &Shard, function: &str, arguments: &[Value]) -> Result<Value, WindowError> {
+        let call = CallFunctionOn {
+            function_declaration: function.into(),
+            object_id: Some(self.handle.id.clone()),
+            execution_context_id: None,
+            arguments: arguments.iter().cloned().map(Argument::Value).collect(),
+            return_by_value: true,
+            await_promise: true,
+            user_gesture: true,
+        };
+        evaluated_value(run(shard, &self.tab, &self.session, call, SCRIPT_TIMEOUT).await?)
+    }
+}
+
+/// Says that an element is gone where Chromium says that it no longer knows it.
+fn element_error(error: WindowError) -> PageError {
+    const WORDS: [&str; 4] = [
+        "Could not find object with given id",
+        "Cannot find context",
+        "Node is detached",
+        "Could not find node",
+    ];
+    match error {
+        WindowError::Refused { reason, .. } if WORDS.iter().any(|words| reason.contains(words)) => {
+            PageError::Gone("the element is no longer there".into())
+        }
+        error => error.into(),
+    }
+}
 
 impl Page for Window {
     type Element = Element;
 
     async fn navigate(&self, scope: &Scope, url: &str) -> Result<(), PageError> {
-        let tab = self.tab_of(scope)?;
-        Ok(navigate_tab(&self.shard, &tab, url, SCRIPT_TIMEOUT).await?)
+        let tab = self.document(scope).await?.tab;
+        navigate_tab(&self.shard, &tab, url, NAVIGATE_TIMEOUT).await?;
+        look_at(&self.shard, &self.state, &tab).await;
+        Ok(())
     }
 
     async fn set_viewport(&self, scope: &Scope, viewport: &Viewport) -> Result<(), PageError> {
-        let tab = self.tab_of(scope)?;
+        let tab = self.document(scope).await?.tab;
+        let connection = &self.shard.connection;
         let size = SetDeviceMetricsOverride {
             width: viewport.width,
             height: viewport.height,
             device_scale_factor: viewport.device_scale_factor,
             mobile: viewport.is_mobile,
         };
+        tab.call(connection, &tab.session, size, COMMAND_TIMEOUT).await?;
         let touch = SetTouchEmulationEnabled { enabled: viewport.has_touch };
-        tab.call(&self.shard.connection, &tab.session, size, COMMAND_TIMEOUT).await?;
-        tab.call(&self.shard.connection, &tab.session, touch, COMMAND_TIMEOUT).await?;
+        tab.call(connection, &tab.session, touch, COMMAND_TIMEOUT).await?;
         Ok(())
     }
 
     async fn set_network(&self, scope: &Scope, conditions: &NetworkConditions) -> Result<(), PageError> {
-        let tab = self.tab_of(scope)?;
-        let conditions = EmulateNetworkConditions {
-            offline: false,
-            latency: conditions.latency.as_secs_f64() * 1000.0,
-            download_throughput: conditions.download,
-            upload_throughput: conditions.upload,
-        };
+        let tab = self.document(scope).await?.tab;
         // Without the domain the conditions have no effect.
         let enable = NetworkEnable { max_total_buffer_size: 0 };
         tab.call(&self.shard.connection, &tab.session, enable, COMMAND_TIMEOUT).await?;
-        tab.call(&self.shard.connection, &tab.session, conditions, COMMAND_TIMEOUT).await?;
+        let throughput = |bytes: f64| if bytes < 0.0 { -1.0 } else { bytes };
+        let emulate = EmulateNetworkConditions {
+            offline: false,
+            latency: conditions.latency.as_secs_f64() * 1000.0,
+            download_throughput: throughput(conditions.download),
+            upload_throughput: throughput(conditions.upload),
+        };
+        tab.call(&self.shard.connection, &tab.session, emulate, COMMAND_TIMEOUT).await?;
         Ok(())
     }
 
     async fn find(&self, scope: &Scope, selector: &Selector) -> Result<Vec<Element>, PageError> {
-        Ok(self.document_of(scope).await?.find(self, selector).await?)
+        let document = self.document(scope).await?;
+        find::find(self, &document, selector).await.map_err(element_error)
     }
 
     async fn call(&self, element: &Element, function: &str, arguments: &[Value]) -> Result<Value, PageError> {
-        Ok(element.call(self, function, arguments, SCRIPT_TIMEOUT).await?)
+        element.call(&self.shard, function, arguments).await.map_err(element_error)
     }
 
     async fn evaluate(&self, scope: &Scope, expression: &str) -> Result<Value, PageError> {
-        Ok(self.document_of(scope).await?.evaluate(self, expression, SCRIPT_TIMEOUT).await?)
+        let document = self.document(scope).await?;
+        Ok(self.evaluate_in(&document, expression).await?)
     }
 
     async fn hover(&self, element: &Element) -> Result<(), PageError> {
-        let middle = element.bring_into_view(self).await?.middle();
-        Ok(self.move_mouse(element.tab(), middle).await?)
+        pointer::hover(self, element).await.map_err(element_error)
     }
 
     async fn click(&self, element: &Element, click: &Click) -> Result<(), PageError> {
-        let area = element.bring_into_view(self).await?;
-        let point = area.at(click.offset_x, click.offset_y);
-        Ok(self.click_at(element.tab(), point, click).await?)
+        pointer::click(self, element, click).await.map_err(element_error)
     }
 
     async fn fill(&self, element: &Element, text: &str) -> Result<(), PageError> {
-        self.bring_to_front(element.tab()).await?;
-        element.focus_and_select(self).await?;
-        Ok(self.type_text(element.tab(), text).await?)
+        fill::fill(self, element, text).await.map_err(element_error)
     }
 
     async fn key_down(&self, scope: &Scope, key: &str) -> Result<(), PageError> {
-        Ok(self.key(&*self.tab_of(scope)?, key, true).await?)
+        let tab = self.document(scope).await?.tab;
+        Ok(input::key(self, &tab, key, input::Direction::Down).await?)
     }
 
     async fn key_up(&self, scope: &Scope, key: &str) -> Result<(), PageError> {
-        Ok(self.key(&*self.tab_of(scope)?, key, false).await?)
+        let tab = self.document(scope).await?.tab;
+        Ok(input::key(self, &tab, key, input::Direction::Up).await?)
     }
 
     async fn navigations(&self, scope: &Scope) -> Result<u64, PageError> {
-        Ok(self.tab_of(scope)?.status.borrow().navigations)
+        let tab = self.document(scope).await?.tab;
+        let navigations = tab.status.borrow().navigations;
+        Ok(navigations)
     }
 
     async fn settled(&self, scope: &Scope, timeout: Duration) -> Result<(), PageError> {
-        let tab = self.tab_of(scope)?;
-        let settling = async {
-            // A navigation that was asked for may come to nothing, and no event tells of that.
-            while tab.status.borrow().is_loading() {
-                let again = tab.status.borrow().look_again_at();
-                let wait =
-                    again.map_or(timeout, |at| at.saturating_duration_since(tokio::time::Instant::now()));
-                match tab.wait_for(wait.max(Duration::from_millis(1)), |status| !status.is_loading()).await {
-                    Ok(()) | Err(WindowError::Timeout(_)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        let settled = tokio::time::timeout(timeout, settling).await;
-        Ok(settled.unwrap_or(Err(WindowError::Timeout(timeout)))?)
+        let tab = self.document(scope).await?.tab;
+        let settling = tokio::time::timeout(timeout, input::settled(&tab)).await;
+        settling.unwrap_or(Err(WindowError::Timeout(timeout)))?;
+        look_at(&self.shard, &self.state, &tab).await;
+        Ok(())
     }
 
     async fn url(&self, scope: &Scope) -> Result<String, PageError> {
-        Ok(self.tab_of(scope)?.status.borrow().url.clone())
+        Ok(self.document(scope).await?.url)
     }
 
     async fn close(&self, scope: &Scope) -> Result<(), PageError> {
-        let tab = self.tab_of(scope)?;
+        let tab = self.document(scope).await?.tab;
         let close = CloseTarget { target_id: tab.target.clone() };
-        let closed = self.shard.connection.call_within(None, close, COMMAND_TIMEOUT).await;
-        closed.map(drop).map_err(|error| WindowError::from(error).into())
+        self.shard.connection.call_within(None, close, COMMAND_TIMEOUT).await.map_err(WindowError::from)?;
+        match tab.wait_for(COMMAND_TIMEOUT, |status| status.gone).await {
+            Ok(()) | Err(WindowError::Closed | WindowError::Crashed) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
 
 pub use memory::process_memory_bytes;
 pub(crate) use navigation::navigate_tab;
-pub(crate) use script::{evaluate, evaluated_value, isolated_world, run};
+pub(crate) use script::{evaluate, evaluated_value, isolated_world, message_of, run};
 
 /// How long a picture may take.
 pub const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,7 +1,10 @@
 //! Browsers, windows and pages on a real Chromium. Every test needs `chromium-headless-shell` (some also full
 //! Chromium and Xvfb) and fails with a clear sentence where it is missing.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod browser;
+mod page;
 mod portal;
 mod support;
 mod window;

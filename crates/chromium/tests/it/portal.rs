@@ -8,14 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What was asked of a server.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     /// As in the first line: a path at a server, a URL at a proxy.
-    pub target: String,
-    pub headers: Vec<(String, String)>,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
@@ -24,14 +24,14 @@ impl Request {
 }
 
 /// What is answered.
-pub struct Answer {
-    pub status: &'static str,
-    pub headers: Vec<String>,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: &'static str,
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn html(body: impl Into<String>) -> Self {
+    pub(crate) fn html(body: impl Into<String>) -> Self {
         Self { status: "200 OK", headers: vec!["Content-Type: text/html".into()], body: body.into() }
     }
 }
@@ -39,9 +39,9 @@ impl Answer {
 type Handler = dyn Fn(&Request) -> Option<Answer> + Send + Sync;
 
 /// A server on this machine; it ends when it is dropped.
-pub struct Server {
-    pub port: u16,
-    pub requests: Arc<Mutex<Vec<Request>>>,
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    pub(crate) requests: Arc<Mutex<Vec<Request>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -53,7 +53,7 @@ impl Drop for Server {
 
 impl Server {
     /// `None` from the handler never answers.
-    pub async fn start(handler: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(handler: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -69,7 +69,7 @@ impl Server {
     }
 
     /// The pages of the tests.
-    pub async fn portal() -> Self {
+    pub(crate) async fn portal() -> Self {
         Self::start(|request| match request.target.as_str() {
             "/never" => None,
             "/set" => Some(Answer {
@@ -86,11 +86,11 @@ impl Server {
         .await
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    pub fn count(&self, target: &str) -> usize {
+    pub(crate) fn count(&self, target: &str) -> usize {
         self.requests.lock().unwrap().iter().filter(|request| request.target == target).count()
     }
 }
@@ -131,7 +131,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
 }
 
 /// A proxy that lets `user` with `password` in and answers everything itself.
-pub async fn proxy(user: &str, password: &str) -> Server {
+pub(crate) async fn proxy(user: &str, password: &str) -> Server {
     let expected = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}")));
     Server::start(move |request| {
         if request.header("proxy-authorization") == Some(&expected) {

@@ -15,21 +15,25 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// How long anything may take that takes milliseconds on a quiet machine.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A browser with the directory that it runs in.
-pub struct Fixture {
-    pub browser: Browser,
-    pub events: mpsc::Receiver<BrowserEvent>,
-    pub run: TempDir,
+pub(crate) struct Fixture {
+    pub(crate) browser: Browser,
+    pub(crate) events: mpsc::Receiver<BrowserEvent>,
+    pub(crate) run: TempDir,
 }
 
 impl Fixture {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Profile::Dense.into(), Engine::HeadlessShell, HashMap::new()).await
     }
 
-    pub async fn with(profile: CustomProfile, engine: Engine, environment: HashMap<String, String>) -> Self {
+    pub(crate) async fn with(
+        profile: CustomProfile,
+        engine: Engine,
+        environment: HashMap<String, String>,
+    ) -> Self {
         let run = run_directory();
         let launcher = DirectLauncher::new(run.path().into(), None).unwrap();
         let plan = plan(&profile, engine, environment);
@@ -38,20 +42,24 @@ impl Fixture {
         Self { browser, events, run }
     }
 
-    pub async fn window(&self) -> Window {
+    pub(crate) async fn window(&self) -> Window {
         self.browser.open_window(WindowOptions::default()).await.unwrap()
     }
 
-    pub async fn event(&mut self) -> BrowserEvent {
+    pub(crate) async fn event(&mut self) -> BrowserEvent {
         tokio::time::timeout(LIMIT, self.events.recv()).await.expect("an event in time").expect("a browser")
     }
 
-    pub fn is_swept(&self) -> bool {
+    pub(crate) fn is_swept(&self) -> bool {
         is_empty(self.run.path())
     }
 }
 
-pub fn plan(profile: &CustomProfile, engine: Engine, environment: HashMap<String, String>) -> LaunchPlan {
+pub(crate) fn plan(
+    profile: &CustomProfile,
+    engine: Engine,
+    environment: HashMap<String, String>,
+) -> LaunchPlan {
     let search = Search { configured: None, environment: &environment, root: Path::new("/") };
     let binary = find(&search, &[engine])
         .unwrap_or_else(|error| panic!("this test needs a real Chromium: {error} ({INSTALL_HINT})"));
@@ -60,18 +68,18 @@ pub fn plan(profile: &CustomProfile, engine: Engine, environment: HashMap<String
 }
 
 /// One that the browser's user can enter.
-pub fn run_directory() -> TempDir {
+pub(crate) fn run_directory() -> TempDir {
     let run = tempfile::Builder::new().prefix("pilotlight-test-").tempdir_in("/tmp").unwrap();
     fs::set_permissions(run.path(), fs::Permissions::from_mode(0o711)).unwrap();
     run
 }
 
-pub fn is_empty(directory: &Path) -> bool {
+pub(crate) fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).unwrap().next().is_none()
 }
 
 /// Processes whose command line names `text` and that have not ended.
-pub fn processes_naming(text: &str) -> Vec<u32> {
+pub(crate) fn processes_naming(text: &str) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
@@ -81,17 +89,17 @@ pub fn processes_naming(text: &str) -> Vec<u32> {
     .collect()
 }
 
-pub fn is_running(pid: u32) -> bool {
+pub(crate) fn is_running(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-pub fn kill_hard(pid: u32) {
+pub(crate) fn kill_hard(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 /// Waits for a predicate.
-pub async fn until(what: &str, mut predicate: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut predicate: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !predicate() {
         assert!(Instant::now() < deadline, "not in time: {what}");
