@@ -97,6 +97,8 @@ pub enum NoticeKind {
     Created,
     /// Its state changed.
     StateChanged,
+    /// A client changed its policy, name or marks.
+    Updated,
     /// A sign-in worked.
     SignedIn,
     /// A sign-in did not work.

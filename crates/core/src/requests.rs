@@ -75,7 +75,7 @@ impl Rules {
             session.doing = Doing::Nothing;
         }
         self.look_within(interval, now);
-        self.touch(id);
+        self.announce(id, NoticeKind::Updated, "a client changed it");
         self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
     }
 

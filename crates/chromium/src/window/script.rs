@@ -52,7 +52,20 @@ pub(crate) async fn evaluate(
         await_promise: true,
         user_gesture: true,
     };
-    evaluated_value(run(shard, tab, session, command, timeout).await?)
+    let evaluated = run(shard, tab, session, command, timeout).await.map_err(not_json);
+    evaluated_value(evaluated?)
+}
+
+/// What cannot be copied out of the page (V8, `src/inspector/value-mirror.cc`) is the script's mistake.
+fn not_json(error: WindowError) -> WindowError {
+    const NOT_JSON: [&str; 2] =
+        ["Object reference chain is too long", "Object couldn't be returned by value"];
+    match error {
+        WindowError::Refused { reason, .. } if NOT_JSON.contains(&reason.as_str()) => {
+            WindowError::Script("the result cannot be given as JSON".to_owned())
+        }
+        other => other,
+    }
 }
 
 /// Sends a command that runs a script. If the time is over because a script hangs, that script is ended, so

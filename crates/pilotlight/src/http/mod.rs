@@ -19,11 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::keeper::{Farm, KeeperHandle};
 use crate::sites::Sites;
@@ -35,6 +33,8 @@ pub use system::Readiness;
 
 /// The largest body that is read.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How much more than that is read and thrown away, so that its sender hears why it is refused.
+const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 /// How long the body of a request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -86,8 +86,6 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sites/{name}", get(sites::show).put(sites::define).delete(sites::remove))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
-        .layer(DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(from_fn_with_state(guard, guard::check))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(problem::no_store))

@@ -4,19 +4,19 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use pilotlight_api::{ErrorBody, ErrorCode, FieldError, parse_body};
 use pilotlight_core::{EndedReason, FailureKind, Refusal};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::BODY_TIMEOUT;
+use super::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_DISCARDED_BYTES};
 use crate::keeper::Refused;
 
 /// What a client that is told to come back later is told to wait, where nothing better is known.
@@ -56,6 +56,10 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self.body)).into_response();
         if let Some(wait) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            // What is left of the body is not read: nothing else can come over this connection.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"pilotlight\", Bearer");
@@ -138,19 +142,10 @@ pub(super) struct Body<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        let bytes = match timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
-            Err(_) => return Err(Problem::new(ErrorCode::RequestTimeout, "The body did not arrive in time")),
-            Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                let sentence = format!("The body is larger than {} bytes", super::MAX_BODY_BYTES);
-                return Err(Problem::new(ErrorCode::PayloadTooLarge, sentence));
-            }
-            Ok(Err(rejection)) => {
-                return Err(Problem::new(ErrorCode::InvalidBody, rejection.body_text()));
-            }
-            Ok(Ok(bytes)) => bytes,
-        };
+        let late = |_| Err(Problem::new(ErrorCode::RequestTimeout, "The body did not arrive in time"));
+        let bytes = timeout(BODY_TIMEOUT, read(request.into_body())).await.unwrap_or_else(late)?;
         if bytes.is_empty() {
             return Ok(Self(parse_body(b"{}")?));
         }
@@ -162,6 +157,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         }
         Ok(Self(parse_body(&bytes)?))
     }
+}
+
+/// Reads a body. One that is too large is read on for a while, or a sender that is still sending would see
+/// its connection break instead of the answer.
+async fn read(body: axum::body::Body) -> Result<Vec<u8>, Problem> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let cut_off = |error: axum::Error| Problem::new(ErrorCode::InvalidBody, error.to_string());
+        let chunk = chunk.map_err(cut_off)?;
+        length += chunk.len();
+        if length > MAX_BODY_BYTES + MAX_DISCARDED_BYTES {
+            break;
+        }
+        if length <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if length > MAX_BODY_BYTES {
+        let sentence = format!("The body is larger than {MAX_BODY_BYTES} bytes");
+        return Err(Problem::new(ErrorCode::PayloadTooLarge, sentence));
+    }
+    Ok(bytes)
 }
 
 fn is_json(content_type: &str) -> bool {

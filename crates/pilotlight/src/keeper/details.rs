@@ -150,6 +150,7 @@ pub(super) fn event_kind(kind: core::NoticeKind) -> (api::EventKind, &'static st
     match kind {
         From::Created => (To::Created, "created"),
         From::StateChanged => (To::StateChanged, "state_changed"),
+        From::Updated => (To::Updated, "updated"),
         From::SignedIn => (To::SignedIn, "signed_in"),
         From::SignInFailed => (To::SignInFailed, "sign_in_failed"),
         From::Refreshed => (To::Refreshed, "refreshed"),

@@ -56,6 +56,8 @@ async fn an_expression_is_evaluated() {
         ("Promise.reject(new Error('rejected'))", "rejected"),
         ("no_such_name", "no_such_name"),
         ("}{", "SyntaxError"),
+        ("window", "JSON"),
+        ("Symbol('a')", "JSON"),
     ] {
         let answer = evaluate(&house, &session, expression).await;
         assert_eq!(answer.refusal(), (422, "script_failed"), "{expression}: {}", answer.body);
@@ -89,19 +91,27 @@ fn png_size(bytes: &[u8]) -> (u32, u32) {
     (number(16), number(20))
 }
 
+/// Waits until the session has so many tabs.
+async fn tabs(house: &House, session: &Session, count: u32) {
+    wait_for(&format!("{count} tabs"), SOON, async || {
+        let now = house.client().session(session).await;
+        expect_that(now.tabs == count, now)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn popups_belong_to_the_session_that_opened_them() {
     let house = house().await;
     let one = house.sign_in("one").await;
     let other = house.sign_in("other").await;
     assert_eq!(one.shard, other.shard, "both are in one browser");
-    evaluate(&house, &one, "void open('/popup', 'gate-hours', 'width=480,height=560')").await.expect(200);
-    wait_for("the popup", SOON, async || {
-        let now = house.client().session(&one).await;
-        expect_that(now.tabs == 2, now)
-    })
-    .await;
+    let open = "window.popup = open('/popup', 'gate-hours', 'width=480,height=560'); true";
+    evaluate(&house, &one, open).await.expect(200);
+    tabs(&house, &one, 2).await;
     assert_eq!(house.client().session(&other).await.tabs, 1);
+    evaluate(&house, &one, "window.popup.close()").await.expect(200);
+    tabs(&house, &one, 1).await;
     for (session, user) in [(&one, "one"), (&other, "other")] {
         let shown = evaluate(&house, session, "localStorage.getItem('harbour-gate.user')").await;
         assert_eq!(shown.body["result"], user, "storage is each one's own");

@@ -87,23 +87,6 @@ async fn a_crashed_tab_is_loaded_again() {
 }
 
 #[tokio::test]
-async fn a_session_whose_last_page_closed_itself_comes_back() {
-    let house = house().await;
-    let session = house.sign_in("acme").await;
-    let mut events = house.client().events(&path(&session, "/events")).await;
-    // Only a page that a script opened may close itself; this one opens another and the first goes there.
-    house.client().evaluate(&session, "open('about:blank', '_self')").await;
-    let close = json!({ "expression": "void setTimeout(() => close(), 0)" });
-    house.client().post(&path(&session, "/evaluate"), &close).await;
-    events.kind(EventKind::WindowLost, SOON).await;
-    wait_for("a window", SOON, async || {
-        let now = house.client().session(&session).await;
-        expect_that(now.state == SessionState::Ready && now.tabs == 1, now)
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_restart_opens_the_window_anew() {
     let house = house().await;
     let session = house.sign_in("acme").await;
