@@ -180,3 +180,26 @@ async fn site_isolation_can_be_switched_on() {
         fixture.browser.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_loaded_or_not_as_the_profile_has_it() {
+    let portal = Server::portal().await;
+    let script = "new Promise(done => {
+        const image = new Image();
+        image.onload = image.onerror = done;
+        image.src = '/picture.png';
+        document.body.append(image);
+        setTimeout(done, 500);
+    })";
+    for engine in [Engine::HeadlessShell, Engine::Headless] {
+        for (profile, images) in [(Profile::Dense, true), (Profile::Aggressive, false)] {
+            let fixture = Fixture::with(profile.into(), engine, HashMap::new()).await;
+            let window = fixture.window().await;
+            window.navigate(&portal.url("/"), LIMIT).await.unwrap();
+            let before = portal.count("/picture.png");
+            window.evaluate(script, LIMIT).await.unwrap();
+            assert_eq!(portal.count("/picture.png") > before, images, "{engine} {profile}");
+            fixture.browser.close().await;
+        }
+    }
+}
