@@ -130,6 +130,10 @@ impl Rules {
         session.holds.clear();
         session.uses = 0;
         session.attention = failure.as_ref().map(|failure| failure.sentence.clone());
+        let why = match &failure {
+            Some(failure) => format!("{}: {}", reason_sentence(reason), failure.sentence),
+            None => reason_sentence(reason).to_owned(),
+        };
         session.doing = Doing::Nothing;
         let refusal = failure.map_or(Refusal::Ended(reason), Refusal::Failed);
         let mut told = std::mem::take(&mut session.creators);
@@ -139,7 +143,7 @@ impl Rules {
         for request in told {
             self.answer(request, Err(refusal.clone()));
         }
-        self.announce(id, kind, reason_sentence(reason));
+        self.announce(id, kind, &why);
         self.close_window(id, now);
     }
 

@@ -25,7 +25,7 @@ impl From<WindowError> for Problem {
             WindowError::Script(_) => ErrorCode::ScriptFailed,
             WindowError::Timeout(_) => ErrorCode::Timeout,
             WindowError::Url | WindowError::Proxy(_) => ErrorCode::InvalidField,
-            WindowError::Closed | WindowError::Crashed => ErrorCode::NotReady,
+            WindowError::Closed | WindowError::Crashed | WindowError::Missing(_) => ErrorCode::NotReady,
             WindowError::Refused { .. } => ErrorCode::Internal,
         };
         Self::new(code, error.to_string())
