@@ -7,9 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pilotlight_api::{
-    CreateSession, CreatedAnswer, ErrorBody, ErrorCode, ExtendHold, FieldError, HoldAnswer, HoldRequest, Isolation,
-    MessageAnswer, PatchSession, PingAnswer, Seconds, Session, SessionAnswer, SessionState, SessionsAnswer,
-    SessionsQuery,
+    CreateSession, CreatedAnswer, ErrorBody, ErrorCode, ExtendHold, FieldError, HoldAnswer, HoldRequest,
+    Isolation, MessageAnswer, PatchSession, PingAnswer, Seconds, Session, SessionAnswer, SessionState,
+    SessionsAnswer, SessionsQuery,
 };
 use pilotlight_chromium::{Proxy, WindowOptions};
 use pilotlight_core as core;
