@@ -40,6 +40,8 @@ pub struct Limits {
     pub recovery_tries: u32,
     /// Waits between tries, of a session and of starting a browser.
     pub backoff: Backoff,
+    /// A page that crashes, or a window that is emptied, again within this time is tried ever more slowly.
+    pub loss_settled_after: Duration,
     /// A browser that ends sooner than this after its start counts as failing.
     pub shard_settled_after: Duration,
     /// How long a browser without windows is kept for the next one.
@@ -69,6 +71,7 @@ impl Default for Limits {
             refresh_tries: 3,
             recovery_tries: 4,
             backoff: Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) },
+            loss_settled_after: Duration::from_secs(600),
             shard_settled_after: Duration::from_secs(10),
             shard_linger: Duration::from_secs(10),
             remember_ended: Duration::from_secs(3600),

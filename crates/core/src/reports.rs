@@ -94,18 +94,26 @@ impl Rules {
         if session.ended.is_some() || session.window != Window::Open(shard) {
             return;
         }
+        let settled = now.since(session.lost_at) >= self.limits.loss_settled_after;
+        session.losses = if settled { 1 } else { session.losses + 1 };
+        session.lost_at = now;
+        // What runs is cut short by the loss, and one loss after another is no accident: both count.
+        let counts = !settled || !session.established || matches!(session.doing, Doing::Running(_));
+        session.failures = session.failures.max(session.losses - 1);
         session.recovering = session.established;
         session.not_before = now;
-        match loss {
-            Loss::Crashed => {
-                session.doing = Doing::Next(Activity::Repair);
-                session.sign_in_running = false;
-                self.announce(id, NoticeKind::PageCrashed, "its page crashed");
-            }
-            Loss::Emptied => {
-                self.announce(id, NoticeKind::WindowLost, "its last page was closed");
-                self.close_window(id, now);
-            }
+        session.sign_in_running = false;
+        let (activity, kind, sentence) = match loss {
+            Loss::Crashed => (Activity::Repair, NoticeKind::PageCrashed, "its page crashed"),
+            Loss::Emptied => (Activity::Visit, NoticeKind::WindowLost, "its last page was closed"),
+        };
+        session.doing = Doing::Next(activity);
+        self.announce(id, kind, sentence);
+        if loss == Loss::Emptied {
+            self.close_window(id, now);
+        }
+        if counts {
+            self.count_failure(id, activity, Failure::browser(sentence), now);
         }
     }
 
@@ -165,9 +173,13 @@ impl Rules {
         if session.attention.is_some() && activity == Activity::Look {
             return;
         }
-        if session.can_sign_in {
+        let tired = session.failures >= self.limits.refresh_tries + self.limits.recovery_tries;
+        if session.can_sign_in && tired {
+            // Its sign-in comes to nothing again and again, though it never fails by itself.
+            self.needs_person(id, "its sign-in does not last".to_owned(), now);
+        } else if session.can_sign_in {
             session.doing = Doing::Next(Activity::SignIn);
-            session.not_before = now;
+            session.not_before = session.not_before.max(now);
             "its portal signed it out".clone_into(&mut session.why);
         } else {
             self.needs_person(id, "it is signed out and can only be signed in by hand".to_owned(), now);

@@ -95,6 +95,10 @@ pub struct Session {
     pub(crate) ticket: Ticket,
     /// Failures in a row.
     pub(crate) failures: u32,
+    /// Losses of its page or window, one soon after the other.
+    pub(crate) losses: u32,
+    /// When the last of them was.
+    pub(crate) lost_at: Moment,
     /// Nothing of ours starts before this.
     pub(crate) not_before: Moment,
     /// When the portal was last seen to be content.
@@ -139,6 +143,8 @@ impl Session {
             sign_in_running: false,
             ticket: Ticket(0),
             failures: 0,
+            losses: 0,
+            lost_at: Moment(0),
             not_before: now,
             fresh_at: now,
             creators,

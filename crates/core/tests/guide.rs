@@ -19,6 +19,8 @@ struct Scene {
     /// What activities come to.
     outcome: Box<dyn Fn(Activity) -> Result<Standing, Failure>>,
     begun: Vec<(SessionId, Activity)>,
+    /// Activities are begun and never end.
+    silent: bool,
     answers: Vec<(RequestId, Result<Answer, Refusal>)>,
     shards: Vec<ShardId>,
 }
@@ -32,6 +34,7 @@ impl Scene {
             next: 0,
             outcome: Box::new(|_| Ok(Standing::SignedIn)),
             begun: Vec::new(),
+            silent: false,
             answers: Vec::new(),
             shards: Vec::new(),
         }
@@ -60,7 +63,7 @@ impl Scene {
             Action::Begin { session, ticket, activity } => {
                 self.begun.push((session, activity));
                 let outcome = (self.outcome)(activity);
-                Some(Input::ActivityEnded { session, ticket, outcome })
+                (!self.silent).then_some(Input::ActivityEnded { session, ticket, outcome })
             }
             Action::Answer { request, answer } => {
                 self.answers.push((request, answer));
@@ -343,6 +346,41 @@ fn a_crashed_page_is_loaded_again_in_its_window() {
     scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Crashed });
     assert_eq!(scene.times(Activity::Repair), 1);
     assert_eq!(scene.state(1), State::Ready);
+}
+
+#[test]
+fn a_page_that_crashes_again_and_again_is_told_and_tried_ever_more_slowly() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let (crashed_at, repaired) = (scene.now, scene.times(Activity::Repair));
+        let shard = scene.shards[0];
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Crashed });
+        let told = scene.state(1);
+        while scene.times(Activity::Repair) == repaired {
+            scene.wait(SECOND);
+        }
+        waits.push((scene.now.since(crashed_at), told));
+    }
+    assert_eq!(waits[0].0, Duration::ZERO);
+    assert!(waits[5].0 > 4 * waits[1].0, "{waits:?}");
+    assert_eq!(waits[5].1, State::NeedsAttention);
+}
+
+#[test]
+fn a_page_that_crashes_while_it_is_first_loaded_is_given_up() {
+    let mut scene = Scene::new(Limits::default());
+    scene.silent = true;
+    assert_eq!(scene.create(1, |_| ()), None);
+    let request = RequestId(scene.next);
+    for _ in 0..20 {
+        let shard = scene.shards[0];
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Crashed });
+        scene.wait(60 * SECOND);
+    }
+    assert!(matches!(scene.answer(request), Some(Err(Refusal::Failed(_)))));
+    assert_eq!(scene.rules.living().count(), 0);
 }
 
 #[test]

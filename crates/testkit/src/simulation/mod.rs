@@ -84,6 +84,7 @@ fn random_limits(chance: &mut Chance) -> Limits {
         refresh_tries: 3,
         recovery_tries: 4,
         backoff: Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) },
+        loss_settled_after: Duration::from_secs(600),
         shard_settled_after: Duration::from_secs(10),
         shard_linger: Duration::from_secs(chance.below(20)),
         remember_ended: Duration::from_secs(600),
