@@ -74,10 +74,7 @@ impl DirectLauncher {
 
 impl Launcher for DirectLauncher {
     async fn launch(&self, plan: &LaunchPlan) -> Result<Launched, LaunchError> {
-        let directory = BrowserDirectory::create(&self.run_directory, self.user.as_ref())?;
-        directory
-            .write_preferences(&plan.preferences, self.user.as_ref())
-            .map_err(|source| LaunchError::Directory { path: self.run_directory.clone(), source })?;
+        let directory = BrowserDirectory::create(&self.run_directory, &plan.preferences, self.user.as_ref())?;
         let mut command = self.command(plan, &directory);
         let (stream, child) = spawn(&mut command)
             .map_err(|source| LaunchError::Spawn { path: plan.binary.path.clone(), source })?;

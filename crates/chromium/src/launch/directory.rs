@@ -1,9 +1,12 @@
 //! The directory of one browser: its user data, home and temporary files. It belongs to the browser's user
 //! alone and goes with the browser; what a killed predecessor left is swept away at the next start.
+//!
+//! Once a folder belongs to the browser's user, nothing below it may be made or handed over by us any more:
+//! that user could put a link in its place, and root would follow it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,15 +32,21 @@ pub(super) struct BrowserDirectory {
 }
 
 impl BrowserDirectory {
-    /// A fresh one under `run_directory`, for `user` alone.
-    pub(super) fn create(run_directory: &Path, user: Option<&RunAs>) -> Result<Self, LaunchError> {
+    /// A fresh one under `run_directory`, for `user` alone, with the preferences that full Chromium reads at
+    /// its start.
+    pub(super) fn create(
+        run_directory: &Path,
+        preferences: &Value,
+        user: Option<&RunAs>,
+    ) -> Result<Self, LaunchError> {
         let failed = |source| LaunchError::Directory { path: run_directory.into(), source };
         fs::create_dir_all(run_directory).map_err(failed)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = run_directory.join(format!("{PREFIX}{}-{number}", std::process::id()));
         let directory = Self::claim(path).map_err(failed)?;
-        directory.fill(user).map_err(failed)?;
+        let made = directory.fill(preferences).map_err(failed)?;
         if let Some(user) = user {
+            hand_over(&made, user).map_err(failed)?;
             check_entry(run_directory, user)?;
         }
         Ok(directory)
@@ -56,15 +65,23 @@ impl BrowserDirectory {
         Ok(Self { path, lock_path, _lock: lock })
     }
 
+    /// Makes everything while it is ours alone, and tells what was made, each after the folder that it is in.
     /// Short names: Chromium puts UNIX sockets below, whose paths end at 108 bytes.
-    fn fill(&self, user: Option<&RunAs>) -> io::Result<()> {
-        for folder in [&self.path, &self.data(), &self.home(), &self.temporary()] {
-            DirBuilder::new().mode(0o700).create(folder)?;
-            if let Some(user) = user {
-                chown(folder, Some(user.uid), Some(user.gid))?;
-            }
+    fn fill(&self, preferences: &Value) -> io::Result<Vec<PathBuf>> {
+        let mut made = vec![self.path.clone(), self.data(), self.home(), self.temporary()];
+        let has_preferences = preferences.as_object().is_some_and(|entries| !entries.is_empty());
+        if has_preferences {
+            made.push(self.data().join("Default"));
         }
-        Ok(())
+        for folder in &made {
+            DirBuilder::new().mode(0o700).create(folder)?;
+        }
+        if has_preferences {
+            let file = self.data().join("Default").join("Preferences");
+            fs::write(&file, preferences.to_string())?;
+            made.push(file);
+        }
+        Ok(made)
     }
 
     /// Chromium's user data directory.
@@ -80,22 +97,6 @@ impl BrowserDirectory {
     /// Temporary files.
     pub(super) fn temporary(&self) -> PathBuf {
         self.path.join("t")
-    }
-
-    /// Writes the preferences that full Chromium reads at its start.
-    pub(super) fn write_preferences(&self, preferences: &Value, user: Option<&RunAs>) -> io::Result<()> {
-        if preferences.as_object().is_none_or(serde_json::Map::is_empty) {
-            return Ok(());
-        }
-        let folder = self.data().join("Default");
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        let file = folder.join("Preferences");
-        fs::write(&file, preferences.to_string())?;
-        if let Some(user) = user {
-            chown(&folder, Some(user.uid), Some(user.gid))?;
-            chown(&file, Some(user.uid), Some(user.gid))?;
-        }
-        Ok(())
     }
 
     /// Removes what browsers of a killed process left under `run_directory`. Locked ones are in use.
@@ -135,6 +136,12 @@ fn remove(directory: &Path, lock: &Path) {
     let _ = fs::remove_file(lock);
 }
 
+/// From the inside outwards, so that whatever is still to be handed over lies in a folder of ours that nobody
+/// else can enter. Links are never followed.
+fn hand_over(made: &[PathBuf], user: &RunAs) -> io::Result<()> {
+    made.iter().rev().try_for_each(|path| lchown(path, Some(user.uid), Some(user.gid)))
+}
+
 /// Every folder on the way must let the user pass.
 fn check_entry(run_directory: &Path, user: &RunAs) -> Result<(), LaunchError> {
     let failed = |source| LaunchError::Directory { path: run_directory.into(), source };
@@ -164,9 +171,9 @@ mod tests {
     #[test]
     fn it_is_private_and_goes_with_its_owner() {
         let run = tempfile::tempdir().unwrap();
-        let directory = BrowserDirectory::create(run.path(), None).unwrap();
+        let preferences = json!({"a": {"b": 2}});
+        let directory = BrowserDirectory::create(run.path(), &preferences, None).unwrap();
         assert_eq!(directory.data().metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        directory.write_preferences(&json!({"a": {"b": 2}}), None).unwrap();
         assert_eq!(
             fs::read_to_string(directory.data().join("Default/Preferences")).unwrap(),
             r#"{"a":{"b":2}}"#
@@ -178,13 +185,64 @@ mod tests {
     #[test]
     fn only_what_is_abandoned_is_swept() {
         let run = tempfile::tempdir().unwrap();
-        let used = BrowserDirectory::create(run.path(), None).unwrap();
+        let used = BrowserDirectory::create(run.path(), &json!({}), None).unwrap();
         fs::create_dir(run.path().join("browser-0-1")).unwrap();
         fs::write(run.path().join("browser-0-1.lock"), "").unwrap();
         fs::create_dir(run.path().join("other")).unwrap();
         BrowserDirectory::sweep(run.path());
         assert!(used.data().exists() && run.path().join("other").exists());
         assert!(!run.path().join("browser-0-1").exists() && !run.path().join("browser-0-1.lock").exists());
+    }
+
+    /// Somebody else where we may give things away, otherwise ourselves.
+    fn other_user() -> RunAs {
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = if own.0 == 0 { (65534, 65534) } else { own };
+        RunAs { uid, gid, name: "other".into() }
+    }
+
+    fn owner(path: &Path) -> (u32, u32) {
+        let metadata = path.symlink_metadata().unwrap();
+        (metadata.uid(), metadata.gid())
+    }
+
+    #[test]
+    fn everything_is_made_before_anything_is_handed_over() {
+        let run = tempfile::tempdir_in("/tmp").unwrap();
+        fs::set_permissions(run.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let user = other_user();
+        let path = run.path().join("browser-1-1");
+        let made = BrowserDirectory::claim(path.clone()).unwrap();
+        let order = made.fill(&json!({"a": 1})).unwrap();
+        assert_eq!(order[0], path);
+        for (index, path) in order.iter().enumerate().skip(1) {
+            assert!(order[..index].iter().any(|earlier| path.parent() == Some(earlier)), "{path:?}");
+        }
+        assert!(order.iter().all(|path| owner(path).0 == rustix::process::geteuid().as_raw()));
+        drop(made);
+
+        let directory = BrowserDirectory::create(run.path(), &json!({"a": 1}), Some(&user)).unwrap();
+        let preferences = directory.data().join("Default/Preferences");
+        for path in
+            [&directory.path, &directory.data(), &directory.home(), &directory.temporary(), &preferences]
+        {
+            assert_eq!(owner(path), (user.uid, user.gid), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn the_outermost_folder_is_handed_over_last_and_links_are_not_followed() {
+        let run = tempfile::tempdir().unwrap();
+        let (top, link, target) =
+            (run.path().join("top"), run.path().join("top/link"), run.path().join("ours"));
+        fs::create_dir(&top).unwrap();
+        fs::write(&target, "").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let (own, user) = (owner(&target), other_user());
+        hand_over(&[top.clone(), top.join("missing"), link.clone()], &user).unwrap_err();
+        assert_eq!((owner(&link), owner(&target), owner(&top)), ((user.uid, user.gid), own, own));
+        hand_over(&[top.clone(), link], &user).unwrap();
+        assert_eq!((owner(&target), owner(&top)), (own, (user.uid, user.gid)));
     }
 
     #[test]
