@@ -1,6 +1,7 @@
 //! Every answer that is not a success, and the reading of bodies, which is where most of them begin.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -53,6 +54,7 @@ impl IntoResponse for Problem {
             StatusCode::from_u16(self.body.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after =
             self.retry_after.or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER));
+        let wants_token = self.body.code == ErrorCode::Unauthorized;
         let mut response = (status, Json(self.body)).into_response();
         if let Some(wait) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
@@ -61,7 +63,7 @@ impl IntoResponse for Problem {
             // What is left of the body is not read: nothing else can come over this connection.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if status == StatusCode::UNAUTHORIZED {
+        if wants_token {
             let challenge = HeaderValue::from_static("Basic realm=\"pilotlight\", Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -202,6 +204,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     }
 }
 
+/// One segment of the path by its name in the route; `None` where it is not even text.
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Option<String> {
+    let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+    path.ok().and_then(|Path(mut segments)| segments.remove(name))
+}
+
 /// The session's id in a path. What is no id names no session.
 #[derive(Debug)]
 pub(super) struct Id(pub(super) Uuid);
@@ -210,10 +218,33 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(path) = Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ErrorBody::session_not_found())?;
-        let id = path.get("id").and_then(|id| Uuid::try_parse(id).ok());
+        let id = segment(parts, state, "id").await.and_then(|id| Uuid::try_parse(&id).ok());
         id.map(Self).ok_or_else(|| ErrorBody::session_not_found().into())
+    }
+}
+
+/// The hold's id in a path.
+#[derive(Debug)]
+pub(super) struct HoldId(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for HoldId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = segment(parts, state, "hold_id").await.and_then(|id| Uuid::try_parse(&id).ok());
+        id.map(Self).ok_or_else(|| Refused::ByRules(Refusal::HoldNotFound).into())
+    }
+}
+
+/// The site's name in a path.
+#[derive(Debug)]
+pub(super) struct SiteName(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for SiteName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = segment(parts, state, "name").await;
+        name.map(Self).ok_or_else(|| Problem::new(ErrorCode::SiteNotFound, "there is no such site"))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pilotlight_api::{
@@ -13,13 +13,13 @@ use pilotlight_api::{
 };
 use pilotlight_chromium::{Proxy, WindowOptions};
 use pilotlight_core as core;
-use pilotlight_core::{AccountId, Policy, SiteId, Spec};
+use pilotlight_core::{AccountId, Policy, Refusal, SiteId, Spec};
 use uuid::Uuid;
 
 use super::App;
-use super::problem::{Body, Id, Parameters, Problem};
+use super::problem::{Body, HoldId, Id, Parameters, Problem};
 use crate::config::Site;
-use crate::keeper::{Details, Errand, Published, timestamp};
+use crate::keeper::{Details, Errand, Published, Refused, timestamp};
 
 /// Makes a session, or gives the living one that equals it.
 #[utoipa::path(post, path = "/sessions", tag = "sessions", request_body = CreateSession, responses(
@@ -204,7 +204,11 @@ pub(super) async fn close(State(app): State<App>, Id(id): Id) -> Result<Json<Mes
     (status = 200, description = "It is noted", body = PingAnswer),
     (status = "4XX", description = "It is not there", body = ErrorBody)))]
 pub(super) async fn ping(State(app): State<App>, Id(id): Id) -> Result<Json<PingAnswer>, Problem> {
-    let session = app.keeper.ping(id).await?;
+    // To whoever pings, a session that has ended is as unknown as one that never was.
+    let session = app.keeper.ping(id).await.map_err(|refused| match refused {
+        Refused::ByRules(Refusal::Ended(_)) => ErrorBody::session_not_found().into(),
+        other => Problem::from(other),
+    })?;
     Ok(Json(PingAnswer { success: true, session_id: session.session_id, last_used: session.last_used }))
 }
 
@@ -235,11 +239,11 @@ pub(super) async fn hold(
     (status = "4XX", description = "There is no such session or hold", body = ErrorBody)))]
 pub(super) async fn extend_hold(
     State(app): State<App>,
-    Path((id, hold_id)): Path<(String, String)>,
+    Id(id): Id,
+    HoldId(hold_id): HoldId,
     Body(request): Body<ExtendHold>,
 ) -> Result<Json<HoldAnswer>, Problem> {
     request.validate()?;
-    let (id, hold_id) = ids(&id, &hold_id)?;
     let (hold_id, expires_at) = app.keeper.extend_hold(id, hold_id, request.ttl.to_duration()).await?;
     Ok(Json(HoldAnswer { success: true, hold_id, expires_at: timestamp(expires_at) }))
 }
@@ -251,18 +255,11 @@ pub(super) async fn extend_hold(
     (status = "4XX", description = "There is no such session or hold", body = ErrorBody)))]
 pub(super) async fn release_hold(
     State(app): State<App>,
-    Path((id, hold_id)): Path<(String, String)>,
+    Id(id): Id,
+    HoldId(hold_id): HoldId,
 ) -> Result<Json<MessageAnswer>, Problem> {
-    let (id, hold_id) = ids(&id, &hold_id)?;
     app.keeper.release_hold(id, hold_id).await?;
     Ok(Json(MessageAnswer::new("Hold released")))
-}
-
-fn ids(id: &str, hold_id: &str) -> Result<(Uuid, Uuid), Problem> {
-    let id = Uuid::try_parse(id).map_err(|_| ErrorBody::session_not_found())?;
-    let hold_id =
-        Uuid::try_parse(hold_id).map_err(|_| Problem::new(ErrorCode::HoldNotFound, "Hold not found"))?;
-    Ok((id, hold_id))
 }
 
 /// Refreshes now.

@@ -1,13 +1,13 @@
 //! Sites by REST: list, show, define, remove.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use pilotlight_api::{
     ErrorBody, ErrorCode, MessageAnswer, SiteAnswer, SiteDefinition, SitesAnswer, validate,
 };
 
 use super::App;
-use super::problem::{Body, Problem};
+use super::problem::{Body, Problem, SiteName};
 use crate::sites::SitesError;
 
 impl From<SitesError> for Problem {
@@ -16,7 +16,8 @@ impl From<SitesError> for Problem {
             SitesError::Site(_) => ErrorCode::InvalidField,
             SitesError::Unknown => ErrorCode::SiteNotFound,
             SitesError::Configured => ErrorCode::SiteInUse,
-            SitesError::TooMany | SitesError::Written { .. } | SitesError::NotToml(_) => ErrorCode::Internal,
+            SitesError::TooMany => ErrorCode::AtCapacity,
+            SitesError::Written { .. } | SitesError::NotToml(_) => ErrorCode::Internal,
         };
         Self::new(code, crate::sentence::with_sources(&error))
     }
@@ -35,7 +36,7 @@ pub(super) async fn list(State(app): State<App>) -> Json<SitesAnswer> {
     (status = "4XX", description = "There is none of this name", body = ErrorBody)))]
 pub(super) async fn show(
     State(app): State<App>,
-    Path(name): Path<String>,
+    SiteName(name): SiteName,
 ) -> Result<Json<SiteAnswer>, Problem> {
     let site = app.sites.get(&name).ok_or(SitesError::Unknown)?;
     Ok(Json(SiteAnswer { success: true, name, site: site.definition.clone() }))
@@ -48,7 +49,7 @@ pub(super) async fn show(
     (status = "4XX", description = "It cannot be accepted, or comes from the configuration", body = ErrorBody)))]
 pub(super) async fn define(
     State(app): State<App>,
-    Path(name): Path<String>,
+    SiteName(name): SiteName,
     Body(definition): Body<SiteDefinition>,
 ) -> Result<Json<SiteAnswer>, Problem> {
     validate::name("name", &name)?;
@@ -62,7 +63,7 @@ pub(super) async fn define(
     (status = "4XX", description = "There is none of this name, or it comes from the configuration", body = ErrorBody)))]
 pub(super) async fn remove(
     State(app): State<App>,
-    Path(name): Path<String>,
+    SiteName(name): SiteName,
 ) -> Result<Json<MessageAnswer>, Problem> {
     app.sites.remove(&name)?;
     Ok(Json(MessageAnswer::new("Site removed")))

@@ -29,6 +29,16 @@ pub struct Details {
     pub errand: Arc<Errand>,
 }
 
+impl Details {
+    /// A session that has ended needs no password any more, though it is remembered for a while.
+    pub(super) fn forget_secrets(&mut self) {
+        self.window.proxy = None;
+        if self.errand.password.is_some() {
+            self.errand = Arc::new(Errand { password: None, ..Errand::clone(&self.errand) });
+        }
+    }
+}
+
 /// A session as it was last published, with its window, from which what changes by itself is read.
 #[derive(Debug, Clone)]
 pub struct Published {

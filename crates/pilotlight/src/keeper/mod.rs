@@ -118,6 +118,7 @@ impl Keeper {
         for (_, pending) in self.pending.drain() {
             drop(pending.reply.send(Err(Refused::Stopping)));
         }
+        drop(reports);
         self.world.shut_down().await;
     }
 
@@ -125,8 +126,7 @@ impl Keeper {
         match message {
             Message::UseEnded { session } => self.step(Input::EndUse { session }),
             Message::Order { session, order, reply } => {
-                self.last_request += 1;
-                let request = RequestId(self.last_request);
+                let request = self.next_request();
                 let mut kept = Kept::default();
                 let input = order.into_input(request, session, &mut kept);
                 if let Some(details) = kept.details {
@@ -136,6 +136,11 @@ impl Keeper {
                 self.step(input);
             }
         }
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
     }
 
     fn report(&mut self, report: Report) {
@@ -223,7 +228,7 @@ impl Keeper {
         {
             details.tags = tags;
         }
-        let reply = answer.map_err(Refused::ByRules).and_then(|answer| match answer {
+        let reply = answer.clone().map_err(Refused::ByRules).and_then(|answer| match answer {
             Answer::Session { session, is_new } => {
                 let published = self.published(session).ok_or(Refused::ByRules(Refusal::NotFound))?;
                 Ok(Reply::Session(Box::new(published.now()), is_new))
@@ -243,8 +248,16 @@ impl Keeper {
         if self.rules.session(pending.session).is_none() && !self.pending_for(pending.session) {
             self.details.remove(&pending.session);
         }
-        // Whoever asked may be gone; a loan that nobody takes ends by being dropped.
-        drop(pending.reply.send(reply));
+        let unused = matches!(answer, Ok(Answer::MayUse)) && reply.is_err();
+        // Whoever asked may be gone. A loan that nobody takes ends by being dropped, a hold here.
+        match pending.reply.send(reply) {
+            Err(Ok(Reply::Hold(hold, _))) => {
+                let request = self.next_request();
+                self.step(Input::ReleaseHold { request, session: pending.session, hold });
+            }
+            _ if unused => self.step(Input::EndUse { session: pending.session }),
+            _ => {}
+        }
     }
 
     fn pending_for(&self, session: SessionId) -> bool {
@@ -259,6 +272,12 @@ impl Keeper {
     fn publish(&mut self, changed: &[SessionId]) {
         if changed.is_empty() {
             return;
+        }
+        for id in changed {
+            let ended = self.rules.session(*id).is_some_and(|session| session.ended.is_some());
+            if let Some(details) = self.details.get_mut(id).filter(|_| ended) {
+                details.forget_secrets();
+            }
         }
         let updates: Vec<_> = changed.iter().map(|id| (*id, self.published(*id).map(Arc::new))).collect();
         self.directory.send_modify(|directory| {

@@ -40,11 +40,20 @@ pub(super) struct World {
     browsers: BTreeMap<ShardId, Arc<Browser>>,
     slots: BTreeMap<SessionId, Slot>,
     sessions: BTreeMap<WindowId, SessionId>,
+    /// Browsers that are being started or ended.
+    tasks: JoinSet<()>,
 }
 
 impl World {
     pub(super) fn new(farm: Arc<Farm>, reports: mpsc::Sender<Report>) -> Self {
-        Self { farm, reports, browsers: BTreeMap::new(), slots: BTreeMap::new(), sessions: BTreeMap::new() }
+        Self {
+            farm,
+            reports,
+            browsers: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
     }
 
     pub(super) fn window(&self, session: SessionId) -> Option<&LiveWindow> {
@@ -56,25 +65,33 @@ impl World {
         self.sessions.get(window).copied()
     }
 
-    pub(super) fn start_shard(&self, shard: ShardId, launch: LaunchKey) {
+    pub(super) fn start_shard(&mut self, shard: ShardId, launch: LaunchKey) {
         let (farm, reports) = (Arc::clone(&self.farm), self.reports.clone());
-        tokio::spawn(async move {
-            let report = match farm.start(launch, shard).await {
-                Err(failure) => Report::ShardFailed { shard, failure },
-                Ok((browser, mut events)) => {
-                    let forward = reports.clone();
-                    tokio::spawn(async move {
-                        while let Some(event) = events.recv().await {
-                            if forward.send(Report::Browser { shard, event }).await.is_err() {
-                                return;
-                            }
-                        }
-                    });
-                    Report::ShardStarted { shard, browser }
-                }
+        self.spawn(async move {
+            let (browser, mut events) = match farm.start(launch, shard).await {
+                Ok(started) => started,
+                Err(failure) => return drop(reports.send(Report::ShardFailed { shard, failure }).await),
             };
-            drop(reports.send(report).await);
+            // A keeper that is stopping takes no browser in any more.
+            if let Err(mpsc::error::SendError(Report::ShardStarted { browser, .. })) =
+                reports.send(Report::ShardStarted { shard, browser }).await
+            {
+                return browser.close().await;
+            }
+            // Only now, so that the browser is known when it says its first word.
+            tokio::spawn(async move {
+                while let Some(event) = events.recv().await {
+                    if reports.send(Report::Browser { shard, event }).await.is_err() {
+                        return;
+                    }
+                }
+            });
         });
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(task);
     }
 
     pub(super) fn shard_started(&mut self, shard: ShardId, browser: Browser) {
@@ -94,7 +111,7 @@ impl World {
     pub(super) fn stop_shard(&mut self, shard: ShardId) {
         let browser = self.browsers.remove(&shard);
         let reports = self.reports.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             if let Some(browser) = browser {
                 browser.close().await;
             }
@@ -141,8 +158,10 @@ impl World {
             self.sessions.insert(window.id().clone(), session);
         }
         let closing = slot.closing;
-        if let Some(ticket) = closing {
-            self.close(session, ticket);
+        match closing {
+            Some(ticket) => self.close(session, ticket),
+            None if result.is_err() => drop(self.slots.remove(&session)),
+            None => {}
         }
         closing
     }
@@ -203,13 +222,15 @@ impl World {
         tokio::spawn(async move { drop(reports.send(report).await) });
     }
 
-    /// Ends every browser. Afterwards none is left.
-    pub(super) async fn shut_down(self) {
-        let mut closing = JoinSet::new();
+    /// Ends every browser, those too that are just starting: whoever calls this takes no report any more.
+    /// Afterwards none is left.
+    pub(super) async fn shut_down(mut self) {
         for browser in self.browsers.into_values() {
-            closing.spawn(async move { browser.close().await });
+            self.tasks.spawn(async move { browser.close().await });
         }
-        drop(timeout(CLOSE_TIMEOUT, closing.join_all()).await);
+        if timeout(CLOSE_TIMEOUT, self.tasks.join_all()).await.is_err() {
+            tracing::warn!("a browser did not end in time");
+        }
     }
 }
 
