@@ -48,7 +48,8 @@ pub enum BrowserEvent {
         /// Its last words.
         stderr: Vec<String>,
     },
-    /// A renderer of the window died; [`Window::reload`] brings the page back.
+    /// The renderer of the window's main page died; [`Window::reload`] brings the page back. Other pages
+    /// whose renderers die are closed without a word.
     WindowCrashed {
         /// Which.
         window: WindowId,

@@ -16,8 +16,8 @@ use pilotlight_cdp::protocol::page::{
 };
 use pilotlight_cdp::protocol::runtime::RunIfWaitingForDebugger;
 use pilotlight_cdp::protocol::target::{
-    AttachedToTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, GetTargetInfo, SetAutoAttach,
-    TargetCrashed, TargetInfo, TargetInfoChanged,
+    AttachedToTarget, CloseTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, GetTargetInfo,
+    SetAutoAttach, TargetCrashed, TargetInfo, TargetInfoChanged,
 };
 use pilotlight_cdp::{Command, Connection, Event, Notification, SessionId, Subscription};
 use tokio::sync::mpsc;
@@ -72,7 +72,7 @@ fn root_event(shard: &Arc<Shard>, event: &Event) -> Option<BrowserEvent> {
     } else if let Some(crashed) = event.read::<TargetCrashed>() {
         let (window, tab) = shard.by_target(&crashed.target_id)?;
         tracing::info!(window = %window.id, status = crashed.status, "a renderer died");
-        return page_crashed(&window, &tab);
+        return page_crashed(shard, &window, &tab);
     }
     None
 }
@@ -253,7 +253,9 @@ fn page_detached(shard: &Shard, session: &SessionId) -> Option<BrowserEvent> {
 
 /// `Inspector.targetCrashed` tells the same a moment earlier and is left aside: coming twice, a crash could
 /// be taken for that of a page that was reloaded in between.
-fn page_crashed(window: &WindowState, tab: &Tab) -> Option<BrowserEvent> {
+///
+/// Only the main page is worth bringing back: every other one is closed, and the main page stays as it is.
+fn page_crashed(shard: &Arc<Shard>, window: &WindowState, tab: &Arc<Tab>) -> Option<BrowserEvent> {
     let news = tab.status.send_if_modified(|status| {
         let news = !status.crashed;
         status.crashed = true;
@@ -262,7 +264,15 @@ fn page_crashed(window: &WindowState, tab: &Tab) -> Option<BrowserEvent> {
         news
     });
     *lock(&tab.renderer) = None;
-    (news && !window.is_closing()).then(|| BrowserEvent::WindowCrashed { window: window.id.clone() })
+    if !news || window.is_closing() {
+        return None;
+    }
+    let is_main = window.tabs.borrow().first().is_some_and(|main| Arc::ptr_eq(main, tab));
+    if !is_main {
+        close_page(shard, tab.target.clone());
+        return None;
+    }
+    Some(BrowserEvent::WindowCrashed { window: window.id.clone() })
 }
 
 fn target_changed(shard: &Shard, info: TargetInfo) {
@@ -309,6 +319,16 @@ fn frame_attached(
             set_up_proxy(connection, &window, &session),
             set_up(connection, &session, RunIfWaitingForDebugger {}),
         );
+    });
+}
+
+fn close_page(shard: &Arc<Shard>, target_id: String) {
+    let shard = Arc::clone(shard);
+    tokio::spawn(async move {
+        let close = CloseTarget { target_id };
+        if let Err(error) = shard.connection.call_within(None, close, SET_UP_TIMEOUT).await {
+            tracing::debug!(%error, "a page could not be closed; it may be gone already");
+        }
     });
 }
 

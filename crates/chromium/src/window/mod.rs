@@ -85,6 +85,11 @@ impl Window {
         self.state.summary.subscribe()
     }
 
+    /// How often its main page has gone on to another document.
+    pub fn navigation_count(&self) -> u64 {
+        self.state.main_tab().map_or(0, |tab| tab.status.borrow().navigations)
+    }
+
     /// Its pages, oldest first.
     pub fn pages(&self) -> Vec<PageInfo> {
         let tabs = self.state.tabs.borrow();

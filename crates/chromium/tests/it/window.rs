@@ -1,7 +1,10 @@
 //! Windows: loading, scripts, pictures, dialogs, proxies, crashes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use pilotlight_chromium::find::Engine;
+use pilotlight_chromium::profiles::{CustomProfile, Profile};
 use pilotlight_chromium::{BrowserEvent, Format, Proxy, WindowError, WindowOptions};
 use serde_json::json;
 use tokio::time::Instant;
@@ -112,6 +115,44 @@ async fn a_crashed_renderer_is_noticed_and_reload_recovers() {
         assert_eq!(window.evaluate("document.title", LIMIT).await.unwrap(), json!("Portal"));
     }
     assert_eq!(portal.count("/"), 3);
+    assert!(fixture.events.try_recv().is_err());
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashed_popup_is_closed_and_the_main_page_stays() {
+    let (portal, elsewhere) = (Server::portal().await, Server::portal().await);
+    // One renderer for each site, or both pages would share one.
+    let profile = CustomProfile { site_isolation: Some(true), ..Profile::Dense.into() };
+    let mut fixture = Fixture::with(profile, Engine::HeadlessShell, HashMap::new()).await;
+    let window = fixture.window().await;
+    window.navigate(&portal.url("/"), LIMIT).await.unwrap();
+    window.evaluate("globalThis.kept = 1", LIMIT).await.unwrap();
+    let main = window.renderer_pids().await.unwrap();
+    let popup = format!("void open('http://localhost:{}/', '_blank', 'noopener')", elsewhere.port);
+    window.evaluate(&popup, LIMIT).await.unwrap();
+    until("the popup is there", || window.pages().iter().any(|page| page.url.contains("localhost"))).await;
+    let pids = window.renderer_pids().await.unwrap();
+    let of_popup: Vec<_> = pids.into_iter().filter(|pid| !main.contains(pid)).collect();
+    assert_eq!(of_popup.len(), 1, "the popup has a renderer of its own");
+    kill_hard(of_popup[0]);
+    until("the popup is closed", || window.summary().tabs == 1).await;
+    assert_eq!(window.evaluate("kept", LIMIT).await.unwrap(), json!(1));
+    assert_eq!(portal.count("/"), 1);
+    assert!(fixture.events.try_recv().is_err(), "the window itself has not crashed");
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_popup_that_crashes_with_the_main_page_is_closed_and_the_crash_told_once() {
+    let mut fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    window.evaluate("void open('about:blank#popup')", LIMIT).await.unwrap();
+    until("the popup is there", || window.summary().tabs == 2).await;
+    kill_hard(window.renderer_pids().await.unwrap()[0]);
+    assert_eq!(fixture.event().await, BrowserEvent::WindowCrashed { window: window.id().clone() });
+    until("the popup is closed", || window.summary().tabs == 1).await;
+    window.reload(LIMIT).await.unwrap();
     assert!(fixture.events.try_recv().is_err());
     fixture.browser.close().await;
 }
