@@ -17,7 +17,7 @@ use crate::config::{Config, Site};
 use crate::keeper::{Clock, timestamp};
 use crate::sentence::with_sources;
 use crate::serve::{run, start_log};
-use crate::server::{self, ServeError};
+use crate::server::{self, ServeError, Signals};
 
 /// The demo portal logs out whoever sends nothing for this long, so that one can watch that nobody is.
 const PORTAL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ pub fn demo(mut config: Config, windows: u32) -> Result<(), Failure> {
     start_log("warn");
     let mut told = Ok(());
     run(async {
+        let mut signals = Signals::take()?;
         let portal = start_portal().await?;
         let site = demo_site(&portal.url()).map_err(|error| ServeError::System(io::Error::other(error)))?;
         config.sites.insert(SITE.to_owned(), site);
@@ -50,12 +51,18 @@ pub fn demo(mut config: Config, windows: u32) -> Result<(), Failure> {
         };
         say(format_args!("The demo portal is {} (any user name, password `{PASSWORD}`).", portal.url()));
         say(format_args!("The server is {}.\n", guide.server));
-        told = guide.show(windows, &token_file.display()).await;
-        if told.is_err() {
-            running.stop_now().await;
-            return Ok(());
+        let token_file = token_file.display();
+        let shown = tokio::select! {
+            shown = guide.show(windows, &token_file) => Some(shown),
+            () = signals.next() => None,
+        };
+        match shown {
+            Some(Ok(())) => return running.until(signals).await,
+            Some(Err(failure)) => told = Err(failure),
+            None => {}
         }
-        running.until_signal().await
+        running.stop_now().await;
+        Ok(())
     })?;
     told
 }

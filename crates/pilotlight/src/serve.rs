@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Failure, exit_codes};
 use crate::config::Config;
 use crate::sentence::with_sources;
-use crate::server::{self, ServeError};
+use crate::server::{self, ServeError, Signals};
 
 /// What is logged where `PILOTLIGHT_LOG` says nothing.
 const DEFAULT_LOG: &str = "info";
@@ -19,6 +19,7 @@ const DEFAULT_LOG: &str = "info";
 pub fn serve(config: Config) -> Result<(), Failure> {
     start_log(DEFAULT_LOG);
     run(async {
+        let signals = Signals::take()?;
         let token_file = config.server.token_file();
         let running = server::start(config).await?;
         tracing::info!(
@@ -27,7 +28,7 @@ pub fn serve(config: Config) -> Result<(), Failure> {
             token_file = %token_file.display(),
             "pilotlight is ready"
         );
-        running.until_signal().await
+        running.until(signals).await
     })
 }
 

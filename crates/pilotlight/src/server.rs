@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pilotlight_core::{AtCapacity, Limits};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,29 @@ pub enum ServeError {
     System(#[source] io::Error),
 }
 
+/// The signals that say stop. Whoever holds this decides what they do; before, they end the process at once.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes the signals in.
+    ///
+    /// # Errors
+    /// That the operating system does not hand them over.
+    pub fn take() -> Result<Self, ServeError> {
+        let take = |kind| signal(kind).map_err(ServeError::System);
+        Ok(Self { terminate: take(SignalKind::terminate())?, interrupt: take(SignalKind::interrupt())? })
+    }
+
+    /// Returns at the next one.
+    pub async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct Running {
@@ -78,7 +101,7 @@ pub async fn start(config: Config) -> Result<Running, ServeError> {
     let options = FarmOptions {
         chromium: config.chromium.clone(),
         profiles: config.profiles.clone(),
-        run_dir: state_dir.run_dir()?,
+        run_dir: state_dir.run_dir().await?,
     };
     let farm = Arc::new(Farm::open(options).await?);
     let stop = CancellationToken::new();
@@ -108,29 +131,19 @@ impl Running {
     ///
     /// # Errors
     /// How the listener failed.
-    pub async fn until_signal(mut self) -> Result<(), ServeError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::System)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::System)?;
+    pub async fn until(mut self, mut signals: Signals) -> Result<(), ServeError> {
         let failed = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
+            () = signals.next() => None,
             served = &mut self.served => Some(served),
         };
-        let again = async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        let Some(served) = failed else {
+            self.shut_down(signals.next()).await;
+            return Ok(());
         };
-        match failed {
-            None => {
-                self.shut_down(again).await;
-                Ok(())
-            }
-            Some(served) => {
-                let error = served.map_err(io::Error::other).and_then(|served| served).err();
-                self.stop.cancel();
-                drop(self.keeper.await);
-                Err(ServeError::System(error.unwrap_or_else(|| io::Error::other("the listener ended"))))
-            }
-        }
+        let error = served.map_err(io::Error::other).and_then(|served| served).err();
+        self.stop.cancel();
+        drop(self.keeper.await);
+        Err(ServeError::System(error.unwrap_or_else(|| io::Error::other("the listener ended"))))
     }
 
     /// Ends everything now.

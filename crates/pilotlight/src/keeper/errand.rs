@@ -12,7 +12,7 @@ use pilotlight_core::{Activity, Failure, FailureKind, Standing};
 use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::placeholders::Values;
-use pilotlight_flow::replay::{ReplayError, ReplayOptions, StepError, replay};
+use pilotlight_flow::replay::{Progress, ReplayError, ReplayOptions, StepError, replay};
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -71,7 +71,9 @@ impl Errand {
             }
         };
         timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
-            Err(failure(FailureKind::Unreachable, "the portal took too long to answer".to_owned()))
+            let typed = activity == Activity::SignIn;
+            let kind = if typed { FailureKind::Unexpected } else { FailureKind::Unreachable };
+            Err(failure(kind, "the portal took too long to answer".to_owned()))
         })
     }
 
@@ -158,15 +160,33 @@ impl Errand {
         if let Some(password) = &self.password {
             values.insert("password", password.clone());
         }
-        let replayed = replay(window, flow, &values, &ReplayOptions::default(), |_| ()).await;
-        match replayed {
-            Ok(()) => self.let_in(window).await,
+        // From the first thing that is typed on, the portal may have heard of the sign-in.
+        let mut typed_at = None;
+        let progress = |step: Progress| {
+            if step.kind == "change" {
+                typed_at = Some(window.navigation_count());
+            }
+        };
+        let replayed = replay(window, flow, &values, &ReplayOptions::default(), progress).await;
+        let standing = match replayed {
+            Ok(()) => self.let_in(window, typed_at).await,
             Err(error) => self.replay_failed(window, &error).await,
-        }
+        };
+        standing.map_err(|failure| match failure.kind {
+            // Repeating it without end, as what never reached the portal is repeated, could lock the account.
+            FailureKind::Unreachable if typed_at.is_some() => {
+                Failure { kind: FailureKind::Unexpected, ..failure }
+            }
+            _ => failure,
+        })
     }
 
     /// Waits for the portal to let somebody in whose flow is through.
-    async fn let_in(&self, window: &Window) -> Result<Standing, Failure> {
+    async fn let_in(&self, window: &Window, typed_at: Option<u64>) -> Result<Standing, Failure> {
+        let refused = || {
+            let sentence = "the portal refused the sign-in and shows its form again".to_owned();
+            Err(failure(FailureKind::Rejected, sentence))
+        };
         let deadline = Instant::now() + SIGN_IN_TIMEOUT;
         let mut form_since = None;
         loop {
@@ -179,9 +199,13 @@ impl Errand {
             }
             let now = Instant::now();
             form_since = if self.shows_form(window).await { form_since.or(Some(now)) } else { None };
-            if form_since.is_some_and(|since| now >= since + REFUSED_AFTER) {
-                let sentence = "the portal refused the sign-in and shows its form again".to_owned();
-                return Err(failure(FailureKind::Rejected, sentence));
+            // A new document with the form is an answer. In the same document it may just not be hidden yet.
+            let answered = typed_at.is_some_and(|typed_at| window.navigation_count() > typed_at);
+            if answered && form_since.is_some_and(|since| now >= since + REFUSED_AFTER) {
+                return refused();
+            }
+            if now >= deadline && form_since.is_some() {
+                return refused();
             }
             if now >= deadline {
                 let sentence = format!(

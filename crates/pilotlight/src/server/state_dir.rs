@@ -1,12 +1,14 @@
 //! The state folder: one server's own, with its token in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use secrecy::SecretString;
+use tokio::time::{Instant, sleep};
 
 /// Bytes of chance in a token.
 const TOKEN_BYTES: usize = 32;
@@ -14,6 +16,13 @@ const TOKEN_BYTES: usize = 32;
 const OWNER_FILE: u32 = 0o600;
 /// Others may pass through, for browsers run as another user and have their folders inside, but not look.
 const PASSABLE: u32 = 0o711;
+
+/// Permissions by which others than the owner may write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// How long browsers of a killed server may take to leave their folders.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often it is looked whether they have.
+const LEAVE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +39,12 @@ pub enum StateDirError {
     /// Another server has it.
     #[error("another server uses {}", path.display())]
     Taken {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Somebody else could change what is in it.
+    #[error("{} belongs to another user, or others may write to it", path.display())]
+    NotOurs {
         /// The folder.
         path: PathBuf,
     },
@@ -71,25 +86,26 @@ impl StateDir {
     pub fn token(&self) -> Result<SecretString, StateDirError> {
         let path = self.path.join("token");
         let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
-        match fs::read_to_string(&path) {
-            Ok(token) if token.trim().len() < TOKEN_BYTES => Err(StateDirError::NoToken { path }),
-            Ok(token) => {
-                fs::set_permissions(&path, Permissions::from_mode(OWNER_FILE)).map_err(unusable)?;
-                Ok(token.trim().to_owned().into())
-            }
+        let opened = no_links(OpenOptions::new().read(true)).open(&path);
+        let mut file = match opened {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let token = new_token();
-                let mut file = OpenOptions::new()
-                    .create_new(true)
-                    .write(true)
-                    .mode(OWNER_FILE)
+                let mut file = no_links(OpenOptions::new().create_new(true).write(true))
                     .open(&path)
                     .map_err(unusable)?;
                 file.write_all(format!("{token}\n").as_bytes()).map_err(unusable)?;
-                Ok(token.into())
+                return Ok(token.into());
             }
-            Err(error) => Err(unusable(error)),
+            Err(error) => return Err(unusable(error)),
+        };
+        file.set_permissions(Permissions::from_mode(OWNER_FILE)).map_err(unusable)?;
+        let mut token = String::new();
+        file.read_to_string(&mut token).map_err(unusable)?;
+        if token.trim().len() < TOKEN_BYTES {
+            return Err(StateDirError::NoToken { path });
         }
+        Ok(token.trim().to_owned().into())
     }
 
     /// Where browsers have their folders. What an earlier server left there is removed: its browsers ended
@@ -97,23 +113,43 @@ impl StateDir {
     ///
     /// # Errors
     /// That it cannot be made.
-    pub fn run_dir(&self) -> Result<PathBuf, StateDirError> {
+    pub async fn run_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("run");
-        if path.exists() {
-            fs::remove_dir_all(&path)
-                .map_err(|source| StateDirError::Unusable { path: path.clone(), source })?;
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
+        // The browsers of a server that was killed follow it within some tenths of a second, and write until then.
+        while let Err(source) = fs::remove_dir_all(&path) {
+            if source.kind() == io::ErrorKind::NotFound {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Err(StateDirError::Unusable { path, source });
+            }
+            sleep(LEAVE_INTERVAL).await;
         }
         make_folder(&path)?;
         Ok(path)
     }
 }
 
+/// Makes a folder. One that is there already must be ours alone to change: whoever else could put a token, or
+/// a link in place of a file, into it.
 fn make_folder(path: &Path) -> Result<(), StateDirError> {
     let unusable = |source| StateDirError::Unusable { path: path.to_owned(), source };
-    if path.is_dir() {
-        return Ok(());
+    if !path.is_dir() {
+        DirBuilder::new().recursive(true).mode(PASSABLE).create(path).map_err(unusable)?;
     }
-    DirBuilder::new().recursive(true).mode(PASSABLE).create(path).map_err(unusable)
+    let folder = fs::metadata(path).map_err(unusable)?;
+    let ours = folder.uid() == rustix::process::geteuid().as_raw();
+    if !ours || folder.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err(StateDirError::NotOurs { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// A file of the owner's alone, and no link to somebody else's.
+fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    options.mode(OWNER_FILE).custom_flags(flags)
 }
 
 fn new_token() -> String {
@@ -144,6 +180,23 @@ mod tests {
         assert!(matches!(StateDir::open(folder.path()), Err(StateDirError::Taken { .. })));
         drop(first);
         StateDir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(StateDir::open(folder.path()), Err(StateDirError::NotOurs { .. })));
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_token_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, "x".repeat(64)).unwrap();
+        let state_dir = StateDir::open(&folder.path().join("state")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, folder.path().join("state/token")).unwrap();
+        assert!(matches!(state_dir.token(), Err(StateDirError::Unusable { .. })));
     }
 
     #[test]
