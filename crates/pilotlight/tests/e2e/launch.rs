@@ -10,12 +10,12 @@ use axum::response::Html;
 use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use pilotlight_testkit::harness::{ProxyOptions, Role, Server, TestProxy};
+use pilotlight_testkit::harness::{ProxyOptions, Role, Server, TestProxy, expect_that, wait_for};
 use pilotlight_testkit::portal::{Portal, PortalOptions, example_site};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::support::{Display, House, account, house, options, path, with};
+use crate::support::{Display, House, SOON, account, house, house_with, options, path, with};
 
 const USER: &str = "document.querySelector('#user').textContent";
 /// A picture of one grey pixel.
@@ -81,10 +81,19 @@ async fn a_dedicated_session_has_a_browser_of_its_own() {
     }
     // Its browser goes with it.
     house.client().delete(&path(&first, "")).await.expect(200);
-    pilotlight_testkit::harness::wait_for("two browsers", crate::support::SOON, async || {
-        pilotlight_testkit::harness::expect_that(browsers() == 2, browsers())
-    })
-    .await;
+    wait_for("two browsers", SOON, async || expect_that(browsers() == 2, browsers())).await;
+}
+
+#[tokio::test]
+async fn a_browser_holds_so_many_windows_and_no_more() {
+    let house = house_with("[limits]\nwindows_per_browser = 2", PortalOptions::default()).await;
+    let mut shards = Vec::new();
+    for name in ["a", "b", "c"] {
+        shards.push(house.window(name, json!({})).await.shard);
+    }
+    assert!(shards[0] == shards[1] && shards[1] != shards[2], "{shards:?}");
+    let fourth = house.window("d", json!({})).await;
+    assert_eq!(fourth.shard, shards[2], "a place that is free is taken");
 }
 
 #[tokio::test]

@@ -129,3 +129,15 @@ async fn a_dialog_of_a_page_stops_nobody() {
     let shown = evaluate(&house, &session, "document.title").await.expect(200);
     assert_eq!(shown.body["result"], "Harbour Gate");
 }
+
+#[tokio::test]
+async fn a_page_that_hangs_hangs_alone() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    let other = house.sign_in("other").await;
+    evaluate(&house, &session, "void setTimeout(() => { for (;;); }, 0)").await.expect(200);
+    assert_eq!(house.client().evaluate(&other, "1 + 1").await, 2);
+    assert_eq!(house.client().sessions().await.len(), 2);
+    house.client().delete(&path(&session, "")).await.expect(200);
+    assert_eq!(house.client().evaluate(&other, "document.title").await, "Harbour Gate");
+}

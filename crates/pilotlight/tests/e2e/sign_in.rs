@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pilotlight_api::SessionState;
-use pilotlight_testkit::harness::Server;
+use pilotlight_api::{Session, SessionState};
+use pilotlight_testkit::harness::{Server, expect_that, wait_for};
 use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions, example_site};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{House, account, house, house_with, nobody_there, options, path, with};
+use crate::support::{House, SOON, account, house, house_with, nobody_there, options, path, with};
 
 const USER: &str = "document.querySelector('#user').textContent";
 
@@ -67,7 +68,55 @@ async fn a_wrong_password_leaves_nothing_behind() {
     assert!(house.client().sessions().await.is_empty());
     assert_eq!(house.client().get("/health").await.body["active_sessions"], 0);
     assert_eq!(house.portal.counts("acme").failed_sign_ins, 1, "it was tried again");
-    house.sign_in("acme").await;
+
+    // With the right one there is a session, and the wrong one neither gives it nor harms it.
+    let session = house.sign_in("acme").await;
+    let all = join_all((0..5).map(|_| house.client().post("/sessions", &wrong))).await;
+    for answer in all {
+        assert_eq!(answer.refusal(), (401, "sign_in_failed"), "{}", answer.body);
+    }
+    assert_eq!(house.portal.counts("acme").failed_sign_ins, 2, "equal requests fail together");
+    assert_eq!(house.client().session(&session).await.state, SessionState::Ready);
+    assert_eq!(house.client().sessions().await.len(), 1);
+}
+
+/// A sign-in that takes its time, seen from outside while it runs.
+async fn slow_sign_in(house: &House) -> Session {
+    wait_for("the sign-in to be sent", SOON, async || {
+        let sessions = house.client().sessions().await;
+        let is_sent = house.portal.counts("acme").signing_in_peak > 0;
+        expect_that(is_sent && sessions.len() == 1, sessions)
+    })
+    .await
+    .remove(0)
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_finds_its_session_when_it_comes_back() {
+    let sign_in_delay = Duration::from_secs(2);
+    let house = house_with("", PortalOptions { sign_in_delay, ..PortalOptions::default() }).await;
+    let request = house.client().request(Method::POST, "/sessions").json(&account("acme"));
+    let hangs_up = tokio::spawn(request.send());
+    let under_way = slow_sign_in(&house).await;
+    assert_eq!(under_way.state, SessionState::SigningIn);
+    hangs_up.abort();
+    assert!(hangs_up.await.is_err_and(|error| error.is_cancelled()));
+    let answer = house.client().post("/sessions", &account("acme")).await;
+    assert!([200, 201].contains(&answer.status), "{}", answer.body);
+    assert_eq!(answer.session().session_id, under_way.session_id);
+    assert_eq!(house.portal.sign_ins("acme"), 1);
+}
+
+#[tokio::test]
+async fn a_session_can_be_closed_while_it_signs_in() {
+    let sign_in_delay = Duration::from_secs(60);
+    let house = house_with("", PortalOptions { sign_in_delay, ..PortalOptions::default() }).await;
+    let client = house.client().clone();
+    let waits = tokio::spawn(async move { client.post("/sessions", &account("acme")).await });
+    let under_way = slow_sign_in(&house).await;
+    house.client().delete(&path(&under_way, "")).await.expect(200);
+    assert_eq!(waits.await.unwrap().refusal(), (410, "session_ended"));
+    assert!(house.client().sessions().await.is_empty());
 }
 
 #[tokio::test]
