@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_chromium::{Browser, Window, WindowId, WindowOptions};
+use pilotlight_chromium::{Browser, Window, WindowError, WindowId, WindowOptions};
 use pilotlight_core::{Activity, Failure, FailureKind, LaunchKey, SessionId, ShardId, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -21,6 +21,9 @@ use crate::sentence::with_sources;
 
 /// How long all browsers together may take to end with the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a browser that left something undone may take to answer the simplest question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session's window, or the opening of it.
 #[derive(Debug, Default)]
@@ -132,9 +135,15 @@ impl World {
         tokio::spawn(async move {
             let result = match browser {
                 None => Err(browser_failure("the browser is gone".to_owned())),
-                Some(browser) => browser.open_window(options).await.map_err(|error| {
-                    browser_failure(format!("no window could be opened: {}", with_sources(&error)))
-                }),
+                Some(browser) => {
+                    let opened = browser.open_window(options).await;
+                    if let Err(error) = &opened {
+                        end_if_hung(&browser, error).await;
+                    }
+                    opened.map_err(|error| {
+                        browser_failure(format!("no window could be opened: {}", with_sources(&error)))
+                    })
+                }
             };
             drop(reports.send(Report::WindowOpened { session, ticket, shard, result }).await);
         });
@@ -149,7 +158,8 @@ impl World {
     ) -> Option<Ticket> {
         let Some(slot) = self.slots.get_mut(&session).filter(|slot| slot.shard == Some(shard)) else {
             if let Ok(window) = result {
-                tokio::spawn(close(window.clone()));
+                let window = window.clone();
+                tokio::spawn(async move { window.close().await });
             }
             return None;
         };
@@ -177,11 +187,17 @@ impl World {
             slot.closing = Some(ticket);
             return;
         }
+        let browser = slot.shard.and_then(|shard| self.browsers.get(&shard).cloned());
         let window = self.forget(session);
         let reports = self.reports.clone();
         tokio::spawn(async move {
-            if let Some(window) = window {
-                close(window).await;
+            if let Some(window) = window
+                && let Err(error) = window.close().await
+            {
+                tracing::warn!(window = %window.id(), %error, "a window did not close");
+                if let Some(browser) = browser {
+                    end_if_hung(&browser, &error).await;
+                }
             }
             drop(reports.send(Report::WindowClosed { session, ticket }).await);
         });
@@ -234,10 +250,11 @@ impl World {
     }
 }
 
-/// A window that does not close goes with its browser.
-async fn close(window: Window) {
-    if let Err(error) = window.close().await {
-        tracing::warn!(window = %window.id(), %error, "a window did not close");
+/// A browser that is alive and silent takes its windows with it for good; dead, it is replaced.
+async fn end_if_hung(browser: &Browser, error: &WindowError) {
+    if matches!(error, WindowError::Timeout(_)) && !browser.is_answering(ANSWER_TIMEOUT).await {
+        tracing::warn!(pid = browser.pid(), "a browser no longer answers and is ended");
+        browser.kill();
     }
 }
 
