@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 
 use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::dom::{CreateStyleSheet, CssEnable, Enable};
@@ -37,7 +38,7 @@ pub(super) async fn renderer_pids(window: &Window) -> Result<Vec<u32>, WindowErr
     Ok(pids.into_iter().collect())
 }
 
-async fn renderer_of_tab(shard: &Shard, tab: &Tab) -> Result<u32, WindowError> {
+async fn renderer_of_tab(shard: &Arc<Shard>, tab: &Arc<Tab>) -> Result<u32, WindowError> {
     let loader = tab.status.borrow().loader().to_owned();
     if let Some((known, pid)) = lock(&tab.renderer).clone()
         && known == loader
@@ -49,8 +50,15 @@ async fn renderer_of_tab(shard: &Shard, tab: &Tab) -> Result<u32, WindowError> {
     Ok(pid)
 }
 
-/// `target` is a page or a frame in a process of its own; in both cases it is also the id of its frame.
-async fn renderer_of_target(shard: &Shard, tab: &Tab, target: &str) -> Result<u32, WindowError> {
+/// `target` is a page or a frame in a process of its own; in both cases it is also the id of its frame. In a
+/// task of its own: if the caller gives up meanwhile, the session must not stay behind.
+async fn renderer_of_target(shard: &Arc<Shard>, tab: &Arc<Tab>, target: &str) -> Result<u32, WindowError> {
+    let (shard, tab, target) = (Arc::clone(shard), Arc::clone(tab), target.to_owned());
+    let asking = tokio::spawn(async move { ask_in_session(&shard, &tab, &target).await });
+    asking.await.unwrap_or(Err(WindowError::Closed))
+}
+
+async fn ask_in_session(shard: &Shard, tab: &Tab, target: &str) -> Result<u32, WindowError> {
     let attach = AttachToTarget { target_id: target.into(), flatten: true };
     let session = shard.connection.call_within(None, attach, COMMAND_TIMEOUT).await?.session_id;
     let asked = ask(shard, tab, &session, target).await;
