@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pilotlight_cdp::protocol::browser::GetVersion;
+use pilotlight_cdp::protocol::browser::{GetVersion, SetDownloadBehavior};
 use pilotlight_cdp::protocol::target::{
     CreateBrowserContext, CreateTarget, DisposeBrowserContext, FilterEntry, SetDiscoverTargets,
 };
@@ -179,7 +179,7 @@ async fn open(shard: Arc<Shard>, engine: Engine, options: WindowOptions) -> Resu
     let state = Arc::new(WindowState::new(WindowId::new(&context), options.viewport, credentials));
     shard.add_window(Arc::clone(&state));
     let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
-    let opened = tokio::time::timeout(OPEN_TIMEOUT, open_first_page(&shard, engine, &state)).await;
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, set_up_window(&shard, engine, &state)).await;
     match opened.unwrap_or(Err(WindowError::Timeout(OPEN_TIMEOUT))) {
         Ok(()) => Ok(window),
         Err(error) => {
@@ -187,6 +187,14 @@ async fn open(shard: Arc<Shard>, engine: Engine, options: WindowOptions) -> Resu
             Err(error)
         }
     }
+}
+
+/// Downloads are denied before there is a page that could start one: nobody would look after the files, and a
+/// page could fill the disk.
+async fn set_up_window(shard: &Shard, engine: Engine, state: &WindowState) -> Result<(), WindowError> {
+    let deny = SetDownloadBehavior { behavior: "deny", browser_context_id: state.id.as_str().into() };
+    shard.connection.call_within(None, deny, OPEN_TIMEOUT).await?;
+    open_first_page(shard, engine, state).await
 }
 
 async fn open_first_page(shard: &Shard, engine: Engine, state: &WindowState) -> Result<(), WindowError> {

@@ -31,6 +31,9 @@ const SET_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many frames in processes of their own a page may have; more are let run without being looked into.
 const REMOTE_FRAMES_MAX: usize = 256;
 
+/// How many pages a window may have; more are closed at once.
+pub const TABS_MAX: usize = 32;
+
 /// Attaches to new pages or frames before they run.
 pub(crate) fn auto_attach(kind: &'static str) -> SetAutoAttach {
     SetAutoAttach {
@@ -189,6 +192,10 @@ fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
         // A second session on a page of ours, opened for one question.
         return;
     }
+    if window.tabs.borrow().len() >= TABS_MAX {
+        tracing::warn!(window = %window.id, limit = TABS_MAX, "a window opens too many pages; one is closed");
+        return refuse_page(shard, attached.session_id, info.target_id);
+    }
     let tab = Arc::new(Tab::new(info.target_id, attached.session_id.clone()));
     tab.status.send_modify(|status| (status.url, status.title) = (info.url, info.title));
     shard.add_session(attached.session_id, Arc::clone(&window), Arc::clone(&tab));
@@ -324,12 +331,26 @@ fn frame_attached(
 
 fn close_page(shard: &Arc<Shard>, target_id: String) {
     let shard = Arc::clone(shard);
+    tokio::spawn(async move { close_target(&shard.connection, target_id).await });
+}
+
+/// A page that is held holds the renderer that it shares with the page that opened it, even while it closes.
+/// So it is let run and closed in one go.
+fn refuse_page(shard: &Arc<Shard>, session: SessionId, target_id: String) {
+    let shard = Arc::clone(shard);
     tokio::spawn(async move {
-        let close = CloseTarget { target_id };
-        if let Err(error) = shard.connection.call_within(None, close, SET_UP_TIMEOUT).await {
-            tracing::debug!(%error, "a page could not be closed; it may be gone already");
-        }
+        let connection = &shard.connection;
+        tokio::join!(
+            set_up(connection, &session, RunIfWaitingForDebugger {}),
+            close_target(connection, target_id),
+        );
     });
+}
+
+async fn close_target(connection: &Connection, target_id: String) {
+    if let Err(error) = connection.call_within(None, CloseTarget { target_id }, SET_UP_TIMEOUT).await {
+        tracing::debug!(%error, "a page could not be closed; it may be gone already");
+    }
 }
 
 fn let_go(shard: &Arc<Shard>, session: SessionId) {

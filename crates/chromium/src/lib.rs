@@ -16,6 +16,7 @@ mod state;
 pub mod window;
 
 pub use browser::{Browser, BrowserEvent, WindowOptions};
+pub use driver::TABS_MAX;
 pub use error::{StartError, WindowError};
 pub use find::Engine;
 pub use proxy::{Proxy, ProxyError};

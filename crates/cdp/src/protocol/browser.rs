@@ -6,6 +6,14 @@ commands! {
     /// What browser this is. The first sign of life.
     GetVersion = "Browser.getVersion" -> Version {}
 
+    /// What becomes of downloads in a context.
+    SetDownloadBehavior = "Browser.setDownloadBehavior" -> Nothing {
+        /// `deny`, `allow`, `allowAndName` or `default`.
+        behavior: &'static str,
+        /// Which context.
+        browser_context_id: String,
+    }
+
     /// Starts network events on the session.
     NetworkEnable = "Network.enable" -> Nothing {
         /// Bytes of response bodies kept for later questions.

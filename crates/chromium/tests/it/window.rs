@@ -1,11 +1,14 @@
 //! Windows: loading, scripts, pictures, dialogs, proxies, crashes.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use pilotlight_cdp::Scope;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::{CustomProfile, Profile};
-use pilotlight_chromium::{BrowserEvent, Format, Proxy, WindowError, WindowOptions};
+use pilotlight_chromium::{BrowserEvent, Format, Proxy, TABS_MAX, WindowError, WindowOptions};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -155,6 +158,71 @@ async fn a_popup_that_crashes_with_the_main_page_is_closed_and_the_crash_told_on
     window.reload(LIMIT).await.unwrap();
     assert!(fixture.events.try_recv().is_err());
     fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_cannot_open_pages_without_end() {
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    let mut events = fixture.browser.connection().subscribe(Scope::Root, 4096);
+    window.evaluate("for (let n = 0; n < 40; n++) void open('about:blank#' + n)", LIMIT).await.unwrap();
+    let refused = 40 + 1 - TABS_MAX;
+    let closing = async {
+        let mut closed = 0;
+        while closed < refused {
+            let event = events.next().await.expect("a connection");
+            closed += usize::from(event.method == "Target.detachedFromTarget");
+        }
+    };
+    tokio::time::timeout(LIMIT, closing).await.expect("the pages beyond the limit are closed");
+    assert_eq!(window.pages().len(), TABS_MAX);
+    assert_eq!(window.evaluate("1", LIMIT).await.unwrap(), json!(1));
+    window.close().await.unwrap();
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_leave_no_file() {
+    let site = Server::start(|request| {
+        let mut answer = Answer::html("<a href='/file' download='file'>file</a>");
+        if request.target == "/file" {
+            answer.headers = vec!["Content-Disposition: attachment".into()];
+            answer.body = "downloaded content".into();
+        }
+        Some(answer)
+    })
+    .await;
+    for engine in [Engine::HeadlessShell, Engine::Headless] {
+        let fixture = Fixture::with(Profile::Dense.into(), engine, HashMap::new()).await;
+        let window = fixture.window().await;
+        window.navigate(&site.url("/"), LIMIT).await.unwrap();
+        let mut events = fixture.browser.connection().subscribe(Scope::All, 4096);
+        window.evaluate("document.querySelector('a').click()", LIMIT).await.unwrap();
+        let ending = async {
+            loop {
+                let event = events.next().await.expect("a connection");
+                if event.method == "Page.downloadProgress" && !event.params.get().contains("inProgress") {
+                    return event.params.get().to_owned();
+                }
+            }
+        };
+        let end = tokio::time::timeout(LIMIT, ending).await.expect("the end of the download");
+        assert!(end.contains("canceled"), "{engine}: {end}");
+        // Chromium may have begun to write before it decides, and removes that a moment later.
+        until("no file is left", || !holds(fixture.run.path(), "downloaded content")).await;
+        fixture.browser.close().await;
+    }
+}
+
+/// Whether a file in or below `folder` holds `text`.
+fn holds(folder: &Path, text: &str) -> bool {
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            return holds(&entry.path(), text);
+        }
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        is_file && fs::read(entry.path()).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -355,5 +423,27 @@ async fn memory_is_told_without_disturbing_the_page() {
     let state = "[kept, document.styleSheets.length, document.querySelectorAll('style').length]";
     assert_eq!(window.evaluate(state, LIMIT).await.unwrap(), json!([1, 0, 0]));
     assert_eq!(window.summary().tabs, 1);
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_for_memory_that_is_given_up_leaves_no_session() {
+    const QUESTIONS: usize = 10;
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    let mut events = fixture.browser.connection().subscribe(Scope::Root, 4096);
+    for _ in 0..QUESTIONS {
+        // One poll lets the question leave; then nobody waits for its answer.
+        tokio::time::timeout(Duration::ZERO, window.renderer_pids()).await.unwrap_err();
+    }
+    let (mut attached, mut detached) = (0, 0);
+    let counting = async {
+        while (attached, detached) != (QUESTIONS, QUESTIONS) {
+            let event = events.next().await.expect("a connection");
+            attached += usize::from(event.method == "Target.attachedToTarget");
+            detached += usize::from(event.method == "Target.detachedFromTarget");
+        }
+    };
+    tokio::time::timeout(LIMIT, counting).await.expect("every session that was opened is closed");
     fixture.browser.close().await;
 }
