@@ -159,6 +159,12 @@ impl Browser {
         self.shard.connection.call_within(None, GetVersion {}, timeout).await.is_ok()
     }
 
+    /// Ends its process by force, as is needed where it no longer answers. Returns at once;
+    /// [`BrowserEvent::Exited`] follows.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
     /// Closes it: every window, the process, its directory. Returns once nothing is left, within
     /// [`crate::launch::EXIT_GRACE`] and what the removal takes.
     pub async fn close(&self) {

@@ -67,6 +67,19 @@ async fn a_killed_browser_is_noticed_and_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_does_not_answer_can_be_killed() {
+    let mut fixture = Fixture::start().await;
+    assert!(fixture.browser.is_answering(LIMIT).await);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(fixture.browser.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    assert!(!fixture.browser.is_answering(Duration::from_millis(200)).await);
+    fixture.browser.kill();
+    let event = fixture.event().await;
+    assert!(matches!(&event, BrowserEvent::Exited { status, .. } if status.contains("SIGKILL")), "{event:?}");
+    until("nothing is left", || fixture.is_swept()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_does_not_come_up_says_why_and_leaves_nothing() {
     let run = run_directory();
     let program = run_directory();
