@@ -16,6 +16,7 @@ mod holds;
 mod launch;
 mod lifecycle;
 mod pages;
+mod protection;
 mod recovery;
 mod refresh;
 mod sessions;
