@@ -81,7 +81,8 @@ impl Rules {
 
     fn session_deadline(&self, session: &Session, now: Moment) -> Option<Moment> {
         if let Some((ended_at, _)) = session.ended {
-            return Some(ended_at + self.limits.remember_ended);
+            let gone = session.window == Window::None;
+            return gone.then(|| ended_at + self.limits.remember_ended);
         }
         let holds = session.holds.iter().map(|hold| hold.expires_at).min();
         let waiting = session.waiting.iter().map(|waiting| waiting.deadline).min();

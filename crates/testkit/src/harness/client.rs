@@ -81,7 +81,6 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(ANSWER_TIMEOUT)
             .build()
             .unwrap_or_else(|error| panic!("no HTTP client could be made: {error}"));
         Self { http, base, token }
@@ -101,6 +100,11 @@ impl Client {
 
     /// A request to `path`, which begins with a slash, with the token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.open_request(method, path).timeout(ANSWER_TIMEOUT)
+    }
+
+    /// A request whose answer may go on without end.
+    fn open_request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
     }
@@ -191,7 +195,7 @@ impl Client {
     /// # Panics
     /// Where no stream is opened.
     pub async fn events(&self, path: &str) -> EventStream {
-        match self.request(Method::GET, path).send().await {
+        match self.open_request(Method::GET, path).send().await {
             Ok(response) if response.status().is_success() => EventStream::new(response),
             Ok(response) => panic!("no events from {path}: the server answered {}", response.status()),
             Err(error) => panic!("no events from {path}: {error:?}"),
