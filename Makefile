@@ -27,7 +27,7 @@ test:
 	@scripts/check-lock-size
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --locked -- --test-threads=$(JOBS)
+	cargo test --workspace --locked --no-fail-fast -- --test-threads=$(JOBS)
 	@echo 'make test: all tests passed.'
 
 soak: export PILOTLIGHT_SOAK_SECONDS := $(PILOTLIGHT_SOAK_SECONDS)

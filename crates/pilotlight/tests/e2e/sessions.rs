@@ -136,7 +136,10 @@ async fn a_closed_session_is_gone_and_says_why() {
     assert!(house.client().sessions().await.is_empty());
     let reason = reason_of(&house, &session).await;
     assert!(reason.contains(EndedReason::ClosedByClient.as_str()), "{reason}");
-    for (method, below) in [("POST", "/ping"), ("POST", "/hold"), ("POST", "/refresh"), ("DELETE", "")] {
+    let ping = house.client().post_nothing(&path(&session, "/ping")).await;
+    assert_eq!(ping.body["error"], "Session not found", "to a ping it is as unknown as any other");
+    assert_eq!(ping.refusal(), (404, "session_not_found"));
+    for (method, below) in [("POST", "/hold"), ("POST", "/refresh"), ("DELETE", "")] {
         let method = method.parse().unwrap();
         let request = house.client().request(method, &path(&session, below));
         assert_eq!(house.client().send(request).await.refusal(), (410, "session_ended"), "{below}");
