@@ -5,6 +5,7 @@
 //! Chromium and Xvfb; where one is missing they fail and say so. `make test` installs them.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "that is how a test fails")]
+#![expect(clippy::print_stdout, reason = "a test says what it measured")]
 
 mod access;
 mod bad_input;
