@@ -29,6 +29,8 @@ const STANDING_TIMEOUT: Duration = Duration::from_secs(5);
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(15);
 /// A sign-in form that is still (or again) there after this long means a refusal.
 const REFUSED_AFTER: Duration = Duration::from_secs(2);
+/// How long a page may take to answer the simplest question.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a page is looked at while waiting.
 const POLL: Duration = Duration::from_millis(100);
 /// The portal's answer to the navigation that made the present document; 0 where it is not known.
@@ -78,6 +80,8 @@ impl Errand {
     }
 
     async fn refresh(&self, window: &Window) -> Result<Standing, Failure> {
+        // A script that hangs would hold up everything; asking ends it where it does not let itself be asked.
+        drop(window.evaluate("0", PROBE_TIMEOUT).await);
         let refresh = self.site.as_ref().map(|site| &site.definition.refresh);
         let url = refresh.and_then(|refresh| refresh.url.as_deref());
         match (refresh.map(|refresh| refresh.how), url) {

@@ -4,10 +4,12 @@
 //! session ends the task before it.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_chromium::{Browser, Window, WindowError, WindowId, WindowOptions};
+use futures_util::FutureExt;
+use pilotlight_chromium::{Browser, Window, WindowId, WindowOptions};
 use pilotlight_core::{Activity, Failure, FailureKind, LaunchKey, SessionId, ShardId, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -137,8 +139,8 @@ impl World {
                 None => Err(browser_failure("the browser is gone".to_owned())),
                 Some(browser) => {
                     let opened = browser.open_window(options).await;
-                    if let Err(error) = &opened {
-                        end_if_hung(&browser, error).await;
+                    if opened.is_err() {
+                        end_if_hung(&browser).await;
                     }
                     opened.map_err(|error| {
                         browser_failure(format!("no window could be opened: {}", with_sources(&error)))
@@ -196,7 +198,7 @@ impl World {
             {
                 tracing::warn!(window = %window.id(), %error, "a window did not close");
                 if let Some(browser) = browser {
-                    end_if_hung(&browser, &error).await;
+                    end_if_hung(&browser).await;
                 }
             }
             drop(reports.send(Report::WindowClosed { session, ticket }).await);
@@ -216,8 +218,16 @@ impl World {
         if let Some(before) = slot.activity.take() {
             before.abort();
         }
+        let browser = slot.shard.and_then(|shard| self.browsers.get(&shard).cloned());
         let task = tokio::spawn(async move {
-            let outcome = errand.perform(activity, &window).await;
+            let work = AssertUnwindSafe(errand.perform(activity, &window)).catch_unwind();
+            let outcome = work.await.unwrap_or_else(|_| {
+                // A fault of ours ends this activity; whoever waits for it is told.
+                Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
+            });
+            if let (Err(_), Some(browser)) = (&outcome, &browser) {
+                end_if_hung(browser).await;
+            }
             drop(reports.send(Report::ActivityEnded { session, ticket, outcome }).await);
         });
         slot.activity = Some(task.abort_handle());
@@ -251,8 +261,8 @@ impl World {
 }
 
 /// A browser that is alive and silent takes its windows with it for good; dead, it is replaced.
-async fn end_if_hung(browser: &Browser, error: &WindowError) {
-    if matches!(error, WindowError::Timeout(_)) && !browser.is_answering(ANSWER_TIMEOUT).await {
+async fn end_if_hung(browser: &Browser) {
+    if !browser.is_answering(ANSWER_TIMEOUT).await {
         tracing::warn!(pid = browser.pid(), "a browser no longer answers and is ended");
         browser.kill();
     }

@@ -96,3 +96,14 @@ async fn a_restart_opens_the_window_anew() {
     let shown = house.client().evaluate(&session, "document.querySelector('#user').textContent").await;
     assert_eq!(shown, "acme");
 }
+
+#[tokio::test]
+async fn a_page_that_hangs_in_a_script_is_freed_by_its_refresh() {
+    let house = house().await;
+    let session = house.sign_in("loop").await;
+    house.client().evaluate(&session, "setTimeout(() => { for (;;); }, 0), 1").await;
+    let refreshed = house.client().post_nothing(&path(&session, "/refresh")).await.expect(200).session();
+    assert_eq!(refreshed.state, SessionState::Ready);
+    assert_eq!(house.client().evaluate(&session, "1 + 1").await, 2);
+    assert_eq!(house.portal.sign_ins("loop"), 1, "it is still signed in");
+}
