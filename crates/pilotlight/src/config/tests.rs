@@ -352,3 +352,29 @@ fn garbage_is_a_problem_and_no_panic() {
     std::fs::write(folder.path().join("pilotlight.toml"), "#".repeat(2 << 20)).unwrap();
     assert!(folder.load().unwrap_err().to_string().contains("larger than"));
 }
+
+#[test]
+fn the_examples_are_without_a_mistake_and_hold_every_default() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let folder = Folder::with(&[]);
+    let sources = Sources { file: Some(examples.join("pilotlight.toml")), ..folder.sources() };
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.sites.keys().collect::<Vec<_>>(), ["emodal", "portal"]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+
+    // With every line switched on it is still a configuration that loads.
+    let text = std::fs::read_to_string(examples.join("pilotlight.toml")).unwrap();
+    let uncommented: Vec<&str> = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
+                .unwrap_or(line)
+        })
+        .filter(|line| !line.starts_with("memory_budget") && !line.starts_with("operation_timeout"))
+        .collect();
+    let all = Folder::with(&[("pilotlight.toml", &uncommented.join("\n"))]);
+    let config = all.load().unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.limits.queue_timeout, Duration::from_secs(30));
+    assert!(config.profiles.contains_key("office"));
+}
