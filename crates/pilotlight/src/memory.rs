@@ -1,6 +1,8 @@
-//! How the machine stands with its memory.
+//! How much memory the machine has, and how it stands with it, by `/proc/meminfo`.
 
 use std::fs;
+
+const MEMINFO: &str = "/proc/meminfo";
 
 /// Less than this share of the machine's memory available is short, in percent.
 const SHORT_PERCENT: u64 = 5;
@@ -8,15 +10,22 @@ const SHORT_PERCENT: u64 = 5;
 /// Whether the machine has hardly any memory left. Where it does not say, it has.
 #[must_use]
 pub(crate) fn machine_is_short() -> bool {
-    fs::read_to_string("/proc/meminfo").is_ok_and(|meminfo| is_short(&meminfo))
+    fs::read_to_string(MEMINFO).is_ok_and(|meminfo| is_short(&meminfo))
+}
+
+/// The machine's memory in bytes, where it says.
+pub(crate) fn total_bytes() -> Option<u64> {
+    let total = kibibytes(&fs::read_to_string(MEMINFO).ok()?, "MemTotal:")?;
+    Some(total * 1024)
+}
+
+fn kibibytes(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 fn is_short(meminfo: &str) -> bool {
-    let kibibytes = |name: &str| -> Option<u64> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    match (kibibytes("MemAvailable:"), kibibytes("MemTotal:")) {
+    match (kibibytes(meminfo, "MemAvailable:"), kibibytes(meminfo, "MemTotal:")) {
         (Some(available), Some(total)) => available.saturating_mul(100) < total.saturating_mul(SHORT_PERCENT),
         _ => false,
     }

@@ -12,7 +12,8 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::problem::did_you_mean;
-use super::types::{AtCapacity, Auth, Config, Engine, MemoryBudget, auto_max_live, total_memory_bytes};
+use super::types::{AtCapacity, Auth, Config, Engine, MemoryBudget, auto_max_live};
+use crate::memory::total_bytes;
 
 /// Most entries of a list.
 const MAX_LIST_ENTRIES: usize = 256;
@@ -261,8 +262,8 @@ impl Value<'_> {
 
     fn max_live(&self) -> Result<u32, String> {
         match self.raw {
-            Raw::Text("auto") => Ok(auto_max_live(total_memory_bytes())),
-            Raw::Toml(DeValue::String(text)) if text == "auto" => Ok(auto_max_live(total_memory_bytes())),
+            Raw::Text("auto") => Ok(auto_max_live(total_bytes())),
+            Raw::Toml(DeValue::String(text)) if text == "auto" => Ok(auto_max_live(total_bytes())),
             _ => self
                 .integer(SESSIONS_RANGE)
                 .map_err(|problem| problem.replacen("must be", "must be \"auto\" or", 1)),

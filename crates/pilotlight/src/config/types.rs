@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError};
@@ -203,7 +203,7 @@ impl Config {
             },
             limits: Limits {
                 max_sessions: 1000,
-                max_live: auto_max_live(total_memory_bytes()),
+                max_live: auto_max_live(crate::memory::total_bytes()),
                 windows_per_browser: 16,
                 memory_budget: MemoryBudget::Auto,
                 at_capacity: AtCapacity::Reject,
@@ -236,12 +236,4 @@ pub(super) fn auto_max_live(total_memory_bytes: Option<u64>) -> u32 {
     let fits =
         total_memory_bytes.map_or(least, |total| total / 100 * AUTO_MEMORY_PERCENT / AUTO_BYTES_PER_WINDOW);
     u32::try_from(fits.clamp(least, most)).unwrap_or(u32::MAX)
-}
-
-/// The machine's memory.
-pub(super) fn total_memory_bytes() -> Option<u64> {
-    let meminfo = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }

@@ -14,6 +14,7 @@ use super::load::Loader;
 use super::problem::{Place, did_you_mean, nearest};
 use super::site::{Site, SiteError};
 use super::types::ProfileDefinition;
+use crate::sentence::with_sources;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
 const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
@@ -266,12 +267,4 @@ fn is_name(loader: &mut Loader<'_>, name: &Spanned<std::borrow::Cow<'_, str>>, p
 
 fn span_of(table: &Table<'_>, key: &str) -> Option<Range<usize>> {
     table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value.span())
-}
-
-/// An error and what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

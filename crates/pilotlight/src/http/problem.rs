@@ -11,14 +11,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use pilotlight_api::{ErrorBody, ErrorCode, FieldError, parse_body};
-use pilotlight_core::{EndedReason, FailureKind, Refusal};
+use pilotlight_api::{EndedReason, ErrorBody, ErrorCode, FieldError, parse_body};
+use pilotlight_core::{FailureKind, Refusal};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_DISCARDED_BYTES};
-use crate::keeper::Refused;
+use crate::keeper::{Refused, ended_reason};
 
 /// What a client that is told to come back later is told to wait, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ impl From<Refused> for Problem {
         };
         match refusal {
             Refusal::NotFound => ErrorBody::session_not_found().into(),
-            Refusal::Ended(reason) => ended(reason),
+            Refusal::Ended(reason) => ended(ended_reason(reason), None),
             Refusal::HoldNotFound => Self::new(ErrorCode::HoldNotFound, "Hold not found"),
             Refusal::InUse => Self::new(ErrorCode::SessionInUse, "Somebody holds the session"),
             Refusal::NameTaken => Self::new(ErrorCode::NameTaken, "Another living session has this name"),
@@ -109,10 +109,10 @@ impl From<Refused> for Problem {
     }
 }
 
-/// What is said of a session that has ended.
-pub(super) fn ended(reason: EndedReason) -> Problem {
-    let reason = crate::keeper::ended_reason(reason);
-    Problem::new(ErrorCode::SessionEnded, format!("The session has ended: {reason}"))
+/// What is said of a session that has ended, with what went wrong where something did.
+pub(super) fn ended(reason: EndedReason, why: Option<&str>) -> Problem {
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    Problem::new(ErrorCode::SessionEnded, format!("The session has ended: {reason}{why}"))
 }
 
 pub(super) async fn no_route() -> Problem {

@@ -17,7 +17,7 @@ use pilotlight_core::{AccountId, Policy, Refusal, SiteId, Spec};
 use uuid::Uuid;
 
 use super::App;
-use super::problem::{Body, HoldId, Id, Parameters, Problem};
+use super::problem::{Body, HoldId, Id, Parameters, Problem, ended};
 use crate::config::Site;
 use crate::keeper::{Details, Errand, Published, Refused, timestamp};
 
@@ -120,13 +120,7 @@ impl App {
         let published = self.keeper.published(id).ok_or_else(ErrorBody::session_not_found)?;
         match published.ended() {
             None => Ok(published),
-            Some(reason) => {
-                let sentence = match published.now().attention {
-                    Some(why) => format!("The session has ended: {reason} ({why})"),
-                    None => format!("The session has ended: {reason}"),
-                };
-                Err(Problem::new(ErrorCode::SessionEnded, sentence))
-            }
+            Some(reason) => Err(ended(reason, published.now().attention.as_deref())),
         }
     }
 }

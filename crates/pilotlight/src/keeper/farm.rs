@@ -4,11 +4,12 @@
 //! session needs it. The browser itself is looked for each time: it may be installed or upgraded meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use pilotlight_chromium::find::{Binary, Engine, FindError, Search, check_version, find};
 use pilotlight_chromium::launch::{DirectLauncher, LaunchError, LaunchPlan};
-use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError, resolve};
+use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError, Resolved, resolve};
 use pilotlight_chromium::{Browser, BrowserEvent, StartError};
 use pilotlight_core::{Failure, FailureKind, LaunchKey, ShardId};
 use tokio::sync::mpsc;
@@ -70,11 +71,7 @@ impl Farm {
         for (name, profile) in built_in.into_iter().chain(own) {
             let refused = |source| FarmError::Profile { name: name.clone(), source };
             let profile: CustomProfile = profile.map_err(refused)?;
-            let resolved =
-                resolve(&profile, Engine::HeadlessShell, &chromium.extra_args, chromium.allow_unsafe_args);
-            if let Err(source) = resolved.map_err(|mut errors| errors.swap_remove(0)) {
-                return Err(refused(source));
-            }
+            resolved(&chromium, &profile, Engine::HeadlessShell).map_err(refused)?;
             usable.push((name, profile));
         }
         let launcher = DirectLauncher::new(run_dir, chromium.user.as_deref())?;
@@ -125,13 +122,9 @@ impl Farm {
         let Some((name, profile)) = self.profiles.get(place) else {
             return Err(failure(FailureKind::BrowserMissing, "the launch profile is gone".to_owned()));
         };
-        let binary =
-            self.find(profile).map_err(|error| failure(FailureKind::BrowserMissing, with_sources(&error)))?;
-        let resolved =
-            resolve(profile, binary.engine, &self.chromium.extra_args, self.chromium.allow_unsafe_args)
-                .map_err(|mut errors| {
-                    failure(FailureKind::BrowserMissing, with_sources(&errors.swap_remove(0)))
-                })?;
+        let missing = |error: &dyn Error| failure(FailureKind::BrowserMissing, with_sources(error));
+        let binary = self.find(profile).map_err(|error| missing(&error))?;
+        let resolved = resolved(&self.chromium, profile, binary.engine).map_err(|error| missing(&error))?;
         let engine = binary.engine;
         let plan = LaunchPlan {
             binary,
@@ -144,6 +137,16 @@ impl Farm {
         tracing::info!(shard = shard.0, pid = browser.pid(), profile = name, %engine, "browser started");
         Ok((browser, events))
     }
+}
+
+/// What a profile comes to, or its first mistake: the configuration told all of them.
+fn resolved(
+    chromium: &config::Chromium,
+    profile: &CustomProfile,
+    engine: Engine,
+) -> Result<Resolved, ProfileError> {
+    resolve(profile, engine, &chromium.extra_args, chromium.allow_unsafe_args)
+        .map_err(|mut errors| errors.swap_remove(0))
 }
 
 fn of_start(error: &StartError) -> Failure {
