@@ -2,8 +2,24 @@
 //!
 //! Everything here that is written down is sealed. Nothing here decides, and nothing here knows a browser.
 
+pub mod archive;
 pub mod checkpoint;
+mod error;
+mod format;
+pub mod keys;
+mod memory;
 pub mod record;
+mod seal;
+pub mod sqlite;
+mod store;
 
+pub use archive::Archive;
 pub use checkpoint::Checkpoint;
+pub use error::{RecordError, StoreError};
+pub use format::{NESTING_MAX, RECORD_BYTES_MAX};
+pub use keys::{KeyError, KeySources, Keyring};
+pub use memory::MemoryStore;
 pub use record::SessionRecord;
+pub use seal::SealError;
+pub use sqlite::SqliteStore;
+pub use store::{CheckpointInfo, DamagedRecord, Loaded, LoadedSession, Store};

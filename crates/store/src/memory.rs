@@ -1,0 +1,59 @@
+//! A store that outlasts nothing, for tests of what is built on one.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::StoreError;
+use crate::format;
+use crate::record::SessionRecord;
+use crate::store::{CheckpointInfo, Loaded, LoadedSession, Store};
+
+/// Sessions and checkpoints in memory, unsealed.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    sessions: BTreeMap<Uuid, SessionRecord>,
+    checkpoints: BTreeMap<Uuid, (CheckpointInfo, Checkpoint)>,
+}
+
+impl Store for MemoryStore {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        let session = |record: &SessionRecord| LoadedSession {
+            record: record.clone(),
+            checkpoint: self.checkpoints.get(&record.id).map(|(info, _)| *info),
+        };
+        Ok(Loaded { sessions: self.sessions.values().map(session).collect(), damaged: Vec::new() })
+    }
+
+    fn save_sessions(&mut self, records: &[SessionRecord]) -> Result<(), StoreError> {
+        self.sessions.extend(records.iter().map(|record| (record.id, record.clone())));
+        Ok(())
+    }
+
+    fn save_checkpoint(&mut self, session: Uuid, checkpoint: &Checkpoint) -> Result<u64, StoreError> {
+        if !self.sessions.contains_key(&session) {
+            return Err(StoreError::NoSession(session));
+        }
+        let stored_bytes = format::encode_checkpoint(session, checkpoint)?.len() as u64;
+        let info = CheckpointInfo { taken_at_ms: checkpoint.taken_at_ms, stored_bytes };
+        self.checkpoints.insert(session, (info, checkpoint.clone()));
+        Ok(stored_bytes)
+    }
+
+    fn checkpoint(&mut self, session: Uuid) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(self.checkpoints.get(&session).map(|(_, checkpoint)| checkpoint.clone()))
+    }
+
+    fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
+        for session in sessions {
+            self.sessions.remove(session);
+            self.checkpoints.remove(session);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

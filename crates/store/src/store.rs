@@ -1,0 +1,67 @@
+//! What a store can do, whatever is behind it.
+
+use uuid::Uuid;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{RecordError, StoreError};
+use crate::record::SessionRecord;
+
+/// Keeps sessions and the last checkpoint of each. Every call waits for the disk, and what it did outlasts a
+/// crash of the machine from the moment it returns; where it fails, what was there before is still there, and
+/// where it failed for a [passing](StoreError::is_passing) reason it is the caller's to repeat.
+pub trait Store: Send + 'static {
+    /// All sessions. One that cannot be read does not keep the others from loading.
+    fn load(&mut self) -> Result<Loaded, StoreError>;
+
+    /// Writes sessions, all or none. Their checkpoints stay.
+    fn save_sessions(&mut self, records: &[SessionRecord]) -> Result<(), StoreError>;
+
+    /// Writes the checkpoint of a session that is there, in place of the one before. Gives the bytes that it
+    /// takes in the store.
+    fn save_checkpoint(&mut self, session: Uuid, checkpoint: &Checkpoint) -> Result<u64, StoreError>;
+
+    /// The last checkpoint of a session.
+    fn checkpoint(&mut self, session: Uuid) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Forgets sessions and their checkpoints, all or none. Those that are not there do not matter.
+    fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError>;
+
+    /// Brings everything to the place where it stays. Nothing is lost without; the next opening is faster.
+    fn flush(&mut self) -> Result<(), StoreError>;
+}
+
+/// What is in a store. In no order.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The sessions.
+    pub sessions: Vec<LoadedSession>,
+    /// Those that cannot be read. They stay as they are, for a release or a keyring that can.
+    pub damaged: Vec<DamagedRecord>,
+}
+
+/// A session, and whether there is a checkpoint of it.
+#[derive(Debug)]
+pub struct LoadedSession {
+    /// The session.
+    pub record: SessionRecord,
+    /// Its checkpoint.
+    pub checkpoint: Option<CheckpointInfo>,
+}
+
+/// What is known of a checkpoint without opening it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// When it was taken, in milliseconds since 1970.
+    pub taken_at_ms: u64,
+    /// What it takes in the store.
+    pub stored_bytes: u64,
+}
+
+/// A session that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// Why.
+    pub error: RecordError,
+}
