@@ -181,3 +181,7 @@ impl<S: Store> Archivist<S> {
         result
     }
 }
+
+#[cfg(test)]
+#[path = "archive/tests.rs"]
+mod tests;

@@ -9,8 +9,11 @@ mod format;
 pub mod keys;
 mod memory;
 pub mod record;
+#[cfg(test)]
+mod samples;
 mod seal;
 pub mod sqlite;
+mod storage_state;
 mod store;
 
 pub use archive::Archive;
@@ -22,4 +25,5 @@ pub use memory::MemoryStore;
 pub use record::SessionRecord;
 pub use seal::SealError;
 pub use sqlite::SqliteStore;
+pub use storage_state::StorageStateError;
 pub use store::{CheckpointInfo, DamagedRecord, Loaded, LoadedSession, Store};

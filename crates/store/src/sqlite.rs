@@ -66,7 +66,7 @@ impl SqliteStore {
         let failed = |error| database_error(path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let version = set_up(&connection).map_err(failed)?;
+        let version = set_up(path, &connection).map_err(failed)?;
         let known = MIGRATIONS.len();
         let version = usize::try_from(version)
             .ok()
@@ -77,9 +77,7 @@ impl SqliteStore {
         } else {
             check_key(path, &connection, &keyring)?;
         }
-        // From here on it is ours to write, and the log that is made beside it gets its mode.
-        fs::set_permissions(path, Permissions::from_mode(OWNER_FILE))
-            .map_err(|error| io_error(path, error))?;
+        // From here on it is ours to write.
         start_writing(&connection).map_err(failed)?;
         migrate(path, &mut connection, &keyring, version)?;
         let mut store = Self { path: path.to_owned(), connection, keyring, log_is_mixed: true };
@@ -221,8 +219,7 @@ impl Store for SqliteStore {
                 .map_err(|error| database_error(&path, error))?;
             if written == 0 { Err(StoreError::NoSession(session)) } else { Ok(sealed.len() as u64) }
         })?;
-        // Without the file's descriptor: see above.
-        if fs::metadata(with_suffix(&self.path, "-wal")).is_ok_and(|log| log.len() > WAL_BYTES_MAX) {
+        if log_bytes(&self.path) > WAL_BYTES_MAX {
             self.empty_log()?;
         }
         Ok(stored_bytes)
@@ -272,16 +269,18 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
     if !metadata.is_file() {
         return Err(damaged("it is not a file"));
     }
-    if metadata.len() == 0 && fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() > 0) {
+    if metadata.len() == 0 && log_bytes(path) > 0 {
         return Err(damaged("it is empty, and its log is not"));
     }
-    Ok(())
+    // SQLite gives the log the mode of the file.
+    fs::set_permissions(path, Permissions::from_mode(OWNER_FILE)).map_err(failed)
 }
 
 /// Locks the file and gives its version. Writes nothing, and has SQLite write nothing at a close.
-fn set_up(connection: &Connection) -> rusqlite::Result<i64> {
+fn set_up(path: &Path, connection: &Connection) -> rusqlite::Result<i64> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // A close would bring the log of a crash into the file; an empty one it only removes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_bytes(path) > 0)?;
     // Before the log is first touched, so that no memory is shared through a file beside it.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -403,10 +402,16 @@ fn seal_content(keyring: &Keyring, kind: Kind, id: Uuid, plain: &[u8]) -> Result
         .map_err(|_| StoreError::TooLarge { session: id, problem: "it cannot be sealed" })
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// Where SQLite has the log of a file.
+fn log_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(suffix);
+    name.push("-wal");
     PathBuf::from(name)
+}
+
+/// How large the log of a file is. One that is not there is empty.
+fn log_bytes(path: &Path) -> u64 {
+    fs::metadata(log_path(path)).map_or(0, |log| log.len())
 }
 
 fn io_error(path: &Path, error: io::Error) -> StoreError {
@@ -434,3 +439,7 @@ fn database_error(path: &Path, error: rusqlite::Error) -> StoreError {
         _ => StoreError::Database { path, source: Arc::new(error) },
     }
 }
+
+#[cfg(test)]
+#[path = "sqlite/tests.rs"]
+mod tests;

@@ -65,3 +65,7 @@ pub struct DamagedRecord {
     /// Why.
     pub error: RecordError,
 }
+
+#[cfg(test)]
+#[path = "store/tests.rs"]
+mod tests;

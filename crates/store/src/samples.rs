@@ -1,0 +1,136 @@
+//! What tests write down.
+
+use secrecy::SecretString;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::checkpoint::{
+    Checkpoint, Cookie, Entry, Field, FieldContent, Origin, PartitionKey, SessionStorage, Tab,
+};
+use crate::keys::Keyring;
+use crate::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
+
+/// The id of [`record`].
+pub(crate) const ID: Uuid = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001);
+
+/// A keyring of such names. Each name has a key of its own.
+pub(crate) fn keyring(names: &[&str]) -> Keyring {
+    let line = |name: &&str| format!("{name}:{}\n", format!("{:02x}", name.as_bytes()[0]).repeat(32));
+    Keyring::parse(&names.iter().map(line).collect::<String>(), "the test").unwrap()
+}
+
+/// The id of the session of such a number.
+pub(crate) fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+/// A session of such a number and name.
+pub(crate) fn session(number: u128, name: &str) -> SessionRecord {
+    SessionRecord { id: id(number), name: Some(name.to_owned()), ..record() }
+}
+
+/// A checkpoint that differs in its time from others.
+pub(crate) fn checkpoint_at(taken_at_ms: u64) -> Checkpoint {
+    Checkpoint { taken_at_ms, ..checkpoint() }
+}
+
+fn entry(name: &str, value: &str) -> Entry {
+    Entry { name: name.to_owned(), value: value.to_owned() }
+}
+
+/// With something in every field.
+pub(crate) fn checkpoint() -> Checkpoint {
+    let origin = "https://portal.example".to_owned();
+    let field = |selector: &str, content| Field { selector: selector.to_owned(), content };
+    Checkpoint {
+        taken_at_ms: 1_760_000_000_123,
+        cookies: vec![
+            Cookie {
+                name: "sid".to_owned(),
+                value: "a\"b\u{e9}\u{1f512}".to_owned(),
+                domain: ".portal.example".to_owned(),
+                path: "/".to_owned(),
+                expires: Some(1_790_000_000.123_456),
+                http_only: true,
+                secure: true,
+                same_site: Some("None".to_owned()),
+                priority: Some("Medium".to_owned()),
+                source_scheme: Some("Secure".to_owned()),
+                source_port: Some(443),
+                partition_key: Some(PartitionKey {
+                    top_level_site: origin.clone(),
+                    has_cross_site_ancestor: true,
+                }),
+            },
+            Cookie {
+                name: "session".to_owned(),
+                value: String::new(),
+                domain: "portal.example".to_owned(),
+                path: "/a".to_owned(),
+                expires: None,
+                http_only: false,
+                secure: false,
+                same_site: None,
+                priority: None,
+                source_scheme: None,
+                source_port: None,
+                partition_key: None,
+            },
+        ],
+        origins: vec![Origin {
+            origin: origin.clone(),
+            local_storage: vec![entry("token", "t\n")],
+            indexed_db: vec![
+                json!({ "name": "keyval", "version": 1, "stores": [{ "records": [{ "key": 1 }] }] }),
+            ],
+        }],
+        tabs: vec![Tab {
+            url: "https://portal.example/a?b#c".to_owned(),
+            title: "Portal".to_owned(),
+            name: "main".to_owned(),
+            scroll: (0.5, 1200.25),
+            session_storage: vec![SessionStorage { origin, entries: vec![entry("step", "2")] }],
+            fields: vec![
+                field("#name", FieldContent::Value("Ada".to_owned())),
+                field("#agree", FieldContent::Checked(true)),
+                field("#list", FieldContent::Selected(vec![0, 2])),
+            ],
+        }],
+    }
+}
+
+/// With something in every field.
+pub(crate) fn record() -> SessionRecord {
+    let text = |text: &str| Some(text.to_owned());
+    SessionRecord {
+        id: ID,
+        name: text("mine"),
+        site: text("portal"),
+        username: text("ada"),
+        password: Some(SecretString::from("p4ss")),
+        start_url: "https://portal.example/".to_owned(),
+        profile: "dense".to_owned(),
+        dedicated: true,
+        proxy: Some(ProxyRecord {
+            server: "http://proxy.example:3128".to_owned(),
+            username: text("proxy-user"),
+            password: Some(SecretString::from("pr0xy")),
+            bypass: text("*.local"),
+        }),
+        viewport: Some((1280, 720)),
+        tags: [("team".to_owned(), "blue".to_owned())].into(),
+        keep_alive: true,
+        never_terminate: true,
+        idle_timeout_ms: 600_000,
+        refresh_interval_ms: Some(0),
+        created_at_ms: 1,
+        last_used_ms: 2,
+        last_refresh_ms: Some(3),
+        signed_in_at_ms: Some(4),
+        attention: text("needs a person"),
+        established: true,
+        live: true,
+        ended: Some(EndedRecord { at_ms: 5, reason: "closed".to_owned() }),
+        holds: vec![HoldRecord { id: Uuid::from_u128(6), shared: true, expires_at_ms: 7 }],
+    }
+}
