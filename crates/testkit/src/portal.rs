@@ -9,6 +9,7 @@ mod example;
 mod ledger;
 mod pages;
 mod routes;
+mod work;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 pub use self::example::{EXAMPLE_ADDRESS, EXAMPLE_PORT, ExampleSite, SIGN_IN_PATH, example_site};
 use self::ledger::Ledger;
 pub use self::ledger::{Counts, MAX_ACCOUNTS, MAX_NAME_BYTES, MAX_SESSIONS, Statistics};
+pub use self::work::Work;
 
 /// The password of every account that was not given another.
 pub const PASSWORD: &str = "let-me-in";

@@ -25,6 +25,8 @@ pub struct Counts {
     pub signing_in_peak: u64,
     /// Requests of somebody signed in.
     pub requests: u64,
+    /// Values that were written at the workbench.
+    pub writes: u64,
     /// Sessions that their user ended.
     pub sign_outs: u64,
     /// Sessions that ended because no request came for too long.
@@ -48,6 +50,8 @@ pub struct Statistics {
 #[derive(Debug)]
 struct SignedIn {
     user: String,
+    /// What was last written at the workbench.
+    work: String,
     last_request: Instant,
 }
 
@@ -127,7 +131,8 @@ impl Ledger {
                 self.end(&idlest, End::Dropped);
             }
         }
-        self.sessions.insert(token, SignedIn { user: user.to_owned(), last_request: now });
+        self.sessions
+            .insert(token, SignedIn { user: user.to_owned(), work: String::new(), last_request: now });
         true
     }
 
@@ -140,6 +145,22 @@ impl Ledger {
             account.counts.requests += 1;
         }
         Some(session.user.clone())
+    }
+
+    /// What was last written at the workbench with this session.
+    pub(super) fn work(&self, token: &str) -> Option<&str> {
+        self.sessions.get(token).map(|session| session.work.as_str())
+    }
+
+    /// Notes what is written at the workbench. From then on `new_token` is the session's name, and the old
+    /// one is nobody's. `false` where it is nobody's already.
+    pub(super) fn write(&mut self, token: &str, new_token: String, work: String) -> bool {
+        let Some(session) = self.sessions.remove(token) else { return false };
+        if let Some(account) = self.accounts.get_mut(&session.user) {
+            account.counts.writes += 1;
+        }
+        self.sessions.insert(new_token, SignedIn { work, ..session });
+        true
     }
 
     pub(super) fn sign_out(&mut self, token: &str) {
@@ -174,6 +195,7 @@ impl Ledger {
             total.sign_ins += counts.sign_ins;
             total.failed_sign_ins += counts.failed_sign_ins;
             total.requests += counts.requests;
+            total.writes += counts.writes;
             total.sign_outs += counts.sign_outs;
             total.expired += counts.expired;
             total.dropped += counts.dropped;

@@ -21,6 +21,10 @@ pub(super) fn popup(user: &str) -> String {
     page(include_str!("pages/popup.html"), &[("user", &escape(user))])
 }
 
+pub(super) fn workbench(user: &str) -> String {
+    page(include_str!("pages/workbench.html"), &[("user", &escape(user))])
+}
+
 pub(super) fn captcha() -> String {
     page(include_str!("pages/captcha.html"), &[])
 }

@@ -15,7 +15,7 @@ use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use serde::Deserialize;
@@ -29,6 +29,12 @@ use super::{Shared, pages};
 const MAX_BODY_BYTES: usize = 16 * 1024;
 /// The session cookie. It has no lifetime: it goes with the browser, as a portal's does.
 const SESSION_COOKIE: &str = "portal_session";
+/// Keeps what was last written at the workbench, for a day.
+const WORK_COOKIE: &str = "portal_work";
+/// How long [`WORK_COOKIE`] is kept.
+const WORK_COOKIE_SECONDS: u32 = 24 * 60 * 60;
+/// The longest value of the workbench, in bytes.
+const MAX_WORK_BYTES: usize = 256;
 /// Says that a person has solved the captcha.
 const PERSON_COOKIE: &str = "portal_person";
 
@@ -45,6 +51,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/", get(dashboard))
         .route("/appointments", get(appointments))
         .route("/popup", get(popup))
+        .route("/workbench", get(workbench))
+        .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
         .route("/logout", get(sign_out))
         .route("/captcha", get(show_captcha).post(solve_captcha))
@@ -93,6 +101,42 @@ async fn appointments(State(portal): Portal, headers: HeaderMap) -> Response {
     for_user(&portal, &headers, pages::appointments)
 }
 
+async fn workbench(State(portal): Portal, headers: HeaderMap) -> Response {
+    for_user(&portal, &headers, pages::workbench)
+}
+
+/// What the session and the cookies of the one who asks hold.
+async fn read_work(State(portal): Portal, headers: HeaderMap) -> Response {
+    let token = cookie(&headers, SESSION_COOKIE).filter(|_| signed_in(&portal, &headers).is_some());
+    let Some(token) = token else { return signed_out() };
+    let work = portal.ledger().work(token).map(str::to_owned);
+    Json(json!({ "session_cookie": work, "persistent_cookie": cookie(&headers, WORK_COOKIE) }))
+        .into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    value: String,
+}
+
+/// Keeps a value in the session, which gets a new cookie, and in a cookie that outlasts it.
+async fn write_work(State(portal): Portal, headers: HeaderMap, Json(body): Json<Written>) -> Response {
+    let is_work = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if body.value.len() > MAX_WORK_BYTES || !body.value.bytes().all(is_work) {
+        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+    }
+    let Some(token) = cookie(&headers, SESSION_COOKIE) else { return signed_out() };
+    let kept = format!("{WORK_COOKIE}={}; Path=/; Max-Age={WORK_COOKIE_SECONDS}; SameSite=Lax", body.value);
+    let new_token = new_token();
+    if signed_in(&portal, &headers).is_none() || !portal.ledger().write(token, new_token.clone(), body.value)
+    {
+        return signed_out();
+    }
+    let cookies = AppendHeaders([(SET_COOKIE, session_cookie(&new_token)), (SET_COOKIE, kept)]);
+    (StatusCode::NO_CONTENT, cookies).into_response()
+}
+
 async fn popup(State(portal): Portal, headers: HeaderMap) -> Response {
     for_user(&portal, &headers, pages::popup)
 }
@@ -129,12 +173,19 @@ async fn sign_in(State(portal): Portal, headers: HeaderMap, Form(form): Form<Cre
         return Redirect::to("/login?failed=1").into_response();
     };
     tokio::time::sleep(portal.sign_in_delay).await;
-    let token = format!("{:032x}", rand::random::<u128>());
+    let token = new_token();
     if !portal.ledger().sign_in(user, &form.password, token.clone(), Instant::now()) {
         return Redirect::to("/login?failed=1").into_response();
     }
-    let cookie = format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax");
-    ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+    ([(SET_COOKIE, session_cookie(&token))], Redirect::to("/")).into_response()
+}
+
+fn new_token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+fn session_cookie(token: &str) -> String {
+    format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax")
 }
 
 /// A sign-in under way; over when it is dropped, also where the browser hung up.
@@ -175,8 +226,12 @@ async fn solve_captcha() -> Response {
 async fn keep_alive(State(portal): Portal, headers: HeaderMap) -> Response {
     match signed_in(&portal, &headers) {
         Some(user) => Json(json!({ "user": user })).into_response(),
-        None => (StatusCode::UNAUTHORIZED, Json(json!({ "error": "signed out" }))).into_response(),
+        None => signed_out(),
     }
+}
+
+fn signed_out() -> Response {
+    (StatusCode::UNAUTHORIZED, Json(json!({ "error": "signed out" }))).into_response()
 }
 
 async fn statistics(State(portal): Portal) -> Json<Statistics> {

@@ -83,6 +83,38 @@ async fn one_signs_in_and_out() {
 }
 
 #[tokio::test]
+async fn each_writing_at_the_workbench_changes_the_cookie_of_the_session() {
+    let portal = portal().await;
+    let mut browser = Browser::new(&portal);
+    assert_eq!(location(&browser.get("workbench").await), "/login");
+    assert_eq!(browser.get("api/workbench").await.status(), StatusCode::UNAUTHORIZED);
+    browser.sign_in("acme", "let-me-in").await;
+    let page = browser.get("workbench").await.text().await.unwrap();
+    assert!(page.contains("id=\"user\" type=\"button\">acme</button>") && !page.contains("{{"));
+
+    let write = async |browser: &Browser, value: &str| {
+        let request = browser.client.post(format!("{}api/workbench", browser.url));
+        request.header(COOKIE, &browser.cookie).json(&json!({ "value": value })).send().await.unwrap()
+    };
+    let before = browser.cookie.clone();
+    let answer = write(&browser, "north").await;
+    let cookies: Vec<_> =
+        answer.headers().get_all(SET_COOKIE).iter().map(|one| one.to_str().unwrap()).collect();
+    assert_eq!((cookies.len(), cookies[1]), (2, "portal_work=north; Path=/; Max-Age=86400; SameSite=Lax"));
+    browser.take_cookie(&answer);
+    assert_ne!(browser.cookie, before);
+    let read: Value = browser.get("api/workbench").await.json().await.unwrap();
+    assert_eq!(read, json!({ "session_cookie": "north", "persistent_cookie": null }));
+    assert_eq!(write(&browser, "no; such").await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+
+    browser.cookie = before;
+    assert_eq!(browser.get("api/workbench").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(write(&browser, "south").await.status(), StatusCode::UNAUTHORIZED);
+    let counts = portal.counts("acme");
+    assert_eq!((counts.writes, counts.sign_ins, counts.sessions), (1, 1, 1));
+}
+
+#[tokio::test]
 async fn a_wrong_password_stays_on_the_log_in() {
     let portal = portal().await;
     let mut browser = Browser::new(&portal);
