@@ -118,7 +118,10 @@ impl Client {
     }
 
     /// Sends a request and reads the answer, if one comes.
-    pub(super) async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+    ///
+    /// # Errors
+    /// Where the server does not answer: it may be on its way down or up.
+    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?.to_vec();

@@ -10,6 +10,7 @@ mod events;
 mod processes;
 mod proxy;
 mod server;
+mod shims;
 mod wait;
 
 pub use self::client::{Answer, Client};
@@ -18,4 +19,5 @@ pub use self::events::EventStream;
 pub use self::processes::{Process, Role, cpu_time, descendants, pss_bytes};
 pub use self::proxy::{ProxyOptions, TestProxy};
 pub use self::server::{Server, ServerOptions, wait_until_gone};
+pub use self::shims::Shim;
 pub use self::wait::{expect_that, wait_for};

@@ -1,12 +1,13 @@
-//! The processes below a server, as `/proc` has them.
+//! The processes of a server, as `/proc` has them.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// The unit of times in `/proc/PID/stat`: `USER_HZ`, which Linux fixes for user space on all that we run on.
 const TICKS_PER_SECOND: u64 = 100;
@@ -73,10 +74,16 @@ impl Process {
         Some(Self { id, parent: stat.parent, command, start_ticks: stat.start_ticks })
     }
 
+    /// Whether it is the same process, seen at another time: its parent may be another by now.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (self.id, self.start_ticks) == (other.id, other.start_ticks)
+    }
+
     /// Whether it still runs.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        Self::find(self.id).is_some_and(|now| now.start_ticks == self.start_ticks)
+        Self::find(self.id).is_some_and(|now| now.is(self))
     }
 
     /// What it is to Chromium, by its command line.
@@ -107,21 +114,23 @@ impl Process {
     /// # Panics
     /// Where it is not there any more.
     pub fn kill(&self) {
-        assert!(self.is_alive(), "there is no process {} any more to kill", self.id);
-        if let Err(error) = pid(self.id).map_or(Ok(()), |pid| kill_process(pid, Signal::KILL)) {
-            panic!("process {} cannot be killed: {error}", self.id);
-        }
+        assert!(self.kill_if_alive(), "there is no process {} any more to kill", self.id);
+    }
+
+    /// Ends it as `kill -9` does; `false` where it is not there any more.
+    pub fn kill_if_alive(&self) -> bool {
+        self.handle().is_some_and(|handle| pidfd_send_signal(&handle, Signal::KILL).is_ok())
+    }
+
+    /// A handle that stays the process's own, if it still is the one that was seen.
+    fn handle(&self) -> Option<OwnedFd> {
+        let handle = pidfd_open(pid(self.id)?, PidfdFlags::empty()).ok()?;
+        self.is_alive().then_some(handle)
     }
 
     /// Waits for its end, blocking; after `within` ends it. For when nothing can be awaited any more.
     pub(super) fn see_off(&self, within: Duration) {
-        let Some(handle) = pid(self.id).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
-            return;
-        };
-        // From here on the handle is the process's own, if it still is the one that was seen.
-        if !self.is_alive() {
-            return;
-        }
+        let Some(handle) = self.handle() else { return };
         let within = Timespec::try_from(within).ok();
         let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], within.as_ref());
         if ended == Ok(0) {
@@ -138,6 +147,11 @@ pub(super) fn pid(id: i32) -> Option<Pid> {
 /// Every living process below `id`, parents before children.
 #[must_use]
 pub fn descendants(id: i32) -> Vec<Process> {
+    family(id, |_| false)
+}
+
+/// Every living process below `id`, every one that `is_member` holds for, and every one below those.
+pub(super) fn family(id: i32, is_member: impl Fn(&Process) -> bool) -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut all: Vec<Process> = ids.filter_map(Process::find).collect();
@@ -145,7 +159,7 @@ pub fn descendants(id: i32) -> Vec<Process> {
     let mut found = Vec::new();
     loop {
         let (children, rest): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|process| below.contains(&process.parent));
+            all.into_iter().partition(|process| below.contains(&process.parent) || is_member(process));
         if children.is_empty() {
             return found;
         }
@@ -212,6 +226,6 @@ mod tests {
         assert!(found.is_alive() && pss_bytes(id).is_some() && cpu_time(id).is_some());
         found.see_off(Duration::from_millis(1));
         child.wait().unwrap();
-        assert!(!found.is_alive());
+        assert!(!found.is_alive() && !found.kill_if_alive());
     }
 }

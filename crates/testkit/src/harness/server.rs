@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use super::client::Client;
 use super::command::{Finished, own_variables, run};
-use super::processes::{Process, descendants, pid};
+use super::processes::{Process, family, pid};
+use super::shims::{self, Shim};
 use super::wait::{expect_that, wait_for};
 use crate::portal::{ExampleSite, SIGN_IN_PATH};
 
@@ -105,11 +106,12 @@ impl ServerOptions {
     }
 }
 
-/// A server that runs. It is ended when this is dropped, and what it said is shown if the test failed.
+/// A server that runs, and its browsers, which may outlive it. All of them are ended when this is dropped, and
+/// what the server said is shown if the test failed.
 #[derive(Debug)]
 pub struct Server {
     options: ServerOptions,
-    folder: Arc<TempDir>,
+    folder: TempDir,
     port: u16,
     child: Child,
     log: Log,
@@ -124,7 +126,12 @@ impl Server {
     pub async fn start(options: ServerOptions) -> Self {
         let port = free_port();
         let folder = options.write(port).unwrap_or_else(|error| panic!("nothing can be written: {error}"));
-        Self::start_in(Arc::new(folder), port, options).await
+        let log = Log::default();
+        let child = spawn(&options, folder.path(), &log);
+        let client = Client::new(format!("http://127.0.0.1:{port}"), String::new());
+        let mut server = Self { options, folder, port, child, log, client };
+        server.wait_until_ready().await;
+        server
     }
 
     /// Starts a server anew after this one has ended, with its configuration and its state.
@@ -134,31 +141,9 @@ impl Server {
     pub async fn start_again(mut self) -> Self {
         let ended = self.child.try_wait();
         assert!(matches!(ended, Ok(Some(_))), "the server has not ended: {ended:?}");
-        Self::start_in(Arc::clone(&self.folder), self.port, self.options.clone()).await
-    }
-
-    async fn start_in(folder: Arc<TempDir>, port: u16, options: ServerOptions) -> Self {
-        let mut command = Command::new(&options.binary);
-        command.args(["serve", "--config", "pilotlight.toml"]).current_dir(folder.path());
-        for name in own_variables() {
-            command.env_remove(name);
-        }
-        command.envs(options.environment.iter().cloned());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", options.binary.display()));
-        let log = Log::default();
-        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
-            log.read(stdout);
-            log.read(stderr);
-        }
-        let client = Client::new(format!("http://127.0.0.1:{port}"), String::new());
-        let mut server = Self { options, folder, port, child, log, client };
-        server.wait_until_ready().await;
-        let token = std::fs::read_to_string(server.state_dir().join("token")).unwrap_or_default();
-        server.client = server.client.with_token(token.trim());
-        server
+        self.child = spawn(&self.options, self.folder.path(), &self.log);
+        self.wait_until_ready().await;
+        self
     }
 
     async fn wait_until_ready(&mut self) {
@@ -169,11 +154,13 @@ impl Server {
             }
             let request = self.client.request(Method::GET, "/ready");
             match self.client.try_send(request).await {
-                Ok(answer) if answer.status == 200 => return,
+                Ok(answer) if answer.status == 200 => break,
                 seen if Instant::now() >= deadline => panic!("the server is not ready: {seen:?}"),
                 _ => sleep(Duration::from_millis(20)).await,
             }
         }
+        let token = std::fs::read_to_string(self.state_dir().join("token")).unwrap_or_default();
+        self.client = self.client.with_token(token.trim());
     }
 
     /// A client with the server's token.
@@ -194,10 +181,22 @@ impl Server {
         i32::try_from(self.child.id()).unwrap_or_default()
     }
 
-    /// Every process that it started and that still runs, whoever started it in between.
+    /// Every process that it started and that still runs, whoever started it in between; also what an earlier
+    /// server on the same state started. Browsers name their folders, which lie in the state folder.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
-        descendants(self.server_pid())
+        let state_dir = self.state_dir().display().to_string();
+        let named = shims::named_below(&self.run_dir());
+        family(self.server_pid(), |process| {
+            named.iter().any(|one| one.is(process))
+                || process.command.iter().any(|word| word.contains(&state_dir))
+        })
+    }
+
+    /// The shims, each with its browser, that its state folder names and that both still run.
+    #[must_use]
+    pub fn shims(&self) -> Vec<Shim> {
+        shims::below(&self.run_dir())
     }
 
     /// The folder that holds its configuration.
@@ -212,7 +211,13 @@ impl Server {
         self.folder.path().join("state")
     }
 
-    /// What it has said so far.
+    /// Where its browsers have their folders.
+    #[must_use]
+    pub fn run_dir(&self) -> PathBuf {
+        self.state_dir().join("run")
+    }
+
+    /// What it has said so far; what an earlier one on the same state said comes before.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.text()
@@ -226,11 +231,23 @@ impl Server {
         run(&self.options.binary, self.folder.path(), arguments, &[], stdin).await
     }
 
-    /// Asks it to end, as a service manager does, waits for that, and gives its exit code.
+    /// Ends the server alone as `kill -9` does, and waits for that.
+    pub fn kill_server(&mut self) {
+        // Where it has ended already there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The same as [`Server::terminate`].
+    pub async fn stop(&mut self) -> i32 {
+        self.terminate().await
+    }
+
+    /// Asks the server alone to end, as a service manager does, waits for that, and gives its exit code.
     ///
     /// # Panics
     /// Where it does not end in time.
-    pub async fn stop(&mut self) -> i32 {
+    pub async fn terminate(&mut self) -> i32 {
         if let Some(pid) = pid(self.server_pid()) {
             kill_process(pid, Signal::TERM).unwrap_or_else(|error| panic!("no signal can be sent: {error}"));
         }
@@ -245,12 +262,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let below = self.processes();
-        // Where it has ended already there is nothing to end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // Browsers end with the pipe that their server held; what they write must not outlast the folder.
-        below.iter().for_each(|process| process.see_off(ORPHAN_TIMEOUT));
+        let mut left = self.processes();
+        self.kill_server();
+        // Once more: it may have started something up to its end.
+        left.extend(self.processes());
+        // Shims are there to stay.
+        left.iter().filter(|process| shims::is_shim(process)).for_each(|shim| {
+            shim.kill_if_alive();
+        });
+        // Browsers end with the pipe that somebody held; what they write must not outlast the folder.
+        left.iter().for_each(|process| process.see_off(ORPHAN_TIMEOUT));
         if thread::panicking() {
             #[expect(clippy::print_stderr, reason = "the test's own output: shown where it failed")]
             {
@@ -258,6 +279,24 @@ impl Drop for Server {
             }
         }
     }
+}
+
+fn spawn(options: &ServerOptions, folder: &Path, log: &Log) -> Child {
+    let mut command = Command::new(&options.binary);
+    command.args(["serve", "--config", "pilotlight.toml"]).current_dir(folder);
+    for name in own_variables() {
+        command.env_remove(name);
+    }
+    command.envs(options.environment.iter().cloned());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", options.binary.display()));
+    if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+        log.read(stdout);
+        log.read(stderr);
+    }
+    child
 }
 
 /// The last lines of what a process says.
