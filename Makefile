@@ -4,14 +4,17 @@
 JOBS ?= 2
 # How long `make soak` keeps its sessions signed in.
 PILOTLIGHT_SOAK_SECONDS ?= 300
+# How long each test of `make chaos` goes on.
+PILOTLIGHT_CHAOS_SECONDS ?= 60
 
-.PHONY: help demo build test soak
+.PHONY: help demo build test soak chaos
 
 help:
 	@echo 'make demo    start the demo portal and the server, sign three windows in'
 	@echo 'make build   build target/release/pilotlight'
 	@echo 'make test    everything that must hold before a change goes in'
 	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s'
+	@echo 'make chaos   kill servers, shims and browsers for $(PILOTLIGHT_CHAOS_SECONDS) s in each test; PILOTLIGHT_CHAOS_SEED repeats one'
 
 demo:
 	@scripts/set-up
@@ -35,3 +38,10 @@ soak:
 	@scripts/set-up tests
 	cargo test --release --locked --package pilotlight --test e2e soak -- --nocapture
 	@echo 'make soak: all sessions stayed signed in.'
+
+chaos: export PILOTLIGHT_CHAOS_SECONDS := $(PILOTLIGHT_CHAOS_SECONDS)
+chaos:
+	@scripts/set-up tests
+	cargo test --release --locked --package pilotlight --test e2e -- \
+		chaos:: restart:: hibernate:: --include-ignored --nocapture --test-threads=1
+	@echo 'make chaos: no session was lost.'
