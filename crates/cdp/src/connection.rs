@@ -47,7 +47,17 @@ impl Connection {
         reader: impl AsyncRead + Send + Unpin + 'static,
         writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Self {
-        let router = Arc::new(Router::default());
+        Self::with_next_id(reader, writer, 1)
+    }
+
+    /// The same where others have used the stream before: the first call has the id `next_id`, so that a late
+    /// reply to one of theirs is never taken for one of ours.
+    pub fn with_next_id(
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+        next_id: i32,
+    ) -> Self {
+        let router = Arc::new(Router::with_next_id(next_id));
         let closed = CancellationToken::new();
         let (outbound, queue) = mpsc::channel(OUTBOUND_QUEUE_MESSAGES);
         tokio::spawn(read(reader, Arc::clone(&router), closed.clone()));

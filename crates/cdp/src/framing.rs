@@ -11,7 +11,8 @@ use tokio_util::codec::{Decoder, Encoder};
 /// his time is over. Chromium itself sends at most 100 MB in one message.
 pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
 
-/// What is set aside for reading once the memory of a message that is too long was given back.
+/// What is set aside for reading once the memory of a large message was given back, and how long a message is
+/// whose memory is given back with it.
 const FRESH_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Why a message cannot be sent, or a stream of messages cannot go on.
@@ -69,7 +70,13 @@ impl Decoder for PipeCodec {
             self.searched_bytes = 0;
             match (found, self.passing_over) {
                 (Some(_), false) => {
-                    let mut message = buffer.split_to(length + 1);
+                    let mut message = if length > FRESH_BUFFER_BYTES {
+                        // Left in one piece of memory, what follows would keep all of it for good.
+                        let rest = BytesMut::from(&buffer[length + 1..]);
+                        std::mem::replace(buffer, rest)
+                    } else {
+                        buffer.split_to(length + 1)
+                    };
                     message.truncate(length);
                     return Ok(Some(message.freeze()));
                 }
@@ -181,6 +188,16 @@ mod tests {
         let stream = tokio_util::codec::FramedRead::new(wire, PipeCodec::new(4));
         let received: Vec<_> = stream.map(Result::unwrap).collect().await;
         assert_eq!(received, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_large_message_takes_its_memory_with_it() {
+        let mut buffer =
+            BytesMut::from(&[vec![1; 8 * FRESH_BUFFER_BYTES], b"\0next\0".to_vec()].concat()[..]);
+        let mut codec = PipeCodec::default();
+        assert_eq!(codec.decode(&mut buffer).unwrap().unwrap().len(), 8 * FRESH_BUFFER_BYTES);
+        assert!(buffer.capacity() < FRESH_BUFFER_BYTES, "{}", buffer.capacity());
+        assert_eq!(codec.decode(&mut buffer).unwrap().unwrap(), "next");
     }
 
     #[test]

@@ -16,6 +16,10 @@ use crate::error::RemoteError;
 /// How many calls may wait for their replies at once.
 pub const MAX_PENDING_CALLS: usize = 16_384;
 
+/// The largest id of a call: Chromium reads it as a signed number of 32 bits
+/// (`third_party/inspector_protocol/crdtp/dispatch.cc`). After it comes 1 again.
+const MAX_ID: i64 = i32::MAX as i64;
+
 /// What a call gets: the raw result, or Chromium's refusal. A dropped sender means a closed connection.
 pub(crate) type RawReply = Result<Box<RawValue>, RemoteError>;
 
@@ -95,6 +99,18 @@ struct Tables {
     subscribers: Vec<Subscriber>,
 }
 
+impl Tables {
+    /// There always is one: fewer than [`MAX_PENDING_CALLS`] are taken.
+    fn free_id(&mut self) -> i64 {
+        loop {
+            self.last_id = if self.last_id >= MAX_ID { 1 } else { self.last_id + 1 };
+            if !self.pending.contains_key(&self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+}
+
 /// The tables, shared by the reader task and every handle. The lock is never held across an await.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
@@ -109,6 +125,12 @@ pub(crate) enum NotRegistered {
 }
 
 impl Router {
+    /// One whose first call has the id `next_id`.
+    pub(crate) fn with_next_id(next_id: i32) -> Self {
+        let tables = Tables { last_id: i64::from(next_id) - 1, ..Tables::default() };
+        Self { tables: Mutex::new(tables) }
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,8 +144,7 @@ impl Router {
         if tables.pending.len() >= MAX_PENDING_CALLS {
             return Err(NotRegistered::TooMany);
         }
-        tables.last_id += 1;
-        let id = tables.last_id;
+        let id = tables.free_id();
         let (sender, reply) = oneshot::channel();
         tables.pending.insert(id, sender);
         Ok(PendingCall { id, reply, router: Arc::clone(self) })
@@ -203,5 +224,21 @@ pub(crate) struct PendingCall {
 impl Drop for PendingCall {
     fn drop(&mut self) {
         self.router.tables().pending.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_begin_again_after_the_largest_and_pass_over_those_in_use() {
+        let router = Arc::new(Router::with_next_id(i32::MAX - 1));
+        let mut calls: Vec<PendingCall> = (0..3).map(|_| router.register().unwrap()).collect();
+        let ids: Vec<i64> = calls.iter().map(|call| call.id).collect();
+        assert_eq!(ids, [MAX_ID - 1, MAX_ID, 1]);
+        drop(calls.drain(..2));
+        router.tables().last_id = MAX_ID;
+        assert_eq!(router.register().unwrap().id, 2, "1 still waits");
     }
 }
