@@ -15,8 +15,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::directory::BrowserDirectory;
-use super::{LaunchError, LaunchPlan, Launched, Launcher, Process, ProcessState, RunAs, StderrTail};
+use super::directory::{BrowserDirectory, sweep_browsers};
+use super::{
+    EXIT_GRACE, LaunchError, LaunchPlan, Launched, Launcher, Process, ProcessState, RunAs, StderrTail,
+};
 use crate::find::Engine;
 
 /// Where Chromium reads and writes the protocol with `--remote-debugging-pipe`.
@@ -48,8 +50,13 @@ impl DirectLauncher {
     /// Where there is nobody to run them as.
     pub fn new(run_directory: PathBuf, user: Option<&str>) -> Result<Self, LaunchError> {
         let user = RunAs::choose(user)?;
-        BrowserDirectory::sweep(&run_directory);
+        sweep_browsers(&run_directory, EXIT_GRACE);
         Ok(Self { run_directory, user })
+    }
+
+    /// The same for a user that was chosen before, leaving everything else in `run_directory` alone.
+    pub(crate) fn for_user(run_directory: PathBuf, user: Option<RunAs>) -> Self {
+        Self { run_directory, user }
     }
 
     /// Whom browsers run as, where that is not ourselves.

@@ -4,31 +4,27 @@
 //! Once a folder belongs to the browser's user, nothing below it may be made or handed over by us any more:
 //! that user could put a link in its place, and root would follow it.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::folder::LockedFolder;
+use super::remains::end_browsers;
 use super::{LaunchError, RunAs};
 
-/// What our directories' names begin with.
+/// What the names of browsers' directories begin with.
 const PREFIX: &str = "browser-";
-/// Held open and locked beside the directory for as long as it is in use.
-const LOCK_SUFFIX: &str = ".lock";
-/// How often a removal is tried, since dying processes still write.
-const REMOVAL_ATTEMPTS_MAX: u32 = 5;
-
-static NUMBER: AtomicU64 = AtomicU64::new(1);
+/// Chromium's user data directory within.
+const DATA: &str = "d";
 
 /// A browser's directory. Removed on drop.
 #[derive(Debug)]
 pub(super) struct BrowserDirectory {
-    path: PathBuf,
-    lock_path: PathBuf,
-    _lock: File,
+    folder: LockedFolder,
 }
 
 impl BrowserDirectory {
@@ -40,10 +36,7 @@ impl BrowserDirectory {
         user: Option<&RunAs>,
     ) -> Result<Self, LaunchError> {
         let failed = |source| LaunchError::Directory { path: run_directory.into(), source };
-        fs::create_dir_all(run_directory).map_err(failed)?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = run_directory.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        let directory = Self::claim(path).map_err(failed)?;
+        let directory = Self { folder: LockedFolder::claim(run_directory, PREFIX).map_err(failed)? };
         let made = directory.fill(preferences).map_err(failed)?;
         if let Some(user) = user {
             hand_over(&made, user).map_err(failed)?;
@@ -52,23 +45,10 @@ impl BrowserDirectory {
         Ok(directory)
     }
 
-    fn claim(path: PathBuf) -> io::Result<Self> {
-        let mut lock_path = path.clone().into_os_string();
-        lock_path.push(LOCK_SUFFIX);
-        let lock_path = PathBuf::from(lock_path);
-        let lock = File::create(&lock_path)?;
-        lock.try_lock().map_err(io::Error::from)?;
-        if path.exists() {
-            // A process of the same number left it; the lock says that nobody uses it.
-            fs::remove_dir_all(&path)?;
-        }
-        Ok(Self { path, lock_path, _lock: lock })
-    }
-
     /// Makes everything while it is ours alone, and tells what was made, each after the folder that it is in.
     /// Short names: Chromium puts UNIX sockets below, whose paths end at 108 bytes.
     fn fill(&self, preferences: &Value) -> io::Result<Vec<PathBuf>> {
-        let mut made = vec![self.path.clone(), self.data(), self.home(), self.temporary()];
+        let mut made = vec![self.folder.path().to_owned(), self.data(), self.home(), self.temporary()];
         let has_preferences = preferences.as_object().is_some_and(|entries| !entries.is_empty());
         if has_preferences {
             made.push(self.data().join("Default"));
@@ -86,54 +66,26 @@ impl BrowserDirectory {
 
     /// Chromium's user data directory.
     pub(super) fn data(&self) -> PathBuf {
-        self.path.join("d")
+        self.folder.path().join(DATA)
     }
 
     /// The home of everything that Chromium starts.
     pub(super) fn home(&self) -> PathBuf {
-        self.path.join("h")
+        self.folder.path().join("h")
     }
 
     /// Temporary files.
     pub(super) fn temporary(&self) -> PathBuf {
-        self.path.join("t")
-    }
-
-    /// Removes what browsers of a killed process left under `run_directory`. Locked ones are in use.
-    pub(super) fn sweep(run_directory: &Path) {
-        for entry in fs::read_dir(run_directory).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(directory) = name.strip_suffix(LOCK_SUFFIX).filter(|name| name.starts_with(PREFIX))
-            else {
-                continue;
-            };
-            let abandoned = File::open(entry.path()).is_ok_and(|lock| lock.try_lock().is_ok());
-            if abandoned {
-                remove(&run_directory.join(directory), &entry.path());
-            }
-        }
+        self.folder.path().join("t")
     }
 }
 
-impl Drop for BrowserDirectory {
-    fn drop(&mut self) {
-        remove(&self.path, &self.lock_path);
-    }
-}
-
-fn remove(directory: &Path, lock: &Path) {
-    for attempt in 1..=REMOVAL_ATTEMPTS_MAX {
-        match fs::remove_dir_all(directory) {
-            Ok(()) => break,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) if attempt == REMOVAL_ATTEMPTS_MAX => {
-                tracing::warn!(directory = %directory.display(), %error, "a browser's directory could not be removed");
-                return;
-            }
-            Err(_) => std::thread::yield_now(),
-        }
-    }
-    let _ = fs::remove_file(lock);
+/// Removes the directories of browsers whose keeper is dead. Browsers that still use them get `grace` to end.
+/// Blocks meanwhile.
+pub(crate) fn sweep_browsers(run_directory: &Path, grace: Duration) {
+    let abandoned = LockedFolder::abandoned(run_directory, PREFIX);
+    let data: Vec<PathBuf> = abandoned.iter().map(|folder| folder.path().join(DATA)).collect();
+    end_browsers(&data, grace);
 }
 
 /// From the inside outwards, so that whatever is still to be handed over lies in a folder of ours that nobody
@@ -182,18 +134,6 @@ mod tests {
         assert_eq!(fs::read_dir(run.path()).unwrap().count(), 0);
     }
 
-    #[test]
-    fn only_what_is_abandoned_is_swept() {
-        let run = tempfile::tempdir().unwrap();
-        let used = BrowserDirectory::create(run.path(), &json!({}), None).unwrap();
-        fs::create_dir(run.path().join("browser-0-1")).unwrap();
-        fs::write(run.path().join("browser-0-1.lock"), "").unwrap();
-        fs::create_dir(run.path().join("other")).unwrap();
-        BrowserDirectory::sweep(run.path());
-        assert!(used.data().exists() && run.path().join("other").exists());
-        assert!(!run.path().join("browser-0-1").exists() && !run.path().join("browser-0-1.lock").exists());
-    }
-
     /// Somebody else where we may give things away, otherwise ourselves.
     fn other_user() -> RunAs {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -211,10 +151,9 @@ mod tests {
         let run = tempfile::tempdir_in("/tmp").unwrap();
         fs::set_permissions(run.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let user = other_user();
-        let path = run.path().join("browser-1-1");
-        let made = BrowserDirectory::claim(path.clone()).unwrap();
+        let made = BrowserDirectory { folder: LockedFolder::claim(run.path(), PREFIX).unwrap() };
         let order = made.fill(&json!({"a": 1})).unwrap();
-        assert_eq!(order[0], path);
+        assert_eq!(order[0], made.folder.path());
         for (index, path) in order.iter().enumerate().skip(1) {
             assert!(order[..index].iter().any(|earlier| path.parent() == Some(earlier)), "{path:?}");
         }
@@ -223,9 +162,13 @@ mod tests {
 
         let directory = BrowserDirectory::create(run.path(), &json!({"a": 1}), Some(&user)).unwrap();
         let preferences = directory.data().join("Default/Preferences");
-        for path in
-            [&directory.path, &directory.data(), &directory.home(), &directory.temporary(), &preferences]
-        {
+        for path in [
+            directory.folder.path(),
+            &directory.data(),
+            &directory.home(),
+            &directory.temporary(),
+            &preferences,
+        ] {
             assert_eq!(owner(path), (user.uid, user.gid), "{path:?}");
         }
     }

@@ -6,6 +6,8 @@
 
 mod direct;
 mod directory;
+mod folder;
+mod remains;
 mod stderr;
 mod user;
 
@@ -22,6 +24,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use direct::DirectLauncher;
+pub(crate) use directory::sweep_browsers;
+pub(crate) use folder::LockedFolder;
 pub use stderr::{STDERR_RING_BYTES, StderrTail};
 pub use user::{RunAs, UserError};
 
