@@ -2,8 +2,11 @@
 //!
 //! What happens to it by itself (a crash, a window emptied by its user) is told as [`BrowserEvent`]s; what is
 //! asked of it is answered or fails within a bounded time. When a [`Browser`] is dropped, its process and its
-//! directory go.
+//! directory go, unless a shim keeps it: then it stays until it is closed or killed in so many words.
 
+mod adopt;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,15 +17,17 @@ use pilotlight_cdp::protocol::target::{
 };
 use pilotlight_cdp::{CdpError, Connection, Scope};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::DropGuard;
 
 use crate::driver::{auto_attach, drive};
 use crate::error::{StartError, WindowError};
 use crate::find::{Engine, check_major, major_of};
 use crate::launch::{LaunchPlan, Launched, Launcher, Process};
 use crate::proxy::Proxy;
+use crate::shim::{ShimError, ShimHandle, main_page_note, window_note};
 use crate::state::{Shard, WindowId, WindowState};
 use crate::window::Window;
+
+pub use adopt::ADOPT_TIMEOUT;
 
 /// How long a browser may take to answer for the first time. Measured: 0.1 to 0.6 s.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,6 +73,9 @@ pub struct WindowOptions {
     pub proxy: Option<Proxy>,
     /// Width and height of every page in CSS pixels; the browser's window size where `None`.
     pub viewport: Option<(u32, u32)>,
+    /// By what the next server knows it again (see [`crate::shim::Survivor::windows`]). Windows without one do
+    /// not outlive this server. Up to [`crate::shim::NOTE_VALUE_BYTES_MAX`] bytes.
+    pub label: Option<String>,
 }
 
 /// A running browser.
@@ -78,7 +86,7 @@ pub struct Browser {
     product: String,
     engine: Engine,
     closing: Arc<AtomicBool>,
-    _kill_on_drop: DropGuard,
+    shim: Option<ShimHandle>,
 }
 
 impl Browser {
@@ -90,24 +98,30 @@ impl Browser {
         launcher: &impl Launcher,
         plan: LaunchPlan,
     ) -> Result<(Self, mpsc::Receiver<BrowserEvent>), StartError> {
-        let Launched { reader, writer, process } = launcher.launch(&plan).await?;
+        let Launched { reader, writer, process, next_id, shim } = launcher.launch(&plan).await?;
         let kill_on_drop = process.kill_on_drop();
-        let connection = Connection::new(reader, writer);
+        let connection = Connection::with_next_id(reader, writer, next_id);
         let shard = Arc::new(Shard::new(connection));
         let (sender, receiver) = mpsc::channel(BROWSER_EVENTS_QUEUE);
         let product = match come_up(&shard, &plan, &process, sender.clone()).await {
             Ok(product) => product,
-            Err(error) => {
-                shard.connection.close();
-                process.kill();
-                process.gone().await;
-                return Err(error);
-            }
+            Err(error) => return Err(give_up(error, &shard, &process).await),
         };
+        kill_on_drop.disarm();
+        Ok((Self::running(shard, process, product, plan.binary.engine, shim, sender), receiver))
+    }
+
+    fn running(
+        shard: Arc<Shard>,
+        process: Process,
+        product: String,
+        engine: Engine,
+        shim: Option<ShimHandle>,
+        events: mpsc::Sender<BrowserEvent>,
+    ) -> Self {
         let closing = Arc::new(AtomicBool::new(false));
-        tokio::spawn(watch_end(Arc::clone(&shard), process.clone(), Arc::clone(&closing), sender));
-        let engine = plan.binary.engine;
-        Ok((Self { shard, process, product, engine, closing, _kill_on_drop: kill_on_drop }, receiver))
+        tokio::spawn(watch_end(Arc::clone(&shard), process.clone(), Arc::clone(&closing), events));
+        Self { shard, process, product, engine, closing, shim }
     }
 
     /// Opens an empty window: a context of its own with one page at `about:blank`.
@@ -119,7 +133,7 @@ impl Browser {
             proxy.check()?;
         }
         let (answer, opened) = oneshot::channel();
-        let opening = open(Arc::clone(&self.shard), self.engine, options);
+        let opening = open(Arc::clone(&self.shard), self.engine, self.shim.clone(), options);
         // A task of its own: if the caller gives up meanwhile, the window must not stay behind.
         tokio::spawn(async move {
             if let Err(Ok(unwanted)) = answer.send(opening.await) {
@@ -169,12 +183,71 @@ impl Browser {
     /// [`crate::launch::EXIT_GRACE`] and what the removal takes.
     pub async fn close(&self) {
         self.closing.store(true, Ordering::Release);
+        if let Some(shim) = &self.shim {
+            shim.close();
+        }
         self.shard.connection.close();
         self.process.finish().await;
     }
+
+    /// Disconnects and leaves the browser to its shim, for the next server; no [`BrowserEvent::Exited`] follows.
+    /// Returns at once. A browser without a shim ends with its pipe.
+    pub fn leave(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.shard.connection.close();
+        if let Some(shim) = self.shim.as_ref().filter(|_| !self.process.is_killed()) {
+            shim.leave();
+        }
+    }
+
+    /// The shim that keeps it, where it has one.
+    pub fn shim(&self) -> Option<&ShimHandle> {
+        self.shim.as_ref()
+    }
+
+    /// Notes something for the next server, or forgets it: up to [`crate::shim::NOTES_MAX`] notes, of which
+    /// every labelled window takes two. Once this returns the shim has it.
+    ///
+    /// # Errors
+    /// Where there is no shim, or it refuses or is gone.
+    pub async fn set_note(&self, key: &str, value: Option<&str>) -> Result<(), ShimError> {
+        self.shim.as_ref().ok_or(ShimError::Closed)?.set_note(key, value).await
+    }
+
+    /// What the next server will find. Empty without a shim.
+    pub fn notes(&self) -> BTreeMap<String, String> {
+        self.shim.as_ref().map(ShimHandle::notes).unwrap_or_default()
+    }
 }
 
-async fn open(shard: Arc<Shard>, engine: Engine, options: WindowOptions) -> Result<Window, WindowError> {
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // A server that panics must not take windows along; what was being closed is not left half closed.
+        if self.shim.is_some() && !self.closing.load(Ordering::Acquire) {
+            self.leave();
+        } else if self.shim.is_none() {
+            self.process.kill();
+        }
+    }
+}
+
+/// Leaves nothing of a browser that did not come up.
+async fn give_up(mut error: StartError, shard: &Shard, process: &Process) -> StartError {
+    shard.connection.close();
+    process.kill();
+    process.gone().await;
+    if let StartError::Timeout { stderr, .. } = &mut error {
+        *stderr = process.stderr.useful_lines();
+    }
+    error
+}
+
+async fn open(
+    shard: Arc<Shard>,
+    engine: Engine,
+    shim: Option<ShimHandle>,
+    options: WindowOptions,
+) -> Result<Window, WindowError> {
     let proxy = options.proxy.as_ref();
     let create = CreateBrowserContext {
         proxy_server: proxy.map(|proxy| proxy.server.clone()),
@@ -185,13 +258,53 @@ async fn open(shard: Arc<Shard>, engine: Engine, options: WindowOptions) -> Resu
     let state = Arc::new(WindowState::new(WindowId::new(&context), options.viewport, credentials));
     shard.add_window(Arc::clone(&state));
     let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
-    let opened = tokio::time::timeout(OPEN_TIMEOUT, set_up_window(&shard, engine, &state)).await;
+    let opening = async {
+        set_up_window(&shard, engine, &state).await?;
+        if let Some((shim, label)) = shim.zip(options.label) {
+            note_window(&shim, &state, &label).await?;
+            tokio::spawn(keep_notes(shim, Arc::clone(&shard), Arc::clone(&state)));
+        }
+        Ok(())
+    };
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
     match opened.unwrap_or(Err(WindowError::Timeout(OPEN_TIMEOUT))) {
         Ok(()) => Ok(window),
         Err(error) => {
             window.close_and_log().await;
             Err(error)
         }
+    }
+}
+
+async fn note_window(shim: &ShimHandle, window: &WindowState, label: &str) -> Result<(), WindowError> {
+    let noted = shim.set_note(&window_note(window.id.as_str()), Some(label)).await;
+    noted.map_err(|error| WindowError::Refused {
+        command: "the note of a window".into(),
+        reason: error.to_string(),
+    })
+}
+
+/// Keeps noted which page is the main one, since Chromium lists pages in no order, and forgets a window that is
+/// closed. A shim that is gone needs no notes.
+async fn keep_notes(shim: ShimHandle, shard: Arc<Shard>, window: Arc<WindowState>) {
+    let context = window.id.as_str();
+    let main_page = main_page_note(context);
+    let mut tabs = window.tabs.subscribe();
+    let mut noted = None;
+    while shard.window(&window.id).is_some() {
+        let main = tabs.borrow_and_update().first().map(|tab| tab.target.clone());
+        if let Some(main) = main.filter(|main| noted.as_ref() != Some(main))
+            && shim.set_note(&main_page, Some(&main)).await.is_ok()
+        {
+            noted = Some(main);
+        }
+        if tabs.changed().await.is_err() {
+            break;
+        }
+    }
+    if window.is_closing() {
+        let _ = shim.set_note(&main_page, None).await;
+        let _ = shim.set_note(&window_note(context), None).await;
     }
 }
 
@@ -232,7 +345,7 @@ async fn come_up(
     let product = match version {
         Ok(version) => version.product,
         Err(CdpError::Timeout { timeout, .. }) => {
-            return Err(StartError::Timeout { timeout, stderr: process.stderr.useful_lines() });
+            return Err(StartError::Timeout { timeout, stderr: Vec::new() });
         }
         Err(CdpError::Closed) => return Err(ended_at_start(process).await),
         Err(error) => return Err(StartError::Refused(error.into())),
@@ -240,13 +353,20 @@ async fn come_up(
     if let Some(major) = major_of(product.split_once('/').map_or("", |(_, version)| version)) {
         check_major(&plan.binary.path, major)?;
     }
+    follow(shard, events).await?;
+    Ok(product)
+}
+
+/// Has the browser tell of its pages from now on, those that are there and those to come.
+async fn follow(shard: &Arc<Shard>, events: mpsc::Sender<BrowserEvent>) -> Result<(), StartError> {
+    let connection = &shard.connection;
     let subscription = connection.subscribe(Scope::All, PROTOCOL_EVENTS_QUEUE);
     tokio::spawn(drive(Arc::clone(shard), subscription, events));
     let discover = SetDiscoverTargets { discover: true, filter: FilterEntry::only(&["page", "iframe"]) };
     let refused = |error: CdpError| StartError::Refused(error.into());
     connection.call(None, discover).await.map_err(refused)?;
     connection.call(None, auto_attach("page")).await.map_err(refused)?;
-    Ok(product)
+    Ok(())
 }
 
 async fn ended_at_start(process: &Process) -> StartError {

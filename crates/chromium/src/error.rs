@@ -7,6 +7,7 @@ use pilotlight_flow::page::PageError;
 use crate::find::FindError;
 use crate::launch::LaunchError;
 use crate::proxy::ProxyError;
+use crate::shim::ShimError;
 
 /// Why a browser did not come up. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum StartError {
     /// It could not be launched.
     #[error("the browser could not be launched")]
     Launch(#[from] LaunchError),
+    /// Its shim does not give it to us.
+    #[error("the browser cannot be taken over")]
+    Shim(#[from] ShimError),
     /// It is not one that we can use.
     #[error("the browser cannot be used")]
     Version(#[from] FindError),
@@ -47,6 +51,17 @@ pub enum StartError {
 
 fn shown(lines: &[String]) -> String {
     if lines.is_empty() { String::new() } else { format!("; it said: {}", lines.join(" | ")) }
+}
+
+/// Why a window of an adopted browser is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LostWindow {
+    /// The browser does not know it.
+    #[error("the window is no longer there")]
+    Gone,
+    /// Its last page was closed meanwhile. Nothing of it is left.
+    #[error("the window has no page any more")]
+    Empty,
 }
 
 /// Why a window could not do what was asked.

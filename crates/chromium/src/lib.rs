@@ -12,12 +12,13 @@ pub mod launch;
 pub mod page;
 pub mod profiles;
 mod proxy;
+pub mod shim;
 mod state;
 pub mod window;
 
 pub use browser::{Browser, BrowserEvent, WindowOptions};
 pub use driver::TABS_MAX;
-pub use error::{StartError, WindowError};
+pub use error::{LostWindow, StartError, WindowError};
 pub use find::Engine;
 pub use proxy::{Proxy, ProxyError};
 pub use state::{WindowId, WindowSummary};

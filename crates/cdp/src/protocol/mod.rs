@@ -7,6 +7,7 @@ pub mod browser;
 pub mod dom;
 pub mod fetch;
 pub mod input;
+pub mod inspector;
 pub mod page;
 pub mod runtime;
 pub mod target;

@@ -60,6 +60,15 @@ commands! {
         browser_context_id: String,
     }
 
+    /// The contexts that were created and not disposed of.
+    GetBrowserContexts = "Target.getBrowserContexts" -> Contexts {}
+
+    /// All targets that the filter lets pass.
+    GetTargets = "Target.getTargets" -> Targets {
+        /// Which.
+        filter: Vec<FilterEntry>,
+    }
+
     /// A new page.
     CreateTarget = "Target.createTarget" -> TargetCreated {
         /// What it loads.
@@ -102,6 +111,18 @@ objects! {
     ContextCreated {
         /// The new context.
         browser_context_id: String,
+    }
+
+    /// The reply to [`GetBrowserContexts`].
+    Contexts {
+        /// Without the default one.
+        browser_context_ids: Vec<String>,
+    }
+
+    /// The reply to [`GetTargets`].
+    Targets {
+        /// In no particular order.
+        target_infos: Vec<TargetInfo>,
     }
 
     /// The reply to [`CreateTarget`].

@@ -92,7 +92,8 @@ impl Launcher for DirectLauncher {
         let (sender, state) = watch::channel(ProcessState::Running);
         tokio::spawn(supervise(child, directory, stderr.clone(), kill.clone(), sender));
         let process = Process::new(pid, stderr, state, kill);
-        Ok(Launched { reader: Box::new(reader), writer: Box::new(writer), process })
+        let (reader, writer) = (Box::new(reader), Box::new(writer));
+        Ok(Launched { reader, writer, process, next_id: 1, shim: None })
     }
 }
 
@@ -134,13 +135,15 @@ fn environment(plan: &LaunchPlan, directory: &BrowserDirectory) -> HashMap<Strin
         // Nobody answers on a server, and looking for a bus costs time at the start.
         ("DBUS_SESSION_BUS_ADDRESS".to_owned(), "disabled:".to_owned()),
     ]);
-    let windows: &[&str] = if plan.binary.engine == Engine::Headed { &PASSED_ON_TO_WINDOWS } else { &[] };
-    for &name in PASSED_ON.iter().chain(windows) {
-        if let Some(value) = plan.environment.get(name) {
-            environment.insert(name.into(), value.clone());
-        }
-    }
+    environment.extend(passed_on(plan));
     environment
+}
+
+/// The part of the plan's environment that is Chromium's business.
+pub(crate) fn passed_on(plan: &LaunchPlan) -> HashMap<String, String> {
+    let windows: &[&str] = if plan.binary.engine == Engine::Headed { &PASSED_ON_TO_WINDOWS } else { &[] };
+    let names = PASSED_ON.iter().chain(windows);
+    names.filter_map(|&name| Some((name.to_owned(), plan.environment.get(name)?.clone()))).collect()
 }
 
 /// Owns the child to its end: collects its last words, ends its group, removes its directory.

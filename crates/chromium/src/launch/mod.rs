@@ -24,12 +24,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use direct::DirectLauncher;
+pub(crate) use direct::passed_on;
 pub(crate) use directory::sweep_browsers;
 pub(crate) use folder::LockedFolder;
+pub(crate) use remains::has_ended_by;
 pub use stderr::{STDERR_RING_BYTES, StderrTail};
 pub use user::{RunAs, UserError};
 
 use crate::find::Binary;
+use crate::shim::ShimHandle;
 
 /// How long a browser may take to end by itself once its pipe is closed, before it is killed. Measured:
 /// 0.03 to 0.2 s.
@@ -59,10 +62,14 @@ pub trait Launcher: Send + Sync {
 pub struct Launched {
     /// What Chromium writes.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// What Chromium reads. Chromium ends when this is dropped.
+    /// What Chromium reads. Chromium ends when this is dropped, unless it has a shim.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The process.
     pub process: Process,
+    /// The id of the first call. Another than 1 where others have used the pipe before.
+    pub next_id: i32,
+    /// Who keeps the browser when we are gone; `None` where it goes with us.
+    pub shim: Option<ShimHandle>,
 }
 
 impl fmt::Debug for Launched {
@@ -107,6 +114,11 @@ impl Process {
     /// Ends it by force, with all of its processes. Returns at once.
     pub fn kill(&self) {
         self.kill.cancel();
+    }
+
+    /// Whether it was told to end by force.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.kill.is_cancelled()
     }
 
     /// Ends it by force when the guard is dropped.
@@ -169,6 +181,9 @@ pub enum LaunchError {
         /// The first folder on the way that it cannot enter.
         path: PathBuf,
     },
+    /// There is no shim to keep the browser, or it could not start one.
+    #[error("the browser's shim could not start it: {0}")]
+    Shim(String),
     /// The program did not start.
     #[error("`{}` could not be started", path.display())]
     Spawn {

@@ -61,7 +61,9 @@ fn names(value: &[u8], path: &Path) -> bool {
     value == path.as_os_str().as_bytes()
 }
 
-fn has_ended_by(handle: &OwnedFd, deadline: Instant) -> bool {
+/// Waits for the process of a handle to end, at the longest until `deadline`. Blocks meanwhile. (A handle is
+/// readable once its process has ended: `pidfd_open(2)`.)
+pub(crate) fn has_ended_by(handle: &OwnedFd, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
     let mut waited_for = [PollFd::new(handle, PollFlags::IN)];
@@ -89,7 +91,7 @@ mod tests {
         let strangers =
             ["--user-data-dir=/nowhere/browser-1-1/d2", "--user-data-dir=/nowhere/browser-1-10/d", "x"];
         let mut strangers = strangers.map(process);
-        end_browsers(&[data.clone()], Duration::ZERO);
+        end_browsers(std::slice::from_ref(&data), Duration::ZERO);
         assert_eq!(hung.wait().unwrap().signal(), Some(9));
         for stranger in &mut strangers {
             assert!(stranger.try_wait().unwrap().is_none());

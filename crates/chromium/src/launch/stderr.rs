@@ -35,7 +35,7 @@ impl StderrTail {
         }
     }
 
-    fn push(&self, bytes: &[u8]) {
+    pub(crate) fn push(&self, bytes: &[u8]) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.extend(bytes);
         let surplus = ring.len().saturating_sub(STDERR_RING_BYTES);

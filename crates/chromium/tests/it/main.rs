@@ -2,9 +2,11 @@
 //! Chromium and Xvfb) and fails with a clear sentence where it is missing.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "what is measured is shown with `--nocapture`")]
 
 mod browser;
 mod page;
 mod portal;
+mod shim;
 mod support;
 mod window;

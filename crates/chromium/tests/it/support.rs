@@ -10,6 +10,7 @@ use pilotlight_chromium::find::{Engine, INSTALL_HINT, Search, find};
 use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan};
 use pilotlight_chromium::profiles::{CustomProfile, Profile, resolve};
 use pilotlight_chromium::{Browser, BrowserEvent, Window, WindowOptions};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -94,8 +95,12 @@ pub(crate) fn is_running(pid: u32) -> bool {
 }
 
 pub(crate) fn kill_hard(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Waits for a predicate.

@@ -1,0 +1,223 @@
+//! Taking over a browser that an earlier server left, with its windows as they are.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pilotlight_cdp::protocol::browser::GetVersion;
+use pilotlight_cdp::protocol::inspector;
+use pilotlight_cdp::protocol::target::{FilterEntry, GetBrowserContexts, GetTargets};
+use pilotlight_cdp::{CdpError, Connection, Scope};
+use tokio::sync::mpsc;
+
+use super::{
+    BROWSER_EVENTS_QUEUE, Browser, BrowserEvent, WindowOptions, dispose, follow, give_up, keep_notes,
+};
+use crate::error::{LostWindow, StartError};
+use crate::launch::Launched;
+use crate::proxy::Proxy;
+use crate::shim::{ShimHandle, Survivor, is_of_window, main_page_note, window_note};
+use crate::state::{Shard, Tab, WindowId, WindowState};
+use crate::window::Window;
+
+/// How long a browser may take to answer when it is adopted. Measured: about 0.01 s.
+pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the pages of an adopted window may take for their set-up. One that hangs is handed out all the
+/// same: that a page hangs is found out later by whoever uses it.
+const PAGES_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many events of a page may wait to be looked at.
+const PAGE_EVENTS_QUEUE: usize = 1024;
+
+impl Browser {
+    /// Takes over a browser with those of its windows that are named, by context id (see
+    /// [`Survivor::windows`]), and with what they had been opened with. Each is given back, or why it is not
+    /// there, in the same order. All other contexts are disposed of.
+    ///
+    /// Same process, same pages, same variables. What a window's set-up had switched on in its pages was off
+    /// since its server went, and is on again when this returns.
+    ///
+    /// # Errors
+    /// Where the browser does not answer within [`ADOPT_TIMEOUT`]; then it is ended and nothing of it is left.
+    pub async fn adopt(
+        survivor: Survivor,
+        windows: Vec<(String, WindowOptions)>,
+    ) -> Result<(Self, mpsc::Receiver<BrowserEvent>, Vec<Result<Window, LostWindow>>), StartError> {
+        let engine = survivor.engine();
+        let Launched { reader, writer, process, next_id, shim } = survivor.take().await?;
+        let shard = Arc::new(Shard::new(Connection::with_next_id(reader, writer, next_id)));
+        let (sender, receiver) = mpsc::channel(BROWSER_EVENTS_QUEUE);
+        let taking_over = async {
+            let version =
+                shard.connection.call_within(None, GetVersion {}, ADOPT_TIMEOUT).await.map_err(refused)?;
+            let adopted = take_over(&shard, shim.as_ref(), windows, sender.clone()).await?;
+            Ok((version.product, adopted))
+        };
+        let late = || StartError::Timeout { timeout: ADOPT_TIMEOUT, stderr: Vec::new() };
+        let taken = tokio::time::timeout(ADOPT_TIMEOUT, taking_over).await.unwrap_or_else(|_| Err(late()));
+        let (product, states) = match taken {
+            Ok(taken) => taken,
+            Err(error) => return Err(give_up(error, &shard, &process).await),
+        };
+        let hand_out =
+            |state: Result<Arc<WindowState>, LostWindow>| Ok(Window::new(Arc::clone(&shard), state?));
+        let windows = states.into_iter().map(hand_out).collect();
+        Ok((Self::running(shard, process, product, engine, shim, sender), receiver, windows))
+    }
+}
+
+fn refused(error: CdpError) -> StartError {
+    match error {
+        CdpError::Timeout { .. } => StartError::Timeout { timeout: ADOPT_TIMEOUT, stderr: Vec::new() },
+        error => StartError::Refused(error.into()),
+    }
+}
+
+async fn take_over(
+    shard: &Arc<Shard>,
+    shim: Option<&ShimHandle>,
+    windows: Vec<(String, WindowOptions)>,
+    events: mpsc::Sender<BrowserEvent>,
+) -> Result<Vec<Result<Arc<WindowState>, LostWindow>>, StartError> {
+    let notes = shim.map(ShimHandle::notes).unwrap_or_default();
+    let contexts = shard.connection.call(None, GetBrowserContexts {}).await.map_err(refused)?;
+    let targets = GetTargets { filter: FilterEntry::only(&["page"]) };
+    let targets = shard.connection.call(None, targets).await.map_err(refused)?.target_infos;
+    let mut pages: HashMap<String, Vec<String>> = HashMap::new();
+    for target in targets {
+        pages.entry(target.browser_context_id.unwrap_or_default()).or_default().push(target.target_id);
+    }
+    let known: HashSet<&String> = contexts.browser_context_ids.iter().collect();
+    let mut states = Vec::new();
+    let mut labels = HashMap::new();
+    for (context, options) in windows {
+        let state = match (known.contains(&context), pages.contains_key(&context)) {
+            (false, _) => Err(LostWindow::Gone),
+            (true, false) => Err(LostWindow::Empty),
+            (true, true) => {
+                let credentials = options.proxy.as_ref().and_then(Proxy::credentials);
+                Ok(Arc::new(WindowState::new(WindowId::new(&context), options.viewport, credentials)))
+            }
+        };
+        if let Ok(state) = &state {
+            shard.add_window(Arc::clone(state));
+            labels.extend(options.label.map(|label| (context, label)));
+        }
+        states.push(state);
+    }
+    dispose_of_others(shard, contexts.browser_context_ids).await;
+    follow(shard, events.clone()).await?;
+    let kept = states.iter().flatten();
+    let settled = kept.clone().map(|state| {
+        let pages = pages.remove(state.id.as_str()).unwrap_or_default();
+        let main = notes.get(&main_page_note(state.id.as_str()));
+        settle(shard, state, pages, main, &events)
+    });
+    join_all(settled.collect::<Vec<_>>()).await;
+    if let Some(shim) = shim {
+        let kept: Vec<Arc<WindowState>> = kept.cloned().collect();
+        renew_notes(shim, shard, &notes, kept, &labels).await?;
+    }
+    // What closed its last page in between is as lost as what had done so before.
+    let still_there = |state: Result<Arc<WindowState>, _>| {
+        state.and_then(
+            |state| {
+                if state.tabs.borrow().is_empty() { Err(LostWindow::Empty) } else { Ok(state) }
+            },
+        )
+    };
+    Ok(states.into_iter().map(still_there).collect())
+}
+
+/// Of what nobody claims: other windows, those that are empty, and what clients may have made.
+async fn dispose_of_others(shard: &Shard, contexts: Vec<String>) {
+    let ids = contexts.iter().map(|context| WindowId::new(context));
+    let others = ids.filter(|id| shard.window(id).is_none()).map(|id| WindowState::new(id, None, None));
+    let others: Vec<WindowState> = others.collect();
+    for (result, other) in
+        join_all(others.iter().map(|other| dispose(shard, other))).await.iter().zip(&others)
+    {
+        if let Err(error) = result {
+            tracing::warn!(context = %other.id, %error, "a browser context that nobody claims could not be disposed of");
+        }
+    }
+}
+
+/// Waits for the pages of a window to be attached and set up, and puts the main one first.
+async fn settle(
+    shard: &Shard,
+    window: &WindowState,
+    pages: Vec<String>,
+    main: Option<&String>,
+    events: &mpsc::Sender<BrowserEvent>,
+) {
+    let mut tabs = window.tabs.subscribe();
+    let ready = async {
+        let all = |tabs: &Vec<Arc<Tab>>| pages.iter().all(|page| tabs.iter().any(|tab| tab.target == *page));
+        let tabs = tabs.wait_for(all).await.map(|tabs| tabs.clone()).unwrap_or_default();
+        join_all(tabs.iter().map(|tab| set_up(shard, tab))).await;
+    };
+    if tokio::time::timeout(PAGES_TIMEOUT, ready).await.is_err() {
+        tracing::warn!(window = %window.id, "an adopted window has a page that does not answer, or lost one");
+    }
+    // The sort is stable: the order that is known is not disturbed.
+    window.tabs.send_modify(|tabs| tabs.sort_by_key(|tab| Some(&tab.target) != main));
+    window.refresh_summary();
+    let main_crashed = window.main_tab().is_ok_and(|tab| tab.status.borrow().crashed);
+    if main_crashed {
+        let _ = events.try_send(BrowserEvent::WindowCrashed { window: window.id.clone() });
+    }
+}
+
+/// Waits for a page's set-up, or finds that its renderer died while nobody listened: `Inspector.enable` tells so
+/// (`content/browser/devtools/protocol/inspector_handler.cc`), while every other command goes unanswered.
+async fn set_up(shard: &Shard, tab: &Tab) {
+    let mut events = shard.connection.subscribe(Scope::Session(tab.session.clone()), PAGE_EVENTS_QUEUE);
+    let crashed = async {
+        let enable = shard.connection.call_within(Some(&tab.session), inspector::Enable {}, PAGES_TIMEOUT);
+        tokio::pin!(enable);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) if event.method == "Inspector.targetCrashed" => return,
+                    Some(_) => {}
+                    None => break,
+                },
+                Ok(_) = &mut enable => break,
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        // Lost counts as well: there is nothing to wait for any more.
+        _ = tab.wait_for(PAGES_TIMEOUT, |status| status.ready) => {}
+        () = crashed => {
+            tab.status.send_modify(|status| status.crashed = true);
+        }
+    }
+}
+
+/// Brings the notes in line with the windows that were kept.
+async fn renew_notes(
+    shim: &ShimHandle,
+    shard: &Arc<Shard>,
+    notes: &BTreeMap<String, String>,
+    kept: Vec<Arc<WindowState>>,
+    labels: &HashMap<String, String>,
+) -> Result<(), StartError> {
+    let label_of = |window: &WindowState| labels.get(window.id.as_str());
+    let noted = |window: &Arc<WindowState>| label_of(window).is_some();
+    let mut current = HashSet::new();
+    for window in kept.into_iter().filter(noted) {
+        let (context, label) = (window.id.as_str(), label_of(&window).map(String::as_str));
+        current.extend([window_note(context), main_page_note(context)]);
+        if notes.get(&window_note(context)).map(String::as_str) != label {
+            shim.set_note(&window_note(context), label).await?;
+        }
+        tokio::spawn(keep_notes(shim.clone(), Arc::clone(shard), window));
+    }
+    for key in notes.keys().filter(|key| is_of_window(key) && !current.contains(*key)) {
+        shim.set_note(key, None).await?;
+    }
+    Ok(())
+}

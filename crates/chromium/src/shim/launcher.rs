@@ -1,0 +1,234 @@
+//! Starting shims, and finding those of an earlier server.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+use super::SUBCOMMAND;
+use super::client::{ShimError, Survivor, listener_of};
+use super::process::PREFIX;
+use super::protocol::{CARD, Card, Description, PROTOCOLS, Report};
+use crate::launch::{
+    EXIT_GRACE, LaunchError, LaunchPlan, Launched, Launcher, LockedFolder, RunAs, passed_on, sweep_browsers,
+};
+
+/// How long a shim may take until it listens.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much a shim may report, in bytes.
+const REPORT_BYTES_MAX: u64 = 64 * 1024;
+/// How much of a `shim.json` is read, in bytes.
+const CARD_BYTES_MAX: u64 = 64 * 1024;
+
+/// How shims are started.
+#[derive(Debug, Clone)]
+pub struct ShimOptions {
+    /// The program. `/proc/self/exe` is our own, even where its file was replaced meanwhile.
+    pub program: PathBuf,
+    /// What makes it a shim.
+    pub arguments: Vec<OsString>,
+    /// Where shims and browsers have their folders.
+    pub run_directory: PathBuf,
+    /// How long a browser may be without a server before it ends.
+    pub orphan_timeout: Duration,
+}
+
+impl ShimOptions {
+    /// Our own program, with the default timeout.
+    pub fn new(run_directory: PathBuf) -> Self {
+        Self {
+            program: "/proc/self/exe".into(),
+            arguments: vec![SUBCOMMAND.into()],
+            run_directory,
+            orphan_timeout: super::DEFAULT_ORPHAN_TIMEOUT,
+        }
+    }
+}
+
+/// Starts browsers under shims of their own, and finds those of an earlier server.
+#[derive(Debug, Clone)]
+pub struct ShimLauncher {
+    options: ShimOptions,
+    user: Option<RunAs>,
+    label: String,
+}
+
+/// A shim that was found and could not be adopted. It and its browser are ended.
+#[derive(Debug)]
+pub struct EndedShim {
+    /// What its browser was started as.
+    pub label: String,
+    /// Its process id.
+    pub shim_pid: u32,
+    /// What was wrong with it.
+    pub reason: ShimError,
+}
+
+/// What an earlier server left.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Browsers that can be adopted.
+    pub survivors: Vec<Survivor>,
+    /// Shims that could not be spoken with.
+    pub ended: Vec<EndedShim>,
+}
+
+impl ShimLauncher {
+    /// Browsers run as `user`, as with [`crate::launch::DirectLauncher::new`]. What dead shims left in the run
+    /// directory is swept: where one of their browsers hangs, it is killed. Blocks meanwhile.
+    ///
+    /// # Errors
+    /// Where there is nobody to run browsers as.
+    pub fn new(options: ShimOptions, user: Option<&str>) -> Result<Self, LaunchError> {
+        let user = RunAs::choose(user)?;
+        sweep(&options.run_directory);
+        Ok(Self { options, user, label: String::new() })
+    }
+
+    /// The same for browsers of this label, which the next server finds with them.
+    #[must_use]
+    pub fn labelled(&self, label: &str) -> Self {
+        Self { label: label.into(), ..self.clone() }
+    }
+
+    /// Whom browsers run as, where that is not ourselves.
+    pub fn run_as(&self) -> Option<&RunAs> {
+        self.user.as_ref()
+    }
+
+    /// Looks for shims in the run directory. Those that cannot be spoken with are ended, with their browsers.
+    pub async fn survivors(&self) -> Found {
+        let mut found = Found::default();
+        for folder in shim_folders(&self.options.run_directory) {
+            // One without a card does not listen yet. With its server gone it ends by itself.
+            let Some(card) = read_card(&folder) else { continue };
+            let survivor = if PROTOCOLS.contains(&card.protocol) {
+                Survivor::find(folder.clone()).await
+            } else {
+                Err(ShimError::Version { theirs: card.protocol })
+            };
+            match survivor {
+                Ok(survivor) => found.survivors.push(survivor),
+                Err(reason) => {
+                    // The process at the socket, and not the number in the file: it may be anybody's by now.
+                    let Ok(process) = listener_of(&folder).await else { continue };
+                    let (label, shim_pid) = (card.label, process.pid);
+                    tracing::warn!(label, shim_pid, error = %reason, "a shim cannot be spoken with and is ended");
+                    process.terminate().await;
+                    found.ended.push(EndedShim { label, shim_pid, reason });
+                }
+            }
+        }
+        let run_directory = self.options.run_directory.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || sweep(&run_directory)).await {
+            tracing::warn!(%error, "the run directory could not be swept");
+        }
+        found
+    }
+
+    fn description(&self, plan: &LaunchPlan) -> Description {
+        Description {
+            run_directory: self.options.run_directory.clone(),
+            label: self.label.clone(),
+            orphan_timeout_ms: self.options.orphan_timeout.as_millis().try_into().unwrap_or(u64::MAX),
+            user: self.user.clone().map(Into::into),
+            program: plan.binary.path.clone(),
+            engine: plan.binary.engine.name().into(),
+            arguments: plan.arguments.clone(),
+            preferences: plan.preferences.clone(),
+            environment: passed_on(plan),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.options.program);
+        command.args(&self.options.arguments).env_clear().current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    }
+}
+
+impl Launcher for ShimLauncher {
+    async fn launch(&self, plan: &LaunchPlan) -> Result<Launched, LaunchError> {
+        let description = self.description(plan);
+        let path = self.options.program.clone();
+        let child = self.command().spawn().map_err(|source| LaunchError::Spawn { path, source })?;
+        let (sender, launched) = oneshot::channel();
+        // A task of its own: if the caller gives up meanwhile, the browser must not stay behind.
+        tokio::spawn(async move {
+            if let Err(Ok(unwanted)) = sender.send(begin(child, description).await) {
+                unwanted.process.kill();
+            }
+        });
+        launched.await.unwrap_or_else(|_| Err(LaunchError::Shim("it was not waited for".into())))
+    }
+}
+
+async fn begin(mut child: Child, description: Description) -> Result<Launched, LaunchError> {
+    let run_directory = description.run_directory.clone();
+    let begun = tokio::time::timeout(READY_TIMEOUT, hand_over(&mut child, &description)).await;
+    let begun = begun.unwrap_or_else(|_| Err("it does not say anything".into()));
+    let in_words = |error: ShimError| error.to_string();
+    let found = match begun {
+        Ok(folder) => Survivor::find(folder).await.map_err(in_words),
+        Err(reason) => Err(reason),
+    };
+    match found {
+        Ok(shim) => shim.of_child(child).take().await.map_err(|error| LaunchError::Shim(in_words(error))),
+        Err(reason) => {
+            // It has ended, or is of no use.
+            let _ = child.kill().await;
+            let _ = tokio::task::spawn_blocking(move || sweep(&run_directory)).await;
+            Err(LaunchError::Shim(reason))
+        }
+    }
+}
+
+async fn hand_over(child: &mut Child, description: &Description) -> Result<PathBuf, String> {
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err("it has no standard input and output".into());
+    };
+    let text = serde_json::to_vec(description).map_err(|error| error.to_string())?;
+    // Where it cannot be written, the report says why, or that there is none.
+    let _ = input.write_all(&text).await;
+    drop(input);
+    let mut line = String::new();
+    let read = BufReader::new(output.take(REPORT_BYTES_MAX)).read_line(&mut line).await;
+    read.map_err(|error: io::Error| error.to_string())?;
+    match serde_json::from_str(&line) {
+        Ok(Report::Ready(folder)) => Ok(folder),
+        Ok(Report::Failed(reason)) => Err(reason),
+        Err(_) => Err("it ended without a word, or is not a shim".into()),
+    }
+}
+
+/// Removes what dead shims left. Browsers of theirs get [`EXIT_GRACE`] to end, and are killed then. Blocks
+/// meanwhile.
+pub(super) fn sweep(run_directory: &Path) {
+    sweep_browsers(run_directory, EXIT_GRACE);
+    drop(LockedFolder::abandoned(run_directory, PREFIX));
+}
+
+/// The folders of shims that live.
+fn shim_folders(run_directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(run_directory).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        is_folder && entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+    });
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    folders.retain(|folder| LockedFolder::is_in_use(folder));
+    folders.sort();
+    folders
+}
+
+fn read_card(folder: &Path) -> Option<Card> {
+    let file = fs::File::open(folder.join(CARD)).ok()?;
+    serde_json::from_reader(io::Read::take(file, CARD_BYTES_MAX)).ok()
+}

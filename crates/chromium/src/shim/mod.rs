@@ -1,0 +1,50 @@
+//! Browsers that outlive the server.
+//!
+//! A shim is a small process of its own for one browser: the same program under a hidden subcommand. It holds
+//! Chromium's pipe, its last words and its exit status, and listens on a UNIX socket; the server speaks with
+//! Chromium through it, and when the server dies, the next one finds the shim in the run directory and adopts
+//! the browser with its pages as they are.
+//!
+//! ```text
+//! <run directory>/shim-<pid>-<n>/            the shim's, for its user alone
+//!                 shim-<pid>-<n>/shim.json   {"protocol":1,"shim_pid":…,"browser_pid":…,"label":"…"}
+//!                 shim-<pid>-<n>/shim.sock   where it listens
+//!                 shim-<pid>-<n>.lock        locked while the shim lives
+//!                 browser-<pid>-<n>/         the browser's, for the browser's user alone
+//!                 browser-<pid>-<n>.lock     locked while the shim lives
+//! ```
+//! `<pid>` is the shim's in all of them. The browser's folder lies beside the shim's and not around or in it,
+//! so that the browser's user cannot put anything in the socket's place.
+//!
+//! A server opens two connections, each with a greeting that the shim answers with a hello. All messages end
+//! with a NUL byte. The *relay* then carries messages of the DevTools protocol, whole ones only; *control*
+//! carries JSON of `protocol.rs`. The newest relay wins. While there is none, the shim reads on and drops, and
+//! every page that was held for the server goes on; after the orphan timeout it ends its browser.
+//!
+//! A shim never looks into the payload of a message but for the ids of sessions and calls, never writes one
+//! down, and never keeps its browser alive past its own end: Chromium ends when its pipe closes.
+
+mod client;
+mod control;
+mod journal;
+mod launcher;
+mod process;
+mod protocol;
+mod relay;
+
+use std::time::Duration;
+
+pub use client::{ShimError, ShimHandle, Survivor};
+pub(crate) use client::{is_of_window, main_page_note, window_note};
+pub use launcher::{EndedShim, Found, ShimLauncher, ShimOptions};
+pub use process::run;
+pub use protocol::{NOTE_KEY_BYTES_MAX, NOTE_VALUE_BYTES_MAX, NOTES_MAX, PROTOCOL, PROTOCOLS};
+
+/// The hidden subcommand of the server's program that is a shim.
+pub const SUBCOMMAND: &str = "__shim";
+/// How long a browser waits for a server where nothing else is said.
+pub const DEFAULT_ORPHAN_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a server may leave what it is sent unread before it is cut off.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a greeting and its answer may take.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);

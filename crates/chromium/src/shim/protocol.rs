@@ -1,0 +1,247 @@
+//! What server and shim say to each other. Both may be of different versions: a shim lives as long as its
+//! browser, over any number of servers.
+//!
+//! Unknown fields are passed over on both sides. Whatever changes the meaning of a message, or is needed and
+//! was not there before, is another [`PROTOCOL`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use pilotlight_cdp::PipeCodec;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::find::Binary;
+use crate::launch::{LaunchPlan, RunAs};
+
+/// The version that our shims speak.
+pub const PROTOCOL: u32 = 1;
+/// The versions that our server speaks. Shims of others are ended when they are found.
+pub const PROTOCOLS: RangeInclusive<u32> = 1..=1;
+
+/// The largest message of a control connection, in bytes: an end with the whole of stderr, escaped.
+pub(super) const CONTROL_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The largest launch description, in bytes.
+pub(super) const DESCRIPTION_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How many notes a shim keeps.
+pub const NOTES_MAX: usize = 512;
+/// How long the key of a note may be, in bytes.
+pub const NOTE_KEY_BYTES_MAX: usize = 128;
+/// How long the value of a note may be, in bytes.
+pub const NOTE_VALUE_BYTES_MAX: usize = 512;
+
+/// The shim's folder has it under this name.
+pub(super) const SOCKET: &str = "shim.sock";
+/// What [`Card`] is written to.
+pub(super) const CARD: &str = "shim.json";
+
+/// The codec of control connections.
+pub(super) fn control_codec() -> PipeCodec {
+    PipeCodec::new(CONTROL_MESSAGE_BYTES_MAX)
+}
+
+/// What a shim is started with, on its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Description {
+    pub(super) run_directory: PathBuf,
+    pub(super) label: String,
+    pub(super) orphan_timeout_ms: u64,
+    pub(super) user: Option<User>,
+    pub(super) program: PathBuf,
+    pub(super) engine: String,
+    pub(super) arguments: Vec<String>,
+    pub(super) preferences: Value,
+    pub(super) environment: HashMap<String, String>,
+}
+
+/// Whom the browser runs as.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct User {
+    uid: u32,
+    gid: u32,
+    name: String,
+}
+
+impl From<RunAs> for User {
+    fn from(RunAs { uid, gid, name }: RunAs) -> Self {
+        Self { uid, gid, name }
+    }
+}
+
+impl From<User> for RunAs {
+    fn from(User { uid, gid, name }: User) -> Self {
+        Self { uid, gid, name }
+    }
+}
+
+impl Description {
+    /// What is to be launched.
+    pub(super) fn plan(&self) -> Result<LaunchPlan, String> {
+        let binary = Binary {
+            path: self.program.clone(),
+            engine: self.engine.parse()?,
+            source: "the launch description",
+        };
+        Ok(LaunchPlan {
+            binary,
+            arguments: self.arguments.clone(),
+            preferences: self.preferences.clone(),
+            environment: self.environment.clone(),
+        })
+    }
+}
+
+/// The one line that a shim writes to its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Report {
+    /// It listens in this folder.
+    Ready(PathBuf),
+    /// There is no browser, and no shim.
+    Failed(String),
+}
+
+/// `shim.json`: whom to expect behind the socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Card {
+    pub(super) protocol: u32,
+    pub(super) shim_pid: u32,
+    pub(super) browser_pid: u32,
+    pub(super) label: String,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    /// Messages of the DevTools protocol both ways, after the hello.
+    Relay,
+    /// Orders and tidings.
+    Control,
+}
+
+/// The server's first message on every connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Greeting {
+    pub(super) protocol: u32,
+    pub(super) role: Role,
+    /// Tells one server from the next: whose control belongs to whose relay.
+    pub(super) server: String,
+}
+
+/// The shim's answer to a greeting.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) protocol: u32,
+    pub(super) shim_pid: u32,
+    pub(super) browser_pid: u32,
+    pub(super) engine: String,
+    pub(super) label: String,
+    pub(super) notes: BTreeMap<String, String>,
+    /// The first id of a call that no earlier server has used.
+    pub(super) next_id: i32,
+    pub(super) orphan_timeout_ms: u64,
+}
+
+/// What a server asks for on its control connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Names the answer.
+    pub(super) id: u64,
+    pub(super) order: Order,
+}
+
+/// See [`Request`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order {
+    /// Remembers a value, or forgets it.
+    SetNote { key: String, value: Option<String> },
+    /// How long the browser may be without a server.
+    SetOrphanTimeout { timeout_ms: u64 },
+    /// Ends browser and shim, gently first.
+    Close,
+    /// The same by force.
+    Kill,
+}
+
+/// What a shim says on a control connection; of these only the first two answer a greeting.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Tiding {
+    /// Come in.
+    Hello(Hello),
+    /// The greeting, or the request of this id, is refused.
+    Refused { id: u64, reason: String },
+    /// The request of this id is carried out.
+    Done { id: u64 },
+    /// The browser has ended. The shim follows once nothing of it is left.
+    Exited { status: String, stderr: String },
+    /// Another server has the browser now.
+    Replaced,
+}
+
+/// In place of a request's id where a greeting is refused.
+pub(super) const GREETING: u64 = 0;
+
+/// Carries a note into the map, within the limits.
+pub(super) fn take_note(
+    notes: &mut BTreeMap<String, String>,
+    key: String,
+    value: Option<String>,
+) -> Result<(), String> {
+    let Some(value) = value else {
+        notes.remove(&key);
+        return Ok(());
+    };
+    if key.len() > NOTE_KEY_BYTES_MAX || value.len() > NOTE_VALUE_BYTES_MAX {
+        return Err(format!(
+            "a note has up to {NOTE_KEY_BYTES_MAX} bytes of key and {NOTE_VALUE_BYTES_MAX} bytes of value"
+        ));
+    }
+    if notes.len() >= NOTES_MAX && !notes.contains_key(&key) {
+        return Err(format!("there are {NOTES_MAX} notes already"));
+    }
+    notes.insert(key, value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_bounded() {
+        let mut notes = BTreeMap::new();
+        for number in 0..NOTES_MAX {
+            take_note(&mut notes, number.to_string(), Some("x".into())).unwrap();
+        }
+        take_note(&mut notes, "one more".into(), Some("x".into())).unwrap_err();
+        take_note(&mut notes, "0".into(), Some("y".into())).unwrap();
+        assert_eq!(notes["0"], "y");
+        take_note(&mut notes, "1".into(), None).unwrap();
+        take_note(&mut notes, "one more".into(), Some("x".repeat(NOTE_VALUE_BYTES_MAX + 1))).unwrap_err();
+        take_note(&mut notes, "one more".into(), Some("x".into())).unwrap();
+        take_note(&mut notes, "k".repeat(NOTE_KEY_BYTES_MAX + 1), None).unwrap();
+    }
+
+    #[test]
+    fn the_wire_is_what_it_was() {
+        let json = |value: &Request| serde_json::to_string(value).unwrap();
+        assert_eq!(json(&Request { id: 4, order: Order::Kill }), r#"{"id":4,"order":"kill"}"#);
+        let note = Order::SetNote { key: "a".into(), value: None };
+        assert_eq!(
+            json(&Request { id: 5, order: note }),
+            r#"{"id":5,"order":{"set_note":{"key":"a","value":null}}}"#
+        );
+        let newer = r#"{"exited":{"status":"exit status: 0","stderr":"","since":1}}"#;
+        assert!(matches!(serde_json::from_str(newer), Ok(Tiding::Exited { .. })));
+        let greeting = Greeting { protocol: 1, role: Role::Relay, server: "7-1".into() };
+        assert_eq!(
+            serde_json::to_string(&greeting).unwrap(),
+            r#"{"protocol":1,"role":"relay","server":"7-1"}"#
+        );
+    }
+}
