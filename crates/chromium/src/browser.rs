@@ -64,6 +64,12 @@ pub enum BrowserEvent {
         /// Which.
         window: WindowId,
     },
+    /// Something worth another [`Window::capture`] changed since the last one began. Told once for each
+    /// capture, and never before the first.
+    WindowChanged {
+        /// Which.
+        window: WindowId,
+    },
 }
 
 /// What a window is opened with.

@@ -11,10 +11,14 @@ use pilotlight_cdp::protocol::fetch::{
     self, AuthAnswer, AuthRequired, ContinueRequest, ContinueWithAuth, RequestPattern, RequestPaused,
 };
 use pilotlight_cdp::protocol::page::{
-    self, DialogOpening, FrameNavigated, FrameRequestedNavigation, FrameStartedNavigating,
-    FrameStoppedLoading, HandleJavaScriptDialog, LifecycleEvent, SetLifecycleEventsEnabled,
+    self, DialogClosed, DialogOpening, FrameNavigated, FrameRequestedNavigation, FrameStartedNavigating,
+    FrameStoppedLoading, HandleJavaScriptDialog, LifecycleEvent, NavigatedWithinDocument, SetLifecycleEventsEnabled,
 };
 use pilotlight_cdp::protocol::runtime::RunIfWaitingForDebugger;
+use pilotlight_cdp::protocol::storage::{
+    DomStorageEnable, DomStorageItemAdded, DomStorageItemRemoved, DomStorageItemUpdated,
+    DomStorageItemsCleared, IndexedDbContentUpdated, IndexedDbListUpdated,
+};
 use pilotlight_cdp::protocol::target::{
     AttachedToTarget, CloseTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, GetTargetInfo,
     SetAutoAttach, TargetCrashed, TargetInfo, TargetInfoChanged,
@@ -22,8 +26,10 @@ use pilotlight_cdp::protocol::target::{
 use pilotlight_cdp::{Command, Connection, Event, Notification, SessionId, Subscription};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::browser::BrowserEvent;
+use crate::capture::{Sorted, mark_changed, plant_in_frame, shown};
 use crate::state::{RemoteFrame, Shard, Tab, WindowId, WindowState, lock};
 
 /// How long the commands of a page's set-up may take.
@@ -50,6 +56,7 @@ pub(crate) async fn drive(
     mut subscription: Subscription,
     events: mpsc::Sender<BrowserEvent>,
 ) {
+    shard.tell_to(&events);
     while let Some(event) = subscription.next().await {
         let happened = match &event.session {
             None => root_event(&shard, &event),
@@ -89,7 +96,17 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
             shard.remove_session(&detached.session_id);
             lock(&tab.remote_frames).retain(|frame| frame.session != detached.session_id);
         }
-        "Page.javascriptDialogOpening" => answer_dialog(&shard.connection, session, &event.read()?),
+        "Page.javascriptDialogOpening" => {
+            tab.status.send_modify(|status| status.dialog = true);
+            answer_dialog(&shard.connection, session, &event.read()?);
+        }
+        DialogClosed::METHOD => tab.status.send_modify(|status| status.dialog = false),
+        DomStorageItemAdded::METHOD
+        | DomStorageItemUpdated::METHOD
+        | DomStorageItemRemoved::METHOD
+        | DomStorageItemsCleared::METHOD
+        | IndexedDbContentUpdated::METHOD
+        | IndexedDbListUpdated::METHOD => mark_changed(shard, &window),
         "Fetch.requestPaused" => {
             let paused: RequestPaused = event.read()?;
             send(&shard.connection, session, ContinueRequest { request_id: paused.request_id });
@@ -100,6 +117,7 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
         }
         _ if *session == tab.session => {
             loading_event(&tab, event);
+            note_change(shard, &window, &tab, event);
             if is_worth_a_look(&tab, event) {
                 let shard = Arc::clone(shard);
                 tokio::spawn(async move { look_at(&shard, &window, &tab).await });
@@ -170,6 +188,25 @@ fn loading_event(tab: &Tab, event: &Event) {
     }
 }
 
+/// What of the page's moves matters to a capture.
+fn note_change(shard: &Shard, window: &WindowState, tab: &Tab, event: &Event) {
+    if let Some(navigated) = event.read::<FrameNavigated>() {
+        shown(shard, window, &navigated.frame.security_origin);
+        if navigated.frame.parent_id.is_none() {
+            mark_changed(shard, window);
+        }
+    } else if event.read::<NavigatedWithinDocument>().is_some_and(|moved| moved.frame_id == tab.target) {
+        mark_changed(shard, window);
+    }
+}
+
+/// Frames in processes of their own tell of no origin but in their URL.
+fn shown_by_frame(shard: &Shard, window: &WindowState, url: &str) {
+    if let Ok(url) = Url::parse(url) {
+        shown(shard, window, &url.origin().ascii_serialization());
+    }
+}
+
 /// Whether the page's own document is about to be replaced: the page asks for it, or Chromium begins.
 pub(crate) fn begins_navigation(tab: &Tab, event: &Event) -> bool {
     if let Some(requested) = event.read::<FrameRequestedNavigation>() {
@@ -181,13 +218,21 @@ pub(crate) fn begins_navigation(tab: &Tab, event: &Event) -> bool {
     })
 }
 
-fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
-    let info = attached.target_info;
-    let window = info.browser_context_id.as_deref().and_then(|id| shard.window(&WindowId::new(id)));
-    let Some(window) = window else {
+pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
+    let context = attached.target_info.browser_context_id.as_deref();
+    let Some(window) = context.and_then(|id| shard.window(&WindowId::new(id))) else {
         // Not of our windows: whoever made it looks after it.
         return let_go(shard, attached.session_id);
     };
+    let sorted = lock(&window.record.hidden).sort(attached);
+    let attached = match sorted {
+        Sorted::Shown(attached) => attached,
+        Sorted::Hidden(attached) if attached.waiting_for_debugger => {
+            return let_go(shard, attached.session_id);
+        }
+        Sorted::Hidden(_) | Sorted::Waits => return,
+    };
+    let info = attached.target_info;
     if info.kind != "page" || shard.by_target(&info.target_id).is_some() {
         // A second session on a page of ours, opened for one question.
         return;
@@ -202,6 +247,7 @@ fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
     window.tabs.send_modify(|tabs| tabs.push(Arc::clone(&tab)));
     *lock(&window.front) = Some(tab.target.clone());
     window.refresh_summary();
+    mark_changed(shard, &window);
     let shard = Arc::clone(shard);
     tokio::spawn(async move {
         set_up_page(&shard.connection, &window, &tab).await;
@@ -232,7 +278,7 @@ async fn set_up_page(connection: &Connection, window: &WindowState, tab: &Tab) {
 /// documents alone are held for a moment, and everything else finds the password remembered by Chromium.
 async fn set_up_proxy(connection: &Connection, window: &WindowState, session: &SessionId) {
     if window.credentials.is_some() {
-        let patterns = vec![RequestPattern { url_pattern: "*", resource_type: "Document" }];
+        let patterns = vec![RequestPattern { url_pattern: "*", resource_type: Some("Document") }];
         set_up(connection, session, fetch::Enable { patterns, handle_auth_requests: true }).await;
     }
 }
@@ -244,7 +290,10 @@ async fn set_up<C: Command>(connection: &Connection, session: &SessionId, comman
 }
 
 fn page_detached(shard: &Shard, session: &SessionId) -> Option<BrowserEvent> {
-    let (window, tab) = shard.by_session(session)?;
+    let Some((window, tab)) = shard.by_session(session) else {
+        shard.windows().iter().for_each(|window| lock(&window.record.hidden).forget(session));
+        return None;
+    };
     if tab.session != *session {
         return None;
     }
@@ -254,6 +303,7 @@ fn page_detached(shard: &Shard, session: &SessionId) -> Option<BrowserEvent> {
     window.refresh_summary();
     // Last, since it wakes those who wait for the page to be gone.
     shard.forget_sessions(&tab);
+    mark_changed(shard, &window);
     let emptied = window.tabs.borrow().is_empty() && !window.is_closing();
     emptied.then(|| BrowserEvent::WindowEmptied { window: window.id.clone() })
 }
@@ -267,6 +317,7 @@ fn page_crashed(shard: &Arc<Shard>, window: &WindowState, tab: &Arc<Tab>) -> Opt
         let news = !status.crashed;
         status.crashed = true;
         status.loading = false;
+        status.dialog = false;
         status.requested_at = None;
         news
     });
@@ -287,9 +338,13 @@ fn target_changed(shard: &Shard, info: TargetInfo) {
         return remember(&window, &tab, info);
     }
     if info.kind == "iframe" {
-        for tab in shard.windows().iter().flat_map(|window| window.tabs.borrow().clone()) {
-            for frame in lock(&tab.remote_frames).iter_mut().filter(|frame| frame.frame == info.target_id) {
-                frame.url.clone_from(&info.url);
+        for window in shard.windows() {
+            for tab in window.tabs.borrow().iter() {
+                let mut frames = lock(&tab.remote_frames);
+                for frame in frames.iter_mut().filter(|frame| frame.frame == info.target_id) {
+                    frame.url.clone_from(&info.url);
+                    shown_by_frame(shard, &window, &info.url);
+                }
             }
         }
     }
@@ -318,11 +373,18 @@ fn frame_attached(
     });
     drop(frames);
     shard.add_session(session.clone(), Arc::clone(window), Arc::clone(tab));
-    let (shard, window) = (Arc::clone(shard), Arc::clone(window));
+    let (shard, window, tab) = (Arc::clone(shard), Arc::clone(window), Arc::clone(tab));
     tokio::spawn(async move {
         let connection = &shard.connection;
+        let watch = async {
+            if window.record.is_watched() {
+                set_up(connection, &session, DomStorageEnable {}).await;
+            }
+        };
         tokio::join!(
             set_up(connection, &session, auto_attach("iframe")),
+            plant_in_frame(connection, &tab, &session),
+            watch,
             set_up_proxy(connection, &window, &session),
             set_up(connection, &session, RunIfWaitingForDebugger {}),
         );

@@ -5,6 +5,7 @@
 //! decides when a window is opened or closed, and nothing here logs what is typed.
 
 pub mod browser;
+mod capture;
 mod driver;
 mod error;
 pub mod find;
@@ -17,6 +18,7 @@ mod state;
 pub mod window;
 
 pub use browser::{Browser, BrowserEvent, WindowOptions};
+pub use capture::CAPTURE_TIMEOUT;
 pub use driver::TABS_MAX;
 pub use error::{LostWindow, StartError, WindowError};
 pub use find::Engine;

@@ -4,13 +4,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pilotlight_cdp::{CdpError, Command, Connection, SessionId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::browser::BrowserEvent;
+use crate::capture::Record;
 use crate::error::WindowError;
 use crate::proxy::Credentials;
 
@@ -71,6 +73,8 @@ pub(crate) struct WindowState {
     /// The tab that is in front, where known.
     pub(crate) front: Mutex<Option<String>>,
     pub(crate) closing: AtomicBool,
+    /// What is remembered between captures.
+    pub(crate) record: Record,
 }
 
 impl WindowState {
@@ -83,6 +87,7 @@ impl WindowState {
             summary: watch::Sender::new(WindowSummary::default()),
             front: Mutex::new(None),
             closing: AtomicBool::new(false),
+            record: Record::default(),
         }
     }
 
@@ -125,6 +130,8 @@ pub(crate) struct TabStatus {
     pub(crate) ready: bool,
     pub(crate) crashed: bool,
     pub(crate) gone: bool,
+    /// It shows a dialog, and answers nothing meanwhile.
+    pub(crate) dialog: bool,
     /// Grows with every navigation to another document.
     pub(crate) navigations: u64,
     pub(crate) loading: bool,
@@ -194,6 +201,8 @@ pub(crate) struct Tab {
     pub(crate) renderer: Mutex<Option<(String, u32)>>,
     /// Modifier keys that are down.
     pub(crate) modifiers: Mutex<u8>,
+    /// A script for frames that come while the page is being restored.
+    pub(crate) planted: Mutex<Option<String>>,
 }
 
 impl Tab {
@@ -206,6 +215,7 @@ impl Tab {
             answered: Mutex::new(None),
             renderer: Mutex::new(None),
             modifiers: Mutex::new(0),
+            planted: Mutex::new(None),
         }
     }
 
@@ -268,6 +278,8 @@ impl Tab {
 pub(crate) struct Shard {
     pub(crate) connection: Connection,
     tables: Mutex<Tables>,
+    /// Where events go; weak, so that their end is known once the driver has ended.
+    events: OnceLock<mpsc::WeakSender<BrowserEvent>>,
 }
 
 #[derive(Debug, Default)]
@@ -279,7 +291,18 @@ struct Tables {
 
 impl Shard {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, tables: Mutex::default() }
+        Self { connection, tables: Mutex::default(), events: OnceLock::new() }
+    }
+
+    /// Says where [`Self::tell`] sends to; the driver does, once.
+    pub(crate) fn tell_to(&self, events: &mpsc::Sender<BrowserEvent>) {
+        let _ = self.events.set(events.downgrade());
+    }
+
+    /// Tells an event to the owner of the browser, where there is one and it keeps up.
+    pub(crate) fn tell(&self, event: BrowserEvent) -> bool {
+        let events = self.events.get().and_then(mpsc::WeakSender::upgrade);
+        events.is_some_and(|events| events.try_send(event).is_ok())
     }
 
     pub(crate) fn add_window(&self, window: Arc<WindowState>) {

@@ -23,6 +23,12 @@ commands! {
     /// Ends network events on the session.
     NetworkDisable = "Network.disable" -> Nothing {}
 
+    /// Whether requests go past service workers.
+    SetBypassServiceWorker = "Network.setBypassServiceWorker" -> Nothing {
+        /// Whether they do.
+        bypass: bool,
+    }
+
     /// Slows the network of the page.
     EmulateNetworkConditions = "Network.emulateNetworkConditions" -> Nothing {
         /// No network at all.

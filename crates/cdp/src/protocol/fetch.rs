@@ -21,6 +21,18 @@ commands! {
         request_id: String,
     }
 
+    /// Answers a held request in the server's place.
+    FulfillRequest = "Fetch.fulfillRequest" -> Nothing {
+        /// Which.
+        request_id: String,
+        /// The HTTP status.
+        response_code: u16,
+        /// The headers.
+        response_headers: Vec<Header>,
+        /// The body in base 64.
+        body: String,
+    }
+
     /// Answers a question for a password.
     ContinueWithAuth = "Fetch.continueWithAuth" -> Nothing {
         /// Which.
@@ -36,8 +48,18 @@ commands! {
 pub struct RequestPattern {
     /// `*` for any.
     pub url_pattern: &'static str,
-    /// Such as `Document`.
-    pub resource_type: &'static str,
+    /// Such as `Document`; any where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_type: Option<&'static str>,
+}
+
+/// A header of an answer of ours.
+#[derive(Debug, Clone, Serialize)]
+pub struct Header {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: &'static str,
 }
 
 /// The answer to a question for a password.

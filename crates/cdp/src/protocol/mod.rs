@@ -10,6 +10,7 @@ pub mod input;
 pub mod inspector;
 pub mod page;
 pub mod runtime;
+pub mod storage;
 pub mod target;
 
 pub use crate::command::Nothing;

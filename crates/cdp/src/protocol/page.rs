@@ -52,6 +52,23 @@ commands! {
     /// Makes the page the visible one of its window.
     BringToFront = "Page.bringToFront" -> Nothing {}
 
+    /// Has a script run in every new document of the session, before the document's own.
+    AddScriptToEvaluateOnNewDocument = "Page.addScriptToEvaluateOnNewDocument" -> ScriptAdded {
+        /// JavaScript.
+        source: String,
+        /// In which world.
+        world_name: &'static str,
+    }
+
+    /// Ends that.
+    RemoveScriptToEvaluateOnNewDocument = "Page.removeScriptToEvaluateOnNewDocument" -> Nothing {
+        /// Which script.
+        identifier: String,
+    }
+
+    /// Crashes the page's renderer; answered even where its main thread hangs, if at all.
+    Crash = "Page.crash" -> Nothing {}
+
     /// The frames of this session.
     GetFrameTree = "Page.getFrameTree" -> FrameTreeReply {}
 
@@ -146,8 +163,17 @@ objects! {
         url: String,
         /// The fragment, with its `#`.
         url_fragment: Option<String>,
+        /// Such as `https://portal.example`.
+        #[serde(default)]
+        security_origin: String,
         /// What could not be loaded, where the frame shows Chromium's error page.
         unreachable_url: Option<String>,
+    }
+
+    /// The reply to [`AddScriptToEvaluateOnNewDocument`].
+    ScriptAdded {
+        /// What names the script.
+        identifier: String,
     }
 
     /// The reply to [`CreateIsolatedWorld`].
@@ -186,6 +212,12 @@ notifications! {
         frame: Frame,
     }
 
+    /// A frame moved within its document: another fragment, or `history.pushState`.
+    NavigatedWithinDocument = "Page.navigatedWithinDocument" {
+        /// Which.
+        frame_id: String,
+    }
+
     /// A step in the life of a document: `load`, `networkIdle`, …
     LifecycleEvent = "Page.lifecycleEvent" {
         /// Which frame.
@@ -202,4 +234,6 @@ notifications! {
         #[serde(rename = "type")]
         kind: String,
     }
+    /// The dialog was answered.
+    DialogClosed = "Page.javascriptDialogClosed" {}
 }

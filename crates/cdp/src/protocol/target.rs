@@ -79,6 +79,19 @@ commands! {
         new_window: bool,
     }
 
+    /// A new page that no person sees. Full Chromium has it in no window and does not report it; headless
+    /// shell reports it as any other.
+    CreateHiddenTarget = "Target.createTarget" -> TargetCreated {
+        /// What it loads.
+        url: String,
+        /// Where it belongs.
+        browser_context_id: String,
+        /// Chromium asks for it together with `hidden`.
+        background: bool,
+        /// True.
+        hidden: bool,
+    }
+
     /// Closes a page.
     CloseTarget = "Target.closeTarget" -> Nothing {
         /// Which.
@@ -166,6 +179,9 @@ notifications! {
         session_id: SessionId,
         /// What it is attached to.
         target_info: TargetInfo,
+        /// Whether the target waits for `Runtime.runIfWaitingForDebugger`.
+        #[serde(default)]
+        waiting_for_debugger: bool,
     }
 
     /// A session ended.

@@ -3,6 +3,7 @@
 //! Every method ends within the time that it is given. Nothing here waits on a page that is gone or has
 //! crashed, and no URL in an error carries a user name or password.
 
+mod heartbeat;
 mod memory;
 mod navigation;
 mod script;
@@ -23,8 +24,8 @@ use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
 
 pub use memory::process_memory_bytes;
-pub(crate) use navigation::navigate_tab;
-pub(crate) use script::{evaluate, evaluated_value, isolated_world, message_of, run};
+pub(crate) use navigation::{check_url, navigate_tab};
+pub(crate) use script::{WORLD, evaluate, evaluated_value, isolated_world, message_of, run};
 
 /// How long a picture may take.
 pub const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);

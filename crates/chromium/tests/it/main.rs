@@ -5,6 +5,8 @@
 #![expect(clippy::print_stdout, reason = "what is measured is shown with `--nocapture`")]
 
 mod browser;
+mod capture;
+mod heartbeat;
 mod page;
 mod portal;
 mod shim;

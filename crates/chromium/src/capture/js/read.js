@@ -1,0 +1,224 @@
+// Reads what a document has stored and what it shows. Changes nothing, opens no database that is not there.
+
+const entriesOf = (storage) =>
+    Array.from({length: storage.length}, (_, index) => storage.key(index))
+        .map((key) => ({name: toText(key), value: toText(storage.getItem(key) ?? '')}));
+
+// Storage is refused to documents without an origin.
+const orNothing = (read) => {
+    try {
+        return read();
+    } catch {
+        return [];
+    }
+};
+
+const settled = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = (event) => {
+        event.preventDefault();
+        reject(request.error);
+    };
+});
+
+const openExisting = (name) => {
+    const request = indexedDB.open(name);
+    // Gone since it was listed: it must not come to be again.
+    request.onupgradeneeded = () => request.transaction.abort();
+    return settled(request);
+};
+
+// A database comes whole or not at all, but for records that cannot be moved.
+const readDatabase = async (name, limits) => {
+    const database = await openExisting(name);
+    database.onversionchange = () => database.close();
+    try {
+        let size = 0;
+        let records = 0;
+        const grow = (length) => {
+            size += length;
+            if (size > limits.databaseSize) throw new RangeError('too large');
+        };
+        const names = [...database.objectStoreNames];
+        const transaction = names.length ? database.transaction(names, 'readonly') : null;
+        const pending = [];
+        const stores = await Promise.all(names.map(async (storeName) => {
+            const store = transaction.objectStore(storeName);
+            const described = {name: toText(storeName), autoIncrement: store.autoIncrement, records: []};
+            if (Array.isArray(store.keyPath)) described.keyPathArray = store.keyPath.map(toText);
+            else if (store.keyPath !== null) described.keyPath = toText(store.keyPath);
+            described.indexes = [...store.indexNames].map((indexName) => {
+                const {keyPath, multiEntry, unique} = store.index(indexName);
+                const path = Array.isArray(keyPath) ? {keyPathArray: keyPath.map(toText)} : {keyPath: toText(keyPath)};
+                return {name: toText(indexName), multiEntry, unique, ...path};
+            });
+            let range = null;
+            for (;;) {
+                const [keys, values] = await Promise.all([
+                    settled(store.getAllKeys(range, limits.batch)),
+                    settled(store.getAll(range, limits.batch)),
+                ]);
+                records += keys.length;
+                if (records > limits.records) throw new RangeError('too many records');
+                keys.forEach((key, index) => {
+                    const add = (record, later) => {
+                        if (later.length) pending.push(Promise.all(later).then(() => record, () => null));
+                        else pending.push(record);
+                        described.records.push(pending.length - 1);
+                    };
+                    const record = {};
+                    const later = [];
+                    const put = (as, value) => {
+                        if (isPlain(value)) {
+                            record[as] = value;
+                            grow(JSON.stringify(value).length);
+                            return;
+                        }
+                        const node = encoder(later, grow)(value);
+                        grow(JSON.stringify(node).length);
+                        record[as + 'Encoded'] = node;
+                    };
+                    try {
+                        if (store.keyPath === null) put('key', key);
+                        put('value', values[index]);
+                    } catch (error) {
+                        if (error instanceof RangeError && error.message === 'too large') throw error;
+                        return;
+                    }
+                    add(record, later);
+                });
+                if (keys.length < limits.batch) break;
+                range = IDBKeyRange.lowerBound(keys.at(-1), true);
+            }
+            return described;
+        }));
+        const all = await Promise.all(pending);
+        for (const store of stores) {
+            store.records = store.records.map((index) => all[index]).filter(Boolean).map((record) => {
+                // As text: other parsers refuse what is nested deeply.
+                for (const as of ['keyEncoded', 'valueEncoded']) {
+                    if (as in record) record[as] = JSON.stringify(record[as]);
+                }
+                return record;
+            });
+        }
+        return {name: toText(name), version: database.version, stores};
+    } finally {
+        database.close();
+    }
+};
+
+const readDatabases = async (limits) => {
+    const listed = await Promise.resolve().then(() => indexedDB.databases()).catch(() => []);
+    const read = [];
+    let left = 0;
+    for (const {name} of listed.slice(0, limits.databases)) {
+        await readDatabase(name, limits).then((database) => read.push(database), () => { left += 1; });
+    }
+    return {read, left: left + Math.max(0, listed.length - limits.databases)};
+};
+
+// Our own notes on this document: fields that have ever shown dots, and who waits for a change.
+const notes = globalThis.pilotlightNotes ??= {secrets: new WeakSet(), told: null};
+
+// From now on the next scroll or input is told. Gives whether nobody waits for that yet.
+const watch = () => {
+    if (notes.told) return false;
+    notes.told = new Promise((resolve) => {
+        const kinds = ['scroll', 'input', 'change'];
+        const tell = (event) => {
+            if (event.type === 'scroll' && event.target !== document) return;
+            notes.told = null;
+            for (const kind of kinds) removeEventListener(kind, tell, true);
+            resolve(0);
+        };
+        for (const kind of kinds) addEventListener(kind, tell, {capture: true, passive: true});
+    });
+    return true;
+};
+
+const isUnique = (selector) => document.querySelectorAll(selector).length === 1;
+
+const selectorOf = (element) => {
+    const byId = (node) => node.id && isUnique('#' + CSS.escape(node.id)) ? '#' + CSS.escape(node.id) : null;
+    const own = byId(element);
+    if (own) return own;
+    if (element.name) {
+        const tag = CSS.escape(element.localName);
+        let named = `${tag}[name="${CSS.escape(element.name)}"]`;
+        if (['radio', 'checkbox'].includes(element.type)) named += `[value="${CSS.escape(element.value)}"]`;
+        if (isUnique(named)) return named;
+    }
+    const parts = [];
+    for (let node = element; node; node = node.parentElement) {
+        const id = byId(node);
+        if (id) {
+            parts.unshift(id);
+            break;
+        }
+        let place = 1;
+        for (let other = node.previousElementSibling; other; other = other.previousElementSibling) {
+            if (other.localName === node.localName) place += 1;
+        }
+        parts.unshift(`${CSS.escape(node.localName)}:nth-of-type(${place})`);
+    }
+    const path = parts.join(' > ');
+    return isUnique(path) ? path : null;
+};
+
+const NEVER = ['password', 'file', 'hidden', 'submit', 'button', 'image', 'reset'];
+const SECRET = /^(current-password|new-password|one-time-code|cc-.*)$/;
+const SECRET_NAME = /passw|pwd|\botp\b|\bcvc|\bcvv/i;
+
+const isSecret = (element) => {
+    if (element.type === 'password') notes.secrets.add(element);
+    if (notes.secrets.has(element)) return true;
+    const purpose = (element.getAttribute('autocomplete') ?? '').toLowerCase().split(/\s+/);
+    return purpose.some((token) => SECRET.test(token)) ||
+        SECRET_NAME.test(element.getAttribute('name') ?? '') || SECRET_NAME.test(element.id);
+};
+
+// What differs from what the document came with; nothing where it does not.
+const contentOf = (element) => {
+    if (element instanceof HTMLSelectElement) {
+        const options = [...element.options];
+        const chosen = options.flatMap((option, index) => option.selected ? [index] : []);
+        let initial = options.flatMap((option, index) => option.defaultSelected ? [index] : []);
+        if (!element.multiple && element.size <= 1) {
+            const first = options.findIndex((option) => !option.disabled);
+            initial = initial.length ? initial.slice(-1) : first < 0 ? [] : [first];
+        }
+        return String(chosen) === String(initial) ? null : {selected: chosen};
+    }
+    if (element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement) {
+        if (['checkbox', 'radio'].includes(element.type)) {
+            return element.checked === element.defaultChecked ? null : {checked: element.checked};
+        }
+        return element.value === element.defaultValue ? null : {value: toText(element.value)};
+    }
+    // Of what may be edited only plain text: everything else belongs to an editor's own script.
+    const isSimple = element.isContentEditable && !element.firstElementChild && element.textContent.trim();
+    return isSimple ? {value: toText(element.textContent)} : null;
+};
+
+const readFields = (limits) => {
+    const fields = [];
+    for (const element of document.querySelectorAll('input, textarea, select, [contenteditable]')) {
+        if (fields.length >= limits.fields) break;
+        if (isSecret(element) || NEVER.includes(element.type) || element.disabled) continue;
+        const content = contentOf(element);
+        if (!content || (content.value?.length ?? 0) > limits.text) continue;
+        const selector = selectorOf(element);
+        if (selector) fields.push({selector: toText(selector), content});
+    }
+    return fields;
+};
+
+const readPage = (limits) => ({
+    watch: watch(),
+    url: location.href,
+    title: toText(document.title),
+    name: toText(window.name),
+    scroll: [scrollX, scrollY],
+    fields: orNothing(() => readFields(limits)),
+});

@@ -1,0 +1,54 @@
+//! Checkpoints: everything of a window that another window can be given, taken out and put back.
+//!
+//! Taking one changes nothing that a page could notice: scripts run in a world of our own, only read, and are
+//! never waited for longer than [`CAPTURE_TIMEOUT`]; origins that no page shows any more are read in hidden
+//! pages. What was read is never logged.
+
+mod cookies;
+mod read;
+mod record;
+mod restore;
+mod stub;
+mod take;
+
+pub(crate) use cookies::cookies_changed;
+pub(crate) use record::{Record, mark_changed, shown};
+pub(crate) use restore::plant_in_frame;
+pub(crate) use stub::Sorted;
+pub use take::CAPTURE_TIMEOUT;
+
+use pilotlight_store::checkpoint::Checkpoint;
+use std::time::Duration;
+
+use crate::error::WindowError;
+use crate::window::Window;
+
+impl Window {
+    /// Takes a checkpoint; `now_ms` is the time in milliseconds since 1970. Pages notice nothing.
+    ///
+    /// # Errors
+    /// [`WindowError::Timeout`] where a page hangs, within [`CAPTURE_TIMEOUT`]; [`WindowError::Crashed`];
+    /// [`WindowError::Closed`].
+    pub async fn capture(&self, now_ms: u64) -> Result<Checkpoint, WindowError> {
+        take::capture(self, now_ms).await
+    }
+
+    /// Whether anything changed since the last [`Self::capture`] began that another one would see. A window
+    /// that was never captured has changed.
+    ///
+    /// [`crate::BrowserEvent::WindowChanged`] tells of it, once for each capture and never before the first.
+    /// Cookies change without a word: [`Self::heartbeat`] looks at them.
+    pub fn is_changed(&self) -> bool {
+        self.state.record.has_changed()
+    }
+
+    /// Gives an empty window, with one page at `about:blank`, what a checkpoint holds, and returns once its
+    /// pages have loaded and are scrolled and filled as they were, as far as they still can be.
+    ///
+    /// # Errors
+    /// As [`Self::navigate`] for the main page; what was stored is in place by then. Of other pages, what
+    /// cannot be loaded is logged and left.
+    pub async fn restore(&self, checkpoint: &Checkpoint, timeout: Duration) -> Result<(), WindowError> {
+        restore::restore(self, checkpoint, timeout).await
+    }
+}

@@ -1,0 +1,341 @@
+//! Putting a checkpoint into an empty window, with as few detours as possible: what a page needs before its
+//! first script runs is planted in its new document; only databases, and origins that no single page shows,
+//! go through hidden pages first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pilotlight_cdp::protocol::page::{
+    AddScriptToEvaluateOnNewDocument, RemoveScriptToEvaluateOnNewDocument,
+};
+use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
+use pilotlight_cdp::protocol::target::CreateTarget;
+use pilotlight_cdp::{Connection, SessionId};
+use pilotlight_store::checkpoint::{Checkpoint, Entry, Origin, Tab as KeptTab};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Url;
+
+use super::cookies;
+use super::stub::{STUBS_MAX, Stub};
+use crate::driver::{TABS_MAX, look_at};
+use crate::error::WindowError;
+use crate::state::{Shard, Tab, WindowState, lock};
+use crate::window::{COMMAND_TIMEOUT, WORLD, Window, check_url, evaluated_value, isolated_world, navigate_tab};
+
+/// How long a loaded page may take to grow to where it was scrolled, and to show the fields that it had.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a script may stay planted in frames while their page loads.
+const LOAD_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+
+const WRITE: &str = concat!(
+    "async function (origin) {\n",
+    include_str!("js/codec.js"),
+    include_str!("js/write.js"),
+    "return writeOrigin(origin);\n}"
+);
+const SETTLE: &str = concat!(
+    "async function (wanted) {\n",
+    include_str!("js/codec.js"),
+    include_str!("js/settle.js"),
+    "return settle(wanted);\n}"
+);
+const SEED: &str = concat!(
+    include_str!("js/codec.js"),
+    include_str!("js/write.js"),
+    include_str!("js/seed.js"),
+);
+
+/// What is left of the time.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn left(self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+pub(super) async fn restore(
+    window: &Window,
+    checkpoint: &Checkpoint,
+    timeout: Duration,
+) -> Result<(), WindowError> {
+    let deadline = Deadline { at: Instant::now() + timeout, timeout };
+    let restored = put_back(window, checkpoint, deadline).await;
+    restored.map_err(|error| match error {
+        WindowError::Timeout(_) => WindowError::Timeout(deadline.timeout),
+        error => error,
+    })
+}
+
+async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) -> Result<(), WindowError> {
+    let (shard, state) = (&window.shard, &window.state);
+    let main = state.main_tab()?;
+    cookies::write(shard, state, &checkpoint.cookies, deadline.left()).await?;
+    for origin in &checkpoint.origins {
+        lock(&state.record.origins).keep(origin.clone(), 0);
+    }
+    let tabs = checkpoint.tabs.get(..TABS_MAX).unwrap_or(&checkpoint.tabs);
+    let (planted, written): (Vec<&Origin>, Vec<&Origin>) =
+        checkpoint.origins.iter().partition(|origin| can_be_planted(origin, tabs));
+    write_origins(shard, state, &written, deadline).await;
+    let pages = open_pages(shard, state, main, tabs.len(), deadline).await;
+    let planted_in = |tab: &KeptTab| planted.iter().find(|planted| Some(&planted.origin) == origin_of(tab).as_ref());
+    let loading = pages.iter().zip(tabs).map(|(page, tab)| {
+        let local = planted_in(tab).map_or(&[][..], |origin| &origin.local_storage);
+        load(shard, state, page, tab, local, deadline)
+    });
+    let mut loaded = join_all(loading).await.into_iter();
+    let result = loaded.next().unwrap_or(Ok(()));
+    for error in loaded.filter_map(Result::err) {
+        tracing::warn!(window = %state.id, %error, "a page could not be loaded again");
+    }
+    // Where a page did not come, neither did what was planted in it.
+    let missing: Vec<&Origin> =
+        planted.into_iter().filter(|origin| !lock(&state.record.origins).was_shown(&origin.origin)).collect();
+    write_origins(shard, state, &missing, Deadline { at: Instant::now() + COMMAND_TIMEOUT, ..deadline }).await;
+    if pages.len() > 1
+        && let Some(main) = pages.first()
+    {
+        window.bring_to_front(main).await?;
+    }
+    result
+}
+
+/// Whether the one page that shows this origin can bring all that it has stored. Databases cannot be filled
+/// before a document's first script runs.
+fn can_be_planted(origin: &Origin, tabs: &[KeptTab]) -> bool {
+    let showing = tabs.iter().filter(|tab| origin_of(tab).as_ref() == Some(&origin.origin));
+    origin.indexed_db.is_empty() && showing.count() == 1
+}
+
+fn origin_of(tab: &KeptTab) -> Option<String> {
+    Url::parse(&tab.url).ok().map(|url| url.origin().ascii_serialization())
+}
+
+/// Through hidden pages. What cannot be put back is logged: a window without it is better than none.
+async fn write_origins(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    origins: &[&Origin],
+    deadline: Deadline,
+) {
+    let share = origins.len().div_ceil(STUBS_MAX).max(1);
+    join_all(origins.chunks(share).map(async |origins| {
+        let writing = async {
+            let stub = Stub::open(shard, window).await?;
+            for origin in origins {
+                let content = json!({"localStorage": origin.local_storage, "indexedDB": origin.indexed_db});
+                let lost = stub.call(&origin.origin, WRITE, content, deadline.left()).await?;
+                if lost != json!(0) {
+                    tracing::warn!(window = %window.id, %lost, "databases could not be put back");
+                }
+            }
+            Ok::<_, WindowError>(())
+        };
+        if let Err(error) = writing.await {
+            tracing::warn!(window = %window.id, %error, "what an origin had stored could not be put back");
+        }
+    }))
+    .await;
+}
+
+/// The page that is there and as many more as are needed, in this order. Fewer where one does not open.
+async fn open_pages(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    main: Arc<Tab>,
+    count: usize,
+    deadline: Deadline,
+) -> Vec<Arc<Tab>> {
+    let mut pages = vec![main];
+    while pages.len() < count {
+        match open_page(shard, window, deadline).await {
+            Ok(page) => pages.push(page),
+            Err(error) => {
+                tracing::warn!(window = %window.id, %error, "a page could not be opened again");
+                break;
+            }
+        }
+    }
+    pages
+}
+
+async fn open_page(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    deadline: Deadline,
+) -> Result<Arc<Tab>, WindowError> {
+    let create = CreateTarget {
+        url: "about:blank".into(),
+        browser_context_id: window.id.as_str().into(),
+        new_window: false,
+    };
+    let target = shard.connection.call_within(None, create, deadline.left()).await?.target_id;
+    let mut tabs = window.tabs.subscribe();
+    let opened = tabs.wait_for(|tabs| tabs.iter().any(|tab| tab.target == target));
+    let opened = tokio::time::timeout(deadline.left(), opened).await;
+    let opened = opened.map_err(|_| WindowError::Timeout(deadline.timeout))?;
+    let page = opened.ok().and_then(|tabs| tabs.iter().find(|tab| tab.target == target).cloned());
+    let page = page.ok_or(WindowError::Closed)?;
+    page.wait_for(deadline.left(), |status| status.ready).await?;
+    Ok(page)
+}
+
+async fn load(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    page: &Arc<Tab>,
+    tab: &KeptTab,
+    local: &[Entry],
+    deadline: Deadline,
+) -> Result<(), WindowError> {
+    if check_url(&tab.url).is_err() {
+        tracing::warn!(window = %window.id, "a page showed what windows do not load; it stays empty");
+        return Ok(());
+    }
+    let connection = &shard.connection;
+    let in_main = Planted::place(connection, &page.session, seed(tab, local, false), deadline.left()).await?;
+    let in_frames = seed(tab, &[], true);
+    lock(&page.planted).clone_from(&in_frames);
+    let in_frames = Planted::place(connection, &page.session, in_frames, deadline.left()).await?;
+    let result = if tab.url == "about:blank" {
+        name_blank(shard, page, tab).await
+    } else {
+        let before = page.status.borrow().loader().to_owned();
+        let mut navigating = std::pin::pin!(navigate_tab(shard, page, &tab.url, deadline.left()));
+        tokio::select! {
+            result = &mut navigating => result,
+            _ = page.wait_for(deadline.left(), |status| status.loader() != before) => {
+                // Its document has come; the next one shall be as the page wants it.
+                drop(in_main);
+                navigating.await
+            }
+        }
+    };
+    lock(&page.planted).take();
+    drop(in_frames);
+    result?;
+    settle(shard, page, tab, deadline).await;
+    look_at(shard, window, page).await;
+    Ok(())
+}
+
+/// The script that fills a new document, where there is anything to fill.
+fn seed(tab: &KeptTab, local: &[Entry], inside: bool) -> Option<String> {
+    let mut seeds: HashMap<&str, Value> = HashMap::new();
+    for session in &tab.session_storage {
+        let seed = json!({"origin": session.origin, "session": session.entries});
+        seeds.insert(&session.origin, seed);
+    }
+    let own = origin_of(tab).unwrap_or_default();
+    if !local.is_empty() {
+        let seed = seeds.entry(&own).or_insert_with(|| json!({"origin": own}));
+        seed["local"] = json!(local);
+    }
+    let name = if inside { "" } else { &tab.name };
+    if seeds.is_empty() && name.is_empty() {
+        return None;
+    }
+    let seeds: Vec<Value> = seeds.into_values().collect();
+    let content = json!({"name": name, "seeds": seeds, "inside": inside}).to_string();
+    // As text, since an object literal cannot have `__proto__` as a key.
+    Some(format!("(() => {{\n{SEED}seed(JSON.parse({}));\n}})()", json!(content)))
+}
+
+/// An empty document is there already.
+async fn name_blank(shard: &Shard, page: &Tab, tab: &KeptTab) -> Result<(), WindowError> {
+    if !tab.name.is_empty() {
+        let function = "function (name) { window.name = name; }";
+        call(shard, page, function, json!(tab.name), COMMAND_TIMEOUT).await?;
+    }
+    Ok(())
+}
+
+/// Best effort: the page may no longer be what it was.
+async fn settle(shard: &Shard, page: &Tab, tab: &KeptTab, deadline: Deadline) {
+    if tab.fields.is_empty() && tab.scroll == (0.0, 0.0) {
+        return;
+    }
+    let wait = SETTLE_TIMEOUT.min(deadline.left());
+    let wanted =
+        json!({"url": tab.url, "fields": tab.fields, "scroll": tab.scroll, "wait": wait.as_secs_f64() * 1000.0});
+    if let Err(error) = call(shard, page, SETTLE, wanted, wait + SETTLE_TIMEOUT).await {
+        tracing::debug!(%error, "a page is not as it was");
+    }
+}
+
+async fn call(
+    shard: &Shard,
+    page: &Tab,
+    function: &str,
+    argument: Value,
+    timeout: Duration,
+) -> Result<Value, WindowError> {
+    let context = isolated_world(shard, page, &page.session, &page.target).await?;
+    let call = CallFunctionOn {
+        function_declaration: function.into(),
+        object_id: None,
+        execution_context_id: Some(context),
+        arguments: vec![Argument::Value(argument)],
+        return_by_value: true,
+        await_promise: true,
+        user_gesture: false,
+    };
+    evaluated_value(page.call(&shard.connection, &page.session, call, timeout).await?)
+}
+
+/// A frame in a process of its own gets what its page's frames get, for as long as the page loads.
+pub(crate) async fn plant_in_frame(connection: &Connection, page: &Tab, session: &SessionId) {
+    let script = lock(&page.planted).clone();
+    let Some(script) = script else { return };
+    // Not waited for: the frame is held, and lets nothing be answered before it runs.
+    let placing = Planted::place(connection, session, Some(script), COMMAND_TIMEOUT);
+    match placing.await {
+        Ok(planted) => {
+            _ = page.wait_for(LOAD_TIMEOUT_MAX, |status| status.has_loaded()).await;
+            drop(planted);
+        }
+        Err(error) => tracing::debug!(%error, "a frame begins empty"),
+    }
+}
+
+/// A script that runs in every new document until this is dropped.
+struct Planted {
+    connection: Connection,
+    session: SessionId,
+    identifier: String,
+}
+
+impl Planted {
+    async fn place(
+        connection: &Connection,
+        session: &SessionId,
+        source: Option<String>,
+        timeout: Duration,
+    ) -> Result<Option<Self>, WindowError> {
+        let Some(source) = source else { return Ok(None) };
+        let add = AddScriptToEvaluateOnNewDocument { source, world_name: WORLD };
+        let identifier = connection.call_within(Some(session), add, timeout).await?.identifier;
+        Ok(Some(Self { connection: connection.clone(), session: session.clone(), identifier }))
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (connection, session) = (self.connection.clone(), self.session.clone());
+        let remove = RemoveScriptToEvaluateOnNewDocument { identifier: std::mem::take(&mut self.identifier) };
+        runtime.spawn(async move {
+            if let Err(error) = connection.call_within(Some(&session), remove, COMMAND_TIMEOUT).await {
+                tracing::debug!(%error, "a planted script stays; its page may be gone");
+            }
+        });
+    }
+}

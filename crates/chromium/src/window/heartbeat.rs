@@ -1,0 +1,98 @@
+//! Whether the pages of a window live, and freeing those that hang.
+//!
+//! Chromium tells of crashed pages but not of hanging ones: those are asked the simplest question.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pilotlight_cdp::protocol::page::Crash;
+use pilotlight_cdp::protocol::runtime::{Evaluate, TerminateExecution};
+
+use super::Window;
+use crate::capture::cookies_changed;
+use crate::error::WindowError;
+use crate::state::{Shard, Tab};
+
+/// A page that does not answer for this long although its script was ended does not come back.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long ending a script or a renderer may take.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Window {
+    /// Asks every page for a sign of life, and looks whether cookies changed. A page that shows a dialog lives.
+    ///
+    /// # Errors
+    /// [`WindowError::Timeout`] where a page hangs, which [`Self::revive`] frees; [`WindowError::Crashed`]
+    /// where the main page has.
+    pub async fn heartbeat(&self, timeout: Duration) -> Result<(), WindowError> {
+        let main = self.state.main_tab()?;
+        let tabs = self.state.tabs.borrow().clone();
+        let answers = join_all(tabs.iter().map(async |tab| match answers(&self.shard, tab, timeout).await {
+            Err(WindowError::Closed | WindowError::Crashed) if !Arc::ptr_eq(tab, &main) => Ok(()),
+            answer => answer,
+        }));
+        let (answers, cookies) =
+            tokio::join!(answers, cookies_changed(&self.shard, &self.state, timeout));
+        answers.into_iter().collect::<Result<(), _>>().and(cookies)
+    }
+
+    /// Frees pages that hang: ends the script of each, or where it still does not answer, its renderer. Then
+    /// it is a crashed page, of which [`crate::BrowserEvent::WindowCrashed`] tells and which
+    /// [`Self::reload`] brings back. Pages that answer are left alone.
+    ///
+    /// # Errors
+    /// [`WindowError::Timeout`] where a renderer does not even end; then the browser has to go.
+    pub async fn revive(&self) -> Result<(), WindowError> {
+        let tabs = self.state.tabs.borrow().clone();
+        for tab in tabs {
+            match free(&self.shard, &tab).await {
+                Ok(()) | Err(WindowError::Closed | WindowError::Crashed) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a page answers. Any answer will do; a refusal comes where it is just going on to another document.
+async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
+    let question = Evaluate {
+        expression: "0".into(),
+        context_id: None,
+        return_by_value: true,
+        await_promise: false,
+        user_gesture: false,
+    };
+    let status = tab.status.borrow().clone();
+    if status.dialog || !status.ready {
+        return Ok(());
+    }
+    let answer = tokio::select! {
+        answer = tab.call(&shard.connection, &tab.session, question, timeout) => answer,
+        // It answers once the dialog is closed, whoever does that.
+        Ok(()) = tab.wait_for(timeout, |status| status.dialog) => return Ok(()),
+    };
+    match answer {
+        Ok(_) | Err(WindowError::Refused { .. }) => Ok(()),
+        Err(WindowError::Closed) if !tab.status.borrow().gone && !shard.connection.is_closed() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn free(shard: &Shard, tab: &Tab) -> Result<(), WindowError> {
+    match answers(shard, tab, ANSWER_TIMEOUT).await {
+        Err(WindowError::Timeout(_)) => {}
+        other => return other,
+    }
+    tracing::info!("a page hangs; its script is ended");
+    // Both are obeyed outside of the page's main thread.
+    let ended = tab.call(&shard.connection, &tab.session, TerminateExecution {}, END_TIMEOUT).await;
+    if ended.is_ok() && answers(shard, tab, ANSWER_TIMEOUT).await.is_ok() {
+        return Ok(());
+    }
+    tracing::warn!("a page still hangs; its renderer is ended");
+    // Its death is the answer.
+    tab.call(&shard.connection, &tab.session, Crash {}, END_TIMEOUT).await?;
+    tab.wait_for(END_TIMEOUT, |_| false).await
+}
