@@ -12,12 +12,13 @@ use pilotlight_cdp::protocol::fetch::{
 };
 use pilotlight_cdp::protocol::page::{
     self, DialogClosed, DialogOpening, FrameNavigated, FrameRequestedNavigation, FrameStartedNavigating,
-    FrameStoppedLoading, HandleJavaScriptDialog, LifecycleEvent, NavigatedWithinDocument, SetLifecycleEventsEnabled,
+    FrameStoppedLoading, HandleJavaScriptDialog, LifecycleEvent, NavigatedWithinDocument,
+    SetLifecycleEventsEnabled,
 };
 use pilotlight_cdp::protocol::runtime::RunIfWaitingForDebugger;
 use pilotlight_cdp::protocol::storage::{
     DomStorageEnable, DomStorageItemAdded, DomStorageItemRemoved, DomStorageItemUpdated,
-    DomStorageItemsCleared, IndexedDbContentUpdated, IndexedDbListUpdated,
+    DomStorageItemsCleared, IndexedDbContentUpdated,
 };
 use pilotlight_cdp::protocol::target::{
     AttachedToTarget, CloseTarget, DetachFromTarget, DetachedFromTarget, FilterEntry, GetTargetInfo,
@@ -105,8 +106,7 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
         | DomStorageItemUpdated::METHOD
         | DomStorageItemRemoved::METHOD
         | DomStorageItemsCleared::METHOD
-        | IndexedDbContentUpdated::METHOD
-        | IndexedDbListUpdated::METHOD => mark_changed(shard, &window),
+        | IndexedDbContentUpdated::METHOD => mark_changed(shard, &window),
         "Fetch.requestPaused" => {
             let paused: RequestPaused = event.read()?;
             send(&shard.connection, session, ContinueRequest { request_id: paused.request_id });
@@ -161,6 +161,7 @@ fn loading_event(tab: &Tab, event: &Event) {
             status.navigations += 1;
             if event.method == FrameStartedNavigating::METHOD {
                 status.loading = true;
+                status.navigating_since = Some(Instant::now());
             } else {
                 status.requested_at = Some(Instant::now());
             }
@@ -169,6 +170,7 @@ fn loading_event(tab: &Tab, event: &Event) {
         if stopped.frame_id == tab.target {
             tab.status.send_modify(|status| {
                 status.loading = false;
+                status.navigating_since = None;
                 status.requested_at = None;
             });
         }
@@ -176,6 +178,7 @@ fn loading_event(tab: &Tab, event: &Event) {
         if navigated.frame.parent_id.is_none() {
             tab.status.send_modify(|status| {
                 status.committed(navigated.frame.loader_id);
+                status.navigating_since = None;
                 status.loading = true;
                 status.unreachable = navigated.frame.unreachable_url.is_some();
             });
@@ -318,6 +321,7 @@ fn page_crashed(shard: &Arc<Shard>, window: &WindowState, tab: &Arc<Tab>) -> Opt
         status.crashed = true;
         status.loading = false;
         status.dialog = false;
+        status.navigating_since = None;
         status.requested_at = None;
         news
     });

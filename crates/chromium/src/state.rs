@@ -135,6 +135,9 @@ pub(crate) struct TabStatus {
     /// Grows with every navigation to another document.
     pub(crate) navigations: u64,
     pub(crate) loading: bool,
+    /// Since when another document is asked for that has not come yet. Meanwhile Chromium holds back what is
+    /// asked of the page (`content/browser/devtools/render_frame_devtools_agent_host.cc`).
+    pub(crate) navigating_since: Option<Instant>,
     /// When the page last asked for a navigation that has neither started nor ended.
     pub(crate) requested_at: Option<Instant>,
     /// The loaders of the last few documents, newest last.

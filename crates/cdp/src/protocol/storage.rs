@@ -79,9 +79,7 @@ notifications! {
     /// All entries went.
     DomStorageItemsCleared = "DOMStorage.domStorageItemsCleared" {}
 
-    /// A database was written.
+    /// Records were written. (`indexedDBListUpdated` also comes when databases are merely listed for the
+    /// first time, so it says nothing.)
     IndexedDbContentUpdated = "Storage.indexedDBContentUpdated" {}
-
-    /// A database came or went.
-    IndexedDbListUpdated = "Storage.indexedDBListUpdated" {}
 }

@@ -127,7 +127,8 @@ mod tests {
     fn lasting_cookies_keep_their_end_and_opaque_ones_are_left_out() {
         let lasting = json!({"name": "a", "value": "", "domain": ".a.test", "path": "/", "expires": 1.5e9, "session": false});
         assert_eq!(cookie(lasting).unwrap().expires, Some(1.5e9));
-        let opaque = json!({"name": "a", "value": "", "domain": ".a.test", "path": "/", "partitionKeyOpaque": true});
+        let opaque =
+            json!({"name": "a", "value": "", "domain": ".a.test", "path": "/", "partitionKeyOpaque": true});
         assert!(cookie(opaque).is_none());
     }
 

@@ -1,8 +1,8 @@
 //! Reading: what a document shows and what its origin has stored, asked in our own world of one frame.
 
+use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
 use pilotlight_cdp::protocol::storage::{GetObjectStoreMetadata, TrackIndexedDb};
-use pilotlight_cdp::SessionId;
 use pilotlight_store::checkpoint::{Entry, Field, Origin};
 use serde::Deserialize;
 use serde_json::{Value, json};

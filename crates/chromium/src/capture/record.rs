@@ -133,7 +133,10 @@ impl Origins {
     pub(super) fn all(&self) -> Vec<Origin> {
         let stored = self.known.iter().filter_map(|known| known.stored.as_ref());
         let stored = stored.map(|(origin, _)| origin);
-        stored.filter(|origin| !origin.local_storage.is_empty() || !origin.indexed_db.is_empty()).cloned().collect()
+        stored
+            .filter(|origin| !origin.local_storage.is_empty() || !origin.indexed_db.is_empty())
+            .cloned()
+            .collect()
     }
 }
 

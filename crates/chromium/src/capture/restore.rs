@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pilotlight_cdp::protocol::page::{
-    AddScriptToEvaluateOnNewDocument, RemoveScriptToEvaluateOnNewDocument,
+    self, AddScriptToEvaluateOnNewDocument, RemoveScriptToEvaluateOnNewDocument,
 };
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
 use pilotlight_cdp::protocol::target::CreateTarget;
@@ -23,7 +23,9 @@ use super::stub::{STUBS_MAX, Stub};
 use crate::driver::{TABS_MAX, look_at};
 use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowState, lock};
-use crate::window::{COMMAND_TIMEOUT, WORLD, Window, check_url, evaluated_value, isolated_world, navigate_tab};
+use crate::window::{
+    COMMAND_TIMEOUT, WORLD, Window, check_url, evaluated_value, isolated_world, navigate_tab,
+};
 
 /// How long a loaded page may take to grow to where it was scrolled, and to show the fields that it had.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,11 +44,8 @@ const SETTLE: &str = concat!(
     include_str!("js/settle.js"),
     "return settle(wanted);\n}"
 );
-const SEED: &str = concat!(
-    include_str!("js/codec.js"),
-    include_str!("js/write.js"),
-    include_str!("js/seed.js"),
-);
+const SEED: &str =
+    concat!(include_str!("js/codec.js"), include_str!("js/write.js"), include_str!("js/seed.js"),);
 
 /// What is left of the time.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +85,8 @@ async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) 
         checkpoint.origins.iter().partition(|origin| can_be_planted(origin, tabs));
     write_origins(shard, state, &written, deadline).await;
     let pages = open_pages(shard, state, main, tabs.len(), deadline).await;
-    let planted_in = |tab: &KeptTab| planted.iter().find(|planted| Some(&planted.origin) == origin_of(tab).as_ref());
+    let planted_in =
+        |tab: &KeptTab| planted.iter().find(|planted| Some(&planted.origin) == origin_of(tab).as_ref());
     let loading = pages.iter().zip(tabs).map(|(page, tab)| {
         let local = planted_in(tab).map_or(&[][..], |origin| &origin.local_storage);
         load(shard, state, page, tab, local, deadline)
@@ -99,7 +99,8 @@ async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) 
     // Where a page did not come, neither did what was planted in it.
     let missing: Vec<&Origin> =
         planted.into_iter().filter(|origin| !lock(&state.record.origins).was_shown(&origin.origin)).collect();
-    write_origins(shard, state, &missing, Deadline { at: Instant::now() + COMMAND_TIMEOUT, ..deadline }).await;
+    write_origins(shard, state, &missing, Deadline { at: Instant::now() + COMMAND_TIMEOUT, ..deadline })
+        .await;
     if pages.len() > 1
         && let Some(main) = pages.first()
     {
@@ -264,8 +265,7 @@ async fn settle(shard: &Shard, page: &Tab, tab: &KeptTab, deadline: Deadline) {
         return;
     }
     let wait = SETTLE_TIMEOUT.min(deadline.left());
-    let wanted =
-        json!({"url": tab.url, "fields": tab.fields, "scroll": tab.scroll, "wait": wait.as_secs_f64() * 1000.0});
+    let wanted = json!({"url": tab.url, "fields": tab.fields, "scroll": tab.scroll, "wait": wait.as_secs_f64() * 1000.0});
     if let Err(error) = call(shard, page, SETTLE, wanted, wait + SETTLE_TIMEOUT).await {
         tracing::debug!(%error, "a page is not as it was");
     }
@@ -292,14 +292,17 @@ async fn call(
 }
 
 /// A frame in a process of its own gets what its page's frames get, for as long as the page loads.
-pub(crate) async fn plant_in_frame(connection: &Connection, page: &Tab, session: &SessionId) {
-    let script = lock(&page.planted).clone();
+pub(crate) async fn plant_in_frame(connection: &Connection, tab: &Tab, session: &SessionId) {
+    let script = lock(&tab.planted).clone();
     let Some(script) = script else { return };
-    // Not waited for: the frame is held, and lets nothing be answered before it runs.
-    let placing = Planted::place(connection, session, Some(script), COMMAND_TIMEOUT);
-    match placing.await {
+    // Sent together, before the frame is let run.
+    let (_, placed) = tokio::join!(
+        connection.call_within(Some(session), page::Enable {}, COMMAND_TIMEOUT),
+        Planted::place(connection, session, Some(script), COMMAND_TIMEOUT),
+    );
+    match placed {
         Ok(planted) => {
-            _ = page.wait_for(LOAD_TIMEOUT_MAX, |status| status.has_loaded()).await;
+            _ = tab.wait_for(LOAD_TIMEOUT_MAX, |status| status.has_loaded()).await;
             drop(planted);
         }
         Err(error) => tracing::debug!(%error, "a frame begins empty"),

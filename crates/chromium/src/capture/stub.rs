@@ -9,9 +9,7 @@ use pilotlight_cdp::protocol::browser::{NetworkEnable, SetBypassServiceWorker};
 use pilotlight_cdp::protocol::fetch::{Enable, FulfillRequest, Header, RequestPattern, RequestPaused};
 use pilotlight_cdp::protocol::page::{CreateIsolatedWorld, Navigate};
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
-use pilotlight_cdp::protocol::target::{
-    AttachToTarget, AttachedToTarget, CloseTarget, CreateHiddenTarget,
-};
+use pilotlight_cdp::protocol::target::{AttachToTarget, AttachedToTarget, CloseTarget, CreateHiddenTarget};
 use pilotlight_cdp::{Command, Connection, Scope, SessionId, Subscription};
 use serde_json::Value;
 use tokio::task::JoinHandle;

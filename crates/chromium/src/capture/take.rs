@@ -11,10 +11,10 @@ use pilotlight_cdp::protocol::runtime::Evaluate;
 use pilotlight_cdp::protocol::storage::{DomStorageEnable, GetStorageKey};
 use pilotlight_store::checkpoint::{Checkpoint, SessionStorage, Tab as KeptTab};
 
+use super::cookies;
 use super::read::{self, Wanted};
 use super::record::{Record, is_of_the_web, mark_changed};
 use super::stub::{STUBS_MAX, Stub};
-use super::cookies;
 use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowState, lock};
 use crate::window::{COMMAND_TIMEOUT, Window, isolated_world};

@@ -12,15 +12,18 @@ use pilotlight_cdp::protocol::runtime::{Evaluate, TerminateExecution};
 use super::Window;
 use crate::capture::cookies_changed;
 use crate::error::WindowError;
-use crate::state::{Shard, Tab};
+use crate::state::{Shard, Tab, TabStatus};
 
 /// A page that does not answer for this long although its script was ended does not come back.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long another document may be on its way before a page that does not answer counts as hung.
+const NAVIGATION_MAX: Duration = Duration::from_secs(5 * 60);
 /// How long ending a script or a renderer may take.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Window {
-    /// Asks every page for a sign of life, and looks whether cookies changed. A page that shows a dialog lives.
+    /// Asks every page for a sign of life, and looks whether cookies changed. A page that shows a dialog, or
+    /// waits for another document, lives.
     ///
     /// # Errors
     /// [`WindowError::Timeout`] where a page hangs, which [`Self::revive`] frees; [`WindowError::Crashed`]
@@ -32,8 +35,7 @@ impl Window {
             Err(WindowError::Closed | WindowError::Crashed) if !Arc::ptr_eq(tab, &main) => Ok(()),
             answer => answer,
         }));
-        let (answers, cookies) =
-            tokio::join!(answers, cookies_changed(&self.shard, &self.state, timeout));
+        let (answers, cookies) = tokio::join!(answers, cookies_changed(&self.shard, &self.state, timeout));
         answers.into_iter().collect::<Result<(), _>>().and(cookies)
     }
 
@@ -55,7 +57,7 @@ impl Window {
     }
 }
 
-/// Whether a page answers. Any answer will do; a refusal comes where it is just going on to another document.
+/// Whether a page answers, or cannot: it shows a dialog, or another document is on its way. Any answer will do; a refusal comes where it is just going on to another document.
 async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
     let question = Evaluate {
         expression: "0".into(),
@@ -64,14 +66,13 @@ async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), Wind
         await_promise: false,
         user_gesture: false,
     };
-    let status = tab.status.borrow().clone();
-    if status.dialog || !status.ready {
-        return Ok(());
-    }
+    let is_waiting = |status: &TabStatus| {
+        let on_its_way = status.navigating_since.is_some_and(|since| since.elapsed() < NAVIGATION_MAX);
+        !status.ready || status.dialog || on_its_way
+    };
     let answer = tokio::select! {
         answer = tab.call(&shard.connection, &tab.session, question, timeout) => answer,
-        // It answers once the dialog is closed, whoever does that.
-        Ok(()) = tab.wait_for(timeout, |status| status.dialog) => return Ok(()),
+        Ok(()) = tab.wait_for(timeout, is_waiting) => return Ok(()),
     };
     match answer {
         Ok(_) | Err(WindowError::Refused { .. }) => Ok(()),

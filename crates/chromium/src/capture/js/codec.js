@@ -19,7 +19,8 @@ const toBase64 = (buffer) => {
 };
 const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer;
 
-// Whether JSON gives back the very same: no sharing, no cycles, nothing that other parsers round or refuse.
+// Whether JSON gives back the very same: no sharing, no cycles, nothing that other parsers round, refuse or
+// sort.
 const PLAIN_DEPTH_MAX = 32;
 const isPlain = (value, seen = new Set(), depth = 0) => {
     if (value === null || typeof value === 'boolean') return true;
@@ -33,7 +34,8 @@ const isPlain = (value, seen = new Set(), depth = 0) => {
     } else if (Object.getPrototypeOf(value) !== Object.prototype) {
         return false;
     }
-    return keys.every((key) =>
+    const isSorted = Array.isArray(value) || keys.every((key, index) => index === 0 || keys[index - 1] < key);
+    return isSorted && keys.every((key) =>
         key !== '__proto__' && toText(key) === key && isPlain(value[key], seen, depth + 1));
 };
 
