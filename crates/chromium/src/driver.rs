@@ -179,6 +179,8 @@ fn loading_event(tab: &Tab, event: &Event) {
             tab.status.send_modify(|status| {
                 status.committed(navigated.frame.loader_id);
                 status.navigating_since = None;
+                status.has_content |=
+                    navigated.frame.url.starts_with("http") || navigated.frame.unreachable_url.is_some();
                 status.loading = true;
                 status.unreachable = navigated.frame.unreachable_url.is_some();
             });

@@ -135,6 +135,8 @@ pub(crate) struct TabStatus {
     /// Grows with every navigation to another document.
     pub(crate) navigations: u64,
     pub(crate) loading: bool,
+    /// Whether a document of the web, or Chromium's error page, has come: not only the empty one.
+    pub(crate) has_content: bool,
     /// Since when another document is asked for that has not come yet. Meanwhile Chromium holds back what is
     /// asked of the page (`content/browser/devtools/render_frame_devtools_agent_host.cc`).
     pub(crate) navigating_since: Option<Instant>,

@@ -27,8 +27,9 @@ impl Window {
     /// Takes a checkpoint; `now_ms` is the time in milliseconds since 1970. Pages notice nothing.
     ///
     /// # Errors
-    /// [`WindowError::Timeout`] where a page hangs, within [`CAPTURE_TIMEOUT`]; [`WindowError::Crashed`];
-    /// [`WindowError::Closed`].
+    /// [`WindowError::Timeout`] after [`CAPTURE_TIMEOUT`] where a page hangs, is frozen with databases, or
+    /// waits for another document: Chromium holds back what it is asked until that comes.
+    /// [`WindowError::Crashed`] and [`WindowError::Closed`] where the main page is.
     pub async fn capture(&self, now_ms: u64) -> Result<Checkpoint, WindowError> {
         take::capture(self, now_ms).await
     }
@@ -37,7 +38,8 @@ impl Window {
     /// that was never captured has changed.
     ///
     /// [`crate::BrowserEvent::WindowChanged`] tells of it, once for each capture and never before the first.
-    /// Cookies change without a word: [`Self::heartbeat`] looks at them.
+    /// Cookies change without a word: [`Self::heartbeat`] looks at them. So do databases that are only made
+    /// or deleted, fields that a script fills, and what a service worker writes for an origin left behind.
     pub fn is_changed(&self) -> bool {
         self.state.record.has_changed()
     }

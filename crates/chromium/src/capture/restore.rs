@@ -29,6 +29,8 @@ use crate::window::{
 
 /// How long a loaded page may take to grow to where it was scrolled, and to show the fields that it had.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a new document is asked whether the planted script has run.
+const HAS_RUN_QUESTIONS: usize = 50;
 /// How long a script may stay planted in frames while their page loads.
 const LOAD_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
@@ -209,12 +211,11 @@ async fn load(
     let result = if tab.url == "about:blank" {
         name_blank(shard, page, tab).await
     } else {
-        let before = page.status.borrow().loader().to_owned();
         let mut navigating = std::pin::pin!(navigate_tab(shard, page, &tab.url, deadline.left()));
         tokio::select! {
             result = &mut navigating => result,
-            _ = page.wait_for(deadline.left(), |status| status.loader() != before) => {
-                // Its document has come; the next one shall be as the page wants it.
+            () = has_run(shard, page, deadline) => {
+                // The next document shall be as the page wants it.
                 drop(in_main);
                 navigating.await
             }
@@ -226,6 +227,23 @@ async fn load(
     settle(shard, page, tab, deadline).await;
     look_at(shard, window, page).await;
     Ok(())
+}
+
+/// Returns once the planted script has run, if that can be seen. Chromium tells of a new document a moment
+/// before it runs such scripts, and does not run them any more when they are taken away in between.
+async fn has_run(shard: &Shard, page: &Tab, deadline: Deadline) {
+    let there = page.wait_for(deadline.left(), |status| status.has_content).await;
+    if there.is_ok() {
+        for _ in 0..HAS_RUN_QUESTIONS {
+            let function = "function () { return globalThis.pilotlightPlanted === true; }";
+            match call(shard, page, function, Value::Null, deadline.left()).await {
+                Ok(Value::Bool(false)) => {}
+                // Also where its document is gone already.
+                _ => return,
+            }
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// The script that fills a new document, where there is anything to fill.

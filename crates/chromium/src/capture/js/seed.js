@@ -6,6 +6,7 @@ const fillEmpty = (storage, entries) => {
 
 const seed = ({name, seeds, inside}) => {
     if ((window.top !== window) !== inside) return;
+    globalThis.pilotlightPlanted = true;
     if (name) window.name = fromText(name);
     const mine = seeds.find(({origin}) => origin === self.origin);
     if (!mine) return;
