@@ -69,7 +69,7 @@ pub enum ErrorCode {
     StartFailed,
     /// 503: the server is not ready yet.
     NotReady,
-    /// 503: the server is shutting down.
+    /// 503: the server is shutting down, or puts everything to rest.
     Draining,
     /// 503: too many requests wait for the same thing.
     Busy,
@@ -194,7 +194,7 @@ impl ErrorCode {
             ),
             Self::StartFailed => (503, "start_failed", "The server's log has what Chromium said."),
             Self::NotReady => (503, "not_ready", "Try again in a moment."),
-            Self::Draining => (503, "draining", "Try again in a moment."),
+            Self::Draining => (503, "draining", "Try again once the server has been started anew."),
             Self::Busy => (503, "busy", "Try again in a moment."),
             Self::Timeout => (504, "timeout", "Try again; if it stays, refresh or restart the session."),
         }

@@ -31,10 +31,20 @@ pub enum EventKind {
     HoldEnded,
     /// A tab crashed.
     PageCrashed,
+    /// Its page no longer answers; it is loaded again.
+    PageHung,
     /// Its window or its browser process was lost; it is being brought back.
     WindowLost,
     /// Bringing it back did not work; it will be tried again.
     RecoveryFailed,
+    /// Its state is written down and its window goes; whoever asks for it gets it back.
+    Hibernating,
+    /// Its window comes back.
+    Waking,
+    /// Its window is moved to another browser process.
+    Moving,
+    /// Its state could not be written down; it will be tried again.
+    CheckpointFailed,
     /// It was ended to make room.
     Evicted,
     /// It is over.
@@ -57,8 +67,13 @@ impl EventKind {
             Self::HoldStarted => "hold_started",
             Self::HoldEnded => "hold_ended",
             Self::PageCrashed => "page_crashed",
+            Self::PageHung => "page_hung",
             Self::WindowLost => "window_lost",
             Self::RecoveryFailed => "recovery_failed",
+            Self::Hibernating => "hibernating",
+            Self::Waking => "waking",
+            Self::Moving => "moving",
+            Self::CheckpointFailed => "checkpoint_failed",
             Self::Evicted => "evicted",
             Self::Ended => "ended",
             Self::Lagged => "lagged",
@@ -105,8 +120,13 @@ mod tests {
             HoldStarted,
             HoldEnded,
             PageCrashed,
+            PageHung,
             WindowLost,
             RecoveryFailed,
+            Hibernating,
+            Waking,
+            Moving,
+            CheckpointFailed,
             Evicted,
             Ended,
             Lagged,

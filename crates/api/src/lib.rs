@@ -23,8 +23,8 @@ pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{Event, EventKind};
 pub use request::{
-    CreateSession, EvaluateRequest, ExtendHold, HoldRequest, ImageFormat, NavigateRequest, PatchSession,
-    Proxy, ScreenshotQuery, SessionsQuery, Viewport,
+    CreateSession, DrainRequest, EvaluateRequest, ExtendHold, HoldRequest, ImageFormat, NavigateRequest,
+    PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,
 };
 pub use session::{
     CreatedAnswer, EndedReason, Isolation, Session, SessionAnswer, SessionState, SessionsAnswer,

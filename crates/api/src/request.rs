@@ -68,6 +68,10 @@ pub struct CreateSession {
     /// The size of its window. The profile's where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub viewport: Option<Viewport>,
+    /// Cookies, localStorage and IndexedDB to begin with, in the shape of Playwright's `storageState`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub storage_state: Option<serde_json::Value>,
     /// The creator's own marks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -93,6 +97,7 @@ impl Default for CreateSession {
             isolation: Isolation::Shared,
             proxy: None,
             viewport: None,
+            storage_state: None,
             tags: BTreeMap::new(),
         }
     }
@@ -129,6 +134,29 @@ impl CreateSession {
             viewport.validate()?;
         }
         tags_fit(&self.tags)
+    }
+}
+
+/// How long draining waits for holds where its request says nothing.
+pub const DEFAULT_DRAIN_TIMEOUT: Seconds = Seconds::new(60);
+
+/// The body of `POST /drain`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// How long to wait for sessions that somebody holds.
+    #[serde(default = "default_drain_timeout")]
+    #[schema(default = 60)]
+    pub timeout: Seconds,
+}
+
+fn default_drain_timeout() -> Seconds {
+    DEFAULT_DRAIN_TIMEOUT
+}
+
+impl Default for DrainRequest {
+    fn default() -> Self {
+        Self { timeout: DEFAULT_DRAIN_TIMEOUT }
     }
 }
 

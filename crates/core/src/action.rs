@@ -15,6 +15,8 @@ pub enum State {
     SigningIn,
     /// It stands and is signed in.
     Ready,
+    /// It has no window; its state is written down, and whoever asks for it gets it back.
+    Hibernated,
     /// Its window was lost and is being brought back.
     Recovering,
     /// A person is needed.
@@ -84,6 +86,8 @@ pub enum Refusal {
         /// When asking again makes sense.
         retry_after: Duration,
     },
+    /// Everything is being put to rest, and nothing new begins.
+    Draining,
     /// Too many holds, or too many requests waiting.
     TooMany,
     /// It was tried and did not work.
@@ -115,10 +119,20 @@ pub enum NoticeKind {
     HoldExpired,
     /// The renderer of its page crashed.
     PageCrashed,
+    /// Its page no longer answers.
+    PageHung,
     /// Its window or its browser was lost.
     WindowLost,
     /// Its page could not be brought back; it is tried again.
     RecoveryFailed,
+    /// Its window is to go; its state is written down first.
+    Cooling,
+    /// Its window is moved to another browser.
+    Moving,
+    /// Its state could not be written down.
+    SaveFailed,
+    /// Its window is coming back.
+    Waking,
     /// A session ended to make room.
     Evicted,
     /// A session ended.
@@ -163,6 +177,13 @@ pub enum Action {
         ticket: Ticket,
         /// Where.
         shard: ShardId,
+    },
+    /// Write down the state of an open window; report `Saved`.
+    Save {
+        /// Whose.
+        session: SessionId,
+        /// To be reported back.
+        ticket: Ticket,
     },
     /// Close a window, whatever runs in it; report `WindowClosed`.
     CloseWindow {

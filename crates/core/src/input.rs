@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
+use crate::kept::Kept;
 
 /// Whether a session shares its Chromium with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +80,9 @@ pub struct Spec {
 /// Something that is done with an open window, one at a time, and ends in a [`Standing`] or a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Activity {
-    /// Load the session's page.
+    /// Load the session's page, with everything that was written down of it.
     Visit,
-    /// Load the page again after its renderer crashed.
+    /// Load the page again after its renderer crashed or hung.
     Repair,
     /// Replay the site's sign-in flow.
     SignIn,
@@ -133,6 +134,8 @@ pub enum Loss {
     Crashed,
     /// Its last page was closed.
     Emptied,
+    /// Its page no longer answers, though nothing says why.
+    Hung,
 }
 
 /// Everything that can happen.
@@ -229,8 +232,43 @@ pub enum Input {
         /// Which session.
         session: SessionId,
     },
+    /// A client wants the window to go and its state to be kept; answered once it is gone.
+    Hibernate {
+        /// Whom to answer.
+        request: RequestId,
+        /// Which session.
+        session: SessionId,
+    },
+    /// A client wants the window back; answered once it stands.
+    Wake {
+        /// Whom to answer.
+        request: RequestId,
+        /// Which session.
+        session: SessionId,
+    },
+    /// Everything is to hibernate, and nothing new to begin; answered once no window is left.
+    Drain {
+        /// Whom to answer.
+        request: RequestId,
+        /// How long holds are waited for.
+        timeout: Duration,
+    },
+    /// What an earlier run of the rules left behind. Comes once, before everything else.
+    Resume {
+        /// All sessions that were kept.
+        sessions: Vec<Kept>,
+        /// Browsers that still run.
+        shards: Vec<(ShardId, LaunchKey, Isolation)>,
+        /// Windows that still stand in them.
+        windows: Vec<(SessionId, ShardId)>,
+    },
     /// A browser answers.
     ShardStarted {
+        /// Which.
+        shard: ShardId,
+    },
+    /// A browser has grown too large: it is given up as soon as its windows can be moved.
+    ShardGrown {
         /// Which.
         shard: ShardId,
     },
@@ -265,6 +303,20 @@ pub enum Input {
         shard: ShardId,
         /// How.
         loss: Loss,
+    },
+    /// Something in a window changed that is worth writing down.
+    WindowChanged {
+        /// Whose.
+        session: SessionId,
+    },
+    /// A window's state was written down, or could not be.
+    Saved {
+        /// Whose.
+        session: SessionId,
+        /// Of which action.
+        ticket: Ticket,
+        /// Whether it worked.
+        result: Result<(), Failure>,
     },
     /// An activity ended.
     ActivityEnded {

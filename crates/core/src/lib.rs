@@ -11,12 +11,15 @@
 mod action;
 mod backoff;
 mod capacity;
+mod cooling;
 mod ids;
 mod input;
+mod kept;
 mod limits;
 mod reports;
 mod requests;
 mod rules;
+mod saving;
 mod session;
 mod settle;
 mod shard;
@@ -28,6 +31,7 @@ pub use ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteI
 pub use input::{
     Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
 };
+pub use kept::Kept;
 pub use limits::{AtCapacity, Limits};
 pub use rules::Rules;
 pub use session::{Hold, Session};

@@ -7,6 +7,8 @@ use crate::backoff::Backoff;
 /// What happens to a newcomer on a full machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtCapacity {
+    /// The least recently used session that nothing protects hibernates, and comes back when it is asked for.
+    Hibernate,
     /// The least recently used session that nothing protects ends.
     Terminate,
     /// The newcomer waits up to `queue_timeout` for somebody to leave.
@@ -46,6 +48,20 @@ pub struct Limits {
     pub shard_settled_after: Duration,
     /// How long a browser without windows is kept for the next one.
     pub shard_linger: Duration,
+    /// A session that nobody used for this long hibernates; `None` is never.
+    pub hibernate_after: Option<Duration>,
+    /// How long after a change in a window its state is written down.
+    pub save_delay: Duration,
+    /// States being written down at once.
+    pub max_saves: usize,
+    /// After a state could not be written down, when it is tried again.
+    pub save_retry: Duration,
+    /// Windows that were lost and are being brought back at once.
+    pub max_recoveries: usize,
+    /// A browser older than this is given up as soon as its windows can be moved to another.
+    pub browser_max_age: Duration,
+    /// A window that is to be moved must have been left alone for this long.
+    pub move_after: Duration,
     /// How long an ended session's reason is remembered.
     pub remember_ended: Duration,
     /// Ended sessions remembered at once.
@@ -62,7 +78,7 @@ impl Default for Limits {
             max_sessions: 1000,
             max_live: 20,
             windows_per_browser: 16,
-            at_capacity: AtCapacity::Reject,
+            at_capacity: AtCapacity::Hibernate,
             queue_timeout: Duration::from_secs(30),
             max_queue: 1000,
             refresh_check: Duration::from_secs(60),
@@ -74,6 +90,13 @@ impl Default for Limits {
             loss_settled_after: Duration::from_secs(600),
             shard_settled_after: Duration::from_secs(10),
             shard_linger: Duration::from_secs(10),
+            hibernate_after: None,
+            save_delay: Duration::from_secs(10),
+            max_saves: 4,
+            save_retry: Duration::from_secs(10),
+            max_recoveries: 8,
+            browser_max_age: Duration::from_secs(24 * 3600),
+            move_after: Duration::from_secs(60),
             remember_ended: Duration::from_secs(3600),
             max_remembered: 10_000,
             max_holds: 64,

@@ -1,10 +1,12 @@
 //! What the world reports: browsers, windows, and how activities ended.
 
+use std::time::Duration;
+
 use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
 use crate::ids::{SessionId, ShardId, Ticket};
 use crate::input::{Activity, Failure, FailureKind, Loss, Standing};
 use crate::rules::Rules;
-use crate::session::{Doing, Session, Window};
+use crate::session::{Doing, Farewell, Session, Window};
 use crate::shard::ShardState;
 use crate::time::Moment;
 
@@ -46,6 +48,9 @@ impl Rules {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
             return;
         };
+        if session.asleep {
+            return;
+        }
         session.recovering = session.established;
         if was_closing {
             return;
@@ -91,9 +96,16 @@ impl Rules {
 
     pub(crate) fn window_lost(&mut self, id: SessionId, shard: ShardId, loss: Loss, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.ended.is_some() || session.window != Window::Open(shard) {
+        let there = match session.window {
+            Window::Open(at) | Window::Saving(at, Farewell::Hibernate | Farewell::Move) => at == shard,
+            _ => false,
+        };
+        // Whoever uses a page that does not answer may have his reasons.
+        if session.ended.is_some() || !there || (loss == Loss::Hung && session.in_use()) {
             return;
         }
+        session.window = Window::Open(shard);
+        session.asleep = false;
         let settled = now.since(session.lost_at) >= self.limits.loss_settled_after;
         session.losses = if settled { 1 } else { session.losses + 1 };
         session.lost_at = now;
@@ -105,6 +117,7 @@ impl Rules {
         session.sign_in_running = false;
         let (activity, kind, sentence) = match loss {
             Loss::Crashed => (Activity::Repair, NoticeKind::PageCrashed, "its page crashed"),
+            Loss::Hung => (Activity::Repair, NoticeKind::PageHung, "its page no longer answers"),
             Loss::Emptied => (Activity::Visit, NoticeKind::WindowLost, "its last page was closed"),
         };
         session.doing = Doing::Next(activity);
@@ -128,6 +141,7 @@ impl Rules {
         let Doing::Running(activity) = session.doing else { return };
         session.doing = Doing::Nothing;
         session.sign_in_running = false;
+        session.restored |= outcome.is_ok();
         self.touch(id);
         match outcome {
             Ok(Standing::SignedIn) => self.stands(id, activity, now),
@@ -145,7 +159,8 @@ impl Rules {
     fn stands(&mut self, id: SessionId, activity: Activity, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.failures = 0;
-        session.attention = None;
+        session.refused = false;
+        let needed_a_person = session.attention.take().is_some();
         session.recovering = false;
         session.fresh_at = now;
         let (kind, reason) = match activity {
@@ -158,9 +173,12 @@ impl Rules {
                 (Some(NoticeKind::Refreshed), "it was refreshed and is signed in")
             }
             Activity::Visit | Activity::Repair => (None, "its page is there"),
-            Activity::Look => (None, "a person has signed it in"),
+            Activity::Look if needed_a_person => (None, "a person has signed it in"),
+            Activity::Look => (None, "it is signed in"),
         };
         reason.clone_into(&mut session.why);
+        let delay = if activity == Activity::SignIn { Duration::ZERO } else { self.limits.save_delay };
+        self.save_by(id, now + delay);
         self.establish(id, now);
         if let Some(kind) = kind {
             self.announce(id, kind, reason);
@@ -174,7 +192,10 @@ impl Rules {
             return;
         }
         let tired = session.failures >= self.limits.refresh_tries + self.limits.recovery_tries;
-        if session.can_sign_in && tired {
+        if session.can_sign_in && session.refused {
+            let sentence = "its portal refused the sign-in, which is not repeated unasked".to_owned();
+            self.needs_person(id, sentence, now);
+        } else if session.can_sign_in && tired {
             // Its sign-in comes to nothing again and again, though it never fails by itself.
             self.needs_person(id, "its sign-in does not last".to_owned(), now);
         } else if session.can_sign_in {
@@ -212,7 +233,9 @@ impl Rules {
 
     fn tell_askers(&mut self, id: SessionId, outcome: &Result<(), Failure>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        for request in std::mem::take(&mut session.askers) {
+        let mut told = std::mem::take(&mut session.askers);
+        told.append(&mut session.wakers);
+        for request in told {
             let answer = outcome.clone().map_err(Refusal::Failed);
             self.answer(request, answer.map(|()| Answer::Session { session: id, is_new: false }));
         }
@@ -249,6 +272,7 @@ impl Rules {
             }
             Activity::SignIn => {
                 let hopeless = failure.kind == FailureKind::Rejected;
+                session.refused |= hopeless;
                 let tired = session.failures >= self.limits.refresh_tries + tries;
                 // Only what never reached the sign-in form may be repeated without end.
                 if !hopeless && (!tired || failure.kind == FailureKind::Unreachable) {

@@ -7,7 +7,7 @@ use crate::capacity::RETRY_AFTER;
 use crate::ids::{HoldId, RequestId, SessionId};
 use crate::input::{Activity, Failure, FailureKind, Input, PolicyPatch};
 use crate::rules::Rules;
-use crate::session::{Doing, Hold, Session, Waiting, Window, Wish};
+use crate::session::{Doing, Farewell, Hold, Session, Waiting, Window, Wish};
 use crate::time::Moment;
 
 impl Rules {
@@ -28,13 +28,20 @@ impl Rules {
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
             Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
             Input::Restart { request, session } => self.restart(request, session, now),
+            Input::Hibernate { request, session } => self.hibernate(request, session),
+            Input::Wake { request, session } => self.wake(request, session, now),
+            Input::Drain { request, timeout } => self.drain(request, timeout, now),
+            Input::Resume { sessions, shards, windows } => self.resume(sessions, shards, &windows, now),
             Input::ShardStarted { shard } => self.shard_started(shard, now),
+            Input::ShardGrown { shard } => self.shards.retire(shard),
             Input::ShardEnded { shard, failure } => self.shard_ended(shard, failure, now),
             Input::WindowOpened { session, ticket, result } => {
                 self.window_opened(session, ticket, result, now);
             }
             Input::WindowClosed { session, ticket } => self.window_closed(session, ticket, now),
             Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss, now),
+            Input::WindowChanged { session } => self.window_changed(session, now),
+            Input::Saved { session, ticket, result } => self.saved(session, ticket, result, now),
             Input::ActivityEnded { session, ticket, outcome } => {
                 self.activity_ended(session, ticket, outcome, now);
             }
@@ -43,7 +50,7 @@ impl Rules {
     }
 
     /// The living session of a request, or its refusal given.
-    fn living_mut(&mut self, request: RequestId, id: SessionId) -> Option<&mut Session> {
+    pub(crate) fn living_mut(&mut self, request: RequestId, id: SessionId) -> Option<&mut Session> {
         let refusal = match self.sessions.get(&id).map(|session| session.ended) {
             None => Refusal::NotFound,
             Some(Some((_, reason))) => Refusal::Ended(reason),
@@ -56,7 +63,7 @@ impl Rules {
     fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch, now: Moment) {
         let taken = patch.name.is_some()
             && (self.living().any(|other| other.id != id && other.name == patch.name)
-                || self.queue.iter().any(|newcomer| newcomer.spec.name == patch.name));
+                || self.queue.iter().any(|queued| queued.is_named(patch.name.as_ref())));
         let Some(session) = self.living_mut(request, id) else { return };
         if taken {
             return self.answer(request, Err(Refusal::NameTaken));
@@ -95,19 +102,27 @@ impl Rules {
     fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish, now: Moment) {
         let deadline = now + self.limits.queue_timeout;
         let (max_waiting, max_holds) = (self.limits.max_waiting, self.limits.max_holds);
+        let draining = self.draining;
         let Some(session) = self.living_mut(request, id) else { return };
+        if draining {
+            return self.answer(request, Err(Refusal::Draining));
+        }
         if session.waiting.len() >= max_waiting || session.holds.len() >= max_holds {
             return self.answer(request, Err(Refusal::TooMany));
         }
         session.waiting.push(Waiting { request, deadline, wish });
     }
 
-    /// Gives holds and uses to those who wait, in their order, once nothing of ours runs in the session.
+    /// Gives the session to those who wait, in their order, once nothing of ours runs in it.
     pub(crate) fn serve_waiting(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.waiting.is_empty() || session.busy(now) {
+        if session.busy(now) {
             return;
         }
+        for request in std::mem::take(&mut session.wakers) {
+            self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         for waiting in std::mem::take(&mut session.waiting) {
             let answer = self.serve(id, waiting.wish, now);
             self.answer(waiting.request, answer);
@@ -160,6 +175,7 @@ impl Rules {
         }
         session.last_used = now;
         self.announce(id, NoticeKind::HoldReleased, "its holder gave it back");
+        self.save_by(id, now);
         self.answer(request, Ok(Answer::Done));
     }
 
@@ -174,9 +190,11 @@ impl Rules {
 
     /// Takes on somebody who waits for an outcome, unless somebody uses the session.
     fn ask(&mut self, request: RequestId, id: SessionId, now: Moment) -> Option<&mut Session> {
-        let max_waiting = self.limits.max_waiting;
+        let (max_waiting, draining) = (self.limits.max_waiting, self.draining);
         let session = self.living_mut(request, id)?;
-        let refusal = if session.in_use() || !session.waiting.is_empty() {
+        let refusal = if draining {
+            Refusal::Draining
+        } else if session.in_use() || !session.waiting.is_empty() {
             Refusal::InUse
         } else if !session.established {
             Refusal::NotReady { retry_after: RETRY_AFTER }
@@ -186,6 +204,7 @@ impl Rules {
             session.askers.push(request);
             session.not_before = now;
             session.failures = 0;
+            session.refused = false;
             return self.sessions.get_mut(&id);
         };
         self.answer(request, Err(refusal));
@@ -202,10 +221,21 @@ impl Rules {
 
     fn restart(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.ask(request, id, now) else { return };
+        // A cold one gets another window anyway.
+        if session.asleep && session.window == Window::None {
+            return;
+        }
+        session.asleep = false;
         session.recovering = true;
         session.attention = None;
         "a client restarts its window".clone_into(&mut session.why);
-        self.close_window(id, now);
+        match session.window {
+            Window::Open(shard) | Window::Saving(shard, _) if session.restored => {
+                self.farewell(id, shard, Farewell::Restart);
+            }
+            _ => self.close_window(id, now),
+        }
+        self.touch(id);
     }
 
     /// Holds that ran out, waits that took too long, idle sessions, memories too old, and the next look.
@@ -214,7 +244,7 @@ impl Rules {
         for id in ids {
             self.expire_session(id, now);
         }
-        self.expire_newcomers(now);
+        self.expire_queue(now);
         if now >= self.next_look {
             self.look(now);
         }
@@ -234,6 +264,7 @@ impl Rules {
         if session.holds.len() < before {
             session.last_used = now;
             self.announce(id, NoticeKind::HoldExpired, "its hold ran out");
+            self.save_by(id, now);
         }
         self.expire_waiting(id, now);
         let idle = |session: &Session| {

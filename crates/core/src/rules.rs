@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
 use crate::backoff::Jitter;
-use crate::capacity::Newcomer;
+use crate::capacity::Queued;
+use crate::cooling::Drainer;
 use crate::ids::{RequestId, SessionId, Ticket};
 use crate::input::{Failure, Input};
 use crate::limits::Limits;
+use crate::saving::Saves;
 use crate::session::{Doing, Session, Window};
 use crate::shard::Shards;
 use crate::time::Moment;
@@ -18,7 +20,10 @@ pub struct Rules {
     pub(crate) limits: Limits,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) shards: Shards,
-    pub(crate) queue: VecDeque<Newcomer>,
+    pub(crate) queue: VecDeque<Queued>,
+    /// Everything is to be at rest, for good.
+    pub(crate) draining: bool,
+    pub(crate) drainers: Vec<Drainer>,
     pub(crate) next_look: Moment,
     pub(crate) jitter: Jitter,
     last_ticket: u64,
@@ -36,6 +41,8 @@ impl Rules {
             sessions: BTreeMap::new(),
             shards: Shards::default(),
             queue: VecDeque::new(),
+            draining: false,
+            drainers: Vec::new(),
             jitter: Jitter(seed),
             last_ticket: 0,
             out: Vec::new(),
@@ -56,10 +63,12 @@ impl Rules {
     #[must_use]
     pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let sessions = self.sessions.values().filter_map(|session| self.session_deadline(session, now)).min();
-        let queue = self.queue.iter().map(|newcomer| newcomer.deadline).min();
+        let queue = self.queue.iter().map(Queued::deadline).min();
+        let drain = self.drainers.iter().map(|drainer| drainer.deadline).min();
         let linger = self.shards.next_linger_end(self.limits.shard_linger);
         let look = self.sessions.values().any(|session| session.ended.is_none()).then_some(self.next_look);
-        [sessions, queue, linger, look].into_iter().flatten().min()
+        let aging = self.shards.next_aging(self.limits.browser_max_age).filter(|at| *at > now);
+        [sessions, queue, drain, linger, aging, look].into_iter().flatten().min()
     }
 
     /// A session that lives, or ended a short while ago.
@@ -87,11 +96,16 @@ impl Rules {
         let holds = session.holds.iter().map(|hold| hold.expires_at).min();
         let waiting = session.waiting.iter().map(|waiting| waiting.deadline).min();
         let idle = session.expires_at().filter(|_| session.unprotected());
-        let wants = matches!(session.doing, Doing::Next(_)) || session.window == Window::None;
+        let homeless = session.window == Window::None && !session.asleep;
+        let wants = homeless || matches!(session.doing, Doing::Next(_));
         let retry = (wants && session.not_before > now).then_some(session.not_before);
         let browser = self.shards.not_before(session.launch);
-        let browser = (session.window == Window::None && browser > now).then_some(browser);
-        [holds, waiting, idle, retry, browser].into_iter().flatten().min()
+        let browser = (homeless && browser > now).then_some(browser);
+        let save = session.save_due().filter(|at| *at > now);
+        let cool = [session.cools_at(self.limits.hibernate_after), Some(session.cool_not_before)];
+        let cool = cool.into_iter().flatten().filter(|at| *at > now && !session.asleep).min();
+        let moving = self.move_deadline(session).filter(|at| *at > now);
+        [holds, waiting, idle, retry, browser, save, cool, moving].into_iter().flatten().min()
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -113,9 +127,16 @@ impl Rules {
 
     /// Says what happened to a session, and keeps it as the reason for its state.
     pub(crate) fn announce(&mut self, id: SessionId, kind: NoticeKind, reason: &str) {
-        self.touch(id);
         if let Some(session) = self.sessions.get_mut(&id) {
             reason.clone_into(&mut session.why);
+        }
+        self.announce_aside(id, kind, reason);
+    }
+
+    /// Says what happened to a session and has nothing to do with its state.
+    pub(crate) fn announce_aside(&mut self, id: SessionId, kind: NoticeKind, reason: &str) {
+        self.touch(id);
+        if let Some(session) = self.sessions.get(&id) {
             let notice = Notice { session: id, kind, state: session.state(), reason: reason.to_owned() };
             self.act(Action::Announce(notice));
         }
@@ -139,6 +160,8 @@ impl Rules {
         let refusal = failure.map_or(Refusal::Ended(reason), Refusal::Failed);
         let mut told = std::mem::take(&mut session.creators);
         told.append(&mut session.askers);
+        told.append(&mut session.wakers);
+        told.append(&mut session.coolers);
         told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
         let kind = if reason == EndedReason::Evicted { NoticeKind::Evicted } else { NoticeKind::Ended };
         for request in told {
@@ -157,7 +180,7 @@ impl Rules {
             // One that is closing already is waited for under the ticket it was told.
             Window::None | Window::Closing(_) => {}
             Window::Placed(_) => self.window_gone(id, now),
-            Window::Opening(shard) | Window::Open(shard) => {
+            Window::Opening(shard) | Window::Open(shard) | Window::Saving(shard, _) => {
                 session.window = Window::Closing(shard);
                 session.ticket = ticket;
                 self.act(Action::CloseWindow { session: id, ticket });
@@ -175,6 +198,8 @@ impl Rules {
         session.window = Window::None;
         session.doing = Doing::Nothing;
         session.sign_in_running = false;
+        session.restored = false;
+        session.saves = Saves::default();
         self.touch(id);
     }
 

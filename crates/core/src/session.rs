@@ -3,6 +3,7 @@
 use crate::action::{EndedReason, State};
 use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
 use crate::input::{Activity, Isolation, Policy, Spec};
+use crate::saving::Saves;
 use crate::time::Moment;
 
 /// The mark that somebody uses a session. It always ends by itself.
@@ -25,8 +26,21 @@ pub(crate) enum Window {
     Placed(ShardId),
     Opening(ShardId),
     Open(ShardId),
+    /// Its state is being written down for the last time; then it closes.
+    Saving(ShardId, Farewell),
     /// It was told to close; until it has, it counts as live.
     Closing(ShardId),
+}
+
+/// Why a window goes although its session lives on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// The session hibernates.
+    Hibernate,
+    /// A client wants another window.
+    Restart,
+    /// Its browser is given up.
+    Move,
 }
 
 /// What happens in an open window.
@@ -88,8 +102,15 @@ pub struct Session {
     pub(crate) established: bool,
     /// Its window was lost (or restarted) and does not stand again yet.
     pub(crate) recovering: bool,
+    /// It is to have no window until somebody wants it.
+    pub(crate) asleep: bool,
     pub(crate) window: Window,
+    pub(crate) saves: Saves,
     pub(crate) doing: Doing,
+    /// Its window shows what it is to show, so that its state is worth writing down.
+    pub(crate) restored: bool,
+    /// The portal refused its sign-in: without a client's word it is not tried again, lest the account be locked.
+    pub(crate) refused: bool,
     /// A sign-in may still be typing, even if nobody waits for it any more.
     pub(crate) sign_in_running: bool,
     pub(crate) ticket: Ticket,
@@ -107,6 +128,12 @@ pub struct Session {
     pub(crate) creators: Vec<RequestId>,
     /// Who asked for a refresh or a restart and waits for its outcome.
     pub(crate) askers: Vec<RequestId>,
+    /// Who waits for its window to be back.
+    pub(crate) wakers: Vec<RequestId>,
+    /// Who waits for it to hibernate.
+    pub(crate) coolers: Vec<RequestId>,
+    /// After its state could not be written down: when it may hibernate again.
+    pub(crate) cool_not_before: Moment,
     /// Who waits for its window to be gone.
     pub(crate) closers: Vec<RequestId>,
     pub(crate) waiting: Vec<Waiting>,
@@ -138,8 +165,12 @@ impl Session {
             uses: 0,
             established: false,
             recovering: false,
+            asleep: false,
             window: Window::None,
+            saves: Saves::default(),
             doing: Doing::Nothing,
+            restored: false,
+            refused: false,
             sign_in_running: false,
             ticket: Ticket(0),
             failures: 0,
@@ -149,6 +180,9 @@ impl Session {
             fresh_at: now,
             creators,
             askers: Vec::new(),
+            wakers: Vec::new(),
+            coolers: Vec::new(),
+            cool_not_before: now,
             closers: Vec::new(),
             waiting: Vec::new(),
             announced: None,
@@ -161,6 +195,8 @@ impl Session {
     pub fn state(&self) -> State {
         if self.ended.is_some() {
             State::Ended
+        } else if self.asleep && self.window == Window::None {
+            State::Hibernated
         } else if matches!(self.doing, Doing::Next(Activity::SignIn) | Doing::Running(Activity::SignIn))
             && self.attention.is_none()
         {
@@ -181,9 +217,11 @@ impl Session {
     pub fn shard(&self) -> Option<ShardId> {
         match self.window {
             Window::None => None,
-            Window::Placed(shard) | Window::Opening(shard) | Window::Open(shard) | Window::Closing(shard) => {
-                Some(shard)
-            }
+            Window::Placed(shard)
+            | Window::Opening(shard)
+            | Window::Open(shard)
+            | Window::Saving(shard, _)
+            | Window::Closing(shard) => Some(shard),
         }
     }
 
@@ -209,12 +247,12 @@ impl Session {
             && self.established
             && !self.policy.never_terminate
             && !self.in_use()
-            && self.waiting.is_empty()
+            && !self.is_wanted()
     }
 
-    /// Whether it takes up a place: until its window is gone, an ended one still does.
+    /// Whether it takes up a place: until its window is gone, an ended or a cold one still does.
     pub(crate) fn occupies(&self) -> bool {
-        self.ended.is_none() || self.window != Window::None
+        (self.ended.is_none() && !self.asleep) || self.window != Window::None
     }
 
     /// Whether something of ours runs in it, or must before a client may have it.

@@ -1,5 +1,6 @@
 //! Once an input is in: start whatever may start now, in a fixed order.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -25,15 +26,16 @@ struct Running {
 impl Rules {
     pub(crate) fn settle(&mut self, now: Moment) {
         self.tell_closers();
+        self.settle_cooling(now);
         self.admit(now);
+        self.give_windows(now);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in &ids {
-            self.place(*id, now);
-            self.open(*id);
-            self.serve_waiting(*id, now);
-            self.serve_askers(*id);
+        for id in ids {
+            self.serve_waiting(id, now);
+            self.serve_askers(id);
         }
         self.begin_activities(now);
+        self.begin_saves(now);
         self.settle_shards(now);
         self.forget_surplus();
     }
@@ -48,6 +50,34 @@ impl Rules {
             .collect();
         for request in closers {
             self.answer(request, Ok(Answer::Done));
+        }
+    }
+
+    /// Newcomers first, since somebody waits for them; of those that lost theirs, first those that never
+    /// terminate, then the most recently used.
+    fn give_windows(&mut self, now: Moment) {
+        let homeless = |session: &&Session| {
+            matches!(session.window, Window::None | Window::Placed(_))
+                && session.ended.is_none()
+                && !session.asleep
+        };
+        let order = |session: &Session| {
+            (session.recovering, !session.policy.never_terminate, Reverse(session.last_used), session.id)
+        };
+        let mut homeless: Vec<_> = self.sessions.values().filter(homeless).map(order).collect();
+        homeless.sort_unstable();
+        let coming_back = |session: &&Session| {
+            session.recovering
+                && (matches!(session.window, Window::Opening(_))
+                    || matches!(session.doing, Doing::Running(_)))
+        };
+        let mut recoveries = self.sessions.values().filter(coming_back).count();
+        for (recovering, _, _, id) in homeless {
+            if recovering && recoveries >= self.limits.max_recoveries {
+                continue;
+            }
+            self.place(id, now);
+            recoveries += usize::from(self.open(id) && recovering);
         }
     }
 
@@ -80,14 +110,15 @@ impl Rules {
         self.touch(id);
     }
 
-    fn open(&mut self, id: SessionId) {
+    /// Orders the window of a session whose browser runs.
+    fn open(&mut self, id: SessionId) -> bool {
         let Some(Window::Placed(shard)) = self.sessions.get(&id).map(|session| session.window) else {
-            return;
+            return false;
         };
         let running =
             self.shards.all.get(&shard).is_some_and(|s| matches!(s.state, ShardState::Running { .. }));
         if !running {
-            return;
+            return false;
         }
         let ticket = self.next_ticket();
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -95,6 +126,7 @@ impl Rules {
             session.ticket = ticket;
         }
         self.act(Action::OpenWindow { session: id, ticket, shard });
+        true
     }
 
     /// Begins what sessions want next, the longest-waiting first, as far as the limits allow.
@@ -196,6 +228,7 @@ impl Rules {
 
     fn settle_shards(&mut self, now: Moment) {
         let (linger, settled_after) = (self.limits.shard_linger, self.limits.shard_settled_after);
+        let max_age = self.limits.browser_max_age;
         let mut stop = Vec::new();
         let mut settled = BTreeSet::new();
         for (id, shard) in &mut self.shards.all {
@@ -204,7 +237,13 @@ impl Rules {
             {
                 settled.insert(shard.launch);
             }
-            let lingers = shard.isolation == Isolation::Shared && now < shard.empty_since + linger;
+            if let ShardState::Running { since } = shard.state
+                && now.since(since) >= max_age
+            {
+                shard.retiring = true;
+            }
+            let lingers =
+                !shard.retiring && shard.isolation == Isolation::Shared && now < shard.empty_since + linger;
             if shard.is_idle() && !lingers {
                 shard.state = ShardState::Stopping;
                 stop.push(*id);

@@ -21,6 +21,8 @@ pub(crate) struct Shard {
     pub(crate) isolation: Isolation,
     pub(crate) state: ShardState,
     pub(crate) windows: BTreeSet<SessionId>,
+    /// It gets no new windows, and those that it has are moved away.
+    pub(crate) retiring: bool,
     /// When its last window left.
     pub(crate) empty_since: Moment,
 }
@@ -48,6 +50,7 @@ impl Shards {
                 shard.launch == launch
                     && shard.isolation == Isolation::Shared
                     && shard.state != ShardState::Stopping
+                    && !shard.retiring
                     && shard.windows.len() < windows_per_browser
             })
             .map(|(id, _)| *id)
@@ -62,10 +65,41 @@ impl Shards {
             isolation,
             state: ShardState::Starting,
             windows: BTreeSet::new(),
+            retiring: false,
             empty_since: now,
         };
         self.all.insert(id, shard);
         id
+    }
+
+    /// A browser that outlived the rules that had it started.
+    pub(crate) fn adopt(&mut self, id: ShardId, launch: LaunchKey, isolation: Isolation, now: Moment) {
+        self.last = self.last.max(id.0);
+        let shard = Shard {
+            launch,
+            isolation,
+            state: ShardState::Running { since: now },
+            windows: BTreeSet::new(),
+            retiring: false,
+            empty_since: now,
+        };
+        self.all.insert(id, shard);
+    }
+
+    /// Gives a browser up, as soon as its windows are elsewhere.
+    pub(crate) fn retire(&mut self, id: ShardId) {
+        if let Some(shard) = self.all.get_mut(&id) {
+            shard.retiring = true;
+        }
+    }
+
+    /// When the next browser becomes too old.
+    pub(crate) fn next_aging(&self, max_age: Duration) -> Option<Moment> {
+        let ages = |shard: &Shard| match shard.state {
+            ShardState::Running { since } if !shard.retiring => Some(since + max_age),
+            _ => None,
+        };
+        self.all.values().filter_map(ages).min()
     }
 
     /// When the next browser of this kind may be started.

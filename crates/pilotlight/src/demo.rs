@@ -17,12 +17,14 @@ use crate::config::{Config, Site};
 use crate::keeper::{Clock, timestamp};
 use crate::sentence::with_sources;
 use crate::serve::{run, start_log};
-use crate::server::{self, ServeError, Signals};
+use crate::server::{self, Browsers, ServeError, Signals};
 
 /// The demo portal logs out whoever sends nothing for this long, so that one can watch that nobody is.
 const PORTAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the demo's windows are refreshed.
 const REFRESH: u64 = 20;
+/// How long the demo's browsers outlive a demo that was killed.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a window may take to be signed in.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 /// What the demo's site is called.
@@ -40,8 +42,9 @@ pub fn demo(mut config: Config, windows: u32) -> Result<(), Failure> {
         let portal = start_portal().await?;
         let site = demo_site(&portal.url()).map_err(|error| ServeError::System(io::Error::other(error)))?;
         config.sites.insert(SITE.to_owned(), site);
+        config.server.orphan_timeout = ORPHAN_TIMEOUT;
         let token_file = config.server.token_file();
-        let running = server::start(config).await?;
+        let running = server::start(config, Browsers::End).await?;
         let token = running.state_dir.token()?;
         let guide = Guide {
             client: reqwest::Client::new(),
@@ -57,10 +60,12 @@ pub fn demo(mut config: Config, windows: u32) -> Result<(), Failure> {
             () = signals.next() => None,
         };
         match shown {
-            Some(Ok(())) => return running.until(signals).await,
+            Some(Ok(())) => signals.next().await,
             Some(Err(failure)) => told = Err(failure),
             None => {}
         }
+        // The portal goes, and nobody can sign in to it any more.
+        running.close_sessions().await;
         running.stop_now().await;
         Ok(())
     })?;

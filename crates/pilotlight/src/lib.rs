@@ -10,6 +10,7 @@ mod fingerprint;
 pub mod http;
 pub mod keeper;
 mod memory;
+pub mod plan;
 mod sentence;
 pub mod serve;
 pub mod server;

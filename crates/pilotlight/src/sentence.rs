@@ -14,3 +14,10 @@ pub(crate) fn with_sources(error: &dyn Error) -> String {
     }
     sentence
 }
+
+/// The sentence with a capital letter at its beginning.
+#[must_use]
+pub(crate) fn capitalised(sentence: &str) -> String {
+    let mut characters = sentence.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}

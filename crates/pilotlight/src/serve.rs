@@ -2,15 +2,20 @@
 
 use std::io::{IsTerminal, Write};
 
+use pilotlight_store::StoreError;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Failure, exit_codes};
 use crate::config::Config;
 use crate::sentence::with_sources;
-use crate::server::{self, ServeError, Signals};
+use crate::server::{self, Browsers, ServeError, Signals};
 
 /// What is logged where `PILOTLIGHT_LOG` says nothing.
 const DEFAULT_LOG: &str = "info";
+
+/// What to do where the store is sealed under another key.
+const KEY_HINT: &str = "give the key that the store was made with: `master.key` in the state folder, \
+                        `PILOTLIGHT_MASTER_KEY`, or the systemd credential `pilotlight-master-key`";
 
 /// Runs the server until a signal says stop.
 ///
@@ -21,7 +26,7 @@ pub fn serve(config: Config) -> Result<(), Failure> {
     run(async {
         let signals = Signals::take()?;
         let token_file = config.server.token_file();
-        let running = server::start(config).await?;
+        let running = server::start(config, Browsers::Stay).await?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             address = %running.address,
@@ -67,6 +72,16 @@ fn failure(error: &ServeError) -> Failure {
         }
         ServeError::Listen { .. } => {
             (exit_codes::FAILED, "another server may run there; choose another address with `--listen`")
+        }
+        ServeError::Key(error) => {
+            let hint = error.hint().unwrap_or_else(|| KEY_HINT.to_owned());
+            return Failure::new(exit_codes::CONFIGURATION, with_sources(error)).with_hint(hint);
+        }
+        ServeError::Store(StoreError::WrongKey { .. } | StoreError::MissingKey { .. }) => {
+            (exit_codes::CONFIGURATION, KEY_HINT)
+        }
+        ServeError::Store(error) => {
+            (exit_codes::FAILED, error.hint().unwrap_or("it was left as it is; nothing of it was changed"))
         }
         ServeError::Farm(_) => {
             (exit_codes::CONFIGURATION, "`pilotlight check-config` checks the configuration")

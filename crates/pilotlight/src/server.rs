@@ -2,28 +2,37 @@
 
 mod state_dir;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_core::{AtCapacity, Limits};
+use pilotlight_core::{AtCapacity, Kept, Limits, SessionId};
+use pilotlight_store::{Archive, KeyError, KeySources, Keyring, LoadedSession, SqliteStore, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use state_dir::{StateDir, StateDirError};
 
 use crate::config::{self, Auth, Config};
 use crate::fingerprint::Fingerprint;
 use crate::http::{self, App, Guard, Readiness, router};
-use crate::keeper::{self, Farm, FarmOptions};
+use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperOptions};
+use crate::plan::Planner;
+use crate::sentence::with_sources;
 use crate::sites::Sites;
 
 /// How long requests that are being answered may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The name of the systemd credential with the master key.
+const CREDENTIAL: &str = "pilotlight-master-key";
 
 /// Why a server cannot be started or went down.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +49,12 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// What sessions left cannot be read.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
+    /// There is no key for what sessions left.
+    #[error("the master key cannot be used")]
+    Key(#[from] KeyError),
     /// The launch profiles or the browser cannot be used.
     #[error("browsers cannot be started")]
     Farm(#[from] keeper::FarmError),
@@ -85,11 +100,20 @@ pub struct Running {
     keeper: tokio::task::JoinHandle<()>,
 }
 
-/// Starts a server.
+/// What becomes of the browsers when a server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Browsers {
+    /// They wait for the next server, with their windows.
+    Stay,
+    /// They end with it.
+    End,
+}
+
+/// Starts a server, with everything that an earlier one left.
 ///
 /// # Errors
-/// What is in the way; nothing is left running.
-pub async fn start(config: Config) -> Result<Running, ServeError> {
+/// What is in the way; nothing is left running that did not run before.
+pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeError> {
     let state_dir = StateDir::open(&config.server.state_dir)?;
     let listen = config.server.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })?;
@@ -101,22 +125,38 @@ pub async fn start(config: Config) -> Result<Running, ServeError> {
     let options = FarmOptions {
         chromium: config.chromium.clone(),
         profiles: config.profiles.clone(),
-        run_dir: state_dir.run_dir().await?,
+        run_dir: state_dir.run_dir()?,
+        orphan_timeout: config.server.orphan_timeout,
     };
     let farm = Arc::new(Farm::open(options).await?);
+    let archive = open_store(&config)?;
+    let limits = limits(&config);
+    let planner = Planner {
+        sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
+        farm: Arc::clone(&farm),
+        defaults: Arc::new(config.sessions),
+        profile: config.chromium.profile.into(),
+        fingerprint: Arc::new(Fingerprint::new(random_key())),
+    };
+    let clock = Clock::start();
+    let inheritance = inheritance(&planner, &archive, clock).await?;
     let stop = CancellationToken::new();
-    let seed = rand::random();
-    let (keeper, keeper_task) = keeper::start(limits(&config), seed, Arc::clone(&farm), stop.clone());
+    let options = KeeperOptions {
+        limits,
+        seed: rand::random(),
+        clock,
+        farm,
+        archive: archive.clone(),
+        leaves_browsers: browsers == Browsers::Stay,
+    };
+    let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
     let readiness = Readiness::default();
     let app = App {
         keeper,
-        sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
-        farm,
-        defaults: Arc::new(config.sessions),
+        planner,
+        archive,
         max_sessions: config.limits.max_sessions,
-        profile: config.chromium.profile.into(),
         readiness: readiness.clone(),
-        fingerprint: Arc::new(Fingerprint::new(random_key())),
     };
     let guard = Guard::new(token, address, config.server.allowed_hosts, config.server.allowed_origins);
     let service = router(app.clone(), guard);
@@ -124,6 +164,44 @@ pub async fn start(config: Config) -> Result<Running, ServeError> {
     let served = tokio::spawn(http::serve(listener, service, draining));
     readiness.set_up();
     Ok(Running { address, state_dir, app, stop, served, keeper: keeper_task })
+}
+
+/// Opens what sessions left, with the key from the environment, from systemd, or from the state folder.
+fn open_store(config: &Config) -> Result<Archive, ServeError> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let store = config.server.store_file();
+    let sources = KeySources {
+        environment: variable("PILOTLIGHT_MASTER_KEY").map(Into::into),
+        credential_path: variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(CREDENTIAL)),
+        key_file_path: config.server.key_file(),
+        store_path: store.clone(),
+    };
+    let keyring = Keyring::find(&sources)?;
+    Archive::start(SqliteStore::open(&store, keyring)?).map_err(ServeError::System)
+}
+
+/// All that an earlier server left: what it wrote down, and browsers that still run.
+async fn inheritance(planner: &Planner, archive: &Archive, clock: Clock) -> Result<Inheritance, ServeError> {
+    let loaded = archive.load().await?;
+    for damaged in &loaded.damaged {
+        tracing::error!(session_id = %damaged.id, error = with_sources(&damaged.error), "a session cannot be read");
+    }
+    let mut sessions = BTreeMap::new();
+    for LoadedSession { record, checkpoint } in loaded.sessions {
+        let id = record.id;
+        match planner.recall(record, clock.now()) {
+            Ok((kept, details)) => {
+                let stored_bytes = checkpoint.map(|checkpoint| checkpoint.stored_bytes);
+                sessions.insert(kept.id, (kept, Details { stored_bytes, ..details }));
+            }
+            Err(error) => tracing::error!(session_id = %id, %error, "a session cannot be taken up"),
+        }
+    }
+    let live = |(id, (kept, details)): (&SessionId, &(Kept, Details))| {
+        kept.ended.is_none().then(|| (*id, details.window.clone()))
+    };
+    let browsers = planner.farm.inherit(&sessions.iter().filter_map(live).collect()).await;
+    Ok(Inheritance { sessions, browsers })
 }
 
 impl Running {
@@ -146,15 +224,25 @@ impl Running {
         Err(ServeError::System(error.unwrap_or_else(|| io::Error::other("the listener ended"))))
     }
 
-    /// Ends everything now.
+    /// Closes every session, as far as they close soon.
+    pub async fn close_sessions(&self) {
+        let directory = self.app.keeper.directory();
+        let living = directory.sessions.iter().filter(|(_, published)| published.ended().is_none());
+        let closing = living.map(|(id, _)| self.app.keeper.close(Uuid::from_u128(*id)));
+        if timeout(GRACE, futures_util::future::join_all(closing)).await.is_err() {
+            tracing::warn!("some sessions were not closed in time");
+        }
+    }
+
+    /// Ends now.
     pub async fn stop_now(self) {
         self.shut_down(std::future::ready(())).await;
     }
 
-    /// Finishes the requests that are being answered, for a while, then ends every browser. A second signal
-    /// means now.
+    /// Finishes the requests that are being answered, for a while, then leaves or ends every browser. A second
+    /// signal means now.
     async fn shut_down(self, again: impl Future<Output = ()>) {
-        tracing::info!("stopping: requests are finished, then browsers are ended");
+        tracing::info!("stopping: requests are finished, and what is new is written down");
         self.app.readiness.drain();
         tokio::pin!(again);
         let graceful = tokio::select! {
@@ -182,11 +270,14 @@ fn limits(config: &Config) -> Limits {
         max_live: size(config.limits.max_live),
         windows_per_browser: size(config.limits.windows_per_browser),
         at_capacity: match config.limits.at_capacity {
+            config::AtCapacity::Hibernate => AtCapacity::Hibernate,
             config::AtCapacity::Terminate => AtCapacity::Terminate,
             config::AtCapacity::Reject => AtCapacity::Reject,
         },
         queue_timeout: config.limits.queue_timeout,
         refresh_check: config.sessions.refresh_check,
+        hibernate_after: config.sessions.hibernate_after,
+        browser_max_age: config.chromium.max_age,
         ..Limits::default()
     }
 }

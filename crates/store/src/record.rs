@@ -50,8 +50,9 @@ pub struct SessionRecord {
     pub signed_in_at_ms: Option<u64>,
     /// What a person should know or do.
     pub attention: Option<String>,
-    /// Whether it once stood.
-    pub established: bool,
+    /// Whether the portal refused its sign-in, so that it is not repeated unasked.
+    #[serde(default)]
+    pub refused: bool,
     /// Whether it had a window, or was to have one.
     pub live: bool,
     /// When and why it ended.

@@ -128,7 +128,7 @@ pub(crate) fn record() -> SessionRecord {
         last_refresh_ms: Some(3),
         signed_in_at_ms: Some(4),
         attention: text("needs a person"),
-        established: true,
+        refused: true,
         live: true,
         ended: Some(EndedRecord { at_ms: 5, reason: "closed".to_owned() }),
         holds: vec![HoldRecord { id: Uuid::from_u128(6), shared: true, expires_at_ms: 7 }],

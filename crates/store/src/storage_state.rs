@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 use thiserror::Error;
+use url::Url;
 
 use crate::checkpoint::{Checkpoint, Cookie, Entry, Origin, PartitionKey};
 
@@ -58,7 +59,7 @@ fn cookie_to_value(cookie: &Cookie) -> Value {
         "value": cookie.value,
         "domain": cookie.domain,
         "path": cookie.path,
-        "expires": cookie.expires.unwrap_or(NEVER),
+        "expires": cookie.expires.map_or(json!(-1), |seconds| json!(seconds)),
         "httpOnly": cookie.http_only,
         "secure": cookie.secure,
         "sameSite": cookie.same_site.as_deref().unwrap_or(SAME_SITE_DEFAULT),
@@ -97,8 +98,15 @@ fn cookie(fields: &Fields<'_>) -> Result<Cookie, StorageStateError> {
 }
 
 fn origin(fields: &Fields<'_>) -> Result<Origin, StorageStateError> {
+    let origin = fields.text("origin")?;
+    let is_origin = Url::parse(&origin).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == origin
+    });
+    if !is_origin {
+        return Err(fields.wrong("origin", "an origin such as https://portal.example"));
+    }
     Ok(Origin {
-        origin: fields.text("origin")?,
+        origin,
         local_storage: fields.list("localStorage", |entry| {
             Ok(Entry { name: entry.text("name")?, value: entry.text("value")? })
         })?,
@@ -207,7 +215,7 @@ mod tests {
         assert_eq!(checkpoint.cookies[0].expires, None);
         assert!(checkpoint.cookies[1].partition_key.as_ref().unwrap().has_cross_site_ancestor);
         let mut expected = of_playwright();
-        expected["cookies"][0]["expires"] = json!(-1.0);
+        expected["cookies"][0]["expires"] = json!(-1);
         assert_eq!(checkpoint.to_storage_state(), expected);
     }
 
@@ -237,6 +245,12 @@ mod tests {
             ("/cookies/1/sameSite", json!("s3cret"), "cookies[1].sameSite", "`Strict`, `Lax` or `None`"),
             ("/cookies/1/partitionKey", json!(1), "cookies[1].partitionKey", "a string"),
             ("/origins/0/origin", json!(1), "origins[0].origin", "a string"),
+            (
+                "/origins/0/origin",
+                json!("https://a/b"),
+                "origins[0].origin",
+                "an origin such as https://portal.example",
+            ),
             ("/origins/0/localStorage/0/name", json!(1), "origins[0].localStorage[0].name", "a string"),
             ("/origins/0/indexedDB/0", json!("s3cret"), "origins[0].indexedDB[0]", "an object"),
         ] {
@@ -271,7 +285,7 @@ mod tests {
 
     prop_compose! {
         fn any_origin()(
-            origin in any::<String>(),
+            origin in "https://[a-z]{1,9}(\\.[a-z]{2,5})?(:[1-9][0-9]{3})?",
             entries in prop::collection::vec(any::<(String, String)>(), 0..4),
             databases in prop::collection::vec(any::<(String, u32)>(), 0..4),
         ) -> Origin {

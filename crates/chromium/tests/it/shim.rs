@@ -234,7 +234,7 @@ async fn what_waits_for_a_dead_server_goes_on() {
     let session = Some(&attached.session_id);
     connection.call(session, RunIfWaitingForDebugger {}).await.unwrap();
     until("a page has loaded", || portal.count("/holding") == 1).await;
-    let patterns = vec![RequestPattern { url_pattern: "*", resource_type: "Fetch" }];
+    let patterns = vec![RequestPattern { url_pattern: "*", resource_type: Some("Fetch") }];
     connection.call(session, fetch::Enable { patterns, handle_auth_requests: false }).await.unwrap();
     let expression = serde_json::value::to_raw_value(&json!({"expression": "void fetch('/held')"})).unwrap();
     connection.call_raw(session, "Runtime.evaluate", &expression, LIMIT).await.unwrap();

@@ -98,6 +98,16 @@ pub(super) enum ClientCommand {
     Refresh(SessionArg),
     /// Open a session's window anew
     Restart(SessionArg),
+    /// Let a session's window go; the session stays, signed in, and comes back when it is used
+    Hibernate(SessionArg),
+    /// Bring a session's window back
+    Wake(SessionArg),
+    /// Let every session hibernate, before the machine is stopped
+    Drain {
+        /// How long to wait for sessions that somebody holds
+        #[arg(long, value_name = "DURATION", default_value = "60s")]
+        timeout: Seconds,
+    },
     /// Mark a session as in use; prints the hold that `release` takes
     Hold {
         #[command(flatten)]
@@ -213,12 +223,15 @@ pub(super) struct ServerFlags {
     /// Most live windows, or `auto`
     #[arg(long, value_name = "N")]
     max_live: Option<String>,
-    /// `reject` or `terminate`
+    /// `hibernate`, `terminate` or `reject`
     #[arg(long, value_name = "WHAT")]
     at_capacity: Option<String>,
     /// How long a newcomer waits for room
     #[arg(long, value_name = "DURATION")]
     queue_timeout: Option<String>,
+    /// After how long without use a session gives its window up; `never` for never
+    #[arg(long, value_name = "DURATION")]
+    hibernate_after: Option<String>,
     /// After how long without use a session ends that is not kept alive
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,
@@ -251,6 +264,7 @@ impl ServerFlags {
             ("--max-sessions", "limits", "max_sessions", self.max_sessions),
             ("--max-live", "limits", "max_live", self.max_live),
             ("--at-capacity", "limits", "at_capacity", self.at_capacity),
+            ("--hibernate-after", "sessions", "hibernate_after", self.hibernate_after),
             ("--queue-timeout", "limits", "queue_timeout", self.queue_timeout),
             ("--idle-timeout", "sessions", "idle_timeout", self.idle_timeout),
             ("--refresh-interval", "sessions", "refresh_interval", self.refresh_interval),

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use jiff::Timestamp;
-use pilotlight_api::request::{CreateSession, HoldRequest, Proxy};
+use pilotlight_api::request::{CreateSession, DrainRequest, HoldRequest, Proxy};
 use pilotlight_api::{HoldAnswer, Isolation, PingAnswer, Session, SessionState, SessionsAnswer};
 use reqwest::Method;
 use secrecy::SecretString;
@@ -51,6 +51,17 @@ pub(super) async fn run(
         }
         ClientCommand::Restart(argument) => {
             work(client, &argument.session, "restart", "restarting", output).await
+        }
+        ClientCommand::Hibernate(argument) => {
+            work(client, &argument.session, "hibernate", "writing its state down", output).await
+        }
+        ClientCommand::Wake(argument) => work(client, &argument.session, "wake", "waking", output).await,
+        ClientCommand::Drain { timeout } => {
+            let waiting = Waiting::for_what("putting everything to rest");
+            let request = DrainRequest { timeout };
+            let answer = client.ask(Method::POST, "drain", Some(&request), WORK_TIMEOUT).await?;
+            drop(waiting);
+            output.data(&answer, || "everything hibernates".to_owned())
         }
         ClientCommand::Hold { session, ttl, owner, shared } => {
             let id = client.session_id(&session.session).await?;
@@ -104,6 +115,7 @@ fn create_request(arguments: OpenArgs) -> Result<CreateSession, Failure> {
         isolation: if arguments.dedicated { Isolation::Dedicated } else { Isolation::Shared },
         proxy: arguments.proxy.map(|server| Proxy { server, username: None, password: None, bypass: None }),
         viewport: arguments.viewport,
+        storage_state: None,
         tags: arguments.tags.into_iter().collect(),
     };
     request.validate().map_err(|error| Failure::new(USAGE, error.to_string()))?;

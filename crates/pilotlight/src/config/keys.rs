@@ -61,6 +61,11 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.origins().map(|x| c.server.allowed_origins = x),
     },
     Key {
+        section: "server",
+        name: "orphan_timeout",
+        set: |c, v| v.duration().map(|x| c.server.orphan_timeout = x),
+    },
+    Key {
         section: "limits",
         name: "max_sessions",
         set: |c, v| v.integer(SESSIONS_RANGE).map(|x| c.limits.max_sessions = x),
@@ -79,7 +84,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: "limits",
         name: "at_capacity",
-        set: |c, v| v.at_capacity().map(|x| c.limits.at_capacity = x),
+        set: |c, v| v.choice(&AT_CAPACITY).map(|x| c.limits.at_capacity = x),
     },
     Key {
         section: "limits",
@@ -111,7 +116,11 @@ pub(super) const KEYS: &[Key] = &[
         name: "freeze_after",
         set: |_, v| v.never("freezing windows is not there yet"),
     },
-    Key { section: "sessions", name: "hibernate_after", set: |_, v| v.never("hibernating is not there yet") },
+    Key {
+        section: "sessions",
+        name: "hibernate_after",
+        set: |c, v| v.seconds().map(|x| c.sessions.hibernate_after = x.unless_never()),
+    },
     Key { section: "chromium", name: "binary", set: |c, v| v.auto_or_path().map(|x| c.chromium.binary = x) },
     Key {
         section: "chromium",
@@ -120,6 +129,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key { section: "chromium", name: "profile", set: |c, v| v.name().map(|x| c.chromium.profile = x) },
     Key { section: "chromium", name: "user", set: |c, v| v.name().map(|x| c.chromium.user = Some(x)) },
+    Key { section: "chromium", name: "max_age", set: |c, v| v.duration().map(|x| c.chromium.max_age = x) },
     Key {
         section: "chromium",
         name: "extra_args",
@@ -132,6 +142,11 @@ pub(super) const KEYS: &[Key] = &[
     },
 ];
 
+const AT_CAPACITY: [(&str, AtCapacity); 3] = [
+    ("hibernate", AtCapacity::Hibernate),
+    ("terminate", AtCapacity::Terminate),
+    ("reject", AtCapacity::Reject),
+];
 const AUTH: [(&str, Auth); 2] = [("token", Auth::Token), ("none", Auth::None)];
 const ENGINES: [(&str, Engine); 4] = [
     ("auto", Engine::Auto),
@@ -268,16 +283,6 @@ impl Value<'_> {
                 .integer(SESSIONS_RANGE)
                 .map_err(|problem| problem.replacen("must be", "must be \"auto\" or", 1)),
         }
-    }
-
-    fn at_capacity(&self) -> Result<AtCapacity, String> {
-        if self.text()? == "hibernate" {
-            return Err(
-                "cannot be \"hibernate\" yet: hibernating is not there yet; use \"reject\" or \"terminate\""
-                    .to_owned(),
-            );
-        }
-        self.choice(&[("reject", AtCapacity::Reject), ("terminate", AtCapacity::Terminate)])
     }
 
     fn memory(&self) -> Result<MemoryBudget, String> {

@@ -73,7 +73,9 @@ fn nothing_configured_gives_the_defaults_of_the_contract() {
     assert_eq!(config.server.state_dir, folder.path().join("home/.local/state/pilotlight"));
     assert_eq!(config.limits.max_sessions, 1000);
     assert_eq!(config.limits.windows_per_browser, 16);
-    assert_eq!(config.limits.at_capacity, AtCapacity::Reject);
+    assert_eq!(config.limits.at_capacity, AtCapacity::Hibernate);
+    assert_eq!(config.sessions.hibernate_after, None);
+    assert_eq!(config.server.orphan_timeout, Duration::from_secs(24 * 60 * 60));
     assert_eq!(config.limits.queue_timeout, Duration::from_secs(30));
     assert_eq!(config.sessions.idle_timeout, Duration::from_secs(30 * 60));
     assert_eq!(config.sessions.refresh_interval, Some(Duration::from_secs(5 * 60)));
@@ -135,7 +137,9 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_SESSIONS_REFRESH_CHECK", "1s"),
             ("PILOTLIGHT_SESSIONS_OPERATION_TIMEOUT", "2h"),
             ("PILOTLIGHT_SESSIONS_FREEZE_AFTER", "never"),
-            ("PILOTLIGHT_SESSIONS_HIBERNATE_AFTER", "0"),
+            ("PILOTLIGHT_SESSIONS_HIBERNATE_AFTER", "2h"),
+            ("PILOTLIGHT_SERVER_ORPHAN_TIMEOUT", "1h"),
+            ("PILOTLIGHT_CHROMIUM_MAX_AGE", "12h"),
             ("PILOTLIGHT_CHROMIUM_BINARY", "/usr/bin/chromium"),
             ("PILOTLIGHT_CHROMIUM_ENGINE", "headless"),
             ("PILOTLIGHT_CHROMIUM_PROFILE", "moderate"),
@@ -151,6 +155,7 @@ fn every_key_is_a_variable() {
     assert_eq!(config.server.allowed_hosts, ["example.org", "other.test:8443"]);
     assert_eq!(config.limits.memory_budget, MemoryBudget::Bytes(6 << 30));
     assert_eq!(config.limits.at_capacity, AtCapacity::Terminate);
+    assert_eq!(config.sessions.hibernate_after, Some(Duration::from_secs(2 * 60 * 60)));
     assert_eq!(config.chromium.extra_args, ["--mute-audio", "--lang=de"]);
     assert_eq!(config.chromium.user.as_deref(), Some("nobody"));
 }
@@ -170,7 +175,7 @@ queue_timeout = "30s"
 max_liv = 5
 max_sessions = "many"
 memory_budget = 5
-at_capacity = "hibernate"
+at_capacity = "hibernat"
 
 [session]
 idle_timeout = "30m"
@@ -178,7 +183,7 @@ idle_timeout = "30m"
 [sessions]
 idle_timeout = "soon"
 refresh_check = 0
-hibernate_after = "1h"
+freeze_after = "1h"
 
 [chromium]
 engine = "headles"

@@ -43,12 +43,24 @@ pub struct Server {
     pub allowed_hosts: Vec<String>,
     /// Values of `Origin` that are accepted beside its own: `https://host[:port]`.
     pub allowed_origins: Vec<String>,
+    /// How long browsers wait for a server before they end.
+    pub orphan_timeout: Duration,
 }
 
 impl Server {
     /// Where the token lies.
     pub fn token_file(&self) -> PathBuf {
         self.state_dir.join("token")
+    }
+
+    /// Where sessions and their states are kept.
+    pub fn store_file(&self) -> PathBuf {
+        self.state_dir.join("pilotlight.db")
+    }
+
+    /// Where the key lies that the store is sealed with, unless it comes from elsewhere.
+    pub fn key_file(&self) -> PathBuf {
+        self.state_dir.join("master.key")
     }
 
     /// The folder of sites that lies in the state folder.
@@ -95,6 +107,8 @@ pub enum MemoryBudget {
 /// What happens to a newcomer when every window is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtCapacity {
+    /// The least recently used session that nothing protects hibernates; whoever asks for it gets it back.
+    Hibernate,
     /// The least recently used session that nothing protects is ended.
     Terminate,
     /// It waits for room, and is refused when none comes.
@@ -110,6 +124,8 @@ pub struct Sessions {
     pub refresh_interval: Option<Duration>,
     /// How often it is looked for sessions that are due.
     pub refresh_check: Duration,
+    /// After how long without use a session hibernates; `None` for never.
+    pub hibernate_after: Option<Duration>,
     /// After how long without a request a waiting operation expires.
     pub operation_timeout: Duration,
 }
@@ -125,6 +141,8 @@ pub struct Chromium {
     pub profile: String,
     /// The user that browsers run as when the server runs as root; `None` to choose one.
     pub user: Option<String>,
+    /// After how long a browser is replaced by a fresh one, once its windows are idle.
+    pub max_age: Duration,
     /// Further switches for every browser.
     pub extra_args: Vec<String>,
     /// Whether switches that take protection away are accepted.
@@ -200,19 +218,21 @@ impl Config {
                 auth: Auth::Token,
                 allowed_hosts: Vec::new(),
                 allowed_origins: Vec::new(),
+                orphan_timeout: 24 * 60 * MINUTE,
             },
             limits: Limits {
                 max_sessions: 1000,
                 max_live: auto_max_live(crate::memory::total_bytes()),
                 windows_per_browser: 16,
                 memory_budget: MemoryBudget::Auto,
-                at_capacity: AtCapacity::Reject,
+                at_capacity: AtCapacity::Hibernate,
                 queue_timeout: MINUTE / 2,
             },
             sessions: Sessions {
                 idle_timeout: 30 * MINUTE,
                 refresh_interval: Some(5 * MINUTE),
                 refresh_check: MINUTE,
+                hibernate_after: None,
                 operation_timeout: 60 * MINUTE,
             },
             chromium: Chromium {
@@ -220,6 +240,7 @@ impl Config {
                 engine: Engine::Auto,
                 profile: "dense".to_owned(),
                 user: None,
+                max_age: 24 * 60 * MINUTE,
                 extra_args: Vec::new(),
                 allow_unsafe_args: false,
             },

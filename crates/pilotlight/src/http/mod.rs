@@ -21,18 +21,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use pilotlight_store::Archive;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::keeper::{Farm, KeeperHandle};
-use crate::sites::Sites;
+use crate::keeper::KeeperHandle;
+use crate::plan::Planner;
 
 pub use guard::Guard;
 pub use listen::serve;
 pub use openapi::document as openapi_document;
 pub use system::Readiness;
 
-/// The largest body that is read.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// The largest body that is read; a `storage_state` with databases in it is the largest one.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// How much more than that is read and thrown away, so that its sender hears why it is refused.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 /// How long the body of a request may take to arrive.
@@ -43,20 +44,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct App {
     /// Sends orders, reads sessions.
     pub keeper: KeeperHandle,
-    /// The sites that sessions can be made of.
-    pub sites: Arc<Sites>,
-    /// The launch profiles that there are.
-    pub farm: Arc<Farm>,
-    /// How sessions are treated that do not say otherwise.
-    pub defaults: Arc<crate::config::Sessions>,
+    /// Plans what clients want.
+    pub planner: Planner,
+    /// Where states of sessions lie.
+    pub archive: Archive,
     /// `limits.max_sessions`.
     pub max_sessions: u32,
-    /// `chromium.profile`.
-    pub profile: Arc<str>,
     /// Whether the server is ready.
     pub readiness: Readiness,
-    /// The key under which accounts are recognised without keeping their passwords.
-    pub fingerprint: Arc<crate::fingerprint::Fingerprint>,
 }
 
 /// All routes, guarded.
@@ -77,6 +72,10 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/hold/{hold_id}", post(sessions::extend_hold).delete(sessions::release_hold))
         .route("/sessions/{id}/refresh", post(sessions::refresh))
         .route("/sessions/{id}/restart", post(sessions::restart))
+        .route("/sessions/{id}/hibernate", post(sessions::hibernate))
+        .route("/sessions/{id}/wake", post(sessions::wake))
+        .route("/sessions/{id}/storage_state", get(sessions::storage_state))
+        .route("/drain", post(system::drain))
         .route("/sessions/{id}/navigate", post(window::navigate))
         .route("/sessions/{id}/evaluate", post(window::evaluate))
         .route("/sessions/{id}/screenshot", get(window::screenshot))

@@ -17,6 +17,7 @@ use super::{events, metrics, sessions, sites, system, window};
         system::health, system::ready, metrics::metrics,
         sessions::create, sessions::list, sessions::show, sessions::patch, sessions::close, sessions::ping,
         sessions::hold, sessions::extend_hold, sessions::release_hold, sessions::refresh, sessions::restart,
+        sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
         window::navigate, window::evaluate, window::screenshot,
         events::all, events::of_session,
         sites::list, sites::show, sites::define, sites::remove,

@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 use super::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_DISCARDED_BYTES};
 use crate::keeper::{Refused, ended_reason};
+use crate::plan::PlanError;
+use crate::sentence::capitalised;
 
 /// What a client that is told to come back later is told to wait, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -71,6 +73,18 @@ impl IntoResponse for Problem {
     }
 }
 
+impl From<PlanError> for Problem {
+    fn from(error: PlanError) -> Self {
+        let code = match error {
+            PlanError::UnknownSite(_) => ErrorCode::UnknownSite,
+            PlanError::UnknownProfile(_) => ErrorCode::UnknownProfile,
+            PlanError::Field(error) => return error.into(),
+            PlanError::Missing(_) | PlanError::StorageState(_) => ErrorCode::InvalidField,
+        };
+        Self::new(code, capitalised(&error.to_string()))
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let refusal = match refused {
@@ -94,6 +108,7 @@ impl From<Refused> for Problem {
                 let body = ErrorBody::new(ErrorCode::NotReady, "The session did not come to rest in time");
                 Self { body, retry_after: Some(retry_after) }
             }
+            Refusal::Draining => Self::new(ErrorCode::Draining, "The server puts everything to rest"),
             Refusal::TooMany => Self::new(ErrorCode::Busy, "Too many requests wait for this session"),
             Refusal::Failed(failure) => {
                 let code = match failure.kind {

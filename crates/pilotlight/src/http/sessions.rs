@@ -7,19 +7,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pilotlight_api::{
-    CreateSession, CreatedAnswer, ErrorBody, ErrorCode, ExtendHold, FieldError, HoldAnswer, HoldRequest,
-    Isolation, MessageAnswer, PatchSession, PingAnswer, Seconds, Session, SessionAnswer, SessionState,
-    SessionsAnswer, SessionsQuery,
+    CreateSession, CreatedAnswer, ErrorBody, ErrorCode, ExtendHold, HoldAnswer, HoldRequest, MessageAnswer,
+    PatchSession, PingAnswer, Session, SessionAnswer, SessionState, SessionsAnswer, SessionsQuery,
 };
-use pilotlight_chromium::{Proxy, WindowOptions};
-use pilotlight_core as core;
-use pilotlight_core::{AccountId, Policy, Refusal, SiteId, Spec};
+use pilotlight_core::Refusal;
 use uuid::Uuid;
 
 use super::App;
 use super::problem::{Body, HoldId, Id, Parameters, Problem, ended};
-use crate::config::Site;
-use crate::keeper::{Details, Errand, Published, Refused, timestamp};
+use crate::keeper::{Published, Refused, timestamp};
 
 /// Makes a session, or gives the living one that equals it.
 #[utoipa::path(post, path = "/sessions", tag = "sessions", request_body = CreateSession, responses(
@@ -32,7 +28,7 @@ pub(super) async fn create(
     Body(wanted): Body<CreateSession>,
 ) -> Result<Response, Problem> {
     wanted.validate()?;
-    let (spec, details) = app.plan(wanted)?;
+    let (spec, details) = app.planner.plan(wanted, app.keeper.clock().now())?;
     // The session is made even if whoever asked for it has gone: an equal request then finds it.
     let keeper = app.keeper.clone();
     let made = tokio::spawn(async move { keeper.create(spec, details).await }).await;
@@ -43,78 +39,6 @@ pub(super) async fn create(
 }
 
 impl App {
-    /// From what a client wants to what the rules and the workers need.
-    fn plan(&self, wanted: CreateSession) -> Result<(Spec, Details), Problem> {
-        let site =
-            match &wanted.site {
-                None => None,
-                Some(name) => Some(self.sites.get(name).ok_or_else(|| {
-                    Problem::new(ErrorCode::UnknownSite, format!("There is no site `{name}`"))
-                })?),
-            };
-        let profile = wanted.profile.clone().unwrap_or_else(|| self.profile.to_string());
-        let launch = self.farm.launch(&profile).ok_or_else(|| {
-            Problem::new(ErrorCode::UnknownProfile, format!("There is no launch profile `{profile}`"))
-        })?;
-        let proxy = wanted.proxy.clone().map(|proxy| Proxy {
-            server: proxy.server,
-            username: proxy.username,
-            password: proxy.password,
-            bypass: proxy.bypass,
-        });
-        if let Some(Err(error)) = proxy.as_ref().map(Proxy::check) {
-            return Err(FieldError::new("proxy", format!("cannot be used: {error}")).into());
-        }
-        let can_sign_in = site.as_ref().map_or(Ok(false), |site| has_what_it_takes(site, &wanted))?;
-        let site_name = wanted.site.as_deref();
-        let username = wanted.username.as_deref();
-        let account = site_name.zip(username);
-        let spec = Spec {
-            name: wanted.name,
-            identity: account
-                .map(|(site, user)| self.fingerprint.identity(site, user, wanted.password.as_ref())),
-            site: site_name.map(|site| SiteId(self.fingerprint.of(&[site]))),
-            account: account.map(|(site, user)| AccountId(self.fingerprint.of(&[site, user]))),
-            can_sign_in,
-            launch,
-            isolation: match wanted.isolation {
-                Isolation::Shared => core::Isolation::Shared,
-                Isolation::Dedicated => core::Isolation::Dedicated,
-            },
-            policy: Policy {
-                keep_alive: wanted.keep_alive,
-                never_terminate: wanted.never_terminate,
-                idle_timeout: wanted.idle_timeout.map_or(self.defaults.idle_timeout, Seconds::to_duration),
-                default_refresh: match site.as_ref().and_then(|site| site.definition.refresh.every) {
-                    Some(every) => every.unless_never(),
-                    None => self.defaults.refresh_interval,
-                },
-                own_refresh: wanted.refresh_interval.map(Seconds::unless_never),
-            },
-        };
-        let start_url = match &site {
-            Some(site) => site.definition.start_url.clone(),
-            None => wanted.url.unwrap_or_default(),
-        };
-        let details = Details {
-            site: wanted.site,
-            profile,
-            isolation: wanted.isolation,
-            tags: wanted.tags,
-            window: WindowOptions {
-                proxy,
-                viewport: wanted.viewport.map(|viewport| (viewport.width, viewport.height)),
-            },
-            errand: Arc::new(Errand {
-                site,
-                start_url,
-                username: wanted.username,
-                password: wanted.password,
-            }),
-        };
-        Ok((spec, details))
-    }
-
     /// A session that lives, with its memory measured anew where the last time is long ago.
     pub(super) fn living(&self, id: Uuid) -> Result<Arc<Published>, Problem> {
         let published = self.keeper.published(id).ok_or_else(ErrorBody::session_not_found)?;
@@ -123,19 +47,6 @@ impl App {
             Some(reason) => Err(ended(reason, published.now().attention.as_deref())),
         }
     }
-}
-
-/// Whether the site's flow can be filled in. A site without a flow is signed in to by a person.
-fn has_what_it_takes(site: &Site, wanted: &CreateSession) -> Result<bool, Problem> {
-    let Some(flow) = &site.sign_in else { return Ok(false) };
-    let wants = flow.placeholders();
-    for (field, given) in [("username", wanted.username.is_some()), ("password", wanted.password.is_some())] {
-        if wants.contains(field) && !given {
-            let sentence = format!("Field `{field}` is missing: the site's sign-in types it");
-            return Err(Problem::new(ErrorCode::InvalidField, sentence));
-        }
-    }
-    Ok(true)
 }
 
 /// Lists the sessions that live.
@@ -265,7 +176,47 @@ pub(super) async fn refresh(State(app): State<App>, Id(id): Id) -> Result<Json<S
     Ok(Json(app.keeper.refresh(id).await?.into()))
 }
 
-/// Closes the window and opens it afresh.
+/// Lets the window go; the session keeps its state and its sign-in.
+#[utoipa::path(post, path = "/sessions/{id}/hibernate", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "It hibernates", body = SessionAnswer),
+    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
+    (status = "5XX", description = "Its state could not be written down; its window stays", body = ErrorBody)))]
+pub(super) async fn hibernate(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
+    Ok(Json(app.keeper.hibernate(id).await?.into()))
+}
+
+/// Brings the window back.
+#[utoipa::path(post, path = "/sessions/{id}/wake", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "Its window stands", body = SessionAnswer),
+    (status = "4XX", description = "It is not there", body = ErrorBody),
+    (status = "5XX", description = "There is no room, or it does not stand yet", body = ErrorBody)))]
+pub(super) async fn wake(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
+    Ok(Json(app.keeper.wake(id).await?.into()))
+}
+
+/// Cookies, localStorage and IndexedDB, in the shape of Playwright's `storageState`. Of a session that
+/// hibernates it is what was written down; it is not woken.
+#[utoipa::path(get, path = "/sessions/{id}/storage_state", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "The state, as `storage_state` of `POST /sessions` takes it", body = Object),
+    (status = "4XX", description = "It is not there", body = ErrorBody),
+    (status = "5XX", description = "It could not be read", body = ErrorBody)))]
+pub(super) async fn storage_state(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let checkpoint = if app.living(id)?.state() == SessionState::Hibernated {
+        let stored = app.archive.checkpoint(id).await.map_err(|error| {
+            Problem::new(ErrorCode::Internal, format!("The state cannot be read: {error}"))
+        })?;
+        stored.ok_or_else(|| Problem::new(ErrorCode::NotReady, "Nothing was written down of it yet"))?
+    } else {
+        let using = app.keeper.window(id).await?;
+        using.window.capture(app.keeper.clock().now().0).await?
+    };
+    Ok(Json(checkpoint.to_storage_state()))
+}
+
+/// Closes the window and opens another with the same state.
 #[utoipa::path(post, path = "/sessions/{id}/restart", tag = "sessions", params(("id" = Uuid, Path)), responses(
     (status = 200, description = "It stands again", body = SessionAnswer),
     (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),

@@ -27,7 +27,7 @@ impl From<SitesError> for Problem {
 #[utoipa::path(get, path = "/sites", tag = "sites", responses(
     (status = 200, description = "Every site by name", body = SitesAnswer)))]
 pub(super) async fn list(State(app): State<App>) -> Json<SitesAnswer> {
-    Json(SitesAnswer { success: true, sites: app.sites.names() })
+    Json(SitesAnswer { success: true, sites: app.planner.sites.names() })
 }
 
 /// Shows a site. Flows have placeholders, never a password.
@@ -38,7 +38,7 @@ pub(super) async fn show(
     State(app): State<App>,
     SiteName(name): SiteName,
 ) -> Result<Json<SiteAnswer>, Problem> {
-    let site = app.sites.get(&name).ok_or(SitesError::Unknown)?;
+    let site = app.planner.sites.get(&name).ok_or(SitesError::Unknown)?;
     Ok(Json(SiteAnswer { success: true, name, site: site.definition.clone() }))
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn define(
     Body(definition): Body<SiteDefinition>,
 ) -> Result<Json<SiteAnswer>, Problem> {
     validate::name("name", &name)?;
-    let site = app.sites.define(&name, definition)?;
+    let site = app.planner.sites.define(&name, definition)?;
     Ok(Json(SiteAnswer { success: true, name, site: site.definition.clone() }))
 }
 
@@ -65,6 +65,6 @@ pub(super) async fn remove(
     State(app): State<App>,
     SiteName(name): SiteName,
 ) -> Result<Json<MessageAnswer>, Problem> {
-    app.sites.remove(&name)?;
+    app.planner.sites.remove(&name)?;
     Ok(Json(MessageAnswer::new("Site removed")))
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::extract::State;
-use pilotlight_api::{ErrorBody, ErrorCode, Health, HealthStatus, MessageAnswer, SessionState};
+use pilotlight_api::{DrainRequest, ErrorBody, ErrorCode, Health, HealthStatus, MessageAnswer, SessionState};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use super::problem::Problem;
+use super::problem::{Body, Problem};
 use crate::keeper::timestamp;
 use crate::memory::machine_is_short;
 
@@ -18,6 +18,7 @@ use crate::memory::machine_is_short;
 pub struct Readiness {
     up: Arc<AtomicBool>,
     draining: CancellationToken,
+    at_rest: Arc<AtomicBool>,
 }
 
 impl Readiness {
@@ -29,6 +30,11 @@ impl Readiness {
     /// The server is going down: streams end.
     pub fn drain(&self) {
         self.draining.cancel();
+    }
+
+    /// Everything is put to rest: nothing new is taken, but the server answers.
+    pub fn rest(&self) {
+        self.at_rest.store(true, Ordering::Relaxed);
     }
 
     /// Resolves when the server is going down.
@@ -47,7 +53,12 @@ pub(super) async fn health(State(app): State<App>) -> Json<Health> {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let active_sessions = count(living().count());
     let attention = living().any(|published| published.state() == SessionState::NeedsAttention);
-    let status = if attention || machine_is_short() { HealthStatus::Degraded } else { HealthStatus::Healthy };
+    let unwritten = app.archive.health().borrow().is_some();
+    let status = if attention || unwritten || machine_is_short() {
+        HealthStatus::Degraded
+    } else {
+        HealthStatus::Healthy
+    };
     Json(Health {
         status,
         service: "pilotlight".to_owned(),
@@ -68,8 +79,24 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<MessageAnswer>,
     if app.readiness.draining.is_cancelled() {
         return Err(Problem::new(ErrorCode::Draining, "The server is shutting down"));
     }
+    if app.readiness.at_rest.load(Ordering::Relaxed) {
+        return Err(Problem::new(ErrorCode::Draining, "The server puts everything to rest"));
+    }
     if !app.readiness.up.load(Ordering::Relaxed) {
         return Err(Problem::new(ErrorCode::NotReady, "The server is starting"));
     }
     Ok(Json(MessageAnswer::new("ready")))
+}
+
+/// Lets every session hibernate; from then on no window is opened until the server is started anew.
+#[utoipa::path(post, path = "/drain", tag = "server", request_body = DrainRequest, responses(
+    (status = 200, description = "No window is left", body = MessageAnswer),
+    (status = 503, description = "Somebody still holds a session", body = ErrorBody)))]
+pub(super) async fn drain(
+    State(app): State<App>,
+    Body(request): Body<DrainRequest>,
+) -> Result<Json<MessageAnswer>, Problem> {
+    app.readiness.rest();
+    app.keeper.drain(request.timeout.to_duration()).await?;
+    Ok(Json(MessageAnswer::new("Everything hibernates")))
 }

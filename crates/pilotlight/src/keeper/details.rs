@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pilotlight_api as api;
 use pilotlight_chromium::WindowOptions;
 use pilotlight_core as core;
+use pilotlight_store::Checkpoint;
 use uuid::Uuid;
 
 use super::clock::timestamp;
@@ -25,6 +26,12 @@ pub struct Details {
     pub tags: BTreeMap<String, String>,
     /// How its window is opened.
     pub window: WindowOptions,
+    /// The state that it begins with, where its client brought one.
+    pub begins_with: Option<Arc<Checkpoint>>,
+    /// The URL in its newest checkpoint.
+    pub left_at: Option<String>,
+    /// How large its newest checkpoint is, in bytes.
+    pub stored_bytes: Option<u64>,
     /// What is done in its window. It holds the password and goes when the session ends.
     pub errand: Arc<Errand>,
 }
@@ -33,6 +40,9 @@ impl Details {
     /// A session that has ended needs no password any more, though it is remembered for a while.
     pub(super) fn forget_secrets(&mut self) {
         self.window.proxy = None;
+        self.begins_with = None;
+        self.left_at = None;
+        self.stored_bytes = None;
         if self.errand.password.is_some() {
             self.errand = Arc::new(Errand { password: None, ..Errand::clone(&self.errand) });
         }
@@ -44,6 +54,8 @@ impl Details {
 pub struct Published {
     session: api::Session,
     window: Option<LiveWindow>,
+    /// Where its page was when it still had a window.
+    left_at: Option<String>,
 }
 
 impl Published {
@@ -68,14 +80,14 @@ impl Published {
             profile: details.profile.clone(),
             shard: session.shard().map(shard_name),
             memory_bytes: None,
-            storage_bytes: None,
+            storage_bytes: details.stored_bytes,
             cdp_url: None,
             live_url: None,
             ended_reason: session.ended.map(|(_, reason)| ended_reason(reason)),
             attention: session.attention.clone(),
             tags: details.tags.clone(),
         };
-        Self { session, window }
+        Self { session, window, left_at: details.left_at.clone() }
     }
 
     /// The session now: its page is read from the window. Memory is as it was last measured.
@@ -90,7 +102,10 @@ impl Published {
                 session.tabs = u32::try_from(summary.tabs).unwrap_or(u32::MAX);
                 session.memory_bytes = window.memory_bytes();
             }
-            None => session.memory_bytes = Some(0),
+            None => {
+                session.memory_bytes = Some(0);
+                session.url.clone_from(&self.left_at);
+            }
         }
         session
     }
@@ -134,6 +149,7 @@ pub(super) fn state(state: core::State) -> api::SessionState {
         core::State::Starting => api::SessionState::Starting,
         core::State::SigningIn => api::SessionState::SigningIn,
         core::State::Ready => api::SessionState::Ready,
+        core::State::Hibernated => api::SessionState::Hibernated,
         core::State::Recovering => api::SessionState::Recovering,
         core::State::NeedsAttention => api::SessionState::NeedsAttention,
         core::State::Ended => api::SessionState::Ended,
@@ -169,8 +185,13 @@ pub(super) fn event_kind(kind: core::NoticeKind) -> (api::EventKind, &'static st
         From::HoldReleased => (To::HoldEnded, "hold_released"),
         From::HoldExpired => (To::HoldEnded, "hold_expired"),
         From::PageCrashed => (To::PageCrashed, "page_crashed"),
+        From::PageHung => (To::PageHung, "page_hung"),
         From::WindowLost => (To::WindowLost, "window_lost"),
         From::RecoveryFailed => (To::RecoveryFailed, "recovery_failed"),
+        From::Cooling => (To::Hibernating, "hibernating"),
+        From::Waking => (To::Waking, "waking"),
+        From::Moving => (To::Moving, "moving"),
+        From::SaveFailed => (To::CheckpointFailed, "checkpoint_failed"),
         From::Evicted => (To::Evicted, "capacity"),
         From::Ended => (To::Ended, "ended"),
     }

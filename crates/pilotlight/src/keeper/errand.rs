@@ -13,6 +13,7 @@ use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::placeholders::Values;
 use pilotlight_flow::replay::{Progress, ReplayError, ReplayOptions, StepError, replay};
+use pilotlight_store::Checkpoint;
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -54,14 +55,19 @@ impl Errand {
     ///
     /// # Errors
     /// What went wrong, by its kind; never later than [`ACTIVITY_TIMEOUT`].
-    pub async fn perform(&self, activity: Activity, window: &Window) -> Result<Standing, Failure> {
+    pub async fn perform(
+        &self,
+        activity: Activity,
+        window: &Window,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Standing, Failure> {
         let work = async {
             match activity {
-                Activity::Visit => {
-                    loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
-                    self.standing(window).await
-                }
+                Activity::Visit => self.visit(window, checkpoint).await,
                 Activity::Repair => {
+                    if window.heartbeat(PROBE_TIMEOUT).await.is_err() {
+                        window.revive().await.map_err(of_window)?;
+                    }
                     if window.reload(LOAD_TIMEOUT).await.is_err() {
                         loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
                     }
@@ -77,6 +83,24 @@ impl Errand {
             let kind = if typed { FailureKind::Unexpected } else { FailureKind::Unreachable };
             Err(failure(kind, "the portal took too long to answer".to_owned()))
         })
+    }
+
+    /// Gives an empty window everything that was written down, or else the start page.
+    async fn visit(&self, window: &Window, checkpoint: Option<&Checkpoint>) -> Result<Standing, Failure> {
+        let Some(checkpoint) = checkpoint else {
+            loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+            return self.standing(window).await;
+        };
+        loaded(window.restore(checkpoint, LOAD_TIMEOUT).await)?;
+        if !checkpoint.tabs.is_empty() {
+            // A page from within may not show that it is signed in; the start page does.
+            match self.standing(window).await {
+                Ok(Standing::SignedOut) => {}
+                standing => return standing,
+            }
+        }
+        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+        self.standing(window).await
     }
 
     async fn refresh(&self, window: &Window) -> Result<Standing, Failure> {

@@ -1,4 +1,5 @@
-//! Where browsers come from: which Chromium, as which user, with which switches.
+//! Where browsers come from: which Chromium, as which user, with which switches; and those that an earlier
+//! server left.
 //!
 //! All profiles are resolved when the server starts, so that a mistake is told then and not when the first
 //! session needs it. The browser itself is looked for each time: it may be installed or upgraded meanwhile.
@@ -6,13 +7,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pilotlight_chromium::find::{Binary, Engine, FindError, Search, check_version, find};
-use pilotlight_chromium::launch::{DirectLauncher, LaunchError, LaunchPlan};
+use pilotlight_chromium::launch::{LaunchError, LaunchPlan};
 use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError, Resolved, resolve};
-use pilotlight_chromium::{Browser, BrowserEvent, StartError};
-use pilotlight_core::{Failure, FailureKind, LaunchKey, ShardId};
+use pilotlight_chromium::shim::{ShimLauncher, ShimOptions, Survivor};
+use pilotlight_chromium::{Browser, BrowserEvent, StartError, Window, WindowOptions};
+use pilotlight_core::{Failure, FailureKind, Isolation, LaunchKey, SessionId, ShardId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::config;
 use crate::sentence::with_sources;
@@ -26,6 +32,39 @@ pub struct FarmOptions {
     pub profiles: BTreeMap<String, config::ProfileDefinition>,
     /// Where browsers have their folders.
     pub run_dir: PathBuf,
+    /// How long browsers wait for a server that is gone.
+    pub orphan_timeout: Duration,
+}
+
+/// A browser that an earlier server left, with those windows of living sessions that stand in it.
+#[derive(Debug)]
+pub struct Inherited {
+    /// What it is called from now on.
+    pub shard: ShardId,
+    /// Which new windows it may take.
+    pub launch: LaunchKey,
+    /// Whether it is one session's own.
+    pub isolation: Isolation,
+    /// The browser.
+    pub browser: Browser,
+    /// What it says from now on.
+    pub events: mpsc::Receiver<BrowserEvent>,
+    /// Its windows.
+    pub windows: Vec<(SessionId, Window)>,
+}
+
+/// What a shim remembers of how its browser was started.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Label {
+    profile: String,
+    dedicated: bool,
+    /// Of the switches and settings, so that a profile that was changed is told from what it was.
+    digest: String,
+}
+
+/// By what a window's session is known to the next server.
+pub(super) fn label(session: SessionId) -> String {
+    Uuid::from_u128(session.0).to_string()
 }
 
 /// Why no browser can be started, whatever is asked for.
@@ -52,7 +91,7 @@ pub enum FarmError {
 #[derive(Debug)]
 pub struct Farm {
     chromium: config::Chromium,
-    launcher: DirectLauncher,
+    launcher: ShimLauncher,
     /// A launch key is the place of a profile in here.
     profiles: Vec<(String, CustomProfile)>,
     environment: HashMap<String, String>,
@@ -64,7 +103,7 @@ impl Farm {
     /// # Errors
     /// What is in the way.
     pub async fn open(options: FarmOptions) -> Result<Self, FarmError> {
-        let FarmOptions { chromium, profiles, run_dir } = options;
+        let FarmOptions { chromium, profiles, run_dir, orphan_timeout } = options;
         let built_in = Profile::ALL.map(|profile| (profile.name().to_owned(), Ok(profile.into())));
         let own = profiles.into_iter().map(|(name, definition)| (name, definition.custom()));
         let mut usable = Vec::new();
@@ -74,7 +113,8 @@ impl Farm {
             resolved(&chromium, &profile, Engine::HeadlessShell).map_err(refused)?;
             usable.push((name, profile));
         }
-        let launcher = DirectLauncher::new(run_dir, chromium.user.as_deref())?;
+        let shims = ShimOptions { orphan_timeout, ..ShimOptions::new(run_dir) };
+        let launcher = ShimLauncher::new(shims, chromium.user.as_deref())?;
         let environment = std::env::vars().collect();
         let farm = Self { chromium, launcher, profiles: usable, environment };
         if let Some((_, profile)) = farm.profiles.iter().find(|(name, _)| *name == farm.chromium.profile) {
@@ -116,6 +156,7 @@ impl Farm {
     pub async fn start(
         &self,
         launch: LaunchKey,
+        isolation: Isolation,
         shard: ShardId,
     ) -> Result<(Browser, mpsc::Receiver<BrowserEvent>), Failure> {
         let place = usize::try_from(launch.0).unwrap_or(usize::MAX);
@@ -126,17 +167,97 @@ impl Farm {
         let binary = self.find(profile).map_err(|error| missing(&error))?;
         let resolved = resolved(&self.chromium, profile, binary.engine).map_err(|error| missing(&error))?;
         let engine = binary.engine;
+        let label = Label {
+            profile: name.clone(),
+            dedicated: isolation == Isolation::Dedicated,
+            digest: digest(&resolved),
+        };
+        let label = serde_json::to_string(&label).unwrap_or_default();
         let plan = LaunchPlan {
             binary,
             arguments: resolved.arguments,
             preferences: resolved.preferences,
             environment: self.environment.clone(),
         };
-        let started = Browser::start(&self.launcher, plan).await;
+        let started = Browser::start(&self.launcher.labelled(&label), plan).await;
         let (browser, events) = started.map_err(|error| of_start(&error))?;
         tracing::info!(shard = shard.0, pid = browser.pid(), profile = name, %engine, "browser started");
         Ok((browser, events))
     }
+}
+
+impl Farm {
+    /// Takes over the browsers that an earlier server left. `windows` are those of sessions that live, with
+    /// how they were opened; all others are closed.
+    pub async fn inherit(&self, windows: &BTreeMap<SessionId, WindowOptions>) -> Vec<Inherited> {
+        let found = self.launcher.survivors().await;
+        let adopting = (1..)
+            .zip(found.survivors)
+            .map(|(number, survivor)| self.adopt(ShardId(number), survivor, windows));
+        futures_util::future::join_all(adopting).await.into_iter().flatten().collect()
+    }
+
+    async fn adopt(
+        &self,
+        shard: ShardId,
+        survivor: Survivor,
+        windows: &BTreeMap<SessionId, WindowOptions>,
+    ) -> Option<Inherited> {
+        let (launch, isolation) = self.launch_of(survivor.label(), shard);
+        let claimed: Vec<(SessionId, (String, WindowOptions))> = survivor
+            .windows()
+            .into_iter()
+            .filter_map(|(context, label)| {
+                let session = SessionId(label.parse::<Uuid>().ok()?.as_u128());
+                let options = windows.get(&session)?.clone();
+                Some((session, (context, WindowOptions { label: Some(label), ..options })))
+            })
+            .collect();
+        let (sessions, claims): (Vec<_>, Vec<_>) = claimed.into_iter().unzip();
+        let pid = survivor.browser_pid();
+        let (browser, events, adopted) = match Browser::adopt(survivor, claims).await {
+            Ok(adopted) => adopted,
+            Err(error) => {
+                tracing::warn!(pid, error = with_sources(&error), "a browser could not be taken over");
+                return None;
+            }
+        };
+        let windows: Vec<_> = sessions
+            .into_iter()
+            .zip(adopted)
+            .filter_map(|(session, window)| match window {
+                Ok(window) => Some((session, window)),
+                Err(lost) => {
+                    tracing::warn!(session_id = label(session), error = %lost, "a window did not outlast the server");
+                    None
+                }
+            })
+            .collect();
+        tracing::info!(shard = shard.0, pid, windows = windows.len(), "browser taken over");
+        Some(Inherited { shard, launch, isolation, browser, events, windows })
+    }
+
+    /// Which new windows a browser may take: none where its profile is not what it was.
+    fn launch_of(&self, label: &str, shard: ShardId) -> (LaunchKey, Isolation) {
+        let Ok(label) = serde_json::from_str::<Label>(label) else {
+            return (LaunchKey(u64::MAX - shard.0), Isolation::Shared);
+        };
+        let isolation = if label.dedicated { Isolation::Dedicated } else { Isolation::Shared };
+        let same = |launch: &LaunchKey| {
+            let profile = self.profiles.get(usize::try_from(launch.0).ok()?).map(|(_, profile)| profile)?;
+            let engine = self.find(profile).ok()?.engine;
+            let resolved = resolved(&self.chromium, profile, engine).ok()?;
+            (digest(&resolved) == label.digest).then_some(())
+        };
+        let launch = self.launch(&label.profile).filter(|launch| same(launch).is_some());
+        (launch.unwrap_or(LaunchKey(u64::MAX - shard.0)), isolation)
+    }
+}
+
+/// Tells one set of switches and settings from another.
+fn digest(resolved: &Resolved) -> String {
+    let told = format!("{:?}{}", resolved.arguments, resolved.preferences);
+    Sha256::digest(told.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a profile comes to, or its first mistake: the configuration told all of them.

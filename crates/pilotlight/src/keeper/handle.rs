@@ -126,6 +126,30 @@ impl KeeperHandle {
         self.session(id, Order::Restart).await
     }
 
+    /// Writes the session's state down and lets its window go.
+    ///
+    /// # Errors
+    /// Why its window stays.
+    pub async fn hibernate(&self, id: Uuid) -> Result<Session, Refused> {
+        self.session(id, Order::Hibernate).await
+    }
+
+    /// Brings the session's window back; answers once it stands.
+    ///
+    /// # Errors
+    /// Why it does not; the session lives on.
+    pub async fn wake(&self, id: Uuid) -> Result<Session, Refused> {
+        self.session(id, Order::Wake).await
+    }
+
+    /// Lets every session hibernate, and nothing new begin; answers once no window is left.
+    ///
+    /// # Errors
+    /// That somebody still holds one after `timeout`.
+    pub async fn drain(&self, timeout: Duration) -> Result<(), Refused> {
+        self.order(Uuid::nil(), Order::Drain { timeout }).await.map(drop)
+    }
+
     /// Takes hold of a session; answers once nothing of ours runs in it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use pilotlight_core::{
     Failure, HoldId, Input, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, Spec, Standing,
     Ticket,
 };
+use pilotlight_store::Checkpoint;
 use tokio::sync::oneshot;
 
 use super::details::Details;
@@ -26,18 +27,36 @@ pub(super) enum Order {
     Use,
     Refresh,
     Restart,
+    Hibernate,
+    Wake,
+    Drain { timeout: Duration },
 }
 
 impl Order {
-    /// The order as the rules understand it. What they need not know stays behind, in `kept`.
-    pub(super) fn into_input(self, request: RequestId, session: SessionId, kept: &mut Kept) -> Input {
+    /// Whether what comes of it must outlast us before its client is told.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Create { .. }
+                | Self::Patch { .. }
+                | Self::Close
+                | Self::Hold { .. }
+                | Self::ExtendHold { .. }
+                | Self::ReleaseHold { .. }
+                | Self::Hibernate
+                | Self::Drain { .. }
+        )
+    }
+
+    /// The order as the rules understand it. What they need not know stays behind, in `left`.
+    pub(super) fn into_input(self, request: RequestId, session: SessionId, left: &mut Left) -> Input {
         match self {
             Self::Create { spec, details } => {
-                kept.details = Some(details);
+                left.details = Some(details);
                 Input::Create { request, session, spec }
             }
             Self::Patch { patch, tags } => {
-                kept.tags = tags;
+                left.tags = tags;
                 Input::Patch { request, session, patch }
             }
             Self::Close => Input::Close { request, session },
@@ -48,13 +67,16 @@ impl Order {
             Self::Use => Input::BeginUse { request, session },
             Self::Refresh => Input::RefreshNow { request, session },
             Self::Restart => Input::Restart { request, session },
+            Self::Hibernate => Input::Hibernate { request, session },
+            Self::Wake => Input::Wake { request, session },
+            Self::Drain { timeout } => Input::Drain { request, timeout },
         }
     }
 }
 
 /// The part of an order that the rules have no use for.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct Left {
     pub(super) details: Option<Box<Details>>,
     pub(super) tags: Option<BTreeMap<String, String>>,
 }
@@ -88,8 +110,19 @@ pub(super) type ReplySender = oneshot::Sender<Result<Reply, Refused>>;
 /// What clients send to the keeper.
 #[derive(Debug)]
 pub(super) enum Message {
-    Order { session: SessionId, order: Order, reply: ReplySender },
-    UseEnded { session: SessionId },
+    Order {
+        session: SessionId,
+        order: Order,
+        reply: ReplySender,
+    },
+    UseEnded {
+        session: SessionId,
+    },
+    /// A hold was given to somebody who is gone.
+    HoldUnwanted {
+        session: SessionId,
+        hold: HoldId,
+    },
 }
 
 /// What workers send to the keeper.
@@ -101,5 +134,9 @@ pub(super) enum Report {
     Browser { shard: ShardId, event: BrowserEvent },
     WindowOpened { session: SessionId, ticket: Ticket, shard: ShardId, result: Result<Window, Failure> },
     WindowClosed { session: SessionId, ticket: Ticket },
+    WindowHung { session: SessionId, shard: ShardId },
+    ShardGrown { shard: ShardId },
+    Captured { session: SessionId, ticket: Ticket, result: Result<Box<Checkpoint>, Failure> },
+    Saved { session: SessionId, ticket: Ticket, result: Result<u64, Failure> },
     ActivityEnded { session: SessionId, ticket: Ticket, outcome: Result<Standing, Failure> },
 }

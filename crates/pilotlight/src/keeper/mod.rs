@@ -1,8 +1,8 @@
 //! The keeper: one task that owns the truth about all sessions.
 //!
 //! Clients send orders, workers send reports; both become inputs of the rules, and the actions that follow
-//! are handed to the [`world`]. Everybody else reads what is published. The keeper never waits for IO and
-//! never decides: the rules do.
+//! are handed to the [`world`], what must last to the [`scribe`]. Everybody else reads what is published. The
+//! keeper never waits for IO and never decides: the rules do.
 
 mod clock;
 mod details;
@@ -10,39 +10,49 @@ mod errand;
 mod events;
 mod farm;
 mod handle;
+mod heartbeat;
 mod live;
 mod message;
+mod scribe;
 mod using;
 mod world;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_chromium::BrowserEvent;
 use pilotlight_core::{
-    Action, Answer, Failure, FailureKind, Input, Limits, Loss, Refusal, RequestId, Rules, SessionId, ShardId,
+    Action, Answer, Failure, FailureKind, Input, Kept, Limits, Loss, Refusal, RequestId, Rules, SessionId,
+    ShardId,
 };
-use tokio::sync::{mpsc, watch};
+use pilotlight_store::{Archive, SessionRecord};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use clock::{Clock, timestamp};
 pub use details::{Details, Published, ended_reason};
 pub use errand::Errand;
 pub use events::Events;
-pub use farm::{Farm, FarmError, FarmOptions};
+pub use farm::{Farm, FarmError, FarmOptions, Inherited};
 pub use handle::{Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;
 
-use message::{Kept, Message, ReplySender, Report};
+use crate::plan::record;
+use message::{Left, Message, ReplySender, Report};
+use scribe::{Scribe, Writ};
 use world::World;
 
 /// Orders of clients that wait for the keeper.
 const MAX_MESSAGES: usize = 4096;
 /// Reports of workers that wait for the keeper.
 const MAX_REPORTS: usize = 4096;
+/// How long what a client is not waiting for, such as when a session was last used, may wait to be written
+/// down.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the keeper looks around this often.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -58,6 +68,13 @@ struct Keeper {
     events: Events,
     /// For loans, which come back as messages.
     messages: mpsc::Sender<Message>,
+    scribe: Scribe,
+    /// What was last handed to the scribe.
+    written: BTreeMap<SessionId, Kept>,
+    unwritten: BTreeSet<SessionId>,
+    flush_at: Option<Instant>,
+    /// Replies that wait until what they tell of is written down.
+    replies: Vec<(ReplySender, Result<Reply, Refused>, SessionId)>,
 }
 
 /// A client that waits for its answer.
@@ -65,31 +82,63 @@ struct Pending {
     reply: ReplySender,
     session: SessionId,
     tags: Option<BTreeMap<String, String>>,
+    is_lasting: bool,
 }
 
-/// Starts the keeper. It runs until `stop`, then ends every browser and finishes.
+/// What the keeper works with.
+#[derive(Debug)]
+pub struct KeeperOptions {
+    /// The numbers that the rules keep to.
+    pub limits: Limits,
+    /// Spreads retries.
+    pub seed: u64,
+    /// The time.
+    pub clock: Clock,
+    /// Starts browsers.
+    pub farm: Arc<Farm>,
+    /// Keeps what must outlast us.
+    pub archive: Archive,
+    /// Whether browsers stay when the keeper stops, for the next one.
+    pub leaves_browsers: bool,
+}
+
+/// What an earlier server left behind.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    /// Sessions that were written down.
+    pub sessions: BTreeMap<SessionId, (Kept, Details)>,
+    /// Browsers that still run, with their windows.
+    pub browsers: Vec<Inherited>,
+}
+
+/// Starts the keeper. It runs until `stop`, then leaves or ends every browser, and finishes.
 pub fn start(
-    limits: Limits,
-    seed: u64,
-    farm: Arc<Farm>,
+    options: KeeperOptions,
+    inheritance: Inheritance,
     stop: CancellationToken,
 ) -> (KeeperHandle, tokio::task::JoinHandle<()>) {
-    let clock = Clock::start();
+    let KeeperOptions { limits, seed, clock, farm, archive, leaves_browsers } = options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
     let events = Events::new();
-    let keeper = Keeper {
+    let mut keeper = Keeper {
         clock,
         rules: Rules::new(limits, seed, clock.now()),
-        world: World::new(farm, report),
+        world: World::new(farm, archive.clone(), report.clone(), leaves_browsers),
         details: BTreeMap::new(),
         pending: HashMap::new(),
         last_request: 0,
         directory,
         events: events.clone(),
         messages: messages.clone(),
+        scribe: Scribe::start(archive, report),
+        written: BTreeMap::new(),
+        unwritten: BTreeSet::new(),
+        flush_at: None,
+        replies: Vec::new(),
     };
+    keeper.inherit(inheritance);
     let task = tokio::spawn(keeper.run(orders, reports, stop));
     (KeeperHandle::new(messages, watched, events, clock), task)
 }
@@ -104,6 +153,7 @@ impl Keeper {
         loop {
             let deadline = self.rules.next_deadline(self.clock.now());
             let wake = deadline.map_or_else(|| Instant::now() + IDLE, |at| self.clock.instant(at));
+            let flush = self.flush_at;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -112,27 +162,54 @@ impl Keeper {
                     Some(message) => self.message(message),
                     None => break,
                 },
+                () = async { sleep_until(flush.unwrap_or(wake)).await }, if flush.is_some() => self.flush(),
                 () = sleep_until(wake) => self.step(Input::Tick),
             }
         }
         for (_, pending) in self.pending.drain() {
             drop(pending.reply.send(Err(Refused::Stopping)));
         }
+        self.flush();
         drop(reports);
-        self.world.shut_down().await;
+        let kept =
+            self.rules.living().filter_map(pilotlight_core::Session::kept).map(|kept| kept.id).collect();
+        self.world.shut_down(&kept).await;
+        self.scribe.finish().await;
+    }
+
+    /// Takes up what an earlier server left, before anybody is listened to.
+    fn inherit(&mut self, inheritance: Inheritance) {
+        let (mut shards, mut windows) = (Vec::new(), Vec::new());
+        for inherited in inheritance.browsers {
+            shards.push((inherited.shard, inherited.launch, inherited.isolation));
+            windows.extend(inherited.windows.iter().map(|(session, _)| (*session, inherited.shard)));
+            self.world.inherit(inherited);
+        }
+        let mut sessions = Vec::new();
+        for (id, (kept, details)) in inheritance.sessions {
+            self.details.insert(id, details);
+            self.written.insert(id, kept.clone());
+            sessions.push(kept);
+        }
+        self.step(Input::Resume { sessions, shards, windows });
     }
 
     fn message(&mut self, message: Message) {
         match message {
             Message::UseEnded { session } => self.step(Input::EndUse { session }),
+            Message::HoldUnwanted { session, hold } => {
+                let request = self.next_request();
+                self.step(Input::ReleaseHold { request, session, hold });
+            }
             Message::Order { session, order, reply } => {
                 let request = self.next_request();
-                let mut kept = Kept::default();
-                let input = order.into_input(request, session, &mut kept);
-                if let Some(details) = kept.details {
+                let mut left = Left::default();
+                let is_lasting = order.is_lasting();
+                let input = order.into_input(request, session, &mut left);
+                if let Some(details) = left.details {
                     self.details.insert(session, *details);
                 }
-                self.pending.insert(request, Pending { reply, session, tags: kept.tags });
+                self.pending.insert(request, Pending { reply, session, tags: left.tags, is_lasting });
                 self.step(input);
             }
         }
@@ -162,6 +239,27 @@ impl Keeper {
                 Input::WindowOpened { session, ticket, result: result.map(drop) }
             }
             Report::WindowClosed { session, ticket } => Input::WindowClosed { session, ticket },
+            Report::WindowHung { session, shard } => Input::WindowLost { session, shard, loss: Loss::Hung },
+            Report::ShardGrown { shard } => Input::ShardGrown { shard },
+            Report::Captured { session, ticket, result: Ok(checkpoint) } => {
+                if let Some(details) = self.details.get_mut(&session) {
+                    details.left_at = checkpoint.tabs.first().map(|tab| tab.url.clone());
+                }
+                // Only now, so that the session itself is written down before.
+                self.flush();
+                return self.scribe.write(Writ::Checkpoint { session, ticket, checkpoint });
+            }
+            Report::Captured { session, ticket, result: Err(failure) } => {
+                Input::Saved { session, ticket, result: Err(failure) }
+            }
+            Report::Saved { session, ticket, result } => {
+                if let (Ok(bytes), Some(details)) = (&result, self.details.get_mut(&session)) {
+                    details.stored_bytes = Some(*bytes);
+                    // What it began with is in there.
+                    details.begins_with = None;
+                }
+                Input::Saved { session, ticket, result: result.map(drop) }
+            }
             Report::ActivityEnded { session, ticket, outcome } => {
                 Input::ActivityEnded { session, ticket, outcome }
             }
@@ -182,6 +280,10 @@ impl Keeper {
                 let failure = Some(Failure { kind: FailureKind::Browser, sentence });
                 return Some(Input::ShardEnded { shard, failure });
             }
+            BrowserEvent::WindowChanged { window } => {
+                let session = self.world.session_of(&window)?;
+                return Some(Input::WindowChanged { session });
+            }
             BrowserEvent::WindowCrashed { window } => (window, Loss::Crashed),
             BrowserEvent::WindowEmptied { window } => (window, Loss::Emptied),
         };
@@ -193,7 +295,10 @@ impl Keeper {
         let mut changed = Vec::new();
         for action in self.rules.step(self.clock.now(), input) {
             match action {
-                Action::StartShard { shard, launch, .. } => self.world.start_shard(shard, launch),
+                Action::StartShard { shard, launch, isolation } => {
+                    self.world.start_shard(shard, launch, isolation);
+                }
+                Action::Save { session, ticket } => self.world.save(session, ticket, self.clock.now()),
                 Action::StopShard { shard } => self.world.stop_shard(shard),
                 Action::OpenWindow { session, ticket, shard } => {
                     if let Some(details) = self.details.get(&session) {
@@ -203,13 +308,17 @@ impl Keeper {
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
                     if let Some(details) = self.details.get(&session) {
-                        self.world.begin(session, ticket, activity, Arc::clone(&details.errand));
+                        self.world.begin(session, ticket, activity, details);
                     }
                 }
                 Action::Answer { request, answer } => self.answer(request, answer),
                 Action::Changed { session } => changed.push(session),
                 Action::Forget { session } => {
                     self.details.remove(&session);
+                    self.unwritten.remove(&session);
+                    if self.written.remove(&session).is_some() {
+                        self.scribe.write(Writ::Forgotten(vec![Uuid::from_u128(session.0)]));
+                    }
                     changed.push(session);
                 }
                 Action::Announce(notice) => {
@@ -219,6 +328,10 @@ impl Keeper {
             }
         }
         self.publish(&changed);
+        self.note_unwritten(&changed);
+        if !self.replies.is_empty() {
+            self.flush();
+        }
     }
 
     fn answer(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
@@ -227,6 +340,7 @@ impl Keeper {
             && let Some(details) = self.details.get_mut(&pending.session)
         {
             details.tags = tags;
+            self.unwritten.insert(pending.session);
         }
         let reply = answer.clone().map_err(Refused::ByRules).and_then(|answer| match answer {
             Answer::Session { session, is_new } => {
@@ -248,16 +362,76 @@ impl Keeper {
         if self.rules.session(pending.session).is_none() && !self.pending_for(pending.session) {
             self.details.remove(&pending.session);
         }
-        let unused = matches!(answer, Ok(Answer::MayUse)) && reply.is_err();
-        // Whoever asked may be gone. A loan that nobody takes ends by being dropped, a hold here.
-        match pending.reply.send(reply) {
-            Err(Ok(Reply::Hold(hold, _))) => {
-                let request = self.next_request();
-                self.step(Input::ReleaseHold { request, session: pending.session, hold });
-            }
-            _ if unused => self.step(Input::EndUse { session: pending.session }),
-            _ => {}
+        if pending.is_lasting && reply.is_ok() {
+            return self.replies.push((pending.reply, reply, pending.session));
         }
+        let unused = matches!(answer, Ok(Answer::MayUse)) && reply.is_err();
+        // Whoever asked may be gone. A loan that nobody takes ends by being dropped.
+        drop(pending.reply.send(reply));
+        if unused {
+            self.step(Input::EndUse { session: pending.session });
+        }
+    }
+
+    /// Remembers which of the changed sessions are to be written down anew.
+    fn note_unwritten(&mut self, changed: &[SessionId]) {
+        let mut ended = Vec::new();
+        for id in changed {
+            let Some(kept) = self.rules.session(*id).and_then(pilotlight_core::Session::kept) else {
+                continue;
+            };
+            if self.written.get(id) == Some(&kept) {
+                continue;
+            }
+            let is_news = self.written.get(id).is_none_or(|written| written.ended != kept.ended);
+            if kept.ended.is_some() && is_news {
+                if let Some(details) = self.details.get(id) {
+                    ended.push(record(&kept, details));
+                }
+                self.unwritten.remove(id);
+                self.written.insert(*id, kept);
+            } else {
+                self.unwritten.insert(*id);
+            }
+        }
+        if !ended.is_empty() {
+            self.scribe.write(Writ::Ended(ended));
+        }
+        if !self.unwritten.is_empty() && self.flush_at.is_none() {
+            self.flush_at = Some(Instant::now() + FLUSH_AFTER);
+        }
+    }
+
+    /// Has everything written down that is not yet, and then told who waits for it.
+    fn flush(&mut self) {
+        self.flush_at = None;
+        let mut records: Vec<SessionRecord> = Vec::new();
+        for id in std::mem::take(&mut self.unwritten) {
+            let kept = self.rules.session(id).and_then(pilotlight_core::Session::kept);
+            if let Some((kept, details)) = kept.zip(self.details.get(&id)) {
+                records.push(record(&kept, details));
+                self.written.insert(id, kept);
+            }
+        }
+        let replies = std::mem::take(&mut self.replies);
+        if records.is_empty() && replies.is_empty() {
+            return;
+        }
+        let (then, written) = oneshot::channel();
+        self.scribe.write(Writ::Sessions { records, then: (!replies.is_empty()).then_some(then) });
+        if replies.is_empty() {
+            return;
+        }
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            // A scribe that is gone writes nothing more: the server ends.
+            let _ = written.await;
+            for (sender, reply, session) in replies {
+                if let Err(Ok(Reply::Hold(hold, _))) = sender.send(reply) {
+                    drop(messages.send(Message::HoldUnwanted { session, hold }).await);
+                }
+            }
+        });
     }
 
     fn pending_for(&self, session: SessionId) -> bool {

@@ -3,20 +3,26 @@
 //! It decides nothing. Per session there is at most one window and one running activity; a new order for a
 //! session ends the task before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pilotlight_chromium::{Browser, Window, WindowId, WindowOptions};
-use pilotlight_core::{Activity, Failure, FailureKind, LaunchKey, SessionId, ShardId, Ticket};
+use futures_util::future::join_all;
+use pilotlight_chromium::{Browser, BrowserEvent, Window, WindowId, WindowOptions};
+use pilotlight_core::{
+    Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, Ticket,
+};
+use pilotlight_store::{Archive, Checkpoint};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
+use uuid::Uuid;
 
-use super::errand::Errand;
-use super::farm::Farm;
+use super::details::Details;
+use super::farm::{Farm, Inherited, label};
+use super::heartbeat::{BROWSER_TIMEOUT, watch_browser, watch_window};
 use super::live::LiveWindow;
 use super::message::Report;
 use crate::sentence::with_sources;
@@ -24,24 +30,37 @@ use crate::sentence::with_sources;
 /// How long all browsers together may take to end with the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a browser that left something undone may take to answer the simplest question.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// A session's window, or the opening of it.
 #[derive(Debug, Default)]
 struct Slot {
     shard: Option<ShardId>,
     window: Option<LiveWindow>,
     activity: Option<AbortHandle>,
+    /// Ended with the slot.
+    heartbeat: Option<Ended>,
+    save: Option<Ended>,
     /// It was told to close before it was open.
     closing: Option<Ticket>,
+}
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+struct Ended(AbortHandle);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Browsers and windows that exist, and the tasks that work on them.
 #[derive(Debug)]
 pub(super) struct World {
     farm: Arc<Farm>,
+    archive: Archive,
     reports: mpsc::Sender<Report>,
+    /// Browsers stay when we go.
+    leaves_browsers: bool,
     browsers: BTreeMap<ShardId, Arc<Browser>>,
     slots: BTreeMap<SessionId, Slot>,
     sessions: BTreeMap<WindowId, SessionId>,
@@ -50,10 +69,17 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(farm: Arc<Farm>, reports: mpsc::Sender<Report>) -> Self {
+    pub(super) fn new(
+        farm: Arc<Farm>,
+        archive: Archive,
+        reports: mpsc::Sender<Report>,
+        leaves_browsers: bool,
+    ) -> Self {
         Self {
             farm,
+            archive,
             reports,
+            leaves_browsers,
             browsers: BTreeMap::new(),
             slots: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -70,10 +96,21 @@ impl World {
         self.sessions.get(window).copied()
     }
 
-    pub(super) fn start_shard(&mut self, shard: ShardId, launch: LaunchKey) {
+    /// Takes in a browser that an earlier server left, with its windows.
+    pub(super) fn inherit(&mut self, inherited: Inherited) {
+        let Inherited { shard, browser, events, windows, .. } = inherited;
+        self.shard_started(shard, browser);
+        for (session, window) in windows {
+            self.slots.insert(session, Slot { shard: Some(shard), ..Slot::default() });
+            self.take_in(session, shard, window);
+        }
+        tokio::spawn(tell(shard, events, self.reports.clone()));
+    }
+
+    pub(super) fn start_shard(&mut self, shard: ShardId, launch: LaunchKey, isolation: Isolation) {
         let (farm, reports) = (Arc::clone(&self.farm), self.reports.clone());
         self.spawn(async move {
-            let (browser, mut events) = match farm.start(launch, shard).await {
+            let (browser, events) = match farm.start(launch, isolation, shard).await {
                 Ok(started) => started,
                 Err(failure) => return drop(reports.send(Report::ShardFailed { shard, failure }).await),
             };
@@ -84,13 +121,7 @@ impl World {
                 return browser.close().await;
             }
             // Only now, so that the browser is known when it says its first word.
-            tokio::spawn(async move {
-                while let Some(event) = events.recv().await {
-                    if reports.send(Report::Browser { shard, event }).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            tokio::spawn(tell(shard, events, reports));
         });
     }
 
@@ -100,7 +131,9 @@ impl World {
     }
 
     pub(super) fn shard_started(&mut self, shard: ShardId, browser: Browser) {
-        self.browsers.insert(shard, Arc::new(browser));
+        let browser = Arc::new(browser);
+        tokio::spawn(watch_browser(Arc::clone(&browser), shard, self.reports.clone()));
+        self.browsers.insert(shard, browser);
     }
 
     /// A browser is gone: its windows are too.
@@ -131,6 +164,7 @@ impl World {
         shard: ShardId,
         options: WindowOptions,
     ) {
+        let options = WindowOptions { label: Some(label(session)), ..options };
         self.slots.insert(session, Slot { shard: Some(shard), ..Slot::default() });
         let browser = self.browsers.get(&shard).cloned();
         let reports = self.reports.clone();
@@ -165,17 +199,39 @@ impl World {
             }
             return None;
         };
-        if let Ok(window) = result {
-            slot.window = Some(LiveWindow::new(window.clone()));
-            self.sessions.insert(window.id().clone(), session);
-        }
         let closing = slot.closing;
+        if let Ok(window) = result {
+            self.take_in(session, shard, window.clone());
+        }
         match closing {
             Some(ticket) => self.close(session, ticket),
             None if result.is_err() => drop(self.slots.remove(&session)),
             None => {}
         }
         closing
+    }
+
+    fn take_in(&mut self, session: SessionId, shard: ShardId, window: Window) {
+        let Some(slot) = self.slots.get_mut(&session) else { return };
+        self.sessions.insert(window.id().clone(), session);
+        let beats = watch_window(window.clone(), session, shard, self.reports.clone());
+        slot.heartbeat = Some(Ended(tokio::spawn(beats).abort_handle()));
+        slot.window = Some(LiveWindow::new(window));
+    }
+
+    /// Reads the state of a window. A save that still runs is given up for this one.
+    pub(super) fn save(&mut self, session: SessionId, ticket: Ticket, now: Moment) {
+        let reports = self.reports.clone();
+        let Some(slot) = self.slots.get_mut(&session) else { return };
+        let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
+        let task = tokio::spawn(async move {
+            let captured = window.capture(now.0).await;
+            let result = captured.map(Box::new).map_err(|error| {
+                browser_failure(format!("its state could not be read: {}", with_sources(&error)))
+            });
+            drop(reports.send(Report::Captured { session, ticket, result }).await);
+        });
+        slot.save = Some(Ended(task.abort_handle()));
     }
 
     pub(super) fn close(&mut self, session: SessionId, ticket: Ticket) {
@@ -210,9 +266,10 @@ impl World {
         session: SessionId,
         ticket: Ticket,
         activity: Activity,
-        errand: Arc<Errand>,
+        details: &Details,
     ) {
-        let reports = self.reports.clone();
+        let (archive, reports) = (self.archive.clone(), self.reports.clone());
+        let (errand, begins_with) = (Arc::clone(&details.errand), details.begins_with.clone());
         let Some(slot) = self.slots.get_mut(&session) else { return };
         let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
         if let Some(before) = slot.activity.take() {
@@ -220,7 +277,14 @@ impl World {
         }
         let browser = slot.shard.and_then(|shard| self.browsers.get(&shard).cloned());
         let task = tokio::spawn(async move {
-            let work = AssertUnwindSafe(errand.perform(activity, &window)).catch_unwind();
+            let checkpoint = match activity {
+                Activity::Visit => newest_checkpoint(&archive, session)
+                    .await
+                    .or_else(|| begins_with.map(Arc::unwrap_or_clone)),
+                _ => None,
+            };
+            let work = errand.perform(activity, &window, checkpoint.as_ref());
+            let work = AssertUnwindSafe(work).catch_unwind();
             let outcome = work.await.unwrap_or_else(|_| {
                 // A fault of ours ends this activity; whoever waits for it is told.
                 Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
@@ -248,11 +312,35 @@ impl World {
         tokio::spawn(async move { drop(reports.send(report).await) });
     }
 
-    /// Ends every browser, those too that are just starting: whoever calls this takes no report any more.
-    /// Afterwards none is left.
-    pub(super) async fn shut_down(mut self) {
-        for browser in self.browsers.into_values() {
-            self.tasks.spawn(async move { browser.close().await });
+    /// Leaves every browser to the next server, or ends it; those too that are just starting: whoever calls
+    /// this takes no report any more.
+    ///
+    /// Windows of sessions that are not in `kept` go: nobody would ask for them. So do browsers without any.
+    pub(super) async fn shut_down(mut self, kept: &BTreeSet<SessionId>) {
+        let mut staying = BTreeSet::new();
+        let mut unwanted: BTreeMap<ShardId, Vec<Window>> = BTreeMap::new();
+        for (session, slot) in std::mem::take(&mut self.slots) {
+            let (Some(shard), Some(window)) = (slot.shard, slot.window.as_ref()) else { continue };
+            if self.leaves_browsers && kept.contains(&session) {
+                staying.insert(shard);
+            } else {
+                unwanted.entry(shard).or_default().push(window.window.clone());
+            }
+        }
+        for (shard, browser) in self.browsers {
+            let unwanted = unwanted.remove(&shard).unwrap_or_default();
+            let stays = staying.contains(&shard);
+            self.tasks.spawn(async move {
+                if !stays {
+                    return browser.close().await;
+                }
+                for closed in join_all(unwanted.iter().map(Window::close)).await {
+                    if let Err(error) = closed {
+                        tracing::warn!(%error, "a window that nobody would ask for did not close");
+                    }
+                }
+                browser.leave();
+            });
         }
         if timeout(CLOSE_TIMEOUT, self.tasks.join_all()).await.is_err() {
             tracing::warn!("a browser did not end in time");
@@ -260,9 +348,27 @@ impl World {
     }
 }
 
+/// Passes on what a browser says.
+async fn tell(shard: ShardId, mut events: mpsc::Receiver<BrowserEvent>, reports: mpsc::Sender<Report>) {
+    while let Some(event) = events.recv().await {
+        if reports.send(Report::Browser { shard, event }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What was last written down of a session's window. Without it the window begins with its start page.
+async fn newest_checkpoint(archive: &Archive, session: SessionId) -> Option<Checkpoint> {
+    let id = Uuid::from_u128(session.0);
+    archive.checkpoint(id).await.unwrap_or_else(|error| {
+        tracing::error!(session_id = %id, error = with_sources(&error), "a session's state cannot be read");
+        None
+    })
+}
+
 /// A browser that is alive and silent takes its windows with it for good; dead, it is replaced.
 async fn end_if_hung(browser: &Browser) {
-    if !browser.is_answering(ANSWER_TIMEOUT).await {
+    if !browser.is_answering(BROWSER_TIMEOUT).await {
         tracing::warn!(pid = browser.pid(), "a browser no longer answers and is ended");
         browser.kill();
     }

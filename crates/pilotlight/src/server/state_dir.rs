@@ -4,11 +4,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use secrecy::SecretString;
-use tokio::time::{Instant, sleep};
 
 /// Bytes of chance in a token.
 const TOKEN_BYTES: usize = 32;
@@ -19,10 +17,6 @@ const PASSABLE: u32 = 0o711;
 
 /// Permissions by which others than the owner may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// How long browsers of a killed server may take to leave their folders.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often it is looked whether they have.
-const LEAVE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,24 +102,12 @@ impl StateDir {
         Ok(token.trim().to_owned().into())
     }
 
-    /// Where browsers have their folders. What an earlier server left there is removed: its browsers ended
-    /// with it.
+    /// Where browsers and those who keep them have their folders. What an earlier server left is there still.
     ///
     /// # Errors
     /// That it cannot be made.
-    pub async fn run_dir(&self) -> Result<PathBuf, StateDirError> {
+    pub fn run_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("run");
-        let deadline = Instant::now() + LEAVE_TIMEOUT;
-        // The browsers of a server that was killed follow it within some tenths of a second, and write until then.
-        while let Err(source) = fs::remove_dir_all(&path) {
-            if source.kind() == io::ErrorKind::NotFound {
-                break;
-            }
-            if Instant::now() >= deadline {
-                return Err(StateDirError::Unusable { path, source });
-            }
-            sleep(LEAVE_INTERVAL).await;
-        }
         make_folder(&path)?;
         Ok(path)
     }

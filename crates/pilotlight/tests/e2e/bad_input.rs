@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{House, account, house, path, with};
 
 /// More than any body may have.
-const TOO_LARGE: usize = 8 * 1024 * 1024;
+const TOO_LARGE: usize = 9 * 1024 * 1024;
 
 async fn post(house: &House, body: impl Into<Vec<u8>>) -> Answer {
     let request = house.client().request(Method::POST, "/sessions");

@@ -45,7 +45,11 @@ async fn sessions_are_opened_listed_shown_pinged_and_closed() {
 
 #[tokio::test]
 async fn exit_codes_tell_failures_apart() {
-    let house = house_with("[limits]\nmax_live = 1\nqueue_timeout = \"1s\"", Default::default()).await;
+    let house = house_with(
+        "[limits]\nmax_live = 1\nat_capacity = \"reject\"\nqueue_timeout = \"1s\"",
+        Default::default(),
+    )
+    .await;
     let session = house.window("a", json!({})).await;
     let wrong = ["open", "--site", "portal", "--username", "acme", "--password-stdin"];
     let full = house.server.command(&wrong, "x\n").await.expect(75);

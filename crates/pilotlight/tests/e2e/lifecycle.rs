@@ -5,16 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use pilotlight_testkit::harness::{Finished, Process, Role, Server, run, wait_for, wait_until_gone};
+use pilotlight_testkit::harness::{Finished, Role, Server, run, wait_for, wait_until_gone};
 use pilotlight_testkit::portal::{Portal, PortalOptions};
 use serde_json::{Value, json};
 
-use crate::support::{House, SOON, account, house, house_with, options};
+use crate::support::{House, SOON, account, house, house_with, options, path};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pilotlight");
-
-/// How soon browsers must be gone whose server was killed.
-const ORPHANS_GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs `pilotlight serve` with a configuration that it cannot start with.
 async fn serve(folder: &Path, config: &str) -> Finished {
@@ -30,17 +27,22 @@ fn config(more: &str) -> String {
 }
 
 #[tokio::test]
-async fn asked_to_end_it_leaves_no_process() {
+async fn with_every_session_closed_it_leaves_no_process_and_no_folder() {
     let mut house = house().await;
-    house.sign_in("acme").await;
-    house.window("b", json!({ "isolation": "dedicated" })).await;
+    let sessions =
+        [house.sign_in("acme").await, house.window("b", json!({ "isolation": "dedicated" })).await];
     // Somebody listens all the time, and does not keep it from ending.
     let _events = house.client().events("/events").await;
     let processes = house.server.processes();
     assert!(processes.iter().any(|process| process.role() == Role::Browser), "{processes:#?}");
-    assert_eq!(house.server.stop().await, 0);
+    for session in &sessions {
+        house.client().delete(&path(session, "")).await.expect(200);
+    }
+    assert_eq!(house.server.terminate().await, 0);
     let left: Vec<_> = processes.iter().filter(|process| process.is_alive()).collect();
     assert!(left.is_empty(), "still there: {left:#?}");
+    let run_dir: Vec<_> = fs::read_dir(house.server.run_dir()).unwrap().collect();
+    assert!(run_dir.is_empty(), "left behind: {run_dir:?}");
 }
 
 #[tokio::test]
@@ -58,20 +60,10 @@ async fn asked_to_end_while_somebody_signs_in_it_ends() {
     })
     .await;
     let processes = house.server.processes();
-    assert_eq!(house.server.stop().await, 0);
+    assert_eq!(house.server.terminate().await, 0);
     wait_until_gone(&processes, SOON).await;
     // It is told that it will not be, or finds the connection closed.
     assert!(!request.await.unwrap().is_ok_and(|status| status < 400));
-}
-
-#[tokio::test]
-async fn killed_it_takes_its_browsers_along() {
-    let house = house().await;
-    house.sign_in("acme").await;
-    let processes = house.server.processes();
-    assert!(processes.len() > 1);
-    Process::find(house.server.server_pid()).unwrap().kill();
-    wait_until_gone(&processes, ORPHANS_GONE_WITHIN).await;
 }
 
 #[tokio::test]
@@ -174,15 +166,14 @@ async fn the_served_description_is_the_committed_one() {
 #[tokio::test]
 async fn a_server_starts_again_where_another_was_killed() {
     let portal = Portal::start(PortalOptions::default()).await.unwrap();
-    let house = House { server: Server::start(options().site("portal", portal.site())).await, portal };
-    house.sign_in("acme").await;
-    let processes = house.server.processes();
-    Process::find(house.server.server_pid()).unwrap().kill();
-    wait_until_gone(&processes, ORPHANS_GONE_WITHIN).await;
+    let mut house = House { server: Server::start(options().site("portal", portal.site())).await, portal };
+    let session = house.sign_in("acme").await;
+    house.server.kill_server();
     let token = house.client().token().to_owned();
     let House { server, portal } = house;
     let server = server.start_again().await;
     assert_eq!(server.client().token(), token, "the token stays");
     let house = House { server, portal };
-    house.sign_in("acme").await;
+    let again = house.client().post("/sessions", &account("acme")).await.expect(200).session();
+    assert_eq!(again.session_id, session.session_id, "it is the same session");
 }

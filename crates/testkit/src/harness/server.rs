@@ -238,11 +238,6 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// The same as [`Server::terminate`].
-    pub async fn stop(&mut self) -> i32 {
-        self.terminate().await
-    }
-
     /// Asks the server alone to end, as a service manager does, waits for that, and gives its exit code.
     ///
     /// # Panics

@@ -55,10 +55,9 @@ impl Work {
         }
     }
 
-    /// The same in a window that was closed and brought back: the page's memory is new, and what stood in a
-    /// password field was kept nowhere.
+    /// What of it another window can have: not the page's memory, and nothing that stood in a password field.
     #[must_use]
-    pub fn brought_back(value: &str) -> Self {
-        Self { pin: String::new(), ..Self::written(value, 0) }
+    pub fn that_is_kept(self) -> Self {
+        Self { counter: 0, pin: String::new(), ..self }
     }
 }

@@ -18,6 +18,8 @@ enum Asked {
     Refresh,
     Restart,
     Close,
+    Hibernate,
+    Drain,
     Other,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Checks {
     established: BTreeSet<SessionId>,
     closed: BTreeSet<SessionId>,
     restarted: BTreeSet<SessionId>,
+    /// Somebody asked for it to hibernate.
+    sent_away: BTreeSet<SessionId>,
     holds: BTreeMap<HoldId, Held>,
     uses: BTreeMap<SessionId, u64>,
 }
@@ -55,6 +59,7 @@ impl Checks {
             established: BTreeSet::new(),
             closed: BTreeSet::new(),
             restarted: BTreeSet::new(),
+            sent_away: BTreeSet::new(),
             holds: BTreeMap::new(),
             uses: BTreeMap::new(),
         }
@@ -78,6 +83,12 @@ impl Checks {
                 self.closed.insert(*session);
                 (*request, Asked::Close, *session)
             }
+            Input::Hibernate { request, session } => {
+                self.sent_away.insert(*session);
+                (*request, Asked::Hibernate, *session)
+            }
+            Input::Drain { request, .. } => (*request, Asked::Drain, SessionId(0)),
+            Input::Wake { request, session } => (*request, Asked::Other, *session),
             Input::Ping { request, session } | Input::Patch { request, session, .. } => {
                 (*request, Asked::Other, *session)
             }
@@ -112,6 +123,14 @@ impl Checks {
             Action::Answer { request, answer } => self.answered(*request, answer, now),
             Action::Begin { session, activity, .. } => self.begins(*session, *activity, rules, world),
             Action::CloseWindow { session, .. } => self.closes(*session, rules, world),
+            Action::Announce(notice) if notice.kind == NoticeKind::Moving => {
+                self.see("Moving");
+                let held = self.in_use(notice.session);
+                (!held).then_some(()).ok_or(format!("{:?} is held and moved", notice.session))
+            }
+            Action::Announce(notice) if notice.kind == NoticeKind::Cooling => {
+                self.cools(notice.session, rules)
+            }
             Action::Announce(notice) if matches!(notice.kind, NoticeKind::Ended | NoticeKind::Evicted) => {
                 self.ends(notice.session, rules)
             }
@@ -212,10 +231,45 @@ impl Checks {
             self.restarted.insert(id);
         }
         let expected = self.closed.contains(&id) || restart || world.lost.contains(&id);
+        let stood = world.shown.contains(&id) && session.ended.is_none();
+        if stood && !expected && !self.restarted.contains(&id) && !world.saved.contains(&id) {
+            return Err(format!("{id:?} loses its window before its state was written down: {session:?}"));
+        }
         if !expected && self.in_use(id) {
             return Err(format!("the window of {id:?} is closed ({:?}) while it is held", session.ended));
         }
         Ok(())
+    }
+
+    /// Invariants 1 and 2: whose window may go.
+    fn cools(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
+        self.see("Cooling");
+        let session = rules.session(id).ok_or("a forgotten session cools")?;
+        if self.in_use(id) {
+            return Err(format!("{id:?} is held and cools: {session:?}"));
+        }
+        let drained = self.pending.values().any(|pending| pending.asked == Asked::Drain);
+        let own_will = self.sent_away.contains(&id) || drained || !session.policy.never_terminate;
+        own_will.then_some(()).ok_or(format!("{id:?} is never_terminate and cools unasked"))
+    }
+
+    /// The server died: nobody is answered any more, and what was used is used no longer. Holds stay.
+    pub(super) fn cut_off(&mut self) {
+        self.see("server died");
+        self.pending.clear();
+        self.uses.clear();
+    }
+
+    /// Everything was put to rest.
+    pub(super) fn all_cold(&self, rules: &Rules, world: &World) -> Result<(), String> {
+        if let Some((request, pending)) = self.pending.first_key_value() {
+            return Err(format!("{request:?} was never answered: {pending:?}"));
+        }
+        if let Some(session) = rules.living().find(|session| session.state() != State::Hibernated) {
+            return Err(format!("{:?} is not at rest: {session:?}", session.id));
+        }
+        let left = world.windows.len() + world.shards.len();
+        (left == 0).then_some(()).ok_or(format!("{left} windows and browsers were left behind"))
     }
 
     /// Invariants 1, 2 and 3: who may end, and of what.
@@ -247,8 +301,11 @@ impl Checks {
     }
 
     fn was_least_recently_used(&self, victim: &Session, rules: &Rules) -> Result<(), String> {
+        // A cold one has no place to give, and one that is woken is waited for.
         let older = rules.living().find(|other| {
             other.last_used < victim.last_used
+                && other.kept().is_some_and(|kept| kept.live)
+                && other.state() != State::Recovering
                 && self.established.contains(&other.id)
                 && !other.policy.never_terminate
                 && !self.in_use(other.id)
@@ -275,6 +332,9 @@ impl Checks {
             if session.name.is_some() && !names.insert(session.name.as_ref()) {
                 return Err(format!("two living sessions are named {:?}", session.name));
             }
+            if session.state() == State::Hibernated && world.windows.contains_key(&session.id) {
+                return Err(format!("{:?} is said to hibernate and has a window: {session:?}", session.id));
+            }
             let there = world.windows.contains_key(&session.id) || world.lost.contains(&session.id);
             if session.state() == State::Ready && !there {
                 return Err(format!("{:?} is said to be ready and has no window: {session:?}", session.id));
@@ -296,6 +356,9 @@ impl Checks {
             return Err(format!("{request:?} was never answered: {pending:?}"));
         }
         for session in rules.living() {
+            if session.state() == State::Hibernated {
+                continue;
+            }
             if !world.windows.contains_key(&session.id) {
                 return Err(format!("{:?} lives and has no window: {session:?}", session.id));
             }

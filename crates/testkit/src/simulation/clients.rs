@@ -61,7 +61,9 @@ impl Clients {
             return self.create(request, chance);
         };
         let ttl = Duration::from_millis(chance.below(120_000));
-        match chance.below(20) {
+        match chance.below(23) {
+            20..=21 => Input::Hibernate { request, session },
+            22 => Input::Wake { request, session },
             0..=2 => Input::Ping { request, session },
             3..=5 => {
                 let hold = HoldId(u128::from(self.id()));
@@ -107,6 +109,12 @@ impl Clients {
             policy: policy(chance),
         };
         Input::Create { request, session, spec: Box::new(spec) }
+    }
+
+    /// The server died, and every connection to it.
+    pub(super) fn cut_off(&mut self) {
+        self.asked.clear();
+        self.uses.clear();
     }
 
     /// Ends one of the uses that are still going on.

@@ -9,10 +9,13 @@ mod checks;
 mod clients;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pilotlight_core::{AtCapacity, Backoff, Input, Limits, Moment, Rules};
+use pilotlight_core::{
+    AtCapacity, Backoff, Input, Isolation, Kept, LaunchKey, Limits, Moment, RequestId, Rules, Session,
+    SessionId, ShardId,
+};
 
 use chance::Chance;
 use checks::Checks;
@@ -75,7 +78,11 @@ fn random_limits(chance: &mut Chance) -> Limits {
         max_sessions: if chance.percent(80) { 1000 } else { max_live.min(4) },
         max_live,
         windows_per_browser: chance.between(1, 5),
-        at_capacity: if chance.percent(50) { AtCapacity::Terminate } else { AtCapacity::Reject },
+        at_capacity: match chance.below(4) {
+            0 => AtCapacity::Terminate,
+            1 => AtCapacity::Reject,
+            _ => AtCapacity::Hibernate,
+        },
         queue_timeout: Duration::from_secs(chance.below(40)),
         max_queue: chance.between(1, 20),
         refresh_check: Duration::from_millis(chance.between(500, 60_000)),
@@ -87,6 +94,13 @@ fn random_limits(chance: &mut Chance) -> Limits {
         loss_settled_after: Duration::from_secs(600),
         shard_settled_after: Duration::from_secs(10),
         shard_linger: Duration::from_secs(chance.below(20)),
+        hibernate_after: chance.percent(30).then(|| Duration::from_secs(chance.below(1_200))),
+        save_delay: Duration::from_secs(chance.below(20)),
+        max_saves: chance.between(1, 4),
+        save_retry: Duration::from_secs(10),
+        max_recoveries: chance.between(1, 8),
+        browser_max_age: Duration::from_secs(chance.between(60, 86_400)),
+        move_after: Duration::from_secs(chance.below(120)),
         remember_ended: Duration::from_secs(600),
         max_remembered: chance.between(1, 30),
         max_holds: chance.between(1, 5),
@@ -111,14 +125,47 @@ impl Simulation {
             self.advance(true)?;
         }
         self.world.calm();
-        while let Some(session) = self.clients.leave() {
-            self.step(Input::EndUse { session })?;
-        }
+        self.rest()?;
+        self.checks.everything_stands(&self.rules, &self.world)?;
+        self.step(Input::Drain { request: RequestId(u64::MAX), timeout: CALM })?;
+        self.rest()?;
+        self.checks.all_cold(&self.rules, &self.world)
+    }
+
+    /// Nobody wants anything any more, and time passes.
+    fn rest(&mut self) -> Result<(), String> {
         let end = self.now + CALM;
         while self.now < end {
+            while let Some(session) = self.clients.leave() {
+                self.step(Input::EndUse { session })?;
+            }
             self.advance(false)?;
         }
-        self.checks.everything_stands(&self.rules, &self.world)
+        Ok(())
+    }
+
+    /// The server dies at this very moment, and another one takes up what was kept.
+    fn server_dies(&mut self) -> Result<(), String> {
+        let kept: Vec<Kept> = self.rules.living().filter_map(Session::kept).collect();
+        let ids: BTreeSet<SessionId> = kept.iter().map(|kept| kept.id).collect();
+        let (shards, windows) = self.world.survive(&ids);
+        let launches: BTreeMap<ShardId, (LaunchKey, Isolation)> = windows
+            .iter()
+            .filter_map(|(id, shard)| {
+                let spec = &kept.iter().find(|kept| kept.id == *id)?.spec;
+                Some((*shard, (spec.launch, spec.isolation)))
+            })
+            .collect();
+        let shards = shards.into_iter().map(|shard| {
+            let (launch, isolation) =
+                launches.get(&shard).copied().unwrap_or((LaunchKey(0), Isolation::Shared));
+            (shard, launch, isolation)
+        });
+        let shards = shards.collect();
+        self.checks.cut_off();
+        self.clients.cut_off();
+        self.rules = Rules::new(self.rules.limits().clone(), self.steps, self.now);
+        self.step(Input::Resume { sessions: kept, shards, windows })
     }
 
     /// Goes to the next moment at which something happens, and feeds it to the rules.
@@ -135,6 +182,9 @@ impl Simulation {
             ));
         }
         self.now = next.max(self.now);
+        if clients && self.chance.below(3_000) == 0 {
+            return self.server_dies();
+        }
         let input = if report == Some(next) {
             self.world.next_report(&mut self.chance)
         } else if request == Some(next) {

@@ -26,9 +26,12 @@ enum Report {
     ShardStarted(ShardId),
     ShardEnded(ShardId, Option<FailureKind>),
     Opened(SessionId, Ticket, ShardId),
+    Saved(SessionId, Ticket),
     Closed(SessionId, Ticket, ShardId),
     Ended(SessionId, Ticket, Activity),
     Lost(SessionId, ShardId, Loss),
+    Grown(ShardId),
+    Changed(SessionId),
 }
 
 #[derive(Default)]
@@ -46,6 +49,12 @@ pub(super) struct World {
     opening: BTreeMap<SessionId, Ticket>,
     /// The activity that each window was last told to begin.
     begun: BTreeMap<SessionId, Ticket>,
+    /// Browsers that answered.
+    started: BTreeSet<ShardId>,
+    /// Windows that have shown what they are to show.
+    pub(super) shown: BTreeSet<SessionId>,
+    /// Windows whose state was written down since they were opened.
+    pub(super) saved: BTreeSet<SessionId>,
     /// Sessions whose window was lost since they were last seen signed in.
     pub(super) lost: BTreeSet<SessionId>,
     reports: BTreeMap<(Moment, u64), Report>,
@@ -86,7 +95,11 @@ impl World {
             }
             2..=5 => {
                 if let Some((session, shard)) = chance.pick(&windows) {
-                    let loss = if chance.percent(50) { Loss::Crashed } else { Loss::Emptied };
+                    let loss = match chance.below(3) {
+                        0 => Loss::Crashed,
+                        1 => Loss::Hung,
+                        _ => Loss::Emptied,
+                    };
                     self.signing_in.remove(&session);
                     self.lost.insert(session);
                     self.later(chance, now, Report::Lost(session, shard, loss));
@@ -101,6 +114,18 @@ impl World {
                 };
                 self.portals.insert(chance.below(SITES), portal);
             }
+            41..=42 => {
+                if let Some(shard) = chance.pick(&shards) {
+                    self.reported += 1;
+                    self.reports.insert((now, self.reported), Report::Grown(shard));
+                }
+            }
+            43..=60 => {
+                if let Some((session, _)) = chance.pick(&windows) {
+                    self.reported += 1;
+                    self.reports.insert((now, self.reported), Report::Changed(session));
+                }
+            }
             14..=40 => {
                 let signed_in: Vec<SessionId> = self.signed_in.iter().copied().collect();
                 if let Some(session) = chance.pick(&signed_in) {
@@ -113,6 +138,7 @@ impl World {
 
     fn kill(&mut self, shard: ShardId) {
         self.shards.remove(&shard);
+        self.started.remove(&shard);
         let gone: Vec<SessionId> =
             self.windows.iter().filter(|(_, at)| **at == shard).map(|(session, _)| *session).collect();
         for session in gone {
@@ -127,6 +153,34 @@ impl World {
         self.windows.remove(&session);
         self.signing_in.remove(&session);
         self.signed_in.remove(&session);
+        self.saved.remove(&session);
+        self.shown.remove(&session);
+    }
+
+    /// The server dies and a new one takes up what is left: browsers that had answered, with those windows of
+    /// `kept` sessions that were open. Whatever was under way is never reported.
+    pub(super) fn survive(
+        &mut self,
+        kept: &BTreeSet<SessionId>,
+    ) -> (Vec<ShardId>, Vec<(SessionId, ShardId)>) {
+        self.reports.clear();
+        self.signing_in.clear();
+        self.begun.clear();
+        let starting: Vec<ShardId> = self.shards.difference(&self.started).copied().collect();
+        for shard in starting {
+            self.kill(shard);
+        }
+        let unclaimed: Vec<SessionId> = self
+            .windows
+            .keys()
+            .filter(|id| !kept.contains(id) || self.opening.contains_key(id))
+            .copied()
+            .collect();
+        for session in unclaimed {
+            self.lost.insert(session);
+            self.window_gone(session);
+        }
+        (self.shards.iter().copied().collect(), self.windows.iter().map(|(a, b)| (*a, *b)).collect())
     }
 
     /// Does what the rules order.
@@ -160,6 +214,7 @@ impl World {
                     self.lost.insert(session);
                 }
             }
+            Action::Save { session, ticket } => self.later(chance, now, Report::Saved(session, ticket)),
             Action::CloseWindow { session, ticket } => {
                 self.opening.remove(&session);
                 if let Some(shard) = self.windows.get(&session).copied() {
@@ -210,7 +265,11 @@ impl World {
         let ((_, _), report) = self.reports.pop_first()?;
         match report {
             Report::ShardStarted(shard) => {
-                self.shards.contains(&shard).then_some(Input::ShardStarted { shard })
+                let lives = self.shards.contains(&shard);
+                if lives {
+                    self.started.insert(shard);
+                }
+                lives.then_some(Input::ShardStarted { shard })
             }
             Report::ShardEnded(shard, kind) => {
                 self.kill(shard);
@@ -225,6 +284,8 @@ impl World {
                 let fails = !self.calm && chance.percent(3);
                 if fails {
                     self.window_gone(session);
+                } else {
+                    self.opening.remove(&session);
                 }
                 let result =
                     if fails { Err(failure(FailureKind::Browser, "no window came")) } else { Ok(()) };
@@ -236,11 +297,24 @@ impl World {
                 }
                 self.shards.contains(&shard).then_some(Input::WindowClosed { session, ticket })
             }
+            Report::Saved(session, ticket) => {
+                let fails = !self.windows.contains_key(&session) || (!self.calm && chance.percent(10));
+                if !fails {
+                    self.saved.insert(session);
+                }
+                let result = if fails { Err(failure(FailureKind::Browser, "no state came")) } else { Ok(()) };
+                Some(Input::Saved { session, ticket, result })
+            }
+            Report::Grown(shard) => Some(Input::ShardGrown { shard }),
+            Report::Changed(session) => Some(Input::WindowChanged { session }),
             Report::Ended(session, ticket, activity) => {
                 if self.signing_in.get(&session) == Some(&ticket) {
                     self.signing_in.remove(&session);
                 }
                 let outcome = self.outcome(session, activity, chance);
+                if self.begun.get(&session) == Some(&ticket) && outcome.is_ok() {
+                    self.shown.insert(session);
+                }
                 if outcome == Ok(Standing::SignedIn) && self.begun.get(&session) == Some(&ticket) {
                     self.lost.remove(&session);
                 }

@@ -1,148 +1,13 @@
-//! The rules, row by row, in a world where everything works unless the test says otherwise.
-#![expect(clippy::unwrap_used, reason = "a test that finds nothing there has failed")]
+//! What the guide asks for: who gets in, who must go, who is refreshed and signed in again.
 
 use std::time::Duration;
 
 use pilotlight_core::{
-    AccountId, Action, Activity, Answer, AtCapacity, EndedReason, Failure, FailureKind, HoldId, Input,
-    Isolation, LaunchKey, Limits, Loss, Moment, Policy, PolicyPatch, Refusal, RequestId, Rules, SessionId,
-    ShardId, SiteId, Spec, Standing, State,
+    AccountId, Activity, Answer, AtCapacity, EndedReason, FailureKind, Input, Limits, Loss, PolicyPatch,
+    Refusal, RequestId, SessionId, Standing, State,
 };
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Rules with an obedient world: every order is carried out at once, unless `outcome` says what became of it.
-struct Scene {
-    rules: Rules,
-    now: Moment,
-    next: u64,
-    /// What activities come to.
-    outcome: Box<dyn Fn(Activity) -> Result<Standing, Failure>>,
-    begun: Vec<(SessionId, Activity)>,
-    /// Activities are begun and never end.
-    silent: bool,
-    answers: Vec<(RequestId, Result<Answer, Refusal>)>,
-    shards: Vec<ShardId>,
-}
-
-impl Scene {
-    fn new(limits: Limits) -> Self {
-        let now = Moment(1_000_000);
-        Self {
-            rules: Rules::new(limits, 1, now),
-            now,
-            next: 0,
-            outcome: Box::new(|_| Ok(Standing::SignedIn)),
-            begun: Vec::new(),
-            silent: false,
-            answers: Vec::new(),
-            shards: Vec::new(),
-        }
-    }
-
-    fn step(&mut self, input: Input) {
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            for action in self.rules.step(self.now, input) {
-                inputs.extend(self.obey(action));
-            }
-        }
-    }
-
-    fn obey(&mut self, action: Action) -> Option<Input> {
-        match action {
-            Action::StartShard { shard, .. } => {
-                self.shards.push(shard);
-                Some(Input::ShardStarted { shard })
-            }
-            Action::StopShard { shard } => Some(Input::ShardEnded { shard, failure: None }),
-            Action::OpenWindow { session, ticket, .. } => {
-                Some(Input::WindowOpened { session, ticket, result: Ok(()) })
-            }
-            Action::CloseWindow { session, ticket } => Some(Input::WindowClosed { session, ticket }),
-            Action::Begin { session, ticket, activity } => {
-                self.begun.push((session, activity));
-                let outcome = (self.outcome)(activity);
-                (!self.silent).then_some(Input::ActivityEnded { session, ticket, outcome })
-            }
-            Action::Answer { request, answer } => {
-                self.answers.push((request, answer));
-                None
-            }
-            _ => None,
-        }
-    }
-
-    /// Lets time pass, waking the rules whenever they ask for it.
-    fn wait(&mut self, span: Duration) {
-        let end = self.now + span;
-        while let Some(at) = self.rules.next_deadline(self.now).filter(|at| *at <= end) {
-            self.now = at.max(self.now);
-            self.step(Input::Tick);
-        }
-        self.now = end;
-        self.step(Input::Tick);
-    }
-
-    fn request(&mut self) -> RequestId {
-        self.next += 1;
-        RequestId(self.next)
-    }
-
-    fn create(&mut self, number: u128, change: impl FnOnce(&mut Spec)) -> Option<Result<Answer, Refusal>> {
-        let request = self.request();
-        let mut spec = Spec {
-            name: None,
-            identity: Some(u64::try_from(number).unwrap()),
-            site: Some(SiteId(1)),
-            account: Some(AccountId(u64::try_from(number).unwrap())),
-            can_sign_in: true,
-            launch: LaunchKey(1),
-            isolation: Isolation::Shared,
-            policy: Policy {
-                keep_alive: true,
-                never_terminate: false,
-                idle_timeout: 1800 * SECOND,
-                default_refresh: Some(300 * SECOND),
-                own_refresh: None,
-            },
-        };
-        change(&mut spec);
-        self.step(Input::Create { request, session: SessionId(number), spec: Box::new(spec) });
-        self.answer(request)
-    }
-
-    fn answer(&self, request: RequestId) -> Option<Result<Answer, Refusal>> {
-        self.answers.iter().find(|(answered, _)| *answered == request).map(|(_, answer)| answer.clone())
-    }
-
-    fn hold(&mut self, number: u128, ttl: Duration, shared: bool) -> Option<Result<Answer, Refusal>> {
-        let request = self.request();
-        let hold = HoldId(u128::from(request.0));
-        self.step(Input::Hold { request, session: SessionId(number), hold, ttl, shared });
-        self.answer(request)
-    }
-
-    fn state(&self, number: u128) -> State {
-        self.rules.session(SessionId(number)).unwrap().state()
-    }
-
-    fn ended(&self, number: u128) -> Option<EndedReason> {
-        self.rules.session(SessionId(number)).unwrap().ended.map(|(_, reason)| reason)
-    }
-
-    fn times(&self, activity: Activity) -> usize {
-        self.begun.iter().filter(|(_, begun)| *begun == activity).count()
-    }
-}
-
-fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, sentence: "it did not work".to_owned() }
-}
-
-fn few(max_live: usize) -> Limits {
-    Limits { max_live, at_capacity: AtCapacity::Terminate, ..Limits::default() }
-}
+use crate::scene::{SECOND, Scene, failure, few};
 
 #[test]
 fn a_kept_session_never_expires_and_another_one_does() {
@@ -284,7 +149,7 @@ fn with_everybody_protected_the_newcomer_waits_and_is_refused() {
 
 #[test]
 fn a_place_that_comes_free_goes_to_who_waits() {
-    let mut scene = Scene::new(Limits { max_live: 1, ..Limits::default() });
+    let mut scene = Scene::new(Limits { max_live: 1, at_capacity: AtCapacity::Reject, ..Limits::default() });
     scene.create(1, |_| ());
     assert_eq!(scene.create(2, |_| ()), None, "nobody is evicted where rejecting was chosen");
     let (waiting, request) = (RequestId(scene.next), scene.request());

@@ -1,0 +1,80 @@
+//! When the state of a window is written down: after a sign-in, after a hold, and a while after a change.
+
+use crate::action::{Action, NoticeKind};
+use crate::ids::{SessionId, Ticket};
+use crate::input::Failure;
+use crate::rules::Rules;
+use crate::session::{Doing, Session, Window};
+use crate::time::Moment;
+
+/// How a session stands with what is written down of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Saves {
+    /// When it is to be written down next.
+    pub(crate) due: Option<Moment>,
+    /// It is being written down.
+    pub(crate) running: Option<Ticket>,
+}
+
+impl Session {
+    /// When its state is to be written down, if that can be done.
+    pub(crate) fn save_due(&self) -> Option<Moment> {
+        let at_rest = matches!(self.window, Window::Open(_)) && !matches!(self.doing, Doing::Running(_));
+        let possible = at_rest
+            && self.established
+            && self.restored
+            && self.ended.is_none()
+            && self.saves.running.is_none();
+        self.saves.due.filter(|_| possible)
+    }
+}
+
+impl Rules {
+    pub(crate) fn window_changed(&mut self, id: SessionId, now: Moment) {
+        self.save_by(id, now + self.limits.save_delay);
+    }
+
+    /// Sees to it that the state is written down not later than `at`.
+    pub(crate) fn save_by(&mut self, id: SessionId, at: Moment) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.saves.due = Some(session.saves.due.map_or(at, |due| due.min(at)));
+        }
+    }
+
+    /// Writes down what is due, the longest-waiting first, as far as the limit allows.
+    pub(crate) fn begin_saves(&mut self, now: Moment) {
+        let due = |session: &Session| session.save_due().filter(|at| *at <= now).map(|at| (at, session.id));
+        let mut due: Vec<_> = self.sessions.values().filter_map(due).collect();
+        if due.is_empty() {
+            return;
+        }
+        due.sort_unstable();
+        let running = self.sessions.values().filter(|session| session.saves.running.is_some()).count();
+        for (_, id) in due.into_iter().take(self.limits.max_saves.saturating_sub(running)) {
+            self.begin_save(id);
+        }
+    }
+
+    /// Orders a save. One that is running already is superseded: its report will be late.
+    pub(crate) fn begin_save(&mut self, id: SessionId) {
+        let ticket = self.next_ticket();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.saves = Saves { due: None, running: Some(ticket) };
+        self.act(Action::Save { session: id, ticket });
+    }
+
+    pub(crate) fn saved(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.saves.running != Some(ticket) {
+            return;
+        }
+        session.saves.running = None;
+        self.touch(id);
+        if let Err(failure) = &result {
+            let retry = now + self.limits.save_retry;
+            self.save_by(id, retry);
+            self.announce_aside(id, NoticeKind::SaveFailed, &failure.sentence);
+        }
+        self.bid_farewell(id, result, now);
+    }
+}

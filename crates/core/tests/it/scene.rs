@@ -1,0 +1,162 @@
+//! Rules in a world where everything works unless the test says otherwise.
+
+use std::time::Duration;
+
+use pilotlight_core::{
+    AccountId, Action, Activity, Answer, AtCapacity, EndedReason, Failure, FailureKind, HoldId, Input,
+    Isolation, LaunchKey, Limits, Moment, Policy, Refusal, RequestId, Rules, SessionId, ShardId, SiteId,
+    Spec, Standing, State,
+};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// Rules with an obedient world: every order is carried out at once, unless `outcome` says what became of it.
+pub(crate) struct Scene {
+    pub(crate) rules: Rules,
+    pub(crate) now: Moment,
+    pub(crate) next: u64,
+    /// What activities come to.
+    pub(crate) outcome: Box<dyn Fn(Activity) -> Result<Standing, Failure>>,
+    pub(crate) begun: Vec<(SessionId, Activity)>,
+    /// Activities are begun and never end.
+    pub(crate) silent: bool,
+    pub(crate) answers: Vec<(RequestId, Result<Answer, Refusal>)>,
+    pub(crate) shards: Vec<ShardId>,
+    /// What writing a state down comes to, and how often it was done.
+    pub(crate) save: Box<dyn Fn() -> Result<(), Failure>>,
+    pub(crate) saves: usize,
+}
+
+impl Scene {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let now = Moment(1_000_000);
+        Self {
+            rules: Rules::new(limits, 1, now),
+            now,
+            next: 0,
+            outcome: Box::new(|_| Ok(Standing::SignedIn)),
+            begun: Vec::new(),
+            silent: false,
+            answers: Vec::new(),
+            shards: Vec::new(),
+            save: Box::new(|| Ok(())),
+            saves: 0,
+        }
+    }
+
+    pub(crate) fn step(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for action in self.rules.step(self.now, input) {
+                inputs.extend(self.obey(action));
+            }
+        }
+    }
+
+    pub(crate) fn obey(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::StartShard { shard, .. } => {
+                self.shards.push(shard);
+                Some(Input::ShardStarted { shard })
+            }
+            Action::StopShard { shard } => Some(Input::ShardEnded { shard, failure: None }),
+            Action::OpenWindow { session, ticket, .. } => {
+                Some(Input::WindowOpened { session, ticket, result: Ok(()) })
+            }
+            Action::Save { session, ticket } => {
+                self.saves += 1;
+                Some(Input::Saved { session, ticket, result: (self.save)() })
+            }
+            Action::CloseWindow { session, ticket } => Some(Input::WindowClosed { session, ticket }),
+            Action::Begin { session, ticket, activity } => {
+                self.begun.push((session, activity));
+                let outcome = (self.outcome)(activity);
+                (!self.silent).then_some(Input::ActivityEnded { session, ticket, outcome })
+            }
+            Action::Answer { request, answer } => {
+                self.answers.push((request, answer));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets time pass, waking the rules whenever they ask for it.
+    pub(crate) fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.rules.next_deadline(self.now).filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.step(Input::Tick);
+        }
+        self.now = end;
+        self.step(Input::Tick);
+    }
+
+    pub(crate) fn request(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId(self.next)
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        number: u128,
+        change: impl FnOnce(&mut Spec),
+    ) -> Option<Result<Answer, Refusal>> {
+        let request = self.request();
+        let mut spec = Spec {
+            name: None,
+            identity: Some(u64::try_from(number).unwrap()),
+            site: Some(SiteId(1)),
+            account: Some(AccountId(u64::try_from(number).unwrap())),
+            can_sign_in: true,
+            launch: LaunchKey(1),
+            isolation: Isolation::Shared,
+            policy: Policy {
+                keep_alive: true,
+                never_terminate: false,
+                idle_timeout: 1800 * SECOND,
+                default_refresh: Some(300 * SECOND),
+                own_refresh: None,
+            },
+        };
+        change(&mut spec);
+        self.step(Input::Create { request, session: SessionId(number), spec: Box::new(spec) });
+        self.answer(request)
+    }
+
+    pub(crate) fn answer(&self, request: RequestId) -> Option<Result<Answer, Refusal>> {
+        self.answers.iter().find(|(answered, _)| *answered == request).map(|(_, answer)| answer.clone())
+    }
+
+    pub(crate) fn hold(
+        &mut self,
+        number: u128,
+        ttl: Duration,
+        shared: bool,
+    ) -> Option<Result<Answer, Refusal>> {
+        let request = self.request();
+        let hold = HoldId(u128::from(request.0));
+        self.step(Input::Hold { request, session: SessionId(number), hold, ttl, shared });
+        self.answer(request)
+    }
+
+    pub(crate) fn state(&self, number: u128) -> State {
+        self.rules.session(SessionId(number)).unwrap().state()
+    }
+
+    pub(crate) fn ended(&self, number: u128) -> Option<EndedReason> {
+        self.rules.session(SessionId(number)).unwrap().ended.map(|(_, reason)| reason)
+    }
+
+    pub(crate) fn times(&self, activity: Activity) -> usize {
+        self.begun.iter().filter(|(_, begun)| *begun == activity).count()
+    }
+}
+
+pub(crate) fn failure(kind: FailureKind) -> Failure {
+    Failure { kind, sentence: "it did not work".to_owned() }
+}
+
+pub(crate) fn few(max_live: usize) -> Limits {
+    Limits { max_live, at_capacity: AtCapacity::Terminate, ..Limits::default() }
+}

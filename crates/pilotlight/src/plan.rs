@@ -1,0 +1,293 @@
+//! From what a client wants, or what is written down, to what the rules and the workers need; and back.
+//!
+//! A session that comes out of the store is planned in the same way as a new one, so that it is treated by
+//! the configuration of today.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotlight_api::{CreateSession, FieldError, Isolation, Seconds, Viewport};
+use pilotlight_chromium::{Proxy, WindowOptions};
+use pilotlight_core::{
+    self as core, AccountId, EndedReason, Hold, HoldId, Kept, Moment, Policy, SessionId, SiteId, Spec,
+};
+use pilotlight_store::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
+use pilotlight_store::{Checkpoint, StorageStateError};
+use uuid::Uuid;
+
+use crate::config::{self, Site};
+use crate::fingerprint::Fingerprint;
+use crate::keeper::{Details, Errand, Farm, ended_reason};
+use crate::sites::Sites;
+
+/// Why a session cannot be had as it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// There is no such site.
+    #[error("there is no site `{0}`")]
+    UnknownSite(String),
+    /// There is no such launch profile.
+    #[error("there is no launch profile `{0}`")]
+    UnknownProfile(String),
+    /// A field cannot be used.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// The site's sign-in types something that is not given.
+    #[error("field `{0}` is missing: the site's sign-in types it")]
+    Missing(&'static str),
+    /// The state to begin with cannot be used.
+    #[error("field `storage_state` cannot be used: {0}")]
+    StorageState(#[from] StorageStateError),
+}
+
+/// All that a plan is made with.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    /// The sites that sessions can be made of.
+    pub sites: Arc<Sites>,
+    /// The launch profiles that there are.
+    pub farm: Arc<Farm>,
+    /// How sessions are treated that do not say otherwise.
+    pub defaults: Arc<config::Sessions>,
+    /// `chromium.profile`.
+    pub profile: Arc<str>,
+    /// The key under which accounts are recognised without keeping their passwords.
+    pub fingerprint: Arc<Fingerprint>,
+}
+
+impl Planner {
+    /// What a client wants, planned.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn plan(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, Details), PlanError> {
+        let site = match &wanted.site {
+            None => None,
+            Some(name) => Some(self.sites.get(name).ok_or_else(|| PlanError::UnknownSite(name.clone()))?),
+        };
+        let profile = wanted.profile.clone().unwrap_or_else(|| self.profile.to_string());
+        let launch = self.farm.launch(&profile).ok_or_else(|| PlanError::UnknownProfile(profile.clone()))?;
+        let proxy = wanted.proxy.clone().map(|proxy| Proxy {
+            server: proxy.server,
+            username: proxy.username,
+            password: proxy.password,
+            bypass: proxy.bypass,
+        });
+        if let Some(Err(error)) = proxy.as_ref().map(Proxy::check) {
+            return Err(FieldError::new("proxy", format!("cannot be used: {error}")).into());
+        }
+        let can_sign_in = site.as_ref().map_or(Ok(false), |site| has_what_it_takes(site, &wanted))?;
+        let begins_with = match &wanted.storage_state {
+            None => None,
+            Some(state) => Some(Arc::new(Checkpoint::from_storage_state(state, now.0)?)),
+        };
+        let site_name = wanted.site.as_deref();
+        let account = site_name.zip(wanted.username.as_deref());
+        let spec = Spec {
+            name: wanted.name,
+            identity: account
+                .map(|(site, user)| self.fingerprint.identity(site, user, wanted.password.as_ref())),
+            site: site_name.map(|site| SiteId(self.fingerprint.of(&[site]))),
+            account: account.map(|(site, user)| AccountId(self.fingerprint.of(&[site, user]))),
+            can_sign_in,
+            launch,
+            isolation: match wanted.isolation {
+                Isolation::Shared => core::Isolation::Shared,
+                Isolation::Dedicated => core::Isolation::Dedicated,
+            },
+            policy: Policy {
+                keep_alive: wanted.keep_alive,
+                never_terminate: wanted.never_terminate,
+                idle_timeout: wanted.idle_timeout.map_or(self.defaults.idle_timeout, Seconds::to_duration),
+                default_refresh: match site.as_ref().and_then(|site| site.definition.refresh.every) {
+                    Some(every) => every.unless_never(),
+                    None => self.defaults.refresh_interval,
+                },
+                own_refresh: wanted.refresh_interval.map(Seconds::unless_never),
+            },
+        };
+        let start_url = match &site {
+            Some(site) => site.definition.start_url.clone(),
+            None => wanted.url.unwrap_or_default(),
+        };
+        let details = Details {
+            site: wanted.site,
+            profile,
+            isolation: wanted.isolation,
+            tags: wanted.tags,
+            window: WindowOptions {
+                proxy,
+                viewport: wanted.viewport.map(|viewport| (viewport.width, viewport.height)),
+                ..WindowOptions::default()
+            },
+            errand: Arc::new(Errand {
+                site,
+                start_url,
+                username: wanted.username,
+                password: wanted.password,
+            }),
+            begins_with,
+            left_at: None,
+            stored_bytes: None,
+        };
+        Ok((spec, details))
+    }
+
+    /// A session that was written down, as the configuration of today would have it. What that no longer has
+    /// is done without, and said.
+    ///
+    /// # Errors
+    /// Why it cannot be taken up at all.
+    pub fn recall(&self, record: SessionRecord, now: Moment) -> Result<(Kept, Details), PlanError> {
+        let mut attention = record.attention.clone();
+        let mut wanted = CreateSession {
+            name: record.name.clone(),
+            site: record.site.clone(),
+            url: record.site.is_none().then(|| record.start_url.clone()),
+            username: record.username.clone(),
+            password: record.password.clone(),
+            keep_alive: record.keep_alive,
+            never_terminate: record.never_terminate,
+            idle_timeout: Some(seconds(record.idle_timeout_ms)),
+            refresh_interval: record.refresh_interval_ms.map(seconds),
+            profile: Some(record.profile.clone()),
+            isolation: if record.dedicated { Isolation::Dedicated } else { Isolation::Shared },
+            proxy: record.proxy.clone().map(|proxy| pilotlight_api::Proxy {
+                server: proxy.server,
+                username: proxy.username,
+                password: proxy.password,
+                bypass: proxy.bypass,
+            }),
+            viewport: record.viewport.map(|(width, height)| Viewport { width, height }),
+            storage_state: None,
+            tags: record.tags.clone(),
+        };
+        if self.farm.launch(&record.profile).is_none() {
+            tracing::warn!(session_id = %record.id, profile = record.profile, "a session's launch profile is gone");
+            wanted.profile = None;
+        }
+        let gone = record.site.as_ref().filter(|site| self.sites.get(site).is_none());
+        if let Some(site) = gone {
+            attention = Some(format!("its site `{site}` is no longer configured"));
+            (wanted.site, wanted.url) = (None, Some(record.start_url.clone()));
+        }
+        let username = wanted.username.clone();
+        let planned = self.plan(wanted.clone(), now);
+        // What the site wants to type today may not have been asked for when the session was made.
+        let (mut spec, mut details) = match planned {
+            Err(PlanError::Missing(_)) => {
+                let errand_site = wanted.site.take();
+                let (spec, details) =
+                    self.plan(CreateSession { url: Some(record.start_url.clone()), ..wanted }, now)?;
+                attention = attention.or(Some("its site now asks for more than is known of it".to_owned()));
+                (spec, Details { site: errand_site, ..details })
+            }
+            planned => planned?,
+        };
+        spec.policy.idle_timeout = Duration::from_millis(record.idle_timeout_ms);
+        details.site.clone_from(&record.site);
+        if details.errand.username != username {
+            details.errand = Arc::new(Errand { username, ..Errand::clone(&details.errand) });
+        }
+        let kept = Kept {
+            id: SessionId(record.id.as_u128()),
+            spec,
+            created_at: Moment(record.created_at_ms),
+            last_used: Moment(record.last_used_ms),
+            last_refresh: record.last_refresh_ms.map(Moment),
+            signed_in_at: record.signed_in_at_ms.map(Moment),
+            attention,
+            refused: record.refused,
+            live: record.live,
+            ended: record.ended.as_ref().map(|ended| (Moment(ended.at_ms), reason_of(&ended.reason))),
+            holds: record
+                .holds
+                .iter()
+                .map(|hold| Hold {
+                    id: HoldId(hold.id.as_u128()),
+                    shared: hold.shared,
+                    expires_at: Moment(hold.expires_at_ms),
+                })
+                .collect(),
+        };
+        Ok((kept, details))
+    }
+}
+
+/// A session as it is written down.
+pub(crate) fn record(kept: &Kept, details: &Details) -> SessionRecord {
+    let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let policy = &kept.spec.policy;
+    let proxy = details.window.proxy.as_ref();
+    SessionRecord {
+        id: Uuid::from_u128(kept.id.0),
+        name: kept.spec.name.clone(),
+        site: details.site.clone(),
+        username: details.errand.username.clone(),
+        password: details.errand.password.clone(),
+        start_url: details.errand.start_url.clone(),
+        profile: details.profile.clone(),
+        dedicated: details.isolation == Isolation::Dedicated,
+        proxy: proxy.map(|proxy| ProxyRecord {
+            server: proxy.server.clone(),
+            username: proxy.username.clone(),
+            password: proxy.password.clone(),
+            bypass: proxy.bypass.clone(),
+        }),
+        viewport: details.window.viewport,
+        tags: details.tags.clone(),
+        keep_alive: policy.keep_alive,
+        never_terminate: policy.never_terminate,
+        idle_timeout_ms: milliseconds(policy.idle_timeout),
+        refresh_interval_ms: policy.own_refresh.map(|own| own.map_or(0, milliseconds)),
+        created_at_ms: kept.created_at.0,
+        last_used_ms: kept.last_used.0,
+        last_refresh_ms: kept.last_refresh.map(|at| at.0),
+        signed_in_at_ms: kept.signed_in_at.map(|at| at.0),
+        attention: kept.attention.clone(),
+        refused: kept.refused,
+        live: kept.live,
+        ended: kept.ended.map(|(at, reason)| EndedRecord {
+            at_ms: at.0,
+            reason: ended_reason(reason).as_str().to_owned(),
+        }),
+        holds: kept
+            .holds
+            .iter()
+            .map(|hold| HoldRecord {
+                id: Uuid::from_u128(hold.id.0),
+                shared: hold.shared,
+                expires_at_ms: hold.expires_at.0,
+            })
+            .collect(),
+    }
+}
+
+fn reason_of(word: &str) -> EndedReason {
+    use EndedReason as Reason;
+    let all = [
+        Reason::ClosedByClient,
+        Reason::IdleTimeout,
+        Reason::Evicted,
+        Reason::SignInFailed,
+        Reason::StartFailed,
+    ];
+    // A word of a newer version says at least that it is over.
+    all.into_iter().find(|reason| ended_reason(*reason).as_str() == word).unwrap_or(Reason::ClosedByClient)
+}
+
+fn seconds(span_ms: u64) -> Seconds {
+    Seconds::new(span_ms / 1000)
+}
+
+/// Whether the site's flow can be filled in. A site without a flow is signed in to by a person.
+fn has_what_it_takes(site: &Site, wanted: &CreateSession) -> Result<bool, PlanError> {
+    let Some(flow) = &site.sign_in else { return Ok(false) };
+    let wants = flow.placeholders();
+    for (field, given) in [("username", wanted.username.is_some()), ("password", wanted.password.is_some())] {
+        if wants.contains(field) && !given {
+            return Err(PlanError::Missing(field));
+        }
+    }
+    Ok(true)
+}

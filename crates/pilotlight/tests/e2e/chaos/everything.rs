@@ -1,0 +1,128 @@
+//! The power goes: everything ends at once, and what was last written to the disk is not whole.
+
+use std::fs;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pilotlight_api::Session;
+use pilotlight_testkit::harness::{expect_that, wait_for};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::work::{ids, try_evaluate, writing};
+use super::{Chance, PATIENCE, rounds};
+use crate::support::{House, house, path};
+
+const USERS: [&str; 3] = ["north", "south", "east"];
+/// When the power goes, at the latest.
+const LONGEST_WORK: Duration = Duration::from_secs(2);
+
+impl House {
+    /// Kills the server, its shims and its browsers.
+    fn kill_everything(&mut self) {
+        let processes = self.server.processes();
+        self.server.kill_server();
+        for process in processes {
+            // It may have ended with another.
+            process.kill_if_alive();
+        }
+    }
+
+    /// Cuts the store's write-ahead log at a random byte.
+    fn cut_log(&self, chance: &mut Chance) {
+        let log = self.server.state_dir().join("pilotlight.db-wal");
+        let length = fs::metadata(&log).expect("the store has no write-ahead log").len();
+        let left = chance.up_to(length);
+        println!("{left} of {length} bytes are left of the log.");
+        fs::File::options().write(true).open(&log).unwrap().set_len(left).unwrap();
+    }
+
+    /// Ends the server in peace and starts it again: what it has stored is whole then.
+    async fn settle(mut self) -> Self {
+        assert_eq!(self.server.terminate().await, 0);
+        self.start_again().await.0
+    }
+}
+
+#[tokio::test]
+async fn when_everything_is_killed_everybody_comes_back_signed_in() {
+    let mut house = house().await;
+    let mut sessions = Vec::new();
+    for user in USERS {
+        let session = house.at_work(user, json!({})).await;
+        house.order(&session, "/hibernate").await;
+        sessions.push(session);
+    }
+    // One sleeps, the others have windows.
+    for session in &sessions[1..] {
+        house.order(session, "/wake").await;
+    }
+    house.kill_everything();
+    let (house, _) = house.start_again().await;
+    assert_eq!(ids(&house.client().sessions().await), ids(&sessions), "the list is not whole");
+    for (session, user) in sessions.iter().zip(USERS) {
+        house.has_kept(session, user).await;
+    }
+    house.all_tell_the_same().await;
+    house.each_signed_in_once();
+}
+
+/// Writes in a session's page until the server is no more.
+async fn write_on(house: &House, session: &Session) {
+    for value in 0.. {
+        let expression = writing(&format!("value-{value}"));
+        if try_evaluate(house.client(), session, &expression).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until a session answers, in whichever state it is and whatever it lost.
+async fn is_of_use(house: &House, session: &Session) {
+    wait_for(&format!("an answer of {:?}", session.name), PATIENCE, async || {
+        let answer =
+            try_evaluate(house.client(), session, "1 + 1").await.map_err(|error| error.to_string())?;
+        expect_that(answer.body["result"] == 2, answer.body.to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_the_end_of_its_log_cut_off_the_store_has_all_that_was_whole_before() {
+    let mut chance = Chance::new();
+    let mut house = house().await;
+    let mut old = Vec::new();
+    for user in USERS {
+        old.push(house.at_work(user, json!({})).await);
+    }
+    for round in rounds(1) {
+        house = house.settle().await;
+        let client = house.client().clone();
+        let newcomer = house.window(&format!("newcomer-{round}"), json!({})).await;
+        let moment = chance.moment(LONGEST_WORK);
+        {
+            let writers = join_all(old.iter().map(|session| write_on(&house, session)));
+            // Who writes is cut off in the middle.
+            tokio::select! {
+                _ = writers => panic!("the server ended by itself"),
+                () = sleep(moment) => {}
+            }
+        }
+        house.kill_everything();
+        house.cut_log(&mut chance);
+        house = house.start_again().await.0;
+
+        let listed = client.sessions().await;
+        let (seen, expected) = (ids(&listed), ids(&old));
+        assert!(seen.is_superset(&expected), "some are lost: {listed:#?}");
+        let strangers: Vec<_> = seen.difference(&expected).filter(|id| **id != newcomer.session_id).collect();
+        assert!(strangers.is_empty(), "some were never there, or were closed: {listed:#?}");
+        for session in &listed {
+            is_of_use(&house, session).await;
+        }
+        house.all_tell_the_same().await;
+        if listed.len() > old.len() {
+            client.delete(&path(&newcomer, "")).await.expect(200);
+        }
+    }
+}

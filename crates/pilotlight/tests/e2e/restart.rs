@@ -1,0 +1,192 @@
+//! The server ends and starts again; the windows stay.
+
+use std::fs;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pilotlight_api::{HoldAnswer, Session, SessionState};
+use pilotlight_testkit::harness::{Client, Shim, expect_that, wait_for, wait_until_gone};
+use pilotlight_testkit::portal::Work;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::chaos::work::{ids, try_evaluate};
+use crate::chaos::{Chance, rounds};
+use crate::support::{House, SOON, house, house_with, path};
+
+/// On a machine that does nothing else it is a fifth of this.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// When the server is killed, at the latest.
+const LONGEST_LOAD: Duration = Duration::from_millis(600);
+const USERS: [&str; 4] = ["north", "south", "east", "west"];
+
+async fn all_at_work(house: &House) -> Vec<Session> {
+    let mut sessions = Vec::new();
+    for user in USERS {
+        sessions.push(house.at_work(user, json!({})).await);
+    }
+    sessions
+}
+
+/// The shims, of which there must be some.
+fn shims(house: &House) -> Vec<Shim> {
+    let shims = house.server.shims();
+    assert!(!shims.is_empty(), "no shim is named in the run folder: {:#?}", house.server.processes());
+    shims
+}
+
+fn all_still_run(shims: &[Shim]) {
+    for shim in shims {
+        assert!(shim.shim.is_alive() && shim.browser.is_alive(), "{shim:?} has ended");
+    }
+}
+
+/// How often was counted in a page.
+struct Counted {
+    asked: u64,
+    answered: u64,
+}
+
+/// Counts in a session's page until the server is no more.
+async fn count_on(client: &Client, session: &Session) -> Counted {
+    let mut counted = Counted { asked: 0, answered: 0 };
+    loop {
+        counted.asked += 1;
+        match try_evaluate(client, session, "workbench.count()").await {
+            Ok(answer) => {
+                answer.expect(200);
+                counted.answered += 1;
+            }
+            Err(_) => return counted,
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_under_load_it_loses_no_session_and_no_variable() {
+    let mut chance = Chance::new();
+    let mut house = house_with("[limits]\nwindows_per_browser = 2", Default::default()).await;
+    let sessions = all_at_work(&house).await;
+    let shims = shims(&house);
+    let client = house.client().clone();
+    let mut counters = [1; USERS.len()];
+    let mut times = Vec::new();
+    for _ in rounds(5) {
+        let moment = chance.moment(LONGEST_LOAD);
+        let load = join_all(sessions.iter().map(|session| count_on(&client, session)));
+        let kill = async {
+            sleep(moment).await;
+            house.server.kill_server();
+        };
+        let (counted, ()) = tokio::join!(load, kill);
+        let (again, time) = house.start_again().await;
+        house = again;
+        times.push(time);
+        // From its first answer on nobody is missing.
+        assert_eq!(ids(&house.client().sessions().await), ids(&sessions), "the list is not whole");
+        for (index, (session, counted)) in sessions.iter().zip(counted).enumerate() {
+            house.reaches(session, SessionState::Ready).await;
+            let work = house.read(session).await;
+            let possible = counters[index] + counted.answered..=counters[index] + counted.asked;
+            assert!(possible.contains(&work.counter), "{} is not in {possible:?}", work.counter);
+            counters[index] = work.counter;
+            assert_eq!(work, Work::written(USERS[index], work.counter));
+        }
+        all_still_run(&shims);
+    }
+    house.each_signed_in_once();
+    times.sort();
+    println!("Killed {} times, it was ready again after {times:?}.", times.len());
+    assert!(times.iter().all(|time| *time <= READY_WITHIN), "it was ready again after {times:?}");
+}
+
+#[tokio::test]
+async fn asked_to_end_it_leaves_the_windows() {
+    let mut house = house().await;
+    let sessions = all_at_work(&house).await;
+    let shims = shims(&house);
+    assert_eq!(house.server.terminate().await, 0);
+    all_still_run(&shims);
+    let (house, _) = house.start_again().await;
+    for (session, user) in sessions.iter().zip(USERS) {
+        house.reaches(session, SessionState::Ready).await;
+        assert_eq!(house.read(session).await, Work::written(user, 1));
+    }
+    all_still_run(&shims);
+    house.each_signed_in_once();
+}
+
+#[tokio::test]
+async fn a_hold_outlasts_the_server() {
+    let mut house = house().await;
+    let session = house.window("a", json!({})).await;
+    let body = json!({ "ttl": 600, "owner": "first" });
+    let hold: HoldAnswer = house.client().post(&path(&session, "/hold"), &body).await.expect(201).typed();
+    house.server.kill_server();
+    let (house, _) = house.start_again().await;
+    assert!(house.client().session(&session).await.in_use, "the hold was lost");
+    let second = house.client().post(&path(&session, "/hold"), &json!({})).await;
+    assert_eq!(second.refusal(), (409, "session_in_use"), "{}", second.body);
+    let below = path(&session, &format!("/hold/{}", hold.hold_id));
+    house.client().delete(&below).await.expect(200);
+    assert!(!house.client().session(&session).await.in_use);
+}
+
+#[tokio::test]
+async fn what_was_answered_as_created_is_there_whenever_it_is_killed() {
+    let mut house = house().await;
+    let mut sessions = Vec::new();
+    for round in rounds(4) {
+        let tags = json!({ "tags": { "round": round.to_string() } });
+        sessions.push(house.window(&format!("w{round}"), tags).await);
+        house.server.kill_server();
+        house = house.start_again().await.0;
+        for session in &sessions {
+            let now = house.client().session(session).await;
+            assert_eq!((now.name, now.tags), (session.name.clone(), session.tags.clone()));
+        }
+        if sessions.len() > USERS.len() {
+            house.client().delete(&path(&sessions.remove(0), "")).await.expect(200);
+        }
+    }
+    for session in &sessions {
+        house.reaches(session, SessionState::Ready).await;
+        assert_eq!(house.client().evaluate(session, "1 + 1").await, 2);
+    }
+}
+
+#[tokio::test]
+async fn what_was_closed_leaves_nothing_and_stays_closed() {
+    let mut house = house().await;
+    // A browser of its own goes at once; others are kept for a while for the next window.
+    let session = house.at_work("acme", json!({ "isolation": "dedicated" })).await;
+    let processes: Vec<_> = shims(&house).into_iter().flat_map(|shim| [shim.shim, shim.browser]).collect();
+    house.client().delete(&path(&session, "")).await.expect(200);
+    wait_until_gone(&processes, SOON).await;
+    wait_for("an empty run folder", SOON, async || {
+        let entries = fs::read_dir(house.server.run_dir()).unwrap().flatten();
+        let folders: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        expect_that(folders.is_empty(), folders)
+    })
+    .await;
+    house.server.kill_server();
+    let (house, _) = house.start_again().await;
+    assert!(house.client().sessions().await.is_empty());
+    let answer = house.client().get(&path(&session, "")).await;
+    assert_eq!(answer.refusal(), (410, "session_ended"), "{}", answer.body);
+    // Another of the same account is another session.
+    let other = house.sign_in("acme").await;
+    assert_ne!(other.session_id, session.session_id);
+    assert_eq!(house.portal.sign_ins("acme"), 2);
+}
+
+#[tokio::test]
+async fn the_harness_takes_along_what_outlives_a_server() {
+    let mut house = house().await;
+    house.window("a", json!({})).await;
+    let processes = house.server.processes();
+    assert!(processes.len() > 1, "{processes:?}");
+    house.server.kill_server();
+    drop(house);
+    wait_until_gone(&processes, SOON).await;
+}
