@@ -209,3 +209,33 @@ fn close(shard: &Arc<Shard>, window: &Arc<WindowState>, target: String) {
         lock(&window.record.hidden).targets.remove(&target);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use pilotlight_cdp::Notification;
+    use serde_json::json;
+
+    use super::*;
+
+    fn attached(target: &str, waiting: bool) -> AttachedToTarget {
+        let info = json!({"targetId": target, "type": "page", "title": "", "url": ""});
+        let event =
+            json!({"sessionId": format!("of {target}"), "targetInfo": info, "waitingForDebugger": waiting});
+        serde_json::from_value(event).unwrap_or_else(|error| panic!("{}: {error}", AttachedToTarget::METHOD))
+    }
+
+    #[test]
+    fn pages_wait_only_while_a_hidden_one_is_being_made() {
+        let mut hidden = Hidden::default();
+        assert!(matches!(hidden.sort(attached("popup", true)), Sorted::Shown(_)));
+        hidden.pending += 1;
+        assert!(matches!(hidden.sort(attached("either", true)), Sorted::Waits));
+        assert!(matches!(hidden.sort(attached("gone", true)), Sorted::Waits));
+        assert!(matches!(hidden.sort(attached("asked", false)), Sorted::Shown(_)));
+        hidden.forget(&SessionId::from("of gone"));
+        let waiting: Vec<_> = hidden.waiting.iter().map(|page| &*page.target_info.target_id).collect();
+        assert_eq!(waiting, ["either"]);
+        hidden.targets.insert("either".into());
+        assert!(matches!(hidden.sort(attached("either", true)), Sorted::Hidden(_)));
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use pilotlight_cdp::protocol::storage::SetCookies;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::{CustomProfile, Profile};
 use pilotlight_chromium::{BrowserEvent, Window, WindowError};
@@ -199,6 +200,13 @@ async fn everything_of_a_window_comes_back_in_another_browser() {
     let second = window.pages()[1].target_id.clone();
     in_page(&first, &second, "sessionStorage.clear(), sessionStorage.tab = 'second', scrollTo(0, 77)").await;
 
+    let partitioned = json!({"name": "chips", "value": "apart", "domain": ".widget.test", "path": "/",
+        "secure": true, "sameSite": "None", "priority": "High", "sourceScheme": "Secure", "sourcePort": 443,
+        "partitionKey": {"topLevelSite": "https://top.test", "hasCrossSiteAncestor": true}});
+    let set =
+        SetCookies { cookies: vec![partitioned.clone()], browser_context_id: window.id().as_str().into() };
+    first.browser.connection().call(None, set).await.unwrap();
+
     let begun = Instant::now();
     let checkpoint = window.capture(1_700_000_000_000).await.unwrap();
     let took = begun.elapsed();
@@ -291,7 +299,11 @@ async fn everything_of_a_window_comes_back_in_another_browser() {
     let again = window.capture(1).await.unwrap();
     let mut cookies: Vec<_> = again.cookies.iter().map(|cookie| cookie.name.as_str()).collect();
     cookies.sort_unstable();
-    assert_eq!(cookies, ["lasting", "script", "sid"]);
+    assert_eq!(cookies, ["chips", "lasting", "script", "sid"]);
+    let chips = again.cookies.iter().find(|cookie| cookie.name == "chips").unwrap();
+    let mut chips = serde_json::to_value(chips).unwrap();
+    assert_eq!(chips.as_object_mut().unwrap().remove("httpOnly"), Some(json!(false)));
+    assert_eq!(chips, partitioned);
     let sid = again.cookies.iter().find(|cookie| cookie.name == "sid").unwrap();
     assert!(sid.http_only && sid.expires.is_none() && sid.same_site.as_deref() == Some("Lax"));
     assert!(again.cookies.iter().all(|cookie| (cookie.name == "lasting") == cookie.expires.is_some()));
