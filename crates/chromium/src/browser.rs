@@ -241,9 +241,13 @@ impl Drop for Browser {
 async fn give_up(mut error: StartError, shard: &Shard, process: &Process) -> StartError {
     shard.connection.close();
     process.kill();
-    process.gone().await;
-    if let StartError::Timeout { stderr, .. } = &mut error {
-        *stderr = process.stderr.useful_lines();
+    let status = process.gone().await;
+    match &mut error {
+        StartError::Timeout { stderr, .. } => *stderr = process.stderr.useful_lines(),
+        StartError::Refused(WindowError::Closed) => {
+            error = StartError::Exited { status, stderr: process.stderr.useful_lines() };
+        }
+        _ => {}
     }
     error
 }

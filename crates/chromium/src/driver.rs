@@ -261,7 +261,7 @@ pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
 }
 
 /// All commands leave at once and in this order; the last one lets the page run.
-async fn set_up_page(connection: &Connection, window: &WindowState, tab: &Tab) {
+pub(crate) async fn set_up_page(connection: &Connection, window: &WindowState, tab: &Tab) {
     let session = &tab.session;
     let viewport = async {
         if let Some((width, height)) = window.viewport {

@@ -3,6 +3,7 @@
 use crate::command::{Nothing, commands};
 
 commands! {
-    /// Answers from the renderer. Where that died, `Inspector.targetCrashed` comes at once and no answer.
+    /// Answered even by a crashed page, for which `Inspector.targetCrashed` then comes as well
+    /// (`content/browser/devtools/protocol/inspector_handler.cc`).
     Enable = "Inspector.enable" -> Nothing {}
 }

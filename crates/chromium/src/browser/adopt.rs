@@ -7,14 +7,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use pilotlight_cdp::protocol::browser::GetVersion;
 use pilotlight_cdp::protocol::inspector;
+use pilotlight_cdp::protocol::page::GetFrameTree;
 use pilotlight_cdp::protocol::target::{FilterEntry, GetBrowserContexts, GetTargets};
-use pilotlight_cdp::{CdpError, Connection, Scope};
-use tokio::sync::mpsc;
+use pilotlight_cdp::{CdpError, Connection, Scope, SessionId, Subscription};
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    BROWSER_EVENTS_QUEUE, Browser, BrowserEvent, WindowOptions, dispose, follow, give_up, keep_notes,
+    BROWSER_EVENTS_QUEUE, Browser, BrowserEvent, PROTOCOL_EVENTS_QUEUE, WindowOptions, dispose, follow,
+    give_up, keep_notes,
 };
-use crate::error::{LostWindow, StartError};
+use crate::driver::set_up_page;
+use crate::error::{LostWindow, StartError, WindowError};
 use crate::launch::Launched;
 use crate::proxy::Proxy;
 use crate::shim::{ShimHandle, Survivor, is_of_window, main_page_note, window_note};
@@ -106,27 +109,40 @@ async fn take_over(
         states.push(state);
     }
     dispose_of_others(shard, contexts.browser_context_ids).await;
+    let mut all = shard.connection.subscribe(Scope::All, PROTOCOL_EVENTS_QUEUE);
     follow(shard, events.clone()).await?;
     let kept = states.iter().flatten();
+    let (crashes, crashed) = watch::channel(HashSet::new());
     let settled = kept.clone().map(|state| {
         let pages = pages.remove(state.id.as_str()).unwrap_or_default();
         let main = notes.get(&main_page_note(state.id.as_str()));
-        settle(shard, state, pages, main, &events)
+        settle(shard, state, pages, main, crashed.clone(), &events)
     });
-    join_all(settled.collect::<Vec<_>>()).await;
+    let settled: Vec<_> = settled.collect();
+    let listen = async {
+        while let Some(event) = all.next().await {
+            if let Some(session) = event.session.clone().filter(|_| event.method == "Inspector.targetCrashed")
+            {
+                crashes.send_modify(|crashed| {
+                    crashed.insert(session);
+                });
+            }
+        }
+    };
+    tokio::select! {
+        _ = join_all(settled) => {}
+        () = listen => return Err(StartError::Refused(WindowError::Closed)),
+    }
     if let Some(shim) = shim {
         let kept: Vec<Arc<WindowState>> = kept.cloned().collect();
         renew_notes(shim, shard, &notes, kept, &labels).await?;
     }
     // What closed its last page in between is as lost as what had done so before.
-    let still_there = |state: Result<Arc<WindowState>, _>| {
-        state.and_then(
-            |state| {
-                if state.tabs.borrow().is_empty() { Err(LostWindow::Empty) } else { Ok(state) }
-            },
-        )
-    };
-    Ok(states.into_iter().map(still_there).collect())
+    let is_there = |state: &Arc<WindowState>| !state.tabs.borrow().is_empty();
+    let checked = states
+        .into_iter()
+        .map(|state| state.and_then(|state| is_there(&state).then_some(state).ok_or(LostWindow::Empty)));
+    Ok(checked.collect())
 }
 
 /// Of what nobody claims: other windows, those that are empty, and what clients may have made.
@@ -145,17 +161,18 @@ async fn dispose_of_others(shard: &Shard, contexts: Vec<String>) {
 
 /// Waits for the pages of a window to be attached and set up, and puts the main one first.
 async fn settle(
-    shard: &Shard,
-    window: &WindowState,
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
     pages: Vec<String>,
     main: Option<&String>,
+    crashed: watch::Receiver<HashSet<SessionId>>,
     events: &mpsc::Sender<BrowserEvent>,
 ) {
     let mut tabs = window.tabs.subscribe();
     let ready = async {
         let all = |tabs: &Vec<Arc<Tab>>| pages.iter().all(|page| tabs.iter().any(|tab| tab.target == *page));
         let tabs = tabs.wait_for(all).await.map(|tabs| tabs.clone()).unwrap_or_default();
-        join_all(tabs.iter().map(|tab| set_up(shard, tab))).await;
+        join_all(tabs.iter().map(|tab| set_up(shard, window, tab, crashed.clone()))).await;
     };
     if tokio::time::timeout(PAGES_TIMEOUT, ready).await.is_err() {
         tracing::warn!(window = %window.id, "an adopted window has a page that does not answer, or lost one");
@@ -163,37 +180,54 @@ async fn settle(
     // The sort is stable: the order that is known is not disturbed.
     window.tabs.send_modify(|tabs| tabs.sort_by_key(|tab| Some(&tab.target) != main));
     window.refresh_summary();
-    let main_crashed = window.main_tab().is_ok_and(|tab| tab.status.borrow().crashed);
-    if main_crashed {
+    if window.main_tab().is_ok_and(|tab| tab.status.borrow().crashed) {
         let _ = events.try_send(BrowserEvent::WindowCrashed { window: window.id.clone() });
     }
 }
 
-/// Waits for a page's set-up, or finds that its renderer died while nobody listened: `Inspector.enable` tells so
-/// (`content/browser/devtools/protocol/inspector_handler.cc`), while every other command goes unanswered.
-async fn set_up(shard: &Shard, tab: &Tab) {
-    let mut events = shard.connection.subscribe(Scope::Session(tab.session.clone()), PAGE_EVENTS_QUEUE);
-    let crashed = async {
-        let enable = shard.connection.call_within(Some(&tab.session), inspector::Enable {}, PAGES_TIMEOUT);
-        tokio::pin!(enable);
-        loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(event) if event.method == "Inspector.targetCrashed" => return,
-                    Some(_) => {}
-                    None => break,
-                },
-                Ok(_) = &mut enable => break,
-            }
-        }
+/// Waits for a page's set-up, or for Chromium to tell that its renderer died while nobody listened, which it does
+/// when it is asked in this way.
+async fn set_up(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    tab: &Arc<Tab>,
+    mut crashed: watch::Receiver<HashSet<SessionId>>,
+) {
+    let ask = async {
+        let enable = inspector::Enable {};
+        let _ = shard.connection.call_within(Some(&tab.session), enable, PAGES_TIMEOUT).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
+        () = ask => {}
         // Lost counts as well: there is nothing to wait for any more.
         _ = tab.wait_for(PAGES_TIMEOUT, |status| status.ready) => {}
-        () = crashed => {
+        Ok(_) = crashed.wait_for(|crashed| crashed.contains(&tab.session)) => {
+            let back = shard.connection.subscribe(Scope::Session(tab.session.clone()), PAGE_EVENTS_QUEUE);
             tab.status.send_modify(|status| status.crashed = true);
+            tokio::spawn(revive(Arc::clone(shard), Arc::clone(window), Arc::clone(tab), back));
         }
+    }
+}
+
+/// Sets a page up once somebody has loaded it again: what is sent to a crashed one is lost. Its document may be
+/// there before it is told of, so it is asked for.
+async fn revive(shard: Arc<Shard>, window: Arc<WindowState>, tab: Arc<Tab>, mut events: Subscription) {
+    while let Some(event) = events.next().await {
+        if event.method == "Inspector.targetReloadedAfterCrash" {
+            break;
+        }
+    }
+    set_up_page(&shard.connection, &window, &tab).await;
+    if let Ok(reply) = shard.connection.call(Some(&tab.session), GetFrameTree {}).await {
+        let loader = reply.frame_tree.frame.loader_id;
+        tab.status.send_if_modified(|status| {
+            let news = !status.loaders.contains(&loader);
+            if news {
+                status.committed(loader);
+            }
+            news
+        });
     }
 }
 

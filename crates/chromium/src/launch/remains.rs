@@ -51,14 +51,19 @@ fn browsers(data: &[PathBuf]) -> Vec<(Pid, OwnedFd)> {
 
 fn is_browser_of(pid: Pid, data: &[PathBuf]) -> bool {
     let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
-    line.split(|&byte| byte == 0).skip(1).any(|argument| {
-        let value = argument.strip_prefix(DATA_SWITCH);
-        value.is_some_and(|value| data.iter().any(|path: &PathBuf| names(value, path)))
-    })
+    data.iter().any(|path| names(&line, path))
 }
 
-fn names(value: &[u8], path: &Path) -> bool {
-    value == path.as_os_str().as_bytes()
+/// Whether the very switch is on a command line. Chromium writes its own anew, with spaces for the separators
+/// (`base/process/set_process_title.cc`).
+fn names(line: &[u8], data: &Path) -> bool {
+    let switch = [DATA_SWITCH, data.as_os_str().as_bytes()].concat();
+    let separates = |byte: Option<&u8>| byte.is_none_or(|byte| matches!(byte, 0 | b' '));
+    let mut places = line.windows(switch.len()).enumerate().filter(|(_, window)| **window == *switch);
+    places.any(|(start, _)| {
+        let before = start.checked_sub(1).and_then(|place| line.get(place));
+        before.is_some() && separates(before) && separates(line.get(start + switch.len()))
+    })
 }
 
 /// Waits for the process of a handle to end, at the longest until `deadline`. Blocks meanwhile. (A handle is
@@ -88,11 +93,16 @@ mod tests {
     fn only_the_browser_of_the_very_folder_is_killed() {
         let data = PathBuf::from("/nowhere/browser-1-1/d");
         let mut hung = process("--user-data-dir=/nowhere/browser-1-1/d");
-        let strangers =
-            ["--user-data-dir=/nowhere/browser-1-1/d2", "--user-data-dir=/nowhere/browser-1-10/d", "x"];
+        let mut retitled = process("chromium --user-data-dir=/nowhere/browser-1-1/d --headless");
+        let strangers = [
+            "--user-data-dir=/nowhere/browser-1-1/d2",
+            "--user-data-dir=/nowhere/browser-1-10/d",
+            "x--user-data-dir=/nowhere/browser-1-1/d",
+        ];
         let mut strangers = strangers.map(process);
         end_browsers(std::slice::from_ref(&data), Duration::ZERO);
         assert_eq!(hung.wait().unwrap().signal(), Some(9));
+        assert_eq!(retitled.wait().unwrap().signal(), Some(9));
         for stranger in &mut strangers {
             assert!(stranger.try_wait().unwrap().is_none());
             drop(stranger.stdin.take());

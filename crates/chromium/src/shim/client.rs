@@ -236,13 +236,17 @@ impl Survivor {
         process.finish().await;
     }
 
-    /// Takes the browser over. Where that fails, it is ended.
+    /// Takes the browser over. Where that fails, it is ended; one that has ended already has a closed pipe.
     pub(crate) async fn take(self) -> Result<Launched, ShimError> {
         let relay = async { greet(connect(&self.folder).await?, Role::Relay, &self.server).await };
         let relay = relay.await;
         let (process, shim) = attend(self);
         let Greeted { messages, writer, hello } = match relay {
             Ok(relay) => relay,
+            Err(ShimError::Connect(_) | ShimError::Closed) => {
+                let (reader, writer) = (Box::new(tokio::io::empty()), Box::new(tokio::io::empty()));
+                return Ok(Launched { reader, writer, process, next_id: 1, shim: Some(shim) });
+            }
             Err(error) => {
                 process.kill();
                 process.gone().await;

@@ -12,6 +12,8 @@ use serde_json::json;
 /// (`third_party/inspector_protocol/crdtp/dispatch.cc`, `Serializable`).
 const LOOKED_INTO: [&[u8]; 2] =
     [br#"{"method":"Target.attachedToTarget","#, br#"{"method":"Target.detachedFromTarget","#];
+/// How much tells what a message is; longer than any of these.
+const BEGINNING_BYTES: usize = 64;
 /// How Chromium begins the answer to a call.
 const ANSWER: &[u8] = br#"{"id":"#;
 /// How much of a message that is looked into is kept. URLs of pages can be longer; then the beginning alone
@@ -46,20 +48,19 @@ impl Journal {
         if self.passing {
             return;
         }
-        let room = KEPT_BYTES_MAX - self.kept.len();
         // Enough to tell what it is comes first, so that of most messages nothing more is copied.
-        let (beginning, rest) = bytes.split_at(bytes.len().min(64).min(room));
+        let missing = BEGINNING_BYTES.saturating_sub(self.kept.len());
+        let (beginning, rest) = bytes.split_at(bytes.len().min(missing));
         self.kept.extend_from_slice(beginning);
-        let begins = |prefix: &&[u8]| {
-            let length = prefix.len().min(self.kept.len());
-            self.kept[..length] == prefix[..length]
-        };
-        if !LOOKED_INTO.iter().any(begins) {
-            self.passing = true;
+        if self.kept.len() < BEGINNING_BYTES {
             return;
         }
-        self.kept.extend_from_slice(&rest[..rest.len().min(room - beginning.len())]);
-        self.passing = self.kept.len() == KEPT_BYTES_MAX;
+        if LOOKED_INTO.iter().any(|prefix| self.kept.starts_with(prefix)) {
+            let room = KEPT_BYTES_MAX - self.kept.len();
+            self.kept.extend_from_slice(&rest[..rest.len().min(room)]);
+        } else {
+            self.passing = true;
+        }
     }
 
     fn message_ended(&mut self) {

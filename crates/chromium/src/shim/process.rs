@@ -35,7 +35,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// How many connections there may be at once.
 const CONNECTIONS_MAX: usize = 32;
 /// How long servers may take to hear of the end.
-const LAST_TIDINGS_TIMEOUT: Duration = Duration::from_secs(2);
+const LAST_TIDINGS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs a shim: reads a launch description from standard input, starts the browser, says so in one line on
 /// standard output, and stays until the browser is gone.

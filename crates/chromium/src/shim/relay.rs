@@ -103,15 +103,17 @@ impl Relay {
         let mut within_message = false;
         loop {
             let length = tokio::select! {
-                length = reader.read(&mut buffer) => length.unwrap_or(0),
-                Some(server) = servers.recv() => {
-                    next = Some(server);
-                    continue;
-                }
+                // Who is there comes before what is said.
+                biased;
                 () = ended(current.as_ref()) => {
                     current = None;
                     continue;
                 }
+                Some(server) = servers.recv() => {
+                    next = Some(server);
+                    continue;
+                }
+                length = reader.read(&mut buffer) => length.unwrap_or(0),
             };
             if length == 0 {
                 return;
@@ -293,7 +295,7 @@ mod tests {
         browser.write_all(b"{\"c\":3}\0").await.unwrap();
         assert_eq!(read_text(&mut second, 8).await, "{\"c\":3}\0");
         second.write_all(b"{\"id\":900,\"method\":\"x\"}\0{\"id\":901,\"met").await.unwrap();
-        assert_eq!(read_text(&mut browser, 25).await, "{\"id\":900,\"method\":\"x\"}\0");
+        assert_eq!(read_text(&mut browser, 24).await, "{\"id\":900,\"method\":\"x\"}\0");
         assert_eq!(relay.next_id(), 901);
         drop(second);
         let farewell = read_text(&mut browser, 20).await;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use pilotlight_chromium::shim::SUBCOMMAND;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -26,6 +27,10 @@ pub struct Servers {
 
 /// Runs what the process was started with.
 pub fn main(servers: &Servers) -> ExitCode {
+    // Before everything else, since it is to stay small. It is no command that anybody gives.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == SUBCOMMAND) {
+        return pilotlight_chromium::shim::run();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
