@@ -11,6 +11,7 @@ mod events;
 mod farm;
 mod handle;
 mod heartbeat;
+mod lasting;
 mod live;
 mod message;
 mod scribe;
@@ -26,8 +27,8 @@ use pilotlight_core::{
     Action, Answer, Failure, FailureKind, Input, Kept, Limits, Loss, Refusal, RequestId, Rules, SessionId,
     ShardId,
 };
-use pilotlight_store::{Archive, SessionRecord};
-use tokio::sync::{mpsc, oneshot, watch};
+use pilotlight_store::Archive;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -41,7 +42,6 @@ pub use handle::{Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;
 
-use crate::plan::record;
 use message::{Left, Message, ReplySender, Report};
 use scribe::{Scribe, Writ};
 use world::World;
@@ -50,9 +50,6 @@ use world::World;
 const MAX_MESSAGES: usize = 4096;
 /// Reports of workers that wait for the keeper.
 const MAX_REPORTS: usize = 4096;
-/// How long what a client is not waiting for, such as when a session was last used, may wait to be written
-/// down.
-const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the keeper looks around this often.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -371,67 +368,6 @@ impl Keeper {
         if unused {
             self.step(Input::EndUse { session: pending.session });
         }
-    }
-
-    /// Remembers which of the changed sessions are to be written down anew.
-    fn note_unwritten(&mut self, changed: &[SessionId]) {
-        let mut ended = Vec::new();
-        for id in changed {
-            let Some(kept) = self.rules.session(*id).and_then(pilotlight_core::Session::kept) else {
-                continue;
-            };
-            if self.written.get(id) == Some(&kept) {
-                continue;
-            }
-            let is_news = self.written.get(id).is_none_or(|written| written.ended != kept.ended);
-            if kept.ended.is_some() && is_news {
-                if let Some(details) = self.details.get(id) {
-                    ended.push(record(&kept, details));
-                }
-                self.unwritten.remove(id);
-                self.written.insert(*id, kept);
-            } else {
-                self.unwritten.insert(*id);
-            }
-        }
-        if !ended.is_empty() {
-            self.scribe.write(Writ::Ended(ended));
-        }
-        if !self.unwritten.is_empty() && self.flush_at.is_none() {
-            self.flush_at = Some(Instant::now() + FLUSH_AFTER);
-        }
-    }
-
-    /// Has everything written down that is not yet, and then told who waits for it.
-    fn flush(&mut self) {
-        self.flush_at = None;
-        let mut records: Vec<SessionRecord> = Vec::new();
-        for id in std::mem::take(&mut self.unwritten) {
-            let kept = self.rules.session(id).and_then(pilotlight_core::Session::kept);
-            if let Some((kept, details)) = kept.zip(self.details.get(&id)) {
-                records.push(record(&kept, details));
-                self.written.insert(id, kept);
-            }
-        }
-        let replies = std::mem::take(&mut self.replies);
-        if records.is_empty() && replies.is_empty() {
-            return;
-        }
-        let (then, written) = oneshot::channel();
-        self.scribe.write(Writ::Sessions { records, then: (!replies.is_empty()).then_some(then) });
-        if replies.is_empty() {
-            return;
-        }
-        let messages = self.messages.clone();
-        tokio::spawn(async move {
-            // A scribe that is gone writes nothing more: the server ends.
-            let _ = written.await;
-            for (sender, reply, session) in replies {
-                if let Err(Ok(Reply::Hold(hold, _))) = sender.send(reply) {
-                    drop(messages.send(Message::HoldUnwanted { session, hold }).await);
-                }
-            }
-        });
     }
 
     fn pending_for(&self, session: SessionId) -> bool {
