@@ -77,7 +77,7 @@ pub(super) async fn restore(
 
 async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) -> Result<(), WindowError> {
     let (shard, state) = (&window.shard, &window.state);
-    let main = state.main_tab()?;
+    state.main_tab()?;
     cookies::write(shard, state, &checkpoint.cookies, deadline.left()).await?;
     for origin in &checkpoint.origins {
         lock(&state.record.origins).keep(origin.clone(), 0);
@@ -86,7 +86,7 @@ async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) 
     let (planted, written): (Vec<&Origin>, Vec<&Origin>) =
         checkpoint.origins.iter().partition(|origin| can_be_planted(origin, tabs));
     write_origins(shard, state, &written, deadline).await;
-    let pages = open_pages(shard, state, main, tabs.len(), deadline).await;
+    let pages = open_pages(shard, state, tabs.len(), deadline).await;
     let planted_in =
         |tab: &KeptTab| planted.iter().find(|planted| Some(&planted.origin) == origin_of(tab).as_ref());
     let loading = pages.iter().zip(tabs).map(|(page, tab)| {
@@ -149,15 +149,16 @@ async fn write_origins(
     .await;
 }
 
-/// The page that is there and as many more as are needed, in this order. Fewer where one does not open.
+/// The pages that are there (one in a fresh window, more where it is tried once again) and as many more as are
+/// needed, in this order. Fewer where one does not open.
 async fn open_pages(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
-    main: Arc<Tab>,
     count: usize,
     deadline: Deadline,
 ) -> Vec<Arc<Tab>> {
-    let mut pages = vec![main];
+    let mut pages = window.tabs.borrow().clone();
+    pages.truncate(count);
     while pages.len() < count {
         match open_page(shard, window, deadline).await {
             Ok(page) => pages.push(page),

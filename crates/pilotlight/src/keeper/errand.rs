@@ -91,8 +91,9 @@ impl Errand {
             loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
             return self.standing(window).await;
         };
-        loaded(window.restore(checkpoint, LOAD_TIMEOUT).await)?;
-        if !checkpoint.tabs.is_empty() {
+        // Where its page is no longer to be had, the start page may still be.
+        let restored = window.restore(checkpoint, LOAD_TIMEOUT).await;
+        if restored.is_ok() && !checkpoint.tabs.is_empty() {
             // A page from within may not show that it is signed in; the start page does.
             match self.standing(window).await {
                 Ok(Standing::SignedOut) => {}
