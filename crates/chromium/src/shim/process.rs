@@ -116,22 +116,24 @@ async fn live(description: Description) -> Result<(), String> {
         let shim = Arc::clone(&shim);
         tokio::spawn(async move { shim.relay.run(queues, reader, writer, shim.close.clone()).await })
     };
-    tokio::select! {
-        () = attend(&listener, &shim, &tasks) => {}
-        _ = process.ended() => {}
-        _ = terminated.recv() => {}
-        () = shim.close.cancelled() => {}
-        () = orphaned(&shim) => {}
-    }
+    let by_itself = tokio::select! {
+        () = attend(&listener, &shim, &tasks) => false,
+        _ = process.ended() => true,
+        _ = terminated.recv() => false,
+        () = shim.close.cancelled() => false,
+        () = orphaned(&shim) => false,
+    };
     shim.close.cancel();
     process.finish().await;
     relaying.abort();
-    // A browser that ends at once ends before its server is here, which wants to know why.
     let tell = async {
-        let mut told = shim.told.subscribe();
-        tokio::select! {
-            () = attend(&listener, &shim, &tasks) => {}
-            _ = told.wait_for(|told| *told) => {}
+        // A browser that ends at once ends before its server is here, which wants to know why.
+        if by_itself && shim.owner.borrow().is_none() {
+            let mut told = shim.told.subscribe();
+            tokio::select! {
+                () = attend(&listener, &shim, &tasks) => {}
+                _ = told.wait_for(|told| *told) => {}
+            }
         }
         tasks.close();
         tasks.wait().await;
