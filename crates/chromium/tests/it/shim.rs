@@ -17,7 +17,7 @@ use pilotlight_cdp::protocol::target::{
 };
 use pilotlight_cdp::{Connection, PipeCodec, Scope};
 use pilotlight_chromium::find::Engine;
-use pilotlight_chromium::launch::{DirectLauncher, Launcher};
+use pilotlight_chromium::launch::{DirectLauncher, Launched, Launcher};
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_chromium::shim::{ShimError, ShimLauncher, ShimOptions, Survivor};
 use pilotlight_chromium::window::process_memory_bytes;
@@ -394,21 +394,23 @@ async fn a_hung_shim_can_be_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_hangs_under_a_dead_shim_is_swept_and_no_other() {
-    let Kept { browser, run, .. } = Kept::start().await;
-    let (hung, shim_pid) = (browser.pid(), browser.shim().unwrap().pid());
-    let (other, _events) = start(&launcher(run.path())).await;
+    let run = run_directory();
+    let launcher = launcher(run.path());
+    let (other, _events) = start(&launcher).await;
     let direct = DirectLauncher::new(run.path().into(), None).unwrap();
-    let plan = plan(&Profile::Dense.into(), Engine::HeadlessShell, HashMap::new());
-    let (foreign, _events) = Browser::start(&direct, plan).await.unwrap();
-    // The server leaves first, so that it is the next one that finds the mess.
-    browser.leave();
-    signal(hung, Signal::STOP);
-    kill_hard(shim_pid);
-    until("the shim is gone", || !is_running(shim_pid)).await;
-    assert!(is_running(hung));
-    let found = launcher(run.path()).survivors().await;
-    until("the hung browser is gone", || !is_running(hung)).await;
-    assert_eq!(found.survivors.len(), 1);
+    let mut plan = plan(&Profile::Dense.into(), Engine::HeadlessShell, HashMap::new());
+    let (foreign, _events) = Browser::start(&direct, plan.clone()).await.unwrap();
+    // A stopped Chromium will not do: when its shim dies, the kernel has it go on and hang up.
+    let program = run_directory();
+    plan.binary.path = program.path().join("hangs");
+    fs::write(&plan.binary.path, "#!/bin/sh\ntrap '' HUP TERM\nwhile :; do sleep 0.1; done\n").unwrap();
+    fs::set_permissions(&plan.binary.path, fs::Permissions::from_mode(0o755)).unwrap();
+    let Launched { process, shim, .. } = launcher.launch(&plan).await.unwrap();
+    assert!(is_running(process.pid));
+    kill_hard(shim.unwrap().pid());
+    let end = tokio::time::timeout(LIMIT, process.gone()).await.unwrap();
+    assert!(end.contains("shim"), "{end}");
+    assert!(!is_running(process.pid));
     assert!(other.is_answering(LIMIT).await && foreign.is_answering(LIMIT).await);
     foreign.close().await;
     other.close().await;
