@@ -198,6 +198,7 @@ async fn everything_of_a_window_comes_back_in_another_browser() {
     evaluate(&window, "void open('/app?second', 'second', 'noopener')").await;
     until("the second tab is there", || window.summary().tabs == 2).await;
     let second = window.pages()[1].target_id.clone();
+    in_page(&first, &second, "new Promise((done) => document.readyState === 'complete' ? done() : addEventListener('load', done)).then(() => 0)").await;
     in_page(&first, &second, "sessionStorage.clear(), sessionStorage.tab = 'second', scrollTo(0, 77)").await;
 
     let partitioned = json!({"name": "chips", "value": "apart", "domain": ".widget.test", "path": "/",
