@@ -10,6 +10,7 @@ use crate::capacity::{Queued, RETRY_AFTER};
 use crate::ids::{RequestId, SessionId, ShardId};
 use crate::input::Failure;
 use crate::rules::Rules;
+use crate::saving::Saves;
 use crate::session::{Doing, Farewell, Session, Window};
 use crate::time::Moment;
 
@@ -148,12 +149,13 @@ impl Rules {
         self.announce(id, NoticeKind::Cooling, why);
     }
 
-    /// Writes the state of a window down for the last time before it is closed.
+    /// Has the state of a window written down for the last time before it is closed. A save that is running
+    /// already is superseded: its report will be late.
     pub(crate) fn farewell(&mut self, id: SessionId, shard: ShardId, farewell: Farewell) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.window = Window::Saving(shard, farewell);
         session.doing = Doing::Nothing;
-        self.begin_save(id);
+        session.saves = Saves { due: Some(Moment(0)), running: None };
     }
 
     /// The state of a window that is to go is written down, or cannot be.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
-use crate::kept::Kept;
+use crate::kept::{Kept, KeptShard};
 
 /// Whether a session shares its Chromium with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +258,7 @@ pub enum Input {
         /// All sessions that were kept.
         sessions: Vec<Kept>,
         /// Browsers that still run.
-        shards: Vec<(ShardId, LaunchKey, Isolation)>,
+        shards: Vec<KeptShard>,
         /// Windows that still stand in them.
         windows: Vec<(SessionId, ShardId)>,
     },

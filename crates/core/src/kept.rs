@@ -1,6 +1,6 @@
 //! What of a session outlives the rules that know it, and how new rules take it up.
 
-use crate::action::{EndedReason, State};
+use crate::action::EndedReason;
 use crate::ids::{LaunchKey, SessionId, ShardId};
 use crate::input::{Activity, Isolation, Spec};
 use crate::rules::Rules;
@@ -32,6 +32,21 @@ pub struct Kept {
     pub ended: Option<(Moment, EndedReason)>,
     /// The holds on it.
     pub holds: Vec<Hold>,
+}
+
+/// A browser that outlived the rules that had it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptShard {
+    /// What it is called from now on.
+    pub id: ShardId,
+    /// Which new windows it may take.
+    pub launch: LaunchKey,
+    /// Whether it is one session's own.
+    pub isolation: Isolation,
+    /// When it was started.
+    pub since: Moment,
+    /// It is not as browsers are started now, and is to be given up.
+    pub outdated: bool,
 }
 
 impl Session {
@@ -89,12 +104,12 @@ impl Rules {
     pub(crate) fn resume(
         &mut self,
         sessions: Vec<Kept>,
-        shards: Vec<(ShardId, LaunchKey, Isolation)>,
+        shards: &[KeptShard],
         windows: &[(SessionId, ShardId)],
         now: Moment,
     ) {
-        for (shard, launch, isolation) in shards {
-            self.shards.adopt(shard, launch, isolation, now);
+        for shard in shards {
+            self.shards.adopt(*shard, now);
         }
         let mut lost = Vec::new();
         for kept in sessions {
@@ -107,7 +122,7 @@ impl Rules {
             self.sessions.insert(id, session);
         }
         for (id, shard) in windows {
-            self.take_up(*id, *shard);
+            self.take_up(*id, *shard, now);
         }
         lost.sort_unstable();
         for (_, _, id) in lost {
@@ -130,8 +145,9 @@ impl Rules {
         }
     }
 
-    /// A window that outlived the rules: how its page stands is looked at before anything else is done.
-    fn take_up(&mut self, id: SessionId, shard: ShardId) {
+    /// A window that outlived the rules: how its page stands is looked at before anything else is done, and its
+    /// state is written down soon, since nobody told of changes meanwhile.
+    fn take_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
         let Some(entry) = self.shards.all.get_mut(&shard) else { return };
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
             return;
@@ -141,13 +157,6 @@ impl Rules {
         session.window = Window::Open(shard);
         session.restored = true;
         session.doing = Doing::Next(Activity::Look);
-    }
-}
-
-impl State {
-    /// Whether a session in this state has, or is about to have, a window.
-    #[must_use]
-    pub fn is_live(self) -> bool {
-        !matches!(self, Self::Hibernated | Self::Ended)
+        self.save_by(id, now + self.limits.save_delay);
     }
 }

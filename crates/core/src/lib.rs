@@ -31,7 +31,7 @@ pub use ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteI
 pub use input::{
     Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
 };
-pub use kept::Kept;
+pub use kept::{Kept, KeptShard};
 pub use limits::{AtCapacity, Limits};
 pub use rules::Rules;
 pub use session::{Hold, Session};

@@ -197,6 +197,7 @@ impl Rules {
             self.needs_person(id, sentence, now);
         } else if session.can_sign_in && tired {
             // Its sign-in comes to nothing again and again, though it never fails by itself.
+            session.refused = true;
             self.needs_person(id, "its sign-in does not last".to_owned(), now);
         } else if session.can_sign_in {
             session.doing = Doing::Next(Activity::SignIn);
@@ -212,6 +213,7 @@ impl Rules {
         session.why.clone_from(&sentence);
         session.attention = Some(sentence);
         session.recovering = false;
+        self.save_by(id, now + self.limits.save_delay);
         self.establish(id, now);
         self.tell_askers(id, &Ok(()));
     }
@@ -272,8 +274,9 @@ impl Rules {
             }
             Activity::SignIn => {
                 let hopeless = failure.kind == FailureKind::Rejected;
-                session.refused |= hopeless;
                 let tired = session.failures >= self.limits.refresh_tries + tries;
+                // What was typed too often counts as refused, also for whoever brings the window back.
+                session.refused |= hopeless || (tired && failure.kind != FailureKind::Unreachable);
                 // Only what never reached the sign-in form may be repeated without end.
                 if !hopeless && (!tired || failure.kind == FailureKind::Unreachable) {
                     session.doing = Doing::Next(Activity::SignIn);

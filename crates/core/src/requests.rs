@@ -31,7 +31,7 @@ impl Rules {
             Input::Hibernate { request, session } => self.hibernate(request, session),
             Input::Wake { request, session } => self.wake(request, session, now),
             Input::Drain { request, timeout } => self.drain(request, timeout, now),
-            Input::Resume { sessions, shards, windows } => self.resume(sessions, shards, &windows, now),
+            Input::Resume { sessions, shards, windows } => self.resume(sessions, &shards, &windows, now),
             Input::ShardStarted { shard } => self.shard_started(shard, now),
             Input::ShardGrown { shard } => self.shards.retire(shard),
             Input::ShardEnded { shard, failure } => self.shard_ended(shard, failure, now),

@@ -19,7 +19,8 @@ pub(crate) struct Saves {
 impl Session {
     /// When its state is to be written down, if that can be done.
     pub(crate) fn save_due(&self) -> Option<Moment> {
-        let at_rest = matches!(self.window, Window::Open(_)) && !matches!(self.doing, Doing::Running(_));
+        let at_rest = matches!(self.window, Window::Open(_) | Window::Saving(..))
+            && !matches!(self.doing, Doing::Running(_));
         let possible = at_rest
             && self.established
             && self.restored
@@ -55,12 +56,18 @@ impl Rules {
         }
     }
 
-    /// Orders a save. One that is running already is superseded: its report will be late.
-    pub(crate) fn begin_save(&mut self, id: SessionId) {
+    fn begin_save(&mut self, id: SessionId) {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.saves = Saves { due: None, running: Some(ticket) };
         self.act(Action::Save { session: id, ticket });
+    }
+
+    /// Whether this save is still wanted: another may have taken its place, or the session may have ended.
+    #[must_use]
+    pub fn is_saving(&self, id: SessionId, ticket: Ticket) -> bool {
+        self.session(id)
+            .is_some_and(|session| session.ended.is_none() && session.saves.running == Some(ticket))
     }
 
     pub(crate) fn saved(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>, now: Moment) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::ids::{LaunchKey, SessionId, ShardId};
 use crate::input::Isolation;
+use crate::kept::KeptShard;
 use crate::time::Moment;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,17 +74,17 @@ impl Shards {
     }
 
     /// A browser that outlived the rules that had it started.
-    pub(crate) fn adopt(&mut self, id: ShardId, launch: LaunchKey, isolation: Isolation, now: Moment) {
-        self.last = self.last.max(id.0);
+    pub(crate) fn adopt(&mut self, kept: KeptShard, now: Moment) {
+        self.last = self.last.max(kept.id.0);
         let shard = Shard {
-            launch,
-            isolation,
-            state: ShardState::Running { since: now },
+            launch: kept.launch,
+            isolation: kept.isolation,
+            state: ShardState::Running { since: kept.since },
             windows: BTreeSet::new(),
-            retiring: false,
+            retiring: kept.outdated,
             empty_since: now,
         };
-        self.all.insert(id, shard);
+        self.all.insert(kept.id, shard);
     }
 
     /// Gives a browser up, as soon as its windows are elsewhere.

@@ -1,8 +1,8 @@
 //! Sessions that have no window: who hibernates, who comes back, and what outlasts the rules.
 
 use pilotlight_core::{
-    Activity, Answer, AtCapacity, FailureKind, Input, Isolation, Kept, LaunchKey, Limits, Loss, Refusal,
-    Session, SessionId, ShardId, Standing, State,
+    Activity, Answer, AtCapacity, FailureKind, Input, Isolation, Kept, KeptShard, LaunchKey, Limits, Loss,
+    Refusal, Session, SessionId, ShardId, Standing, State,
 };
 
 use crate::scene::{SECOND, Scene, failure};
@@ -196,7 +196,13 @@ fn windows_that_outlast_the_rules_are_kept_with_their_holds() {
     let shard = ShardId(7);
     after.step(Input::Resume {
         sessions: kept(&before),
-        shards: vec![(shard, LaunchKey(1), Isolation::Shared)],
+        shards: vec![KeptShard {
+            id: shard,
+            launch: LaunchKey(1),
+            isolation: Isolation::Shared,
+            since: after.now,
+            outdated: false,
+        }],
         windows: vec![(SessionId(1), shard), (SessionId(2), shard)],
     });
     assert_eq!((after.state(1), after.state(2)), (State::Ready, State::Ready));

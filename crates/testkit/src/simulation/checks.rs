@@ -122,6 +122,12 @@ impl Checks {
         match action {
             Action::Answer { request, answer } => self.answered(*request, answer, now),
             Action::Begin { session, activity, .. } => self.begins(*session, *activity, rules, world),
+            Action::Save { session, .. } => {
+                let worth_it = world.shown.contains(session) || world.lost.contains(session);
+                worth_it
+                    .then_some(())
+                    .ok_or(format!("the state of {session:?} is saved before it was restored"))
+            }
             Action::CloseWindow { session, .. } => self.closes(*session, rules, world),
             Action::Announce(notice) if notice.kind == NoticeKind::Moving => {
                 self.see("Moving");

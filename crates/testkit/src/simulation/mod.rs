@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    AtCapacity, Backoff, Input, Isolation, Kept, LaunchKey, Limits, Moment, RequestId, Rules, Session,
-    SessionId, ShardId,
+    AtCapacity, Backoff, Input, Isolation, Kept, KeptShard, LaunchKey, Limits, Moment, RequestId, Rules,
+    Session, SessionId, ShardId,
 };
 
 use chance::Chance;
@@ -159,7 +159,7 @@ impl Simulation {
         let shards = shards.into_iter().map(|shard| {
             let (launch, isolation) =
                 launches.get(&shard).copied().unwrap_or((LaunchKey(0), Isolation::Shared));
-            (shard, launch, isolation)
+            KeptShard { id: shard, launch, isolation, since: self.now, outdated: false }
         });
         let shards = shards.collect();
         self.checks.cut_off();

@@ -158,7 +158,7 @@ impl World {
     }
 
     /// The server dies and a new one takes up what is left: browsers that had answered, with those windows of
-    /// `kept` sessions that were open. Whatever was under way is never reported.
+    /// `kept` sessions that had shown what they were to show. Whatever was under way is never reported.
     pub(super) fn survive(
         &mut self,
         kept: &BTreeSet<SessionId>,
@@ -173,7 +173,7 @@ impl World {
         let unclaimed: Vec<SessionId> = self
             .windows
             .keys()
-            .filter(|id| !kept.contains(id) || self.opening.contains_key(id))
+            .filter(|id| !kept.contains(id) || !self.shown.contains(id))
             .copied()
             .collect();
         for session in unclaimed {
