@@ -211,6 +211,18 @@ impl Browser {
         self.shim.as_ref()
     }
 
+    /// Gives a window that was opened without one its label: from here on it outlives this server. Without a
+    /// shim nothing does, and this does nothing.
+    ///
+    /// # Errors
+    /// Where the shim refuses or is gone.
+    pub async fn label_window(&self, window: &Window, label: &str) -> Result<(), WindowError> {
+        match self.shim.clone() {
+            Some(shim) => label_window(shim, &self.shard, &window.state, label).await,
+            None => Ok(()),
+        }
+    }
+
     /// Notes something for the next server, or forgets it: up to [`crate::shim::NOTES_MAX`] notes, of which
     /// every labelled window takes two. Once this returns the shim has it.
     ///
@@ -270,11 +282,10 @@ async fn open(
     let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
     let opening = async {
         set_up_window(&shard, engine, &state).await?;
-        if let Some((shim, label)) = shim.zip(options.label) {
-            note_window(&shim, &state, &label).await?;
-            tokio::spawn(keep_notes(shim, Arc::clone(&shard), Arc::clone(&state)));
+        match shim.zip(options.label) {
+            Some((shim, label)) => label_window(shim, &shard, &state, &label).await,
+            None => Ok(()),
         }
-        Ok(())
     };
     let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
     match opened.unwrap_or(Err(WindowError::Timeout(OPEN_TIMEOUT))) {
@@ -284,6 +295,17 @@ async fn open(
             Err(error)
         }
     }
+}
+
+async fn label_window(
+    shim: ShimHandle,
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    label: &str,
+) -> Result<(), WindowError> {
+    note_window(&shim, window, label).await?;
+    tokio::spawn(keep_notes(shim, Arc::clone(shard), Arc::clone(window)));
+    Ok(())
 }
 
 async fn note_window(shim: &ShimHandle, window: &WindowState, label: &str) -> Result<(), WindowError> {

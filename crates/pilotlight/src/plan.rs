@@ -186,6 +186,7 @@ impl Planner {
         };
         spec.policy.idle_timeout = Duration::from_millis(record.idle_timeout_ms);
         details.site.clone_from(&record.site);
+        details.left_at.clone_from(&record.left_at);
         if details.errand.username != username {
             details.errand = Arc::new(Errand { username, ..Errand::clone(&details.errand) });
         }
@@ -246,6 +247,7 @@ pub(crate) fn record(kept: &Kept, details: &Details) -> SessionRecord {
         signed_in_at_ms: kept.signed_in_at.map(|at| at.0),
         attention: kept.attention.clone(),
         refused: kept.refused,
+        left_at: details.left_at.clone(),
         live: kept.live,
         ended: kept.ended.map(|(at, reason)| EndedRecord {
             at_ms: at.0,

@@ -53,6 +53,9 @@ pub struct SessionRecord {
     /// Whether the portal refused its sign-in, so that it is not repeated unasked.
     #[serde(default)]
     pub refused: bool,
+    /// Where its page was when its state was last written down.
+    #[serde(default)]
+    pub left_at: Option<String>,
     /// Whether it had a window, or was to have one.
     pub live: bool,
     /// When and why it ended.

@@ -14,7 +14,7 @@ use pilotlight_chromium::launch::{LaunchError, LaunchPlan};
 use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError, Resolved, resolve};
 use pilotlight_chromium::shim::{ShimLauncher, ShimOptions, Survivor};
 use pilotlight_chromium::{Browser, BrowserEvent, StartError, Window, WindowOptions};
-use pilotlight_core::{Failure, FailureKind, Isolation, LaunchKey, SessionId, ShardId};
+use pilotlight_core::{Failure, FailureKind, Isolation, KeptShard, LaunchKey, Moment, SessionId, ShardId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -39,12 +39,8 @@ pub struct FarmOptions {
 /// A browser that an earlier server left, with those windows of living sessions that stand in it.
 #[derive(Debug)]
 pub struct Inherited {
-    /// What it is called from now on.
-    pub shard: ShardId,
-    /// Which new windows it may take.
-    pub launch: LaunchKey,
-    /// Whether it is one session's own.
-    pub isolation: Isolation,
+    /// What the rules need to know of it.
+    pub shard: KeptShard,
     /// The browser.
     pub browser: Browser,
     /// What it says from now on.
@@ -58,6 +54,8 @@ pub struct Inherited {
 struct Label {
     profile: String,
     dedicated: bool,
+    /// When, in milliseconds since 1970.
+    started_at_ms: u64,
     /// Of the switches and settings, so that a profile that was changed is told from what it was.
     digest: String,
 }
@@ -158,6 +156,7 @@ impl Farm {
         launch: LaunchKey,
         isolation: Isolation,
         shard: ShardId,
+        now: Moment,
     ) -> Result<(Browser, mpsc::Receiver<BrowserEvent>), Failure> {
         let place = usize::try_from(launch.0).unwrap_or(usize::MAX);
         let Some((name, profile)) = self.profiles.get(place) else {
@@ -170,6 +169,7 @@ impl Farm {
         let label = Label {
             profile: name.clone(),
             dedicated: isolation == Isolation::Dedicated,
+            started_at_ms: now.0,
             digest: digest(&resolved),
         };
         let label = serde_json::to_string(&label).unwrap_or_default();
@@ -203,7 +203,7 @@ impl Farm {
         survivor: Survivor,
         windows: &BTreeMap<SessionId, WindowOptions>,
     ) -> Option<Inherited> {
-        let (launch, isolation) = self.launch_of(survivor.label(), shard);
+        let shard = self.kept_shard(survivor.label(), shard);
         let claimed: Vec<(SessionId, (String, WindowOptions))> = survivor
             .windows()
             .into_iter()
@@ -233,24 +233,33 @@ impl Farm {
                 }
             })
             .collect();
-        tracing::info!(shard = shard.0, pid, windows = windows.len(), "browser taken over");
-        Some(Inherited { shard, launch, isolation, browser, events, windows })
+        tracing::info!(shard = shard.id.0, pid, windows = windows.len(), "browser taken over");
+        Some(Inherited { shard, browser, events, windows })
     }
 
-    /// Which new windows a browser may take: none where its profile is not what it was.
-    fn launch_of(&self, label: &str, shard: ShardId) -> (LaunchKey, Isolation) {
-        let Ok(label) = serde_json::from_str::<Label>(label) else {
-            return (LaunchKey(u64::MAX - shard.0), Isolation::Shared);
-        };
-        let isolation = if label.dedicated { Isolation::Dedicated } else { Isolation::Shared };
-        let same = |launch: &LaunchKey| {
-            let profile = self.profiles.get(usize::try_from(launch.0).ok()?).map(|(_, profile)| profile)?;
-            let engine = self.find(profile).ok()?.engine;
-            let resolved = resolved(&self.chromium, profile, engine).ok()?;
-            (digest(&resolved) == label.digest).then_some(())
-        };
-        let launch = self.launch(&label.profile).filter(|launch| same(launch).is_some());
-        (launch.unwrap_or(LaunchKey(u64::MAX - shard.0)), isolation)
+    /// A browser that was started otherwise than it would be now takes no new windows and is given up.
+    fn kept_shard(&self, label: &str, id: ShardId) -> KeptShard {
+        let nobodys = LaunchKey(u64::MAX);
+        let unknown =
+            KeptShard { id, launch: nobodys, isolation: Isolation::Shared, since: Moment(0), outdated: true };
+        let Ok(label) = serde_json::from_str::<Label>(label) else { return unknown };
+        let launch = self.launch(&label.profile).filter(|launch| self.starts_as(*launch, &label.digest));
+        KeptShard {
+            id,
+            launch: launch.unwrap_or(nobodys),
+            isolation: if label.dedicated { Isolation::Dedicated } else { Isolation::Shared },
+            since: Moment(label.started_at_ms),
+            outdated: launch.is_none(),
+        }
+    }
+
+    /// Whether browsers of this launch key are started with the switches and settings of this digest.
+    fn starts_as(&self, launch: LaunchKey, digest_then: &str) -> bool {
+        let place = usize::try_from(launch.0).unwrap_or(usize::MAX);
+        let Some((_, profile)) = self.profiles.get(place) else { return false };
+        let Ok(binary) = self.find(profile) else { return false };
+        resolved(&self.chromium, profile, binary.engine)
+            .is_ok_and(|resolved| digest(&resolved) == digest_then)
     }
 }
 

@@ -22,7 +22,7 @@ const BROWSER_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a browser may take to answer the simplest question.
 pub(super) const BROWSER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions in a row that a browser may leave unanswered. A machine may be busy.
-const BROWSER_MISSES: u32 = 2;
+pub(super) const BROWSER_MISSES: u32 = 2;
 /// A browser whose main process takes more memory than this is replaced. Measured: 60 to 200 MB with 16
 /// windows.
 const BROWSER_MAX_BYTES: u64 = 1024 * 1024 * 1024;

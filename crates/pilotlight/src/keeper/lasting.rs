@@ -6,6 +6,7 @@ use pilotlight_core::{Session, SessionId};
 use pilotlight_store::SessionRecord;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::Keeper;
 use super::message::{Message, Reply};
@@ -50,11 +51,14 @@ impl Keeper {
     pub(super) fn flush(&mut self) {
         self.flush_at = None;
         let mut records: Vec<SessionRecord> = Vec::new();
+        let mut beginnings = Vec::new();
         for id in std::mem::take(&mut self.unwritten) {
             let kept = self.rules.session(id).and_then(Session::kept);
             if let Some((kept, details)) = kept.zip(self.details.get(&id)) {
                 records.push(record(&kept, details));
-                self.written.insert(id, kept);
+                let is_new = self.written.insert(id, kept).is_none();
+                let beginning = details.begins_with.clone().filter(|_| is_new);
+                beginnings.extend(beginning.map(|checkpoint| (Uuid::from_u128(id.0), checkpoint)));
             }
         }
         let replies = std::mem::take(&mut self.replies);
@@ -62,7 +66,11 @@ impl Keeper {
             return;
         }
         let (then, written) = oneshot::channel();
-        self.scribe.write(Writ::Sessions { records, then: (!replies.is_empty()).then_some(then) });
+        self.scribe.write(Writ::Sessions {
+            records,
+            beginnings,
+            then: (!replies.is_empty()).then_some(then),
+        });
         if replies.is_empty() {
             return;
         }

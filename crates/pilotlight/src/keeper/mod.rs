@@ -178,8 +178,8 @@ impl Keeper {
     fn inherit(&mut self, inheritance: Inheritance) {
         let (mut shards, mut windows) = (Vec::new(), Vec::new());
         for inherited in inheritance.browsers {
-            shards.push((inherited.shard, inherited.launch, inherited.isolation));
-            windows.extend(inherited.windows.iter().map(|(session, _)| (*session, inherited.shard)));
+            shards.push(inherited.shard);
+            windows.extend(inherited.windows.iter().map(|(session, _)| (*session, inherited.shard.id)));
             self.world.inherit(inherited);
         }
         let mut sessions = Vec::new();
@@ -239,6 +239,10 @@ impl Keeper {
             Report::WindowHung { session, shard } => Input::WindowLost { session, shard, loss: Loss::Hung },
             Report::ShardGrown { shard } => Input::ShardGrown { shard },
             Report::Captured { session, ticket, result: Ok(checkpoint) } => {
+                // Of a session that was closed meanwhile nothing may come back into the store.
+                if !self.rules.is_saving(session, ticket) {
+                    return;
+                }
                 if let Some(details) = self.details.get_mut(&session) {
                     details.left_at = checkpoint.tabs.first().map(|tab| tab.url.clone());
                 }
@@ -293,7 +297,7 @@ impl Keeper {
         for action in self.rules.step(self.clock.now(), input) {
             match action {
                 Action::StartShard { shard, launch, isolation } => {
-                    self.world.start_shard(shard, launch, isolation);
+                    self.world.start_shard(shard, launch, isolation, self.clock.now());
                 }
                 Action::Save { session, ticket } => self.world.save(session, ticket, self.clock.now()),
                 Action::StopShard { shard } => self.world.stop_shard(shard),

@@ -4,11 +4,12 @@
 //! since. Whoever waits for a write is told after the first try, however it went: the store being full or
 //! locked must not take the windows along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_core::{Failure, FailureKind, SessionId, Ticket};
-use pilotlight_store::{Archive, Checkpoint, SessionRecord};
+use pilotlight_store::{Archive, Checkpoint, SessionRecord, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -26,8 +27,12 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Something to be written down.
 #[derive(Debug)]
 pub(super) enum Writ {
-    /// Sessions as they are now. `then` is told once it was tried.
-    Sessions { records: Vec<SessionRecord>, then: Option<oneshot::Sender<()>> },
+    /// Sessions as they are now, and the states that new ones begin with. `then` is told once it was tried.
+    Sessions {
+        records: Vec<SessionRecord>,
+        beginnings: Vec<(Uuid, Arc<Checkpoint>)>,
+        then: Option<oneshot::Sender<()>>,
+    },
     /// Sessions that have ended: nothing but their ends is kept.
     Ended(Vec<SessionRecord>),
     /// Sessions that are forgotten.
@@ -46,7 +51,8 @@ pub(super) struct Scribe {
 impl Scribe {
     pub(super) fn start(archive: Archive, reports: mpsc::Sender<Report>) -> Self {
         let (writs, queue) = mpsc::channel(MAX_WRITS);
-        let desk = Desk { archive, reports, owed: BTreeMap::new(), retry_at: None };
+        let desk =
+            Desk { archive, reports, unwanted: BTreeSet::new(), owed: BTreeMap::new(), retry_at: None };
         Self { writs, task: tokio::spawn(desk.work(queue)) }
     }
 
@@ -68,6 +74,8 @@ impl Scribe {
 struct Desk {
     archive: Archive,
     reports: mpsc::Sender<Report>,
+    /// What could not be removed yet.
+    unwanted: BTreeSet<Uuid>,
     /// What could not be written yet, newest state of each.
     owed: BTreeMap<Uuid, SessionRecord>,
     retry_at: Option<Instant>,
@@ -87,7 +95,7 @@ impl Desk {
                 }
             }
         }
-        if !self.owed.is_empty() {
+        if self.retry_at.is_some() {
             self.save(Vec::new()).await;
         }
         if let Err(error) = self.archive.close().await {
@@ -97,18 +105,24 @@ impl Desk {
 
     async fn write(&mut self, writ: Writ) {
         match writ {
-            Writ::Sessions { records, then } => {
+            Writ::Sessions { records, beginnings, then } => {
                 self.save(records).await;
+                for (id, checkpoint) in beginnings {
+                    self.begin_with(id, checkpoint).await;
+                }
                 if let Some(then) = then {
                     // Whoever waited may be gone.
                     let _ = then.send(());
                 }
             }
             Writ::Ended(records) => {
-                self.forget(records.iter().map(|record| record.id).collect()).await;
+                self.forget(records.iter().map(|record| record.id));
                 self.save(records).await;
             }
-            Writ::Forgotten(sessions) => self.forget(sessions).await,
+            Writ::Forgotten(sessions) => {
+                self.forget(sessions);
+                self.save(Vec::new()).await;
+            }
             Writ::Checkpoint { session, ticket, checkpoint } => {
                 let id = Uuid::from_u128(session.0);
                 let saved = self.archive.save_checkpoint(id, *checkpoint).await;
@@ -121,25 +135,40 @@ impl Desk {
         }
     }
 
-    async fn save(&mut self, records: Vec<SessionRecord>) {
-        self.owed.extend(records.into_iter().map(|record| (record.id, record)));
-        self.retry_at = None;
-        match self.archive.save_sessions(self.owed.values().cloned().collect()).await {
-            Ok(()) => self.owed.clear(),
-            Err(error) => {
-                tracing::error!(
-                    error = with_sources(&error),
-                    "sessions could not be written down; trying again"
-                );
-                self.retry_at = Some(Instant::now() + RETRY);
-            }
+    fn forget(&mut self, sessions: impl IntoIterator<Item = Uuid>) {
+        for id in sessions {
+            self.owed.remove(&id);
+            self.unwanted.insert(id);
         }
     }
 
-    async fn forget(&mut self, sessions: Vec<Uuid>) {
-        self.owed.retain(|id, _| !sessions.contains(id));
-        if let Err(error) = self.archive.remove_sessions(sessions).await {
-            tracing::error!(error = with_sources(&error), "sessions could not be removed from the store");
+    async fn save(&mut self, records: Vec<SessionRecord>) {
+        self.owed.extend(records.into_iter().map(|record| (record.id, record)));
+        self.retry_at = None;
+        if let Err(error) = self.settle_debts().await {
+            let error = with_sources(&error);
+            tracing::error!(error, "sessions could not be written down; trying again");
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+    }
+
+    /// Removals come first: of a session that has ended nothing but its end is written again.
+    async fn settle_debts(&mut self) -> Result<(), StoreError> {
+        if !self.unwanted.is_empty() {
+            self.archive.remove_sessions(self.unwanted.iter().copied().collect()).await?;
+            self.unwanted.clear();
+        }
+        if !self.owed.is_empty() {
+            self.archive.save_sessions(self.owed.values().cloned().collect()).await?;
+            self.owed.clear();
+        }
+        Ok(())
+    }
+
+    async fn begin_with(&self, id: Uuid, checkpoint: Arc<Checkpoint>) {
+        if let Err(error) = self.archive.save_checkpoint(id, Arc::unwrap_or_clone(checkpoint)).await {
+            let error = with_sources(&error);
+            tracing::error!(session_id = %id, error, "the state that a session begins with was not written down");
         }
     }
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::details::Details;
 use super::farm::{Farm, Inherited, label};
-use super::heartbeat::{BROWSER_TIMEOUT, watch_browser, watch_window};
+use super::heartbeat::{BROWSER_MISSES, BROWSER_TIMEOUT, watch_browser, watch_window};
 use super::live::LiveWindow;
 use super::message::Report;
 use crate::sentence::with_sources;
@@ -98,7 +98,8 @@ impl World {
 
     /// Takes in a browser that an earlier server left, with its windows.
     pub(super) fn inherit(&mut self, inherited: Inherited) {
-        let Inherited { shard, browser, events, windows, .. } = inherited;
+        let Inherited { shard, browser, events, windows } = inherited;
+        let shard = shard.id;
         self.shard_started(shard, browser);
         for (session, window) in windows {
             self.slots.insert(session, Slot { shard: Some(shard), ..Slot::default() });
@@ -107,10 +108,16 @@ impl World {
         tokio::spawn(tell(shard, events, self.reports.clone()));
     }
 
-    pub(super) fn start_shard(&mut self, shard: ShardId, launch: LaunchKey, isolation: Isolation) {
+    pub(super) fn start_shard(
+        &mut self,
+        shard: ShardId,
+        launch: LaunchKey,
+        isolation: Isolation,
+        now: Moment,
+    ) {
         let (farm, reports) = (Arc::clone(&self.farm), self.reports.clone());
         self.spawn(async move {
-            let (browser, events) = match farm.start(launch, isolation, shard).await {
+            let (browser, events) = match farm.start(launch, isolation, shard, now).await {
                 Ok(started) => started,
                 Err(failure) => return drop(reports.send(Report::ShardFailed { shard, failure }).await),
             };
@@ -164,7 +171,6 @@ impl World {
         shard: ShardId,
         options: WindowOptions,
     ) {
-        let options = WindowOptions { label: Some(label(session)), ..options };
         self.slots.insert(session, Slot { shard: Some(shard), ..Slot::default() });
         let browser = self.browsers.get(&shard).cloned();
         let reports = self.reports.clone();
@@ -277,20 +283,24 @@ impl World {
         }
         let browser = slot.shard.and_then(|shard| self.browsers.get(&shard).cloned());
         let task = tokio::spawn(async move {
-            let checkpoint = match activity {
-                Activity::Visit => newest_checkpoint(&archive, session)
-                    .await
-                    .or_else(|| begins_with.map(Arc::unwrap_or_clone)),
-                _ => None,
+            let work = async {
+                let checkpoint = match activity {
+                    Activity::Visit => newest_checkpoint(&archive, session, begins_with).await?,
+                    _ => None,
+                };
+                errand.perform(activity, &window, checkpoint.as_ref()).await
             };
-            let work = errand.perform(activity, &window, checkpoint.as_ref());
             let work = AssertUnwindSafe(work).catch_unwind();
             let outcome = work.await.unwrap_or_else(|_| {
                 // A fault of ours ends this activity; whoever waits for it is told.
                 Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
             });
-            if let (Err(_), Some(browser)) = (&outcome, &browser) {
-                end_if_hung(browser).await;
+            match (&outcome, &browser) {
+                (Err(_), Some(browser)) => end_if_hung(browser).await,
+                (Ok(_), Some(browser)) if activity == Activity::Visit => {
+                    keep_for_the_next_server(browser, &window, session).await;
+                }
+                _ => {}
             }
             drop(reports.send(Report::ActivityEnded { session, ticket, outcome }).await);
         });
@@ -357,21 +367,37 @@ async fn tell(shard: ShardId, mut events: mpsc::Receiver<BrowserEvent>, reports:
     }
 }
 
-/// What was last written down of a session's window. Without it the window begins with its start page.
-async fn newest_checkpoint(archive: &Archive, session: SessionId) -> Option<Checkpoint> {
-    let id = Uuid::from_u128(session.0);
-    archive.checkpoint(id).await.unwrap_or_else(|error| {
-        tracing::error!(session_id = %id, error = with_sources(&error), "a session's state cannot be read");
-        None
-    })
+/// What was last written down of a session's window, or what its client brought. One that cannot be read is
+/// not the same as none: beginning without it would soon overwrite it.
+async fn newest_checkpoint(
+    archive: &Archive,
+    session: SessionId,
+    begins_with: Option<Arc<Checkpoint>>,
+) -> Result<Option<Checkpoint>, Failure> {
+    match archive.checkpoint(Uuid::from_u128(session.0)).await {
+        Ok(newest) => Ok(newest.or_else(|| begins_with.map(Arc::unwrap_or_clone))),
+        Err(error) => {
+            Err(browser_failure(format!("its state cannot be read from the store: {}", with_sources(&error))))
+        }
+    }
+}
+
+/// Only a window that shows what it is to show is worth handing on: before, its checkpoint is better.
+async fn keep_for_the_next_server(browser: &Browser, window: &Window, session: SessionId) {
+    if let Err(error) = browser.label_window(window, &label(session)).await {
+        tracing::warn!(window = %window.id(), error = with_sources(&error), "a window will not outlast the server");
+    }
 }
 
 /// A browser that is alive and silent takes its windows with it for good; dead, it is replaced.
 async fn end_if_hung(browser: &Browser) {
-    if !browser.is_answering(BROWSER_TIMEOUT).await {
-        tracing::warn!(pid = browser.pid(), "a browser no longer answers and is ended");
-        browser.kill();
+    for _ in 0..BROWSER_MISSES {
+        if browser.is_answering(BROWSER_TIMEOUT).await {
+            return;
+        }
     }
+    tracing::warn!(pid = browser.pid(), "a browser no longer answers and is ended");
+    browser.kill();
 }
 
 fn browser_failure(sentence: String) -> Failure {
