@@ -148,6 +148,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         farm,
         archive: archive.clone(),
         leaves_browsers: browsers == Browsers::Stay,
+        heartbeat: config.chromium.heartbeat,
     };
     let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
     let readiness = Readiness::default();

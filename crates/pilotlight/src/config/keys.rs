@@ -132,6 +132,11 @@ pub(super) const KEYS: &[Key] = &[
     Key { section: "chromium", name: "max_age", set: |c, v| v.duration().map(|x| c.chromium.max_age = x) },
     Key {
         section: "chromium",
+        name: "heartbeat",
+        set: |c, v| v.duration().map(|x| c.chromium.heartbeat = x),
+    },
+    Key {
+        section: "chromium",
         name: "extra_args",
         set: |c, v| v.switches().map(|x| c.chromium.extra_args = x),
     },

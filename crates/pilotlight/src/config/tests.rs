@@ -82,6 +82,7 @@ fn nothing_configured_gives_the_defaults_of_the_contract() {
     assert_eq!(config.sessions.refresh_check, Duration::from_secs(60));
     assert_eq!(config.sessions.operation_timeout, Duration::from_secs(60 * 60));
     assert_eq!(config.chromium.engine, Engine::Auto);
+    assert_eq!(config.chromium.heartbeat, Duration::from_secs(15));
     assert_eq!((config.chromium.binary, config.chromium.profile.as_str()), (None, "dense"));
     assert!(config.warnings.is_empty() && config.sites.is_empty() && config.profiles.is_empty());
     let root = Sources { is_root: true, ..folder.sources() };
@@ -140,6 +141,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_SESSIONS_HIBERNATE_AFTER", "2h"),
             ("PILOTLIGHT_SERVER_ORPHAN_TIMEOUT", "1h"),
             ("PILOTLIGHT_CHROMIUM_MAX_AGE", "12h"),
+            ("PILOTLIGHT_CHROMIUM_HEARTBEAT", "5s"),
             ("PILOTLIGHT_CHROMIUM_BINARY", "/usr/bin/chromium"),
             ("PILOTLIGHT_CHROMIUM_ENGINE", "headless"),
             ("PILOTLIGHT_CHROMIUM_PROFILE", "moderate"),
@@ -156,6 +158,7 @@ fn every_key_is_a_variable() {
     assert_eq!(config.limits.memory_budget, MemoryBudget::Bytes(6 << 30));
     assert_eq!(config.limits.at_capacity, AtCapacity::Terminate);
     assert_eq!(config.sessions.hibernate_after, Some(Duration::from_secs(2 * 60 * 60)));
+    assert_eq!(config.chromium.heartbeat, Duration::from_secs(5));
     assert_eq!(config.chromium.extra_args, ["--mute-audio", "--lang=de"]);
     assert_eq!(config.chromium.user.as_deref(), Some("nobody"));
 }

@@ -143,6 +143,9 @@ pub struct Chromium {
     pub user: Option<String>,
     /// After how long a browser is replaced by a fresh one, once its windows are idle.
     pub max_age: Duration,
+    /// How often browsers and their pages are asked whether they still answer. With the delay of a checkpoint
+    /// it bounds what a crash can cost: a changed cookie is only noticed then.
+    pub heartbeat: Duration,
     /// Further switches for every browser.
     pub extra_args: Vec<String>,
     /// Whether switches that take protection away are accepted.
@@ -241,6 +244,7 @@ impl Config {
                 profile: "dense".to_owned(),
                 user: None,
                 max_age: 24 * 60 * MINUTE,
+                heartbeat: MINUTE / 4,
                 extra_args: Vec::new(),
                 allow_unsafe_args: false,
             },

@@ -8,68 +8,98 @@ use pilotlight_chromium::window::process_memory_bytes;
 use pilotlight_chromium::{Browser, Window, WindowError};
 use pilotlight_core::{SessionId, ShardId};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::message::Report;
 
-/// How often a page is asked. With the delay of a checkpoint it bounds what a crash can cost: a changed
-/// cookie is only noticed here.
-const PAGE_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a page may take to answer the simplest question; a script may be busy.
+/// How long a page may take to answer the simplest question, unless it is asked more often: a script may be
+/// busy.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a browser is asked.
-const BROWSER_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a browser may take to answer the simplest question.
+/// How long a browser may take to answer the simplest question, unless it is asked more often.
 pub(super) const BROWSER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions in a row that a browser may leave unanswered. A machine may be busy.
-pub(super) const BROWSER_MISSES: u32 = 2;
+const BROWSER_MISSES: u32 = 3;
 /// A browser whose main process takes more memory than this is replaced. Measured: 60 to 200 MB with 16
 /// windows.
 const BROWSER_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Asks a page again and again, until this is aborted or the window is gone.
-pub(super) async fn watch_window(
-    window: Window,
-    session: SessionId,
-    shard: ShardId,
-    reports: mpsc::Sender<Report>,
-) {
-    let mut beats = interval(PAGE_INTERVAL);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    beats.tick().await;
-    loop {
+/// One of the keeper's browsers, as its watchers know it.
+#[derive(Debug, Clone)]
+pub(super) struct Watched {
+    pub(super) shard: ShardId,
+    pub(super) browser: Arc<Browser>,
+    pub(super) reports: mpsc::Sender<Report>,
+}
+
+impl Watched {
+    /// Asks a page again and again, until this is aborted or the window is gone.
+    pub(super) async fn watch_window(self, window: Window, session: SessionId, every: Duration) {
+        let mut beats = beats(every);
         beats.tick().await;
-        let report = match window.heartbeat(PAGE_TIMEOUT).await {
-            Err(WindowError::Timeout(_)) => Report::WindowHung { session, shard },
-            Err(WindowError::Closed) => return,
-            // A crash is told by an event of its own.
-            Ok(()) | Err(_) => continue,
-        };
-        if reports.send(report).await.is_err() {
-            return;
+        loop {
+            beats.tick().await;
+            match window.heartbeat(every.min(PAGE_TIMEOUT)).await {
+                // Of a browser that is silent too nothing is known of the page.
+                Err(WindowError::Timeout(_)) if self.browser.is_answering(BROWSER_TIMEOUT).await => {
+                    let report = Report::WindowHung { session, shard: self.shard };
+                    drop(self.reports.send(report).await);
+                }
+                Err(WindowError::Closed) => return,
+                // A crash is told by an event of its own.
+                Ok(()) | Err(_) => {}
+            }
         }
+    }
+
+    /// Asks a browser again and again, until this is aborted or the browser is gone; ends one that is silent.
+    pub(super) async fn watch_browser(self, every: Duration) {
+        let mut beats = beats(every);
+        let mut has_grown = false;
+        loop {
+            beats.tick().await;
+            let mut misses = 0;
+            while misses < BROWSER_MISSES && !self.browser.is_answering(every.min(BROWSER_TIMEOUT)).await {
+                misses += 1;
+            }
+            if self.browser.connection().is_closed() {
+                return;
+            }
+            if misses == BROWSER_MISSES {
+                return self.end().await;
+            }
+            let bytes = process_memory_bytes(self.browser.pid());
+            if !has_grown && bytes.is_some_and(|bytes| bytes > BROWSER_MAX_BYTES) {
+                has_grown = true;
+                drop(self.reports.send(Report::ShardGrown { shard: self.shard }).await);
+            }
+        }
+    }
+
+    /// A browser that is alive and silent takes its windows with it for good; dead, it is replaced.
+    pub(super) async fn end_if_hung(&self) {
+        for _ in 0..BROWSER_MISSES {
+            let answers = self.browser.is_answering(BROWSER_TIMEOUT).await;
+            if answers || self.browser.connection().is_closed() {
+                return;
+            }
+        }
+        self.end().await;
+    }
+
+    /// Ends it by force. That it did not end by itself is said before it does.
+    async fn end(&self) {
+        tracing::warn!(
+            shard = self.shard.0,
+            pid = self.browser.pid(),
+            "a browser no longer answers and is ended"
+        );
+        drop(self.reports.send(Report::ShardHung { shard: self.shard }).await);
+        self.browser.kill();
     }
 }
 
-/// Asks a browser again and again, until this is aborted or the browser is gone; ends one that is silent.
-pub(super) async fn watch_browser(browser: Arc<Browser>, shard: ShardId, reports: mpsc::Sender<Report>) {
-    let mut beats = interval(BROWSER_INTERVAL);
+fn beats(every: Duration) -> Interval {
+    let mut beats = interval(every);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut misses, mut has_grown) = (0, false);
-    loop {
-        beats.tick().await;
-        if browser.connection().is_closed() {
-            return;
-        }
-        misses = if browser.is_answering(BROWSER_TIMEOUT).await { 0 } else { misses + 1 };
-        if misses >= BROWSER_MISSES {
-            tracing::warn!(pid = browser.pid(), "a browser no longer answers and is ended");
-            return browser.kill();
-        }
-        let grown = process_memory_bytes(browser.pid()).is_some_and(|bytes| bytes > BROWSER_MAX_BYTES);
-        if grown && !has_grown {
-            has_grown = true;
-            drop(reports.send(Report::ShardGrown { shard }).await);
-        }
-    }
+    beats
 }

@@ -136,6 +136,7 @@ pub(super) enum Report {
     WindowClosed { session: SessionId, ticket: Ticket },
     WindowHung { session: SessionId, shard: ShardId },
     ShardGrown { shard: ShardId },
+    ShardHung { shard: ShardId },
     Captured { session: SessionId, ticket: Ticket, result: Result<Box<Checkpoint>, Failure> },
     Saved { session: SessionId, ticket: Ticket, result: Result<u64, Failure> },
     ActivityEnded { session: SessionId, ticket: Ticket, outcome: Result<Standing, Failure> },

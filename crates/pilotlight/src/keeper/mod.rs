@@ -97,6 +97,8 @@ pub struct KeeperOptions {
     pub archive: Archive,
     /// Whether browsers stay when the keeper stops, for the next one.
     pub leaves_browsers: bool,
+    /// `chromium.heartbeat`.
+    pub heartbeat: Duration,
 }
 
 /// What an earlier server left behind.
@@ -114,7 +116,7 @@ pub fn start(
     inheritance: Inheritance,
     stop: CancellationToken,
 ) -> (KeeperHandle, tokio::task::JoinHandle<()>) {
-    let KeeperOptions { limits, seed, clock, farm, archive, leaves_browsers } = options;
+    let KeeperOptions { limits, seed, clock, farm, archive, leaves_browsers, heartbeat } = options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
@@ -122,7 +124,7 @@ pub fn start(
     let mut keeper = Keeper {
         clock,
         rules: Rules::new(limits, seed, clock.now()),
-        world: World::new(farm, archive.clone(), report.clone(), leaves_browsers),
+        world: World::new(farm, archive.clone(), report.clone(), leaves_browsers, heartbeat),
         details: BTreeMap::new(),
         pending: HashMap::new(),
         last_request: 0,
@@ -238,6 +240,7 @@ impl Keeper {
             Report::WindowClosed { session, ticket } => Input::WindowClosed { session, ticket },
             Report::WindowHung { session, shard } => Input::WindowLost { session, shard, loss: Loss::Hung },
             Report::ShardGrown { shard } => Input::ShardGrown { shard },
+            Report::ShardHung { shard } => return self.world.shard_hung(shard),
             Report::Captured { session, ticket, result: Ok(checkpoint) } => {
                 // Of a session that was closed meanwhile nothing may come back into the store.
                 if !self.rules.is_saving(session, ticket) {
@@ -272,12 +275,9 @@ impl Keeper {
         let (window, loss) = match event {
             BrowserEvent::Exited { status, stderr } => {
                 // A browser that was told to end has left the world before it ends.
-                let unexpected = self.world.shard_ended(shard);
-                if !unexpected {
-                    return None;
-                }
-                tracing::warn!(shard = shard.0, %status, ?stderr, "a browser ended by itself");
-                let sentence = format!("the browser ended: {status}");
+                let why = self.world.shard_ended(shard)?;
+                tracing::warn!(shard = shard.0, %status, ?stderr, why, "a browser is gone");
+                let sentence = format!("{why}: {status}");
                 let failure = Some(Failure { kind: FailureKind::Browser, sentence });
                 return Some(Input::ShardEnded { shard, failure });
             }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::details::Details;
 use super::farm::{Farm, Inherited, label};
-use super::heartbeat::{BROWSER_MISSES, BROWSER_TIMEOUT, watch_browser, watch_window};
+use super::heartbeat::Watched;
 use super::live::LiveWindow;
 use super::message::Report;
 use crate::sentence::with_sources;
@@ -61,7 +61,11 @@ pub(super) struct World {
     reports: mpsc::Sender<Report>,
     /// Browsers stay when we go.
     leaves_browsers: bool,
+    /// How often browsers and pages are asked whether they are there.
+    heartbeat: Duration,
     browsers: BTreeMap<ShardId, Arc<Browser>>,
+    /// Browsers that no longer answered and are being ended for it.
+    hung: BTreeSet<ShardId>,
     slots: BTreeMap<SessionId, Slot>,
     sessions: BTreeMap<WindowId, SessionId>,
     /// Browsers that are being started or ended.
@@ -74,13 +78,16 @@ impl World {
         archive: Archive,
         reports: mpsc::Sender<Report>,
         leaves_browsers: bool,
+        heartbeat: Duration,
     ) -> Self {
         Self {
             farm,
             archive,
             reports,
             leaves_browsers,
+            heartbeat,
             browsers: BTreeMap::new(),
+            hung: BTreeSet::new(),
             slots: BTreeMap::new(),
             sessions: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -138,19 +145,38 @@ impl World {
     }
 
     pub(super) fn shard_started(&mut self, shard: ShardId, browser: Browser) {
-        let browser = Arc::new(browser);
-        tokio::spawn(watch_browser(Arc::clone(&browser), shard, self.reports.clone()));
-        self.browsers.insert(shard, browser);
+        self.browsers.insert(shard, Arc::new(browser));
+        if let Some(watched) = self.watched(shard) {
+            tokio::spawn(watched.watch_browser(self.heartbeat));
+        }
     }
 
-    /// A browser is gone: its windows are too.
-    pub(super) fn shard_ended(&mut self, shard: ShardId) -> bool {
+    /// A browser that stands, for whoever looks after it.
+    fn watched(&self, shard: ShardId) -> Option<Watched> {
+        let browser = Arc::clone(self.browsers.get(&shard)?);
+        Some(Watched { shard, browser, reports: self.reports.clone() })
+    }
+
+    /// A browser no longer answers and is being ended.
+    pub(super) fn shard_hung(&mut self, shard: ShardId) {
+        if self.browsers.contains_key(&shard) {
+            self.hung.insert(shard);
+        }
+    }
+
+    /// A browser is gone: its windows are too. `Some` where nobody asked for that, with why it is.
+    pub(super) fn shard_ended(&mut self, shard: ShardId) -> Option<&'static str> {
         let gone: Vec<SessionId> =
             self.slots.iter().filter(|(_, slot)| slot.shard == Some(shard)).map(|(id, _)| *id).collect();
         for session in gone {
             self.forget(session);
         }
-        self.browsers.remove(&shard).is_some()
+        let why = if self.hung.remove(&shard) {
+            "the browser no longer answered and was ended"
+        } else {
+            "the browser ended by itself"
+        };
+        self.browsers.remove(&shard).map(|_| why)
     }
 
     pub(super) fn stop_shard(&mut self, shard: ShardId) {
@@ -172,15 +198,15 @@ impl World {
         options: WindowOptions,
     ) {
         self.slots.insert(session, Slot { shard: Some(shard), ..Slot::default() });
-        let browser = self.browsers.get(&shard).cloned();
+        let watched = self.watched(shard);
         let reports = self.reports.clone();
         tokio::spawn(async move {
-            let result = match browser {
+            let result = match watched {
                 None => Err(browser_failure("the browser is gone".to_owned())),
-                Some(browser) => {
-                    let opened = browser.open_window(options).await;
+                Some(watched) => {
+                    let opened = watched.browser.open_window(options).await;
                     if opened.is_err() {
-                        end_if_hung(&browser).await;
+                        watched.end_if_hung().await;
                     }
                     opened.map_err(|error| {
                         browser_failure(format!("no window could be opened: {}", with_sources(&error)))
@@ -218,10 +244,13 @@ impl World {
     }
 
     fn take_in(&mut self, session: SessionId, shard: ShardId, window: Window) {
+        let watched = self.watched(shard);
         let Some(slot) = self.slots.get_mut(&session) else { return };
         self.sessions.insert(window.id().clone(), session);
-        let beats = watch_window(window.clone(), session, shard, self.reports.clone());
-        slot.heartbeat = Some(Ended(tokio::spawn(beats).abort_handle()));
+        slot.heartbeat = watched.map(|watched| {
+            let beats = watched.watch_window(window.clone(), session, self.heartbeat);
+            Ended(tokio::spawn(beats).abort_handle())
+        });
         slot.window = Some(LiveWindow::new(window));
     }
 
@@ -251,7 +280,8 @@ impl World {
             slot.closing = Some(ticket);
             return;
         }
-        let browser = slot.shard.and_then(|shard| self.browsers.get(&shard).cloned());
+        let shard = slot.shard;
+        let watched = shard.and_then(|shard| self.watched(shard));
         let window = self.forget(session);
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -259,8 +289,8 @@ impl World {
                 && let Err(error) = window.close().await
             {
                 tracing::warn!(window = %window.id(), %error, "a window did not close");
-                if let Some(browser) = browser {
-                    end_if_hung(&browser).await;
+                if let Some(watched) = watched {
+                    watched.end_if_hung().await;
                 }
             }
             drop(reports.send(Report::WindowClosed { session, ticket }).await);
@@ -276,12 +306,13 @@ impl World {
     ) {
         let (archive, reports) = (self.archive.clone(), self.reports.clone());
         let (errand, begins_with) = (Arc::clone(&details.errand), details.begins_with.clone());
+        let shard = self.slots.get(&session).and_then(|slot| slot.shard);
+        let watched = shard.and_then(|shard| self.watched(shard));
         let Some(slot) = self.slots.get_mut(&session) else { return };
         let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
         if let Some(before) = slot.activity.take() {
             before.abort();
         }
-        let browser = slot.shard.and_then(|shard| self.browsers.get(&shard).cloned());
         let task = tokio::spawn(async move {
             let work = async {
                 let checkpoint = match activity {
@@ -295,10 +326,10 @@ impl World {
                 // A fault of ours ends this activity; whoever waits for it is told.
                 Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
             });
-            match (&outcome, &browser) {
-                (Err(_), Some(browser)) => end_if_hung(browser).await,
-                (Ok(_), Some(browser)) if activity == Activity::Visit => {
-                    keep_for_the_next_server(browser, &window, session).await;
+            match (&outcome, &watched) {
+                (Err(_), Some(watched)) => watched.end_if_hung().await,
+                (Ok(_), Some(watched)) if activity == Activity::Visit => {
+                    keep_for_the_next_server(&watched.browser, &window, session).await;
                 }
                 _ => {}
             }
@@ -387,17 +418,6 @@ async fn keep_for_the_next_server(browser: &Browser, window: &Window, session: S
     if let Err(error) = browser.label_window(window, &label(session)).await {
         tracing::warn!(window = %window.id(), error = with_sources(&error), "a window will not outlast the server");
     }
-}
-
-/// A browser that is alive and silent takes its windows with it for good; dead, it is replaced.
-async fn end_if_hung(browser: &Browser) {
-    for _ in 0..BROWSER_MISSES {
-        if browser.is_answering(BROWSER_TIMEOUT).await {
-            return;
-        }
-    }
-    tracing::warn!(pid = browser.pid(), "a browser no longer answers and is ended");
-    browser.kill();
 }
 
 fn browser_failure(sentence: String) -> Failure {

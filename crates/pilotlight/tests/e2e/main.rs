@@ -14,6 +14,7 @@ mod chaos;
 mod commands;
 mod demo;
 mod events;
+mod health;
 mod hibernate;
 mod holds;
 mod launch;

@@ -122,6 +122,15 @@ impl Process {
         self.handle().is_some_and(|handle| pidfd_send_signal(&handle, Signal::KILL).is_ok())
     }
 
+    /// Has it do nothing any more, as `kill -STOP` does: it lives and is silent.
+    ///
+    /// # Panics
+    /// Where it is not there any more.
+    pub fn silence(&self) {
+        let silenced = self.handle().is_some_and(|handle| pidfd_send_signal(&handle, Signal::STOP).is_ok());
+        assert!(silenced, "there is no process {} any more to silence", self.id);
+    }
+
     /// A handle that stays the process's own, if it still is the one that was seen.
     fn handle(&self) -> Option<OwnedFd> {
         let handle = pidfd_open(pid(self.id)?, PidfdFlags::empty()).ok()?;
