@@ -100,8 +100,11 @@ impl Rules {
             Window::Open(at) | Window::Saving(at, Farewell::Hibernate | Farewell::Move) => at == shard,
             _ => false,
         };
+        // It does not answer before its repair, which takes its time, is over.
+        let mending =
+            matches!(session.doing, Doing::Next(Activity::Repair) | Doing::Running(Activity::Repair));
         // Whoever uses a page that does not answer may have his reasons.
-        if session.ended.is_some() || !there || (loss == Loss::Hung && session.in_use()) {
+        if session.ended.is_some() || !there || (loss == Loss::Hung && (session.in_use() || mending)) {
             return;
         }
         session.window = Window::Open(shard);

@@ -153,6 +153,19 @@ fn a_page_that_hangs_is_loaded_again_but_not_while_somebody_uses_it() {
 }
 
 #[test]
+fn a_page_that_hangs_is_mended_once_however_often_it_is_told_meanwhile() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ()).unwrap().unwrap();
+    scene.silent = true;
+    let shard = scene.shards[0];
+    for _ in 0..6 {
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Hung });
+        scene.wait(SECOND);
+    }
+    assert_eq!((scene.times(Activity::Repair), scene.state(1)), (1, State::Recovering));
+}
+
+#[test]
 fn a_browser_that_is_too_old_gives_its_idle_windows_up_one_after_the_other() {
     let limits = Limits { browser_max_age: 3600 * SECOND, ..Limits::default() };
     let mut scene = crowd(limits, 3);
