@@ -51,8 +51,14 @@ pub(super) struct Scribe {
 impl Scribe {
     pub(super) fn start(archive: Archive, reports: mpsc::Sender<Report>) -> Self {
         let (writs, queue) = mpsc::channel(MAX_WRITS);
-        let desk =
-            Desk { archive, reports, unwanted: BTreeSet::new(), owed: BTreeMap::new(), retry_at: None };
+        let desk = Desk {
+            archive,
+            reports,
+            owed: BTreeMap::new(),
+            doomed: BTreeSet::new(),
+            retry_at: None,
+            failing: false,
+        };
         Self { writs, task: tokio::spawn(desk.work(queue)) }
     }
 
@@ -74,11 +80,13 @@ impl Scribe {
 struct Desk {
     archive: Archive,
     reports: mpsc::Sender<Report>,
-    /// What could not be removed yet.
-    unwanted: BTreeSet<Uuid>,
     /// What could not be written yet, newest state of each.
     owed: BTreeMap<Uuid, SessionRecord>,
+    /// What could not be removed yet. It goes before anything is written.
+    doomed: BTreeSet<Uuid>,
     retry_at: Option<Instant>,
+    /// The last try failed, which was said.
+    failing: bool,
 }
 
 impl Desk {
@@ -90,13 +98,11 @@ impl Desk {
                     Some(writ) => self.write(writ).await,
                     None => break,
                 },
-                () = async { sleep_until(retry.unwrap_or_else(Instant::now)).await }, if retry.is_some() => {
-                    self.save(Vec::new()).await;
-                }
+                () = async { sleep_until(retry.unwrap_or_else(Instant::now)).await }, if retry.is_some() => self.settle().await,
             }
         }
         if self.retry_at.is_some() {
-            self.save(Vec::new()).await;
+            self.settle().await;
         }
         if let Err(error) = self.archive.close().await {
             tracing::error!(error = with_sources(&error), "the store was not closed properly");
@@ -106,7 +112,8 @@ impl Desk {
     async fn write(&mut self, writ: Writ) {
         match writ {
             Writ::Sessions { records, beginnings, then } => {
-                self.save(records).await;
+                self.owed.extend(records.into_iter().map(|record| (record.id, record)));
+                self.settle().await;
                 for (id, checkpoint) in beginnings {
                     self.begin_with(id, checkpoint).await;
                 }
@@ -116,12 +123,14 @@ impl Desk {
                 }
             }
             Writ::Ended(records) => {
-                self.forget(records.iter().map(|record| record.id));
-                self.save(records).await;
+                self.doomed.extend(records.iter().map(|record| record.id));
+                self.owed.extend(records.into_iter().map(|record| (record.id, record)));
+                self.settle().await;
             }
             Writ::Forgotten(sessions) => {
-                self.forget(sessions);
-                self.save(Vec::new()).await;
+                self.owed.retain(|id, _| !sessions.contains(id));
+                self.doomed.extend(sessions);
+                self.settle().await;
             }
             Writ::Checkpoint { session, ticket, checkpoint } => {
                 let id = Uuid::from_u128(session.0);
@@ -135,40 +144,38 @@ impl Desk {
         }
     }
 
-    fn forget(&mut self, sessions: impl IntoIterator<Item = Uuid>) {
-        for id in sessions {
-            self.owed.remove(&id);
-            self.unwanted.insert(id);
-        }
-    }
-
-    async fn save(&mut self, records: Vec<SessionRecord>) {
-        self.owed.extend(records.into_iter().map(|record| (record.id, record)));
-        self.retry_at = None;
-        if let Err(error) = self.settle_debts().await {
+    async fn begin_with(&self, id: Uuid, checkpoint: Arc<Checkpoint>) {
+        if let Err(error) = self.archive.save_checkpoint(id, Arc::unwrap_or_clone(checkpoint)).await {
             let error = with_sources(&error);
-            tracing::error!(error, "sessions could not be written down; trying again");
-            self.retry_at = Some(Instant::now() + RETRY);
+            tracing::error!(session_id = %id, error, "the state that a session begins with was not written down");
         }
     }
 
-    /// Removals come first: of a session that has ended nothing but its end is written again.
-    async fn settle_debts(&mut self) -> Result<(), StoreError> {
-        if !self.unwanted.is_empty() {
-            self.archive.remove_sessions(self.unwanted.iter().copied().collect()).await?;
-            self.unwanted.clear();
+    /// Removes and writes all that is owed, and sees to it that what fails is tried again.
+    async fn settle(&mut self) {
+        let result = self.try_to_settle().await;
+        self.retry_at = result.is_err().then(|| Instant::now() + RETRY);
+        match result {
+            // Once is enough: the log may be on the disk that is full.
+            Err(error) if !self.failing => {
+                let error = with_sources(&error);
+                tracing::error!(error, "sessions could not be written down; it is tried again and again");
+            }
+            Ok(()) if self.failing => tracing::info!("everything is written down again"),
+            _ => {}
+        }
+        self.failing = self.retry_at.is_some();
+    }
+
+    async fn try_to_settle(&mut self) -> Result<(), StoreError> {
+        if !self.doomed.is_empty() {
+            self.archive.remove_sessions(self.doomed.iter().copied().collect()).await?;
+            self.doomed.clear();
         }
         if !self.owed.is_empty() {
             self.archive.save_sessions(self.owed.values().cloned().collect()).await?;
             self.owed.clear();
         }
         Ok(())
-    }
-
-    async fn begin_with(&self, id: Uuid, checkpoint: Arc<Checkpoint>) {
-        if let Err(error) = self.archive.save_checkpoint(id, Arc::unwrap_or_clone(checkpoint)).await {
-            let error = with_sources(&error);
-            tracing::error!(session_id = %id, error, "the state that a session begins with was not written down");
-        }
     }
 }
