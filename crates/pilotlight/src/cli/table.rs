@@ -55,6 +55,7 @@ pub(super) fn session(session: &Session, now: Timestamp) -> String {
         ("profile", printable(&session.profile)),
         ("shard", optional(session.shard.as_deref())),
         ("memory", size(session.memory_bytes)),
+        ("stored", size(session.storage_bytes)),
         ("cdp_url", optional(session.cdp_url.as_deref())),
         ("live_url", optional(session.live_url.as_deref())),
         ("tags", if tags.is_empty() { "-".to_owned() } else { tags.join(" ") }),
@@ -110,6 +111,11 @@ fn when(time: Option<Timestamp>, now: Timestamp) -> String {
     time.map_or_else(|| "-".to_owned(), |at| format!("{at:.0} ({})", ago(Some(at), now)))
 }
 
+/// A size in its largest unit. Nothing is as good as unknown: a session without a window takes no memory.
 fn size(bytes: Option<u64>) -> String {
-    bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{} MB", bytes / 1_000_000))
+    match bytes.unwrap_or(0) {
+        0 => "-".to_owned(),
+        bytes @ ..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        bytes => format!("{} MB", bytes / 1_000_000),
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use pilotlight_api::ErrorCode;
+use pilotlight_api::{ErrorCode, SessionState};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +18,17 @@ use super::problem::Problem;
 /// The media type of the format that is written.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The states that there can be so far.
+const STATES: [SessionState; 7] = [
+    SessionState::Starting,
+    SessionState::SigningIn,
+    SessionState::Ready,
+    SessionState::Hibernated,
+    SessionState::Recovering,
+    SessionState::NeedsAttention,
+    SessionState::Ended,
+];
+
 /// Numbers for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses(
     (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
@@ -29,6 +40,10 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
 fn text(app: &App) -> Result<String, std::fmt::Error> {
     let directory = app.keeper.directory();
     let sessions = Family::<[(&str, &str); 1], Gauge>::default();
+    // A state that nobody is in is 0, and not missing.
+    for state in STATES {
+        sessions.get_or_create(&[("state", state.as_str())]).set(0);
+    }
     let (mut in_use, mut memory_bytes) = (0, 0);
     let mut shards: BTreeMap<String, u64> = BTreeMap::new();
     for session in directory.sessions.values().map(|published| published.now()) {
@@ -45,6 +60,9 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
     registry.register("browsers", "Chromium processes with windows", gauge(length(shards.len())));
     let memory_bytes = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
     registry.register("windows_memory_bytes", "Memory of all windows as last measured", gauge(memory_bytes));
+    let store_healthy = i64::from(app.archive.health().borrow().is_none());
+    let sentence = "Whether what is new was written down at the last try";
+    registry.register("store_healthy", sentence, gauge(store_healthy));
     let limit = i64::from(app.max_sessions);
     registry.register("max_sessions", "The configured limit of sessions", gauge(limit));
     registry.register("events", "Events since the start", ConstCounter::new(app.keeper.events().last()));
