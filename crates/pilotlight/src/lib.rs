@@ -14,4 +14,5 @@ pub mod plan;
 mod sentence;
 pub mod serve;
 pub mod server;
+mod service_manager;
 pub mod sites;

@@ -26,6 +26,7 @@ use crate::http::{self, App, Guard, Readiness, router};
 use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperOptions};
 use crate::plan::Planner;
 use crate::sentence::with_sources;
+use crate::service_manager::{self, Pulse};
 use crate::sites::Sites;
 
 /// How long requests that are being answered may take once the server is told to stop.
@@ -149,6 +150,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         archive: archive.clone(),
         leaves_browsers: browsers == Browsers::Stay,
         heartbeat: config.chromium.heartbeat,
+        pulse: Pulse::wanted(),
     };
     let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
     let readiness = Readiness::default();
@@ -164,6 +166,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let draining = readiness.draining();
     let served = tokio::spawn(http::serve(listener, service, draining));
     readiness.set_up();
+    service_manager::ready(address);
     Ok(Running { address, state_dir, app, stop, served, keeper: keeper_task })
 }
 
@@ -248,6 +251,7 @@ impl Running {
         tokio::pin!(again);
         let graceful = tokio::select! {
             served = timeout(GRACE, self.served) => served.is_ok(),
+        service_manager::stopping();
             () = &mut again => false,
         };
         self.stop.cancel();

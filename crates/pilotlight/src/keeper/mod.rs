@@ -42,6 +42,7 @@ pub use handle::{Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;
 
+use crate::service_manager::Pulse;
 use message::{Left, Message, ReplySender, Report};
 use scribe::{Scribe, Writ};
 use world::World;
@@ -99,6 +100,8 @@ pub struct KeeperOptions {
     pub leaves_browsers: bool,
     /// `chromium.heartbeat`.
     pub heartbeat: Duration,
+    /// Signs of life of the keeper's loop, for the service manager.
+    pub pulse: Pulse,
 }
 
 /// What an earlier server left behind.
@@ -116,7 +119,7 @@ pub fn start(
     inheritance: Inheritance,
     stop: CancellationToken,
 ) -> (KeeperHandle, tokio::task::JoinHandle<()>) {
-    let KeeperOptions { limits, seed, clock, farm, archive, leaves_browsers, heartbeat } = options;
+    let KeeperOptions { limits, seed, clock, farm, archive, leaves_browsers, heartbeat, pulse } = options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
@@ -138,7 +141,7 @@ pub fn start(
         replies: Vec::new(),
     };
     keeper.inherit(inheritance);
-    let task = tokio::spawn(keeper.run(orders, reports, stop));
+    let task = tokio::spawn(keeper.run(orders, reports, stop, pulse));
     (KeeperHandle::new(messages, watched, events, clock), task)
 }
 
@@ -148,6 +151,7 @@ impl Keeper {
         mut orders: mpsc::Receiver<Message>,
         mut reports: mpsc::Receiver<Report>,
         stop: CancellationToken,
+        mut pulse: Pulse,
     ) {
         loop {
             let deadline = self.rules.next_deadline(self.clock.now());
@@ -156,6 +160,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = pulse.due() => pulse.beat(),
                 Some(report) = reports.recv() => self.report(report),
                 message = orders.recv() => match message {
                     Some(message) => self.message(message),
