@@ -274,6 +274,7 @@ fn limits(config: &Config) -> Limits {
         max_sessions: size(config.limits.max_sessions),
         max_live: size(config.limits.max_live),
         windows_per_browser: size(config.limits.windows_per_browser),
+    let defaults = Limits::default();
         at_capacity: match config.limits.at_capacity {
             config::AtCapacity::Hibernate => AtCapacity::Hibernate,
             config::AtCapacity::Terminate => AtCapacity::Terminate,
@@ -283,6 +284,8 @@ fn limits(config: &Config) -> Limits {
         refresh_check: config.sessions.refresh_check,
         hibernate_after: config.sessions.hibernate_after,
         browser_max_age: config.chromium.max_age,
-        ..Limits::default()
+        // Whoever has browsers replaced often cannot wait for long until their windows are idle.
+        move_after: defaults.move_after.min(config.chromium.max_age),
+        ..defaults
     }
 }
