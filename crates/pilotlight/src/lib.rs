@@ -11,6 +11,7 @@ pub mod http;
 pub mod keeper;
 mod memory;
 pub mod plan;
+pub mod rotate;
 mod sentence;
 pub mod serve;
 pub mod server;

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Failure, exit_codes};
 use crate::config::Config;
 use crate::sentence::with_sources;
-use crate::server::{self, Browsers, ServeError, Signals};
+use crate::server::{self, Browsers, ServeError, Signals, StateDirError};
 
 /// What is logged where `PILOTLIGHT_LOG` says nothing.
 const DEFAULT_LOG: &str = "info";
@@ -65,8 +65,12 @@ pub(crate) fn start_log(default: &str) {
     }
 }
 
-fn failure(error: &ServeError) -> Failure {
+/// What is in the way of a server, as people are told.
+pub(crate) fn failure(error: &ServeError) -> Failure {
     let (code, hint) = match error {
+        ServeError::StateDir(StateDirError::Taken { .. }) => {
+            (exit_codes::CONFIGURATION, "end that server first, or give another folder with `--state-dir`")
+        }
         ServeError::StateDir(_) => {
             (exit_codes::CONFIGURATION, "give a folder that this user may write to with `--state-dir`")
         }

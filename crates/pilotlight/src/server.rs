@@ -170,18 +170,22 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     Ok(Running { address, state_dir, app, stop, served, keeper: keeper_task })
 }
 
-/// Opens what sessions left, with the key from the environment, from systemd, or from the state folder.
-fn open_store(config: &Config) -> Result<Archive, ServeError> {
+/// Where the master key may be: in the environment, with systemd, or in the state folder.
+pub(crate) fn key_sources(server: &config::Server) -> KeySources {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let store = config.server.store_file();
-    let sources = KeySources {
+    KeySources {
         environment: variable("PILOTLIGHT_MASTER_KEY").map(Into::into),
         credential_path: variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(CREDENTIAL)),
-        key_file_path: config.server.key_file(),
-        store_path: store.clone(),
-    };
+        key_file_path: server.key_file(),
+        store_path: server.store_file(),
+    }
+}
+
+/// Opens what sessions left.
+fn open_store(config: &Config) -> Result<Archive, ServeError> {
+    let sources = key_sources(&config.server);
     let keyring = Keyring::find(&sources)?;
-    Archive::start(SqliteStore::open(&store, keyring)?).map_err(ServeError::System)
+    Archive::start(SqliteStore::open(&sources.store_path, keyring)?).map_err(ServeError::System)
 }
 
 /// All that an earlier server left: what it wrote down, and browsers that still run.
@@ -247,11 +251,11 @@ impl Running {
     /// signal means now.
     async fn shut_down(self, again: impl Future<Output = ()>) {
         tracing::info!("stopping: requests are finished, and what is new is written down");
+        service_manager::stopping();
         self.app.readiness.drain();
         tokio::pin!(again);
         let graceful = tokio::select! {
             served = timeout(GRACE, self.served) => served.is_ok(),
-        service_manager::stopping();
             () = &mut again => false,
         };
         self.stop.cancel();
@@ -270,11 +274,11 @@ fn random_key() -> [u8; 64] {
 /// What the rules keep to, from what was configured.
 fn limits(config: &Config) -> Limits {
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let defaults = Limits::default();
     Limits {
         max_sessions: size(config.limits.max_sessions),
         max_live: size(config.limits.max_live),
         windows_per_browser: size(config.limits.windows_per_browser),
-    let defaults = Limits::default();
         at_capacity: match config.limits.at_capacity {
             config::AtCapacity::Hibernate => AtCapacity::Hibernate,
             config::AtCapacity::Terminate => AtCapacity::Terminate,

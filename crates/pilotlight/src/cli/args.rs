@@ -60,6 +60,8 @@ pub(super) enum Command {
     Client(ClientCommand),
     /// Print the server's access token
     Token,
+    /// Give the store a new master key, while no server runs; the old one opens nothing any more
+    RotateKey,
     /// Read the configuration and report every mistake in it
     CheckConfig,
     /// Print every Chromium switch that is known here, its worth, and which launch profiles have it

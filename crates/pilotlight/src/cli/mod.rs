@@ -1,7 +1,8 @@
 //! The command line: a client of the REST interface, and the way to start the server.
 //!
 //! Data goes to stdout, everything else to stderr. No secret is ever an argument or printed, but for
-//! `pilotlight token`, which exists for it. Commands never look into the state folder beside the token.
+//! `pilotlight token`, which exists for it. Commands never look into the state folder beside the token, but for
+//! `pilotlight rotate-key`, which has the folder to itself.
 
 mod args;
 mod client;

@@ -15,6 +15,7 @@ use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
 use super::{commands, flags, table};
 use crate::config::{Auth, Config, Override, Server, Sources};
+use crate::rotate;
 
 /// What `serve` and `demo` start. Each returns when the server has ended.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,7 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
         Command::Demo { windows, flags } => Ok((servers.demo)(server_config(&common, flags)?, windows)?),
         Command::CheckConfig => check_config(&common, &mut output),
         Command::Token => token(&common, &mut output),
+        Command::RotateKey => rotate_key(&common, &mut output),
         Command::Flags => flags::print(&mut output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -119,6 +121,19 @@ fn check_config(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
     });
     output.data(&answer, || {
         table::lines(&[], summary.into_iter().map(|(name, value)| vec![name.to_owned(), value]))
+    })
+}
+
+fn rotate_key(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
+    let server = Server::load(&sources(common, Vec::new())?).map_err(Failure::from)?;
+    let rotated = rotate::rotate_key(&server)?;
+    let answer = json!({"success": true, "key": rotated.key, "removed": rotated.removed});
+    output.data(&answer, || {
+        let removed = rotated.removed.join(", ");
+        format!(
+            "everything is sealed under {}; {removed} opens nothing any more but old backups",
+            rotated.key
+        )
     })
 }
 
