@@ -19,7 +19,7 @@ const LONGEST_WORK: Duration = Duration::from_secs(2);
 
 impl House {
     /// Kills the server, its shims and its browsers.
-    fn kill_everything(&mut self) {
+    pub(crate) fn kill_everything(&mut self) {
         let processes = self.server.processes();
         self.server.kill_server();
         for process in processes {
