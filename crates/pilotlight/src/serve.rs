@@ -71,6 +71,9 @@ pub(crate) fn failure(error: &ServeError) -> Failure {
         ServeError::StateDir(StateDirError::Taken { .. }) => {
             (exit_codes::CONFIGURATION, "end that server first, or give another folder with `--state-dir`")
         }
+        ServeError::StateDir(StateDirError::NotOurs { .. }) => {
+            (exit_codes::CONFIGURATION, "run this as the folder's owner, and let nobody else write to it")
+        }
         ServeError::StateDir(_) => {
             (exit_codes::CONFIGURATION, "give a folder that this user may write to with `--state-dir`")
         }

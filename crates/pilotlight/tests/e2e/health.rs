@@ -82,6 +82,22 @@ async fn a_browser_that_is_silent_is_ended_and_its_sessions_come_back_signed_in(
 }
 
 #[tokio::test]
+async fn a_browser_that_is_silent_at_a_start_is_replaced() {
+    let mut house = house_with(QUICK_HEARTBEAT, Default::default()).await;
+    let session = house.sign_in("acme").await;
+    all_are_stored(&house).await;
+    let silent = the_browser(&house);
+    house.server.kill_server();
+    silent.silence();
+    let (house, took) = house.start_again().await;
+    println!("With a silent browser to take over it was ready after {took:?}.");
+    house.reaches(&session, SessionState::Ready).await;
+    assert_eq!(house.client().evaluate(&session, SHOWN_USER).await, "acme");
+    wait_until_gone(&[silent], SOON).await;
+    house.each_signed_in_once();
+}
+
+#[tokio::test]
 async fn a_page_that_hangs_comes_back_unless_somebody_holds_it() {
     let house = house_with(QUICK_HEARTBEAT, Default::default()).await;
     let (held, free) = (house.sign_in("held").await, house.sign_in("free").await);
