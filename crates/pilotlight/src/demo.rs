@@ -83,7 +83,7 @@ async fn start_portal() -> Result<Portal, ServeError> {
 }
 
 /// The example site, as it lies in `examples/`, for a portal at `url`.
-fn demo_site(url: &str) -> Result<Site, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn demo_site(url: &str) -> Result<Site, Box<dyn std::error::Error + Send + Sync>> {
     let example = example_site(url);
     let mut definition: SiteDefinition = toml::from_str(&example.site_toml)?;
     definition.sign_in = Some(SignIn::Flow(serde_json::from_str(&example.sign_in_json)?));

@@ -3,6 +3,7 @@
 //! `cli` starts everything. `server` joins `config`, `keeper` and `http`; the keeper drives the rules, and
 //! `http` only talks to the keeper.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -5,5 +5,9 @@ use std::process::ExitCode;
 use pilotlight::cli::{self, Servers};
 
 fn main() -> ExitCode {
-    cli::main(&Servers { serve: pilotlight::serve::serve, demo: pilotlight::demo::demo })
+    cli::main(&Servers {
+        serve: pilotlight::serve::serve,
+        demo: pilotlight::demo::demo,
+        bench: pilotlight::bench::bench,
+    })
 }

@@ -6,6 +6,7 @@
 //! `/control/…`. It listens on 127.0.0.1 alone: there is nothing to protect here, and no secret in it.
 
 mod example;
+mod heavy;
 mod ledger;
 mod pages;
 mod routes;

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use pilotlight_api::{Seconds, Viewport};
 
+use crate::bench::BenchArgs;
 use crate::config::Override;
 
 /// Keeps browser windows signed in
@@ -56,6 +57,8 @@ pub(super) enum Command {
         #[command(flatten)]
         flags: ServerFlags,
     },
+    /// Measure this machine: a server, a portal and a browser of its own, each number against a baseline
+    Bench(BenchArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Print the server's access token

@@ -14,6 +14,7 @@ use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
 use super::{commands, flags, table};
+use crate::bench::{BenchArgs, Report};
 use crate::config::{Auth, Config, Override, Server, Sources};
 use crate::rotate;
 
@@ -24,6 +25,8 @@ pub struct Servers {
     pub serve: fn(Config) -> Result<(), Failure>,
     /// Runs the server with the demonstration portal and so many windows.
     pub demo: fn(Config, u32) -> Result<(), Failure>,
+    /// Measures.
+    pub bench: fn(Config, &BenchArgs) -> Result<Report, Failure>,
 }
 
 /// Runs what the process was started with.
@@ -55,6 +58,10 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
     match command {
         Command::Serve(flags) => Ok((servers.serve)(server_config(&common, flags)?)?),
         Command::Demo { windows, flags } => Ok((servers.demo)(server_config(&common, flags)?, windows)?),
+        Command::Bench(arguments) => {
+            let report = (servers.bench)(server_config(&common, ServerFlags::default())?, &arguments)?;
+            output.data(&report, || bench_table(&report))
+        }
         Command::CheckConfig => check_config(&common, &mut output),
         Command::Token => token(&common, &mut output),
         Command::RotateKey => rotate_key(&common, &mut output),
@@ -73,6 +80,10 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
             runtime.block_on(commands::run(&client, command, &mut output))
         }
     }
+}
+
+fn bench_table(report: &Report) -> String {
+    format!("{}\n\n{}", table::lines(&Report::HEADER, report.lines()), report.circumstances())
 }
 
 fn sources(common: &Common, flags: Vec<Override>) -> Result<Sources, Failure> {

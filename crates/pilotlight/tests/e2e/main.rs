@@ -9,6 +9,7 @@
 
 mod access;
 mod bad_input;
+mod bench;
 mod capacity;
 mod chaos;
 mod commands;

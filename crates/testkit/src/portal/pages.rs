@@ -25,6 +25,13 @@ pub(super) fn workbench(user: &str) -> String {
     page(include_str!("pages/workbench.html"), &[("user", &escape(user))])
 }
 
+pub(super) fn heavy(user: &str) -> String {
+    page(
+        include_str!("pages/heavy.html"),
+        &[("user", &escape(user)), ("pictures", &super::heavy::pictures())],
+    )
+}
+
 pub(super) fn captcha() -> String {
     page(include_str!("pages/captcha.html"), &[])
 }

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::heavy::parts;
 use super::ledger::Statistics;
 use super::{Shared, pages};
 
@@ -52,6 +53,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/appointments", get(appointments))
         .route("/popup", get(popup))
         .route("/workbench", get(workbench))
+        .route("/heavy", get(heavy))
+        .merge(parts())
         .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
         .route("/logout", get(sign_out))
@@ -103,6 +106,10 @@ async fn appointments(State(portal): Portal, headers: HeaderMap) -> Response {
 
 async fn workbench(State(portal): Portal, headers: HeaderMap) -> Response {
     for_user(&portal, &headers, pages::workbench)
+}
+
+async fn heavy(State(portal): Portal, headers: HeaderMap) -> Response {
+    for_user(&portal, &headers, pages::heavy)
 }
 
 /// What the session and the cookies of the one who asks hold.

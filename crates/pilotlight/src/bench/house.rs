@@ -1,0 +1,137 @@
+//! What is measured: the demo portal and a server, in this process and in a folder that goes with them.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, Session};
+use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions};
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::cli::{Failure, exit_codes};
+use crate::config::{Auth, Config};
+use crate::demo::demo_site;
+use crate::sentence::with_sources;
+use crate::server::{self, Browsers, Running, ServeError};
+
+/// How long browsers outlive a benchmark that was killed.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// What the portal's site is called.
+const SITE: &str = "portal";
+/// Browsers may run as another user, who must come through the folder.
+const PASSABLE: u32 = 0o711;
+/// Which browser it is, in a page's own words.
+const CHROMIUM: &str = "navigator.userAgentData?.getHighEntropyValues(['fullVersionList']).then(told => \
+    told.fullVersionList.filter(({brand}) => /chrom/i.test(brand)).map(({brand, version}) => `${brand} ${version}`)[0]) \
+    ?? navigator.userAgent";
+
+/// A portal and a server that signs in to it.
+pub(super) struct House {
+    pub(super) portal: Portal,
+    /// The launch profile of its windows.
+    pub(super) profile: String,
+    server: Running,
+    client: reqwest::Client,
+    token: SecretString,
+    _folder: TempDir,
+}
+
+impl House {
+    /// Starts both with the browser and the launch profile of `config`. Nothing of theirs happens by itself.
+    pub(super) async fn start(mut config: Config) -> Result<Self, ServeError> {
+        let mut folder = tempfile::Builder::new();
+        let folder = folder.prefix("pilotlight-bench-").permissions(Permissions::from_mode(PASSABLE));
+        let folder = folder.tempdir().map_err(ServeError::System)?;
+        let portal = Portal::start(PortalOptions::default()).await;
+        let portal = portal.map_err(|error| ServeError::System(io::Error::other(error)))?;
+        let site = demo_site(&portal.url()).map_err(|error| ServeError::System(io::Error::other(error)))?;
+        config.sites = [(SITE.to_owned(), site)].into();
+        config.server.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.server.state_dir = folder.path().join("state");
+        config.server.auth = Auth::Token;
+        config.server.orphan_timeout = ORPHAN_TIMEOUT;
+        config.sessions.refresh_interval = None;
+        config.sessions.hibernate_after = None;
+        let profile = config.chromium.profile.clone();
+        let server = server::start(config, Browsers::End).await?;
+        let token = server.state_dir.token()?;
+        let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
+        let client = client.map_err(|error| ServeError::System(io::Error::other(error)))?;
+        Ok(Self { portal, profile, server, client, token, _folder: folder })
+    }
+
+    /// Ends both, and every browser.
+    pub(super) async fn end(self) {
+        // The portal goes last: windows must not see it go.
+        self.server.close_sessions().await;
+        self.server.stop_now().await;
+        self.portal.stop().await;
+    }
+
+    /// A new session of `user` at the portal.
+    pub(super) async fn sign_in(&self, user: &str) -> Result<Uuid, Failure> {
+        let wanted = CreateSession {
+            site: Some(SITE.to_owned()),
+            username: Some(user.to_owned()),
+            password: Some(PASSWORD.into()),
+            ..CreateSession::default()
+        };
+        let created: CreatedAnswer = self.ask(Method::POST, "/sessions", &wanted).await?;
+        Ok(created.session.session_id)
+    }
+
+    /// Has something done with a session, and gives what it is then.
+    pub(super) async fn order(
+        &self,
+        id: Uuid,
+        what: &str,
+        body: &impl Serialize,
+    ) -> Result<Session, Failure> {
+        self.ask(Method::POST, &format!("/sessions/{id}/{what}"), body).await
+    }
+
+    /// What an expression is in a session's page.
+    pub(super) async fn evaluate(&self, id: Uuid, expression: &str) -> Result<serde_json::Value, Failure> {
+        let path = format!("/sessions/{id}/evaluate");
+        let answer: EvaluateAnswer =
+            self.ask(Method::POST, &path, &json!({ "expression": expression })).await?;
+        Ok(answer.result)
+    }
+
+    /// Name and version of the browser.
+    pub(super) async fn chromium(&self) -> Result<String, Failure> {
+        let id = self.sign_in("chromium").await?;
+        let told = self.evaluate(id, CHROMIUM).await?;
+        Ok(told.as_str().unwrap_or("unknown").to_owned())
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let url = format!("http://{}{path}", self.server.address);
+        let request = self.client.request(method, url).bearer_auth(self.token.expose_secret()).json(body);
+        let answer = request.send().await.map_err(|error| failed(&error))?;
+        if answer.status().is_success() {
+            return answer.json().await.map_err(|error| failed(&error));
+        }
+        let body: ErrorBody = answer.json().await.map_err(|error| failed(&error))?;
+        Err(Failure::new(exit_codes::FAILED, body.error).with_hint(body.hint))
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::new(exit_codes::FAILED, with_sources(error))
+}

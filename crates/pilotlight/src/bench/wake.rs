@@ -1,0 +1,95 @@
+//! The row `wake`: from hibernation to a loaded page that is signed in, against loading that page in a window
+//! that is there already. Both end when the page has loaded and was seen to be signed in.
+
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use pilotlight_api::SessionState;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::house::House;
+use super::report::{Line, Samples};
+use crate::cli::{Failure, exit_codes};
+
+/// The pages: one on which what is fixed counts most, and one as large as real portals have them.
+const PAGES: [(&str, &str); 2] = [("home page", ""), ("heavy page", "heavy")];
+/// What the ratio shall be at most.
+const REACH: f64 = 1.3;
+/// The user.
+const USER: &str = "bench";
+/// How long everything is left alone before something is measured, so that what was before does not count.
+const REST: Duration = Duration::from_millis(400);
+/// The condition of the portal's site.
+const SIGNED_IN: &str = "document.querySelector('#user') !== null && !location.href.includes('/login')";
+/// How often a loaded page is asked whether it is signed in.
+const QUESTIONS: usize = 100;
+
+pub(super) fn steps(rounds: u32) -> u64 {
+    let pages = u64::try_from(PAGES.len()).unwrap_or(u64::MAX);
+    pages.saturating_mul(u64::from(rounds) + 1)
+}
+
+pub(super) async fn measure(
+    house: &House,
+    rounds: u32,
+    progress: &ProgressBar,
+) -> Result<Vec<Line>, Failure> {
+    progress.set_message("signing in");
+    let id = house.sign_in(USER).await?;
+    let mut lines = Vec::new();
+    for (name, path) in PAGES {
+        progress.set_message(format!("waking to the {name}, and loading it"));
+        let url = format!("{}{path}", house.portal.url());
+        let mut wakes = Samples::default();
+        let mut loads = Samples::default();
+        for round in 0..=rounds {
+            let (load, wake) = (load(house, id, &url).await?, wake(house, id, &url).await?);
+            // The first of each fills caches, and does not count.
+            if round > 0 {
+                loads.push_time(load);
+                wakes.push_time(wake);
+            }
+            progress.inc(1);
+        }
+        lines.push(Line {
+            row: "wake",
+            case: name,
+            measured: wakes.of("hibernated, until loaded and signed in"),
+            baseline: loads.of("loaded in a warm window"),
+            reach: REACH,
+        });
+    }
+    if house.portal.sign_ins(USER) != 1 {
+        return Err(Failure::new(exit_codes::FAILED, "a session that was woken had to sign in again"));
+    }
+    Ok(lines)
+}
+
+/// How long the page takes in the window that is there.
+async fn load(house: &House, id: Uuid, url: &str) -> Result<Duration, Failure> {
+    sleep(REST).await;
+    let started = Instant::now();
+    house.order(id, "navigate", &json!({ "url": url })).await?;
+    for _ in 0..QUESTIONS {
+        if house.evaluate(id, SIGNED_IN).await? == Value::Bool(true) {
+            return Ok(started.elapsed());
+        }
+    }
+    Err(Failure::new(exit_codes::FAILED, format!("{url} does not show that it is signed in")))
+}
+
+/// How long a session takes to come back to that page.
+async fn wake(house: &House, id: Uuid, url: &str) -> Result<Duration, Failure> {
+    house.order(id, "hibernate", &json!({})).await?;
+    sleep(REST).await;
+    let started = Instant::now();
+    let session = house.order(id, "wake", &json!({})).await?;
+    let took = started.elapsed();
+    if session.state != SessionState::Ready || session.url.as_deref() != Some(url) {
+        let sentence = format!("a session came back as {} instead of ready at {url}", session.state);
+        return Err(Failure::new(exit_codes::FAILED, sentence));
+    }
+    Ok(took)
+}

@@ -1,0 +1,61 @@
+//! `pilotlight bench`: that it measures and leaves nothing. What it measures is nobody's to assert here.
+
+use std::process::Stdio;
+
+use pilotlight_testkit::harness::{Role, descendants, expect_that, run, wait_for, wait_until_gone};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::SOON;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pilotlight");
+
+#[tokio::test]
+async fn waking_is_measured_against_loading() {
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().to_str().unwrap();
+    let mut permissions = std::fs::metadata(scratch).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    std::fs::set_permissions(scratch, permissions).unwrap();
+    let arguments = ["bench", "wake", "--rounds", "2", "-o", "json"];
+    let report =
+        run(BINARY.as_ref(), folder.path(), &arguments, &[("TMPDIR", scratch)], "").await.expect(0).json();
+    let rows = report["rows"].as_array().unwrap();
+    let cases: Vec<_> = rows.iter().map(|row| row["case"].as_str().unwrap()).collect();
+    assert_eq!(cases, ["home page", "heavy page"]);
+    for row in rows {
+        for side in ["measured", "baseline"] {
+            let positive = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0);
+            let samples = row[side]["samples"].as_array().unwrap();
+            assert!(samples.len() == 2 && samples.iter().all(positive), "{row}");
+            assert!(
+                positive(&row[side]["median"]) && row[side]["worst"].as_f64() >= row[side]["median"].as_f64(),
+                "{row}"
+            );
+        }
+        let ratio = row["measured"]["median"].as_f64().unwrap() / row["baseline"]["median"].as_f64().unwrap();
+        assert_eq!(row["ratio"].as_f64(), Some(ratio), "{row}");
+    }
+    assert!(report["chromium"].as_str().unwrap().contains("Chrom"), "{report}");
+    assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0, "its folder is gone");
+}
+
+#[tokio::test]
+async fn told_to_stop_it_leaves_no_process() {
+    let mut command = Command::new(BINARY);
+    command.args(["bench", "--rounds", "1000"]).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let mut bench = command.spawn().unwrap();
+    let id = i32::try_from(bench.id().unwrap()).unwrap();
+    let processes = wait_for("a page", SOON, async || {
+        let processes = descendants(id);
+        let has_page = processes.iter().any(|process| process.role() == Role::Renderer);
+        expect_that(has_page, processes)
+    })
+    .await;
+    kill_process(Pid::from_raw(id).unwrap(), Signal::INT).unwrap();
+    let status = timeout(SOON, bench.wait()).await.expect("Ctrl-C does not end it").unwrap();
+    assert_eq!(status.code(), Some(1), "{status}");
+    wait_until_gone(&processes, SOON).await;
+}
