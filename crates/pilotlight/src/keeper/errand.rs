@@ -126,26 +126,31 @@ impl Errand {
     /// How the page stands right now.
     async fn look(&self, window: &Window) -> Result<Standing, Failure> {
         let Some(site) = &self.site else { return Ok(Standing::SignedIn) };
-        if holds(site.definition.needs_attention.as_ref(), window).await? {
+        let definition = &site.definition;
+        // Asked at once: each takes several questions to the page.
+        let (needs_person, is_signed_in) = tokio::join!(
+            holds(definition.needs_attention.as_ref(), window),
+            holds(definition.signed_in.as_ref(), window)
+        );
+        if needs_person? {
             return Ok(Standing::PersonNeeded(format!(
                 "a person is needed at {}: the portal shows what must not be worked around",
                 window.summary().url
             )));
         }
-        let signed_in = &site.definition.signed_in;
-        let stands = signed_in.is_none() || holds(signed_in.as_ref(), window).await?;
+        let stands = definition.signed_in.is_none() || is_signed_in?;
         Ok(if stands { Standing::SignedIn } else { Standing::SignedOut })
     }
 
     /// How the page stands, giving a page that was just loaded time to show it.
     async fn standing(&self, window: &Window) -> Result<Standing, Failure> {
-        let status = response_status(window).await;
-        if status >= 500 {
-            return Err(portal_fault(status));
-        }
         let deadline = Instant::now() + STANDING_TIMEOUT;
         loop {
-            let standing = match self.look(window).await {
+            let (status, looked) = tokio::join!(response_status(window), self.look(window));
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
+            let standing = match looked {
                 // A page that moves on while it is looked at is looked at again.
                 Err(failure) if Instant::now() >= deadline => return Err(failure),
                 Err(_) => Standing::SignedOut,

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use pilotlight_testkit::harness::{Role, descendants, expect_that, run, wait_for, wait_until_gone};
+use pilotlight_testkit::harness::{Process, Role, descendants, expect_that, run, wait_for, wait_until_gone};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::Command;
@@ -24,7 +24,7 @@ async fn waking_is_measured_against_loading() {
         run(BINARY.as_ref(), folder.path(), &arguments, &[("TMPDIR", scratch)], "").await.expect(0).json();
     let rows = report["rows"].as_array().unwrap();
     let cases: Vec<_> = rows.iter().map(|row| row["case"].as_str().unwrap()).collect();
-    assert_eq!(cases, ["home page", "heavy page"]);
+    assert_eq!(cases, ["home page", "heavy page", "heavy page, caches empty"]);
     for row in rows {
         for side in ["measured", "baseline"] {
             let positive = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0);
@@ -39,6 +39,9 @@ async fn waking_is_measured_against_loading() {
         assert_eq!(row["ratio"].as_f64(), Some(ratio), "{row}");
     }
     assert!(report["chromium"].as_str().unwrap().contains("Chrom"), "{report}");
+    let of_its_own = |process: &Process| process.command.iter().any(|word| word.contains(scratch));
+    let left: Vec<_> = descendants(1).into_iter().filter(of_its_own).collect();
+    wait_until_gone(&left, SOON).await;
     assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0, "its folder is gone");
 }
 

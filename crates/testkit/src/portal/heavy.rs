@@ -1,5 +1,6 @@
 //! The page `/heavy`: as large as the pages of real portals, to measure with. Its script and its pictures are
-//! made here and may be cached, as those of real portals are.
+//! made here and may be cached, as those of real portals are; those of `/heavy/anew` have new names each time,
+//! as after the portal was changed.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -34,7 +35,8 @@ pub(super) fn parts<S: Clone + Send + Sync + 'static>() -> Router<S> {
 pub(super) fn pictures() -> String {
     (0..8).fold(String::new(), |mut html, seed| {
         // Writing to a string does not fail.
-        let _ = write!(html, "<img src=\"/heavy/{seed}\" alt=\"\" width=\"128\" height=\"128\">");
+        let _ =
+            write!(html, "<img src=\"/heavy/{seed}?{{{{version}}}}\" alt=\"\" width=\"128\" height=\"128\">");
         html
     })
 }

@@ -1,5 +1,7 @@
 //! The portal's pages: HTML with a few marks to fill in.
 
+use super::heavy::pictures;
+
 const STYLE: &str = include_str!("pages/style.css");
 
 /// What the log-in page says besides its form.
@@ -26,10 +28,17 @@ pub(super) fn workbench(user: &str) -> String {
 }
 
 pub(super) fn heavy(user: &str) -> String {
-    page(
-        include_str!("pages/heavy.html"),
-        &[("user", &escape(user)), ("pictures", &super::heavy::pictures())],
-    )
+    heavy_of_version(user, "1")
+}
+
+/// With parts that no cache knows.
+pub(super) fn heavy_anew(user: &str) -> String {
+    heavy_of_version(user, &format!("{:032x}", rand::random::<u128>()))
+}
+
+fn heavy_of_version(user: &str, version: &str) -> String {
+    let marks = [("user", &*escape(user)), ("pictures", &pictures()), ("version", version)];
+    page(include_str!("pages/heavy.html"), &marks)
 }
 
 pub(super) fn captcha() -> String {

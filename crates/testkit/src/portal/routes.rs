@@ -54,6 +54,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/popup", get(popup))
         .route("/workbench", get(workbench))
         .route("/heavy", get(heavy))
+        .route("/heavy/anew", get(heavy_anew))
         .merge(parts())
         .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
@@ -110,6 +111,10 @@ async fn workbench(State(portal): Portal, headers: HeaderMap) -> Response {
 
 async fn heavy(State(portal): Portal, headers: HeaderMap) -> Response {
     for_user(&portal, &headers, pages::heavy)
+}
+
+async fn heavy_anew(State(portal): Portal, headers: HeaderMap) -> Response {
+    for_user(&portal, &headers, pages::heavy_anew)
 }
 
 /// What the session and the cookies of the one who asks hold.

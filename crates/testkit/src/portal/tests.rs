@@ -242,3 +242,25 @@ fn the_example_site_fits_the_portal() {
     assert!(!format!("{example:?}").contains(EXAMPLE_ADDRESS));
     assert!(EXAMPLE_ADDRESS.ends_with(&EXAMPLE_PORT.to_string()));
 }
+
+#[tokio::test]
+async fn the_heavy_page_is_for_those_who_are_signed_in_and_has_all_its_parts() {
+    let portal = portal().await;
+    let mut browser = Browser::new(&portal);
+    assert_eq!(location(&browser.get("heavy").await), "/login");
+    browser.sign_in("acme", PASSWORD).await;
+    for page in ["heavy", "heavy/anew"] {
+        let page = browser.get(page).await.text().await.unwrap();
+        assert!(page.contains(">acme</button>") && !page.contains("{{"), "{page}");
+        let parts: Vec<&str> =
+            page.split("src=\"/").skip(1).map(|part| part.split('"').next().unwrap()).collect();
+        assert_eq!(parts.len(), 9, "{parts:?}");
+        for part in parts {
+            let answer = browser.get(part).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{part}");
+            let is_script = part.starts_with("heavy.js");
+            let bytes = answer.bytes().await.unwrap().len();
+            assert!(bytes > if is_script { 1_000_000 } else { 100_000 }, "{part}: {bytes}");
+        }
+    }
+}
