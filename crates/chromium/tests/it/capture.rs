@@ -1,43 +1,18 @@
-//! Checkpoints: what one window has, another one in another browser gets; and who hears of changes.
+//! Checkpoints: what one window has, another one in another browser gets.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use pilotlight_cdp::protocol::storage::SetCookies;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::{CustomProfile, Profile};
-use pilotlight_chromium::{BrowserEvent, Window, WindowError};
+
 use pilotlight_store::checkpoint::{Checkpoint, FieldContent};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::app::{FILL_DATABASES, evaluate, portal};
 use crate::portal::{Answer, Server};
 use crate::support::{Fixture, LIMIT, until};
-
-const APP: &str = include_str!("app.html");
-
-/// A portal whose pages note everything that happens to them.
-async fn portal() -> Server {
-    Server::start(|request| match request.target.as_str() {
-        "/login" => Some(Answer {
-            headers: vec![
-                "Content-Type: text/html".into(),
-                "Set-Cookie: sid=geheim; Path=/; HttpOnly; SameSite=Lax".into(),
-                "Set-Cookie: lasting=1; Path=/; Max-Age=86400".into(),
-            ],
-            ..Answer::html("<!doctype html><title>Login</title>")
-        }),
-        "/cookie" => Some(Answer::html(request.header("cookie").unwrap_or("none"))),
-        path if path.ends_with(".ico") => Some(Answer { status: "404 Not Found", ..Answer::html("") }),
-        "/hang" => Some(Answer::html("<!doctype html><title>Hang</title>")),
-        _ => Some(Answer::html(APP)),
-    })
-    .await
-}
-
-async fn evaluate(window: &Window, expression: &str) -> Value {
-    window.evaluate(expression, LIMIT).await.unwrap()
-}
 
 /// As it goes to a file and comes back.
 fn stored(checkpoint: &Checkpoint) -> Checkpoint {
@@ -59,63 +34,6 @@ const READ_STORAGE: &str = r"(() => {
         .map((key) => [escape(key), escape(storage.getItem(key))]).sort();
     return [read(localStorage), read(sessionStorage), window.name];
 })()";
-
-const FILL_DATABASES: &str = r#"(async () => {
-    const open = (name, version, upgrade) => new Promise((resolve, reject) => {
-        const request = indexedDB.open(name, version);
-        request.onupgradeneeded = () => upgrade(request.result);
-        request.onsuccess = () => resolve(request.result);
-        request.onerror = () => reject(request.error);
-    });
-    const done = (transaction) => new Promise((resolve, reject) => {
-        transaction.oncomplete = resolve;
-        transaction.onabort = transaction.onerror = () => reject(transaction.error);
-    });
-    const secret = await crypto.subtle.generateKey({name: 'AES-GCM', length: 256}, false, ['encrypt']);
-    const open_key = await crypto.subtle.generateKey({name: 'AES-GCM', length: 256}, true, ['encrypt', 'decrypt']);
-    const database = await open('things', 7, (database) => {
-        database.createObjectStore('odd');
-        const people = database.createObjectStore('people', {keyPath: 'id', autoIncrement: true});
-        people.createIndex('by name', 'name', {unique: true});
-        people.createIndex('by tags', 'tags', {multiEntry: true});
-        people.createIndex('by both', ['name', 'age']);
-        database.createObjectStore('numbered', {autoIncrement: true});
-        database.createObjectStore('compound', {keyPath: ['a', 'b.c']});
-    });
-    const transaction = database.transaction([...database.objectStoreNames], 'readwrite');
-    const odd = transaction.objectStore('odd');
-    const cycle = {name: 'cycle', list: []};
-    cycle.list.push(cycle, new Map([[cycle, new Set([1, cycle])]]));
-    const buffer = new Uint8Array([0, 1, 2, 255]).buffer;
-    const sparse = [1, , 3];
-    sparse.extra = 'x';
-    let deep = null;
-    for (let depth = 0; depth < 400; depth += 1) deep = {deep};
-    const values = {
-        plain: {a: [1, 'two', true, null], b: {c: 'd'}}, undefined, nan: NaN, infinity: -Infinity, zero: -0,
-        fraction: 0.1 + 0.2, big: 123456789012345678901234567890n, date: new Date(1.5e12), never: new Date(NaN),
-        regexp: /a\/b/giu, cycle, sparse, buffer, shared: [new Uint16Array(buffer, 2, 1), new DataView(buffer, 1, 2)],
-        float: new Float64Array([1.5, NaN]), blob: new Blob(['blöb'], {type: 'text/plain'}),
-        file: new File(['file'], 'näme.txt', {type: 'text/x', lastModified: 1234}), error: new RangeError('out'),
-        boxed: Object('boxed'), proto: JSON.parse('{"__proto__": 1}'), half: 'x\ud83d', deep,
-        key: {inside: open_key}, secret,
-    };
-    for (const [key, value] of Object.entries(values)) odd.put(value, key);
-    for (const key of [1, -1.5, new Date(5), 'text', [1, ['two', new Date(7)]], new Uint8Array([9]).buffer, Infinity]) {
-        odd.put('keyed', key);
-    }
-    const people = transaction.objectStore('people');
-    people.add({name: 'Ada', age: 36, tags: ['math', 'code']});
-    people.add({name: 'Bob', age: 40, tags: ['code']});
-    const numbered = transaction.objectStore('numbered');
-    for (let number = 1; number <= 9; number += 1) numbered.add('number ' + number);
-    numbered.delete(IDBKeyRange.lowerBound(4));
-    transaction.objectStore('compound').add({a: 1, b: {c: 'x'}, rest: true});
-    await done(transaction);
-    database.close();
-    (await open('empty', 1, () => {})).close();
-    return (await indexedDB.databases()).length;
-})()"#;
 
 const READ_DATABASES: &str = r"(async () => {
     const result = (request) => new Promise((resolve, reject) => {
@@ -444,117 +362,6 @@ async fn a_service_worker_does_not_serve_what_reads_its_origin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_told_once_for_each_capture() {
-    let portal = portal().await;
-    for engine in [Engine::HeadlessShell, Engine::Headless] {
-        let mut fixture = Fixture::with(Profile::Dense.into(), engine, HashMap::new()).await;
-        let window = fixture.window().await;
-        window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
-        evaluate(&window, FILL_DATABASES).await;
-        assert!(window.is_changed(), "it was never captured");
-        let frame = format!(
-            "new Promise((done) => {{ const frame = document.createElement('iframe'); frame.onload = done;
-                frame.src = 'http://localhost:{}/app'; document.body.append(frame); }}).then(() => 1)",
-            portal.port
-        );
-        evaluate(&window, &frame).await;
-        window.capture(0).await.unwrap();
-        assert!(!window.is_changed() && fixture.events.try_recv().is_err());
-        let write =
-            "new Promise((resolve) => { indexedDB.open('things').onsuccess = ({target: {result}}) => {
-            const writing = result.transaction('numbered', 'readwrite');
-            writing.objectStore('numbered').add('more');
-            writing.oncomplete = () => { result.close(); resolve(1); };
-        } })";
-        let changes = [
-            "localStorage.setItem('a', Math.random())",
-            "sessionStorage.setItem('a', Math.random())",
-            "localStorage.clear()",
-            "history.pushState(1, '', '/app?moved' + Math.random())",
-            "location.hash = Math.random()",
-            "void scrollBy(0, 10)",
-            "text.value += 'x', text.dispatchEvent(new Event('input', {bubbles: true}))",
-            write,
-            "void open('about:blank#popup')",
-            "location.reload(), 1",
-        ];
-        for change in changes {
-            evaluate(&window, change).await;
-            let wanted = BrowserEvent::WindowChanged { window: window.id().clone() };
-            let told = tokio::time::timeout(LIMIT, fixture.events.recv()).await;
-            assert_eq!(told.unwrap_or_else(|_| panic!("{engine}: {change} is not told")), Some(wanted));
-            assert!(window.is_changed());
-            if change.contains("reload") {
-                break;
-            }
-            evaluate(&window, "localStorage.setItem('b', Math.random()), scrollBy(0, 1), 1").await;
-            window.heartbeat(LIMIT).await.unwrap();
-            assert!(fixture.events.try_recv().is_err(), "{engine}: told twice after {change}");
-            window.capture(0).await.unwrap();
-            // What was under way when the capture began may be told after it.
-            settle(&mut fixture, &window).await;
-        }
-        fixture.browser.close().await;
-    }
-}
-
-/// Captures until nothing is told any more.
-async fn settle(fixture: &mut Fixture, window: &Window) {
-    let until = Instant::now() + LIMIT;
-    loop {
-        let quiet = tokio::time::timeout(Duration::from_millis(300), fixture.events.recv()).await.is_err();
-        if quiet && !window.is_changed() {
-            return;
-        }
-        assert!(Instant::now() < until, "a page at rest changes");
-        window.capture(0).await.unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_changes_during_a_capture_is_told_after_it() {
-    let portal = portal().await;
-    let mut fixture = Fixture::start().await;
-    let window = fixture.window().await;
-    window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
-    evaluate(&window, "(() => { const write = () => { localStorage.n = Number(localStorage.n ?? 0) + 1; running = setTimeout(write, 0); }; write(); })()").await;
-    for _ in 0..5 {
-        window.capture(0).await.unwrap();
-        let told = tokio::time::timeout(LIMIT, fixture.events.recv()).await.expect("a change is told");
-        assert_eq!(told, Some(BrowserEvent::WindowChanged { window: window.id().clone() }));
-    }
-    evaluate(&window, "clearTimeout(running)").await;
-    settle(&mut fixture, &window).await;
-    let kept = window.capture(0).await.unwrap();
-    let last = evaluate(&window, "localStorage.n").await;
-    assert_eq!(json!(kept.origins[0].local_storage[0].value), last);
-    fixture.browser.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unreachable_page_leaves_its_storage_in_place() {
-    let (checkpoint, port) = {
-        let portal = portal().await;
-        let fixture = Fixture::start().await;
-        let window = fixture.window().await;
-        window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
-        evaluate(&window, "localStorage.kept = 'yes'").await;
-        let checkpoint = window.capture(0).await.unwrap();
-        fixture.browser.close().await;
-        (checkpoint, portal.port)
-    };
-    let fixture = Fixture::start().await;
-    let window = fixture.window().await;
-    let error = window.restore(&checkpoint, LIMIT).await.unwrap_err();
-    let WindowError::Unreachable { reason, .. } = error else { panic!("{error}") };
-    assert_eq!(reason, "net::ERR_CONNECTION_REFUSED");
-    let again = window.capture(1).await.unwrap();
-    assert_eq!(again.origins, checkpoint.origins);
-    assert_eq!(again.tabs[0].url, format!("http://127.0.0.1:{port}/app"));
-    fixture.browser.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn frames_of_other_sites_keep_their_session_storage() {
     let portal = portal().await;
     let frame = format!(
@@ -594,110 +401,4 @@ async fn frames_of_other_sites_keep_their_session_storage() {
         assert_eq!(value, json!("kept"), "{engine}");
         other.browser.close().await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_capture_waits_for_no_page_that_hangs_or_has_crashed() {
-    let portal = portal().await;
-    let mut fixture = Fixture::start().await;
-    let window = fixture.window().await;
-    window.navigate(&portal.url("/hang"), LIMIT).await.unwrap();
-    let renderer = window.renderer_pids().await.unwrap()[0];
-    evaluate(&window, "void setTimeout(() => { for (;;); })").await;
-    let begun = Instant::now();
-    let error = window.capture(0).await.unwrap_err();
-    assert_eq!(error, WindowError::Timeout(pilotlight_chromium::CAPTURE_TIMEOUT));
-    assert!(begun.elapsed() < pilotlight_chromium::CAPTURE_TIMEOUT + Duration::from_secs(2));
-    assert!(window.is_changed());
-    crate::support::kill_hard(renderer);
-    assert_eq!(fixture.event().await, BrowserEvent::WindowCrashed { window: window.id().clone() });
-    assert_eq!(window.capture(0).await.unwrap_err(), WindowError::Crashed);
-    fixture.browser.close().await;
-}
-
-/// About what a portal's dashboard is: a megabyte and a half of script, two thousand rows, a style sheet.
-async fn dashboard() -> Server {
-    let functions: String = (0..12_000)
-        .map(|n| format!("function work{n}(a, b) {{ const c = [a, b, {n}]; return c.map((x) => x * {n}).reduce((p, q) => p + q, b); }}\n"))
-        .collect();
-    let script = format!(
-        "{functions}
-        let sum = 0;
-        for (let n = 0; n < 2000; n += 1) sum += window['work' + n](n, sum % 7);
-        const rows = [];
-        for (let n = 0; n < 2000; n += 1) rows.push(`<tr><td>${{n}}<td>row ${{n}}<td>${{sum}}<td>more`);
-        document.querySelector('table').innerHTML = rows.join('');
-        document.title = 'signed in ' + localStorage.user;"
-    );
-    let sheet: String =
-        (0..3000).map(|n| format!(".c{n} {{ color: #{:06x}; margin: {n}px }}\n", n * 7)).collect();
-    Server::start(move |request| {
-        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-        let (kind, body) = match path {
-            "/app.js" => ("text/javascript", script.clone()),
-            "/app.css" => ("text/css", sheet.clone()),
-            _ => (
-                "text/html",
-                format!(
-                    "<!doctype html><link rel=stylesheet href='app.css?{query}'><input id=search>
-                    <table></table><script src='app.js?{query}'></script>"
-                ),
-            ),
-        };
-        let headers = vec![format!("Content-Type: {kind}"), "Cache-Control: max-age=3600".into()];
-        Some(Answer { status: "200 OK", headers, body })
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn restoring_takes_hardly_longer_than_loading() {
-    const ROUNDS: usize = 7;
-    let site = dashboard().await;
-    let fixture = Fixture::start().await;
-    let window = fixture.window().await;
-    let url = site.url("/");
-    window.navigate(&url, LIMIT).await.unwrap();
-    let fill = "localStorage.user = 'me'; for (let n = 0; n < 50; n += 1) localStorage['key' + n] = 'x'.repeat(500);
-        sessionStorage.token = 'y'.repeat(2000); document.cookie = 'a=b'; search.value = 'typed'; scrollTo(0, 5000)";
-    evaluate(&window, fill).await;
-    let plain = window.capture(0).await.unwrap();
-    evaluate(&window, FILL_DATABASES).await;
-    let with_databases = window.capture(0).await.unwrap();
-    let mut times: [Vec<Duration>; 6] = Default::default();
-    for round in 0..ROUNDS {
-        times[0].push(timed(async { _ = window.capture(0).await.unwrap() }).await);
-        times[1].push(timed(async { window.navigate(&url, LIMIT).await.unwrap() }).await);
-        let uncached = site.url(&format!("/?{round}"));
-        times[2].push(timed(async { window.navigate(&uncached, LIMIT).await.unwrap() }).await);
-        let fresh = fixture.window().await;
-        times[3].push(timed(async { fresh.navigate(&url, LIMIT).await.unwrap() }).await);
-        fresh.close().await.unwrap();
-        for (kind, checkpoint) in [(4, &plain), (5, &with_databases)] {
-            let fresh = fixture.window().await;
-            times[kind].push(timed(async { fresh.restore(checkpoint, LIMIT).await.unwrap() }).await);
-            let there = evaluate(&fresh, "[document.title, search.value, scrollY]").await;
-            assert_eq!(there, json!(["signed in me", "typed", 5000]));
-            fresh.close().await.unwrap();
-        }
-    }
-    let [capture, cached, uncached, fresh, restored, with_databases] = times.map(median);
-    println!(
-        "capture {capture:?}; loading in a window that has it cached {cached:?}, that has not {uncached:?}, \
-         in a fresh window {fresh:?}; restoring {restored:?}, with databases {with_databases:?}"
-    );
-    // Measured: 0.9 to 1.2. Room for a machine that is busy with something else.
-    assert!(restored < fresh * 2, "{restored:?} instead of {fresh:?}");
-    fixture.browser.close().await;
-}
-
-async fn timed(doing: impl Future<Output = ()>) -> Duration {
-    let begun = Instant::now();
-    doing.await;
-    begun.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }

@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "what is measured is shown with `--nocapture`")]
 
+mod app;
 mod browser;
 mod capture;
+mod capture_changes;
 mod heartbeat;
 mod page;
 mod portal;
