@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pilotlight_cdp::{CdpError, Command, Connection, SessionId};
+use pilotlight_store::checkpoint::Tab as KeptTab;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -208,6 +209,8 @@ pub(crate) struct Tab {
     pub(crate) modifiers: Mutex<u8>,
     /// A script for frames that come while the page is being restored.
     pub(crate) planted: Mutex<Option<String>>,
+    /// The last document of the web that a checkpoint had here: what counts while an error page is shown.
+    pub(crate) kept: Mutex<Option<KeptTab>>,
 }
 
 impl Tab {
@@ -221,6 +224,7 @@ impl Tab {
             renderer: Mutex::new(None),
             modifiers: Mutex::new(0),
             planted: Mutex::new(None),
+            kept: Mutex::new(None),
         }
     }
 

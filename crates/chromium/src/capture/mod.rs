@@ -24,7 +24,8 @@ use crate::error::WindowError;
 use crate::window::Window;
 
 impl Window {
-    /// Takes a checkpoint; `now_ms` is the time in milliseconds since 1970. Pages notice nothing.
+    /// Takes a checkpoint; `now_ms` is the time in milliseconds since 1970. Pages notice nothing. Of a tab
+    /// that shows Chromium's error page it has what was there before, where that is known.
     ///
     /// # Errors
     /// [`WindowError::Timeout`] after [`CAPTURE_TIMEOUT`] where a page hangs, is frozen with databases, or
@@ -32,6 +33,13 @@ impl Window {
     /// [`WindowError::Crashed`] and [`WindowError::Closed`] where the main page is.
     pub async fn capture(&self, now_ms: u64) -> Result<Checkpoint, WindowError> {
         take::capture(self, now_ms).await
+    }
+
+    /// Gives an adopted window what its last checkpoint knew and its pages no longer show, so that the next
+    /// [`Self::capture`] has it again: origins left behind, and pages that show Chromium's error page. What
+    /// was read since stays.
+    pub fn remember(&self, checkpoint: &Checkpoint) {
+        restore::remember(&self.state, checkpoint);
     }
 
     /// Whether anything changed since the last [`Self::capture`] began that another one would see. A window

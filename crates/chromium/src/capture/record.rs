@@ -124,6 +124,15 @@ impl Origins {
         }
     }
 
+    /// What an earlier record had of an origin: the oldest there is, and nothing beside what was read since.
+    pub(super) fn recall(&mut self, origin: Origin) {
+        if let Some(known) = self.known.iter_mut().find(|known| known.name == origin.origin) {
+            known.stored.get_or_insert((origin, 0));
+        } else if self.known.len() < ORIGINS_MAX {
+            self.known.insert(0, Known { name: origin.origin.clone(), shows: 0, stored: Some((origin, 0)) });
+        }
+    }
+
     /// Whether any document of it has come.
     pub(super) fn was_shown(&self, origin: &str) -> bool {
         self.known.iter().any(|known| known.name == origin && known.shows > 0)
@@ -166,6 +175,22 @@ mod tests {
         origins.shown("https://a.test");
         origins.keep(origin("https://a.test", "left"), 2);
         assert_eq!(origins.unread(), [("https://a.test".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn what_was_read_since_counts_more_than_what_an_earlier_record_had() {
+        let mut origins = Origins::default();
+        origins.shown("https://read.test");
+        origins.keep(origin("https://read.test", "fresh"), 1);
+        origins.shown("https://shown.test");
+        for name in ["https://read.test", "https://shown.test", "https://left.test"] {
+            origins.recall(origin(name, "earlier"));
+        }
+        let all = ["https://left.test", "https://read.test", "https://shown.test"];
+        let values = ["earlier", "fresh", "earlier"];
+        let wanted: Vec<_> = all.iter().zip(values).map(|(name, value)| origin(name, value)).collect();
+        assert_eq!(origins.all(), wanted);
+        assert_eq!(origins.unread(), [("https://shown.test".to_owned(), 1)]);
     }
 
     #[test]

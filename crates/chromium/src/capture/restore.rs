@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::cookies;
+use super::record::is_of_the_web;
 use super::stub::{STUBS_MAX, Stub};
 use crate::driver::{TABS_MAX, look_at};
 use crate::error::WindowError;
@@ -109,6 +110,26 @@ async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) 
         window.bring_to_front(main).await?;
     }
     result
+}
+
+/// The main page is known by its place, others by their URL: their order may be another one by now.
+pub(super) fn remember(window: &WindowState, checkpoint: &Checkpoint) {
+    let mut origins = lock(&window.record.origins);
+    // Each goes in front of those before it.
+    checkpoint.origins.iter().rev().for_each(|origin| origins.recall(origin.clone()));
+    drop(origins);
+    let mut kept: Vec<&KeptTab> = checkpoint.tabs.iter().filter(|tab| is_of_the_web(&tab.url)).collect();
+    let main = checkpoint.tabs.first();
+    for (place, tab) in window.tabs.borrow().iter().enumerate() {
+        let url = tab.status.borrow().url.clone();
+        let is_it = |kept: &&KeptTab| match main {
+            Some(main) if place == 0 => std::ptr::eq(*kept, main),
+            _ => kept.url == url,
+        };
+        if let Some(found) = kept.iter().position(is_it) {
+            lock(&tab.kept).get_or_insert(kept.remove(found).clone());
+        }
+    }
 }
 
 /// Whether the one page that shows this origin can bring all that it has stored. Databases cannot be filled
@@ -203,6 +224,9 @@ async fn load(
     if check_url(&tab.url).is_err() {
         tracing::warn!(window = %window.id, "a page showed what windows do not load; it stays empty");
         return Ok(());
+    }
+    if is_of_the_web(&tab.url) {
+        *lock(&page.kept) = Some(tab.clone());
     }
     let connection = &shard.connection;
     let in_main = Planted::place(connection, &page.session, seed(tab, local, false), deadline.left()).await?;

@@ -120,14 +120,23 @@ async fn read_documents(
     read: &mut HashSet<String>,
 ) -> Result<KeptTab, WindowError> {
     let mut kept = KeptTab::default();
+    let mut is_error_page = false;
     for (session, frame) in frames(shard, tab).await? {
         let is_main = frame.id == tab.target;
+        is_error_page |= is_main && frame.unreachable_url.is_some();
         match read_document(shard, window, tab, &session, &frame, read, &mut kept).await {
             Ok(()) => {}
             Err(error @ (WindowError::Timeout(_) | WindowError::Crashed)) => return Err(error),
             Err(error) if is_main => return Err(error),
             Err(error) => tracing::debug!(%error, "a frame went while it was read"),
         }
+    }
+    let mut last = lock(&tab.kept);
+    if is_error_page {
+        return Ok(last.clone().unwrap_or(kept));
+    }
+    if is_of_the_web(&kept.url) {
+        *last = Some(kept.clone());
     }
     Ok(kept)
 }

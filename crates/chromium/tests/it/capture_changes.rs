@@ -125,6 +125,28 @@ async fn an_unreachable_page_leaves_its_storage_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_page_does_not_take_the_place_of_what_was_there() {
+    let portal = portal().await;
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
+    let fill = "sessionStorage.kept = 'yes', text.value = 'typed', window.name = 'main', scrollTo(0, 700)";
+    evaluate(&window, fill).await;
+    let good = window.capture(0).await.unwrap();
+    assert_eq!((good.tabs[0].scroll, good.tabs[0].fields.len()), ((0.0, 700.0), 2));
+    drop(portal);
+    window.reload(LIMIT).await.unwrap_err();
+    let again = window.capture(1).await.unwrap();
+    assert_eq!((&again.tabs, &again.origins), (&good.tabs, &good.origins));
+
+    // Neither where a window was given it and never came to show it.
+    let fresh = fixture.window().await;
+    fresh.restore(&good, LIMIT).await.unwrap_err();
+    assert_eq!(fresh.capture(2).await.unwrap().tabs, good.tabs);
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_capture_waits_for_no_page_that_hangs_or_has_crashed() {
     let portal = portal().await;
     let mut fixture = Fixture::start().await;

@@ -158,6 +158,30 @@ async fn a_new_server_finds_everything_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_window_is_told_what_it_no_longer_shows() {
+    let (portal, lost) = (Server::portal().await, Server::portal().await);
+    let Kept { browser, events, run } = Kept::start().await;
+    let window = browser.open_window(labelled("one")).await.unwrap();
+    window.navigate(&format!("http://localhost:{}/", portal.port), LIMIT).await.unwrap();
+    value(&window, "localStorage.left = 'behind'").await;
+    window.navigate(&lost.url("/"), LIMIT).await.unwrap();
+    value(&window, "sessionStorage.kept = 'yes'").await;
+    let checkpoint = window.capture(0).await.unwrap();
+    assert_eq!((checkpoint.origins.len(), checkpoint.tabs[0].session_storage.len()), (1, 1));
+    drop(lost);
+    window.reload(LIMIT).await.unwrap_err();
+    drop((window, browser, events));
+
+    let (browser, _events, windows) = adopt(run.path()).await;
+    let window = &windows["one"];
+    assert_eq!(window.capture(1).await.unwrap().origins, []);
+    window.remember(&checkpoint);
+    let again = window.capture(2).await.unwrap();
+    assert_eq!((again.origins, again.tabs), (checkpoint.origins, checkpoint.tabs));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_hard_loses_nothing() {
     let run = run_directory();
     let mut command = tokio::process::Command::new(SHIM);
