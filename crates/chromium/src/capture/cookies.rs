@@ -7,22 +7,22 @@ use pilotlight_cdp::protocol::storage::{GetCookies, SetCookies};
 use pilotlight_store::checkpoint::Cookie;
 use serde_json::Value;
 
-use super::record::mark_changed;
+use super::record::{mark_changed, remind};
 use crate::error::WindowError;
 use crate::state::{Shard, WindowState};
 
-/// All cookies. Those whose partition cannot be named are left out.
+/// All cookies, with their digest. Those whose partition cannot be named are left out.
 pub(super) async fn read(
     shard: &Shard,
     window: &WindowState,
     timeout: Duration,
-) -> Result<Vec<Cookie>, WindowError> {
+) -> Result<(Vec<Cookie>, u64), WindowError> {
     let all = all(shard, window, timeout).await?;
-    window.record.look_at_cookies(digest(&all));
-    Ok(all.into_iter().filter_map(cookie).collect())
+    let digest = digest(&all);
+    Ok((all.into_iter().filter_map(cookie).collect(), digest))
 }
 
-/// Notes a change where cookies differ from when they were last looked at.
+/// Notes a change where cookies differ from when they were last looked at, and tells again what nobody heard.
 pub(crate) async fn cookies_changed(
     shard: &Shard,
     window: &WindowState,
@@ -32,6 +32,7 @@ pub(crate) async fn cookies_changed(
     if window.record.look_at_cookies(digest(&all)) {
         mark_changed(shard, window);
     }
+    remind(shard, window);
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub use take::CAPTURE_TIMEOUT;
 use pilotlight_store::checkpoint::Checkpoint;
 use std::time::Duration;
 
+use self::take::Purpose;
 use crate::error::WindowError;
 use crate::window::Window;
 
@@ -32,7 +33,16 @@ impl Window {
     /// waits for another document: Chromium holds back what it is asked until that comes.
     /// [`WindowError::Crashed`] and [`WindowError::Closed`] where the main page is.
     pub async fn capture(&self, now_ms: u64) -> Result<Checkpoint, WindowError> {
-        take::capture(self, now_ms).await
+        take::capture(self, now_ms, Purpose::Follow).await
+    }
+
+    /// Reads the same beside the captures of whoever follows the changes: what was to be told, or noticed by
+    /// [`Self::heartbeat`], still is.
+    ///
+    /// # Errors
+    /// As [`Self::capture`].
+    pub async fn peek(&self, now_ms: u64) -> Result<Checkpoint, WindowError> {
+        take::capture(self, now_ms, Purpose::Peek).await
     }
 
     /// Gives an adopted window what its last checkpoint knew and its pages no longer show, so that the next
@@ -45,8 +55,9 @@ impl Window {
     /// Whether anything changed since the last [`Self::capture`] began that another one would see. A window
     /// that was never captured has changed.
     ///
-    /// [`crate::BrowserEvent::WindowChanged`] tells of it, once for each capture and never before the first.
-    /// Cookies change without a word: [`Self::heartbeat`] looks at them. So do databases that are only made
+    /// [`crate::BrowserEvent::WindowChanged`] tells of it, once for each capture and never before the first;
+    /// after a capture that failed, the next change or [`Self::heartbeat`] tells again. Cookies change without
+    /// a word: [`Self::heartbeat`] looks at them. So do databases that are only made
     /// or deleted, fields that a script fills, and what a service worker writes for an origin left behind.
     pub fn is_changed(&self) -> bool {
         self.state.record.has_changed()

@@ -19,6 +19,8 @@ pub(crate) struct Record {
     /// Set by the first capture that begins: from then on changes are told.
     is_watched: AtomicBool,
     has_changed: AtomicBool,
+    /// Whether the owner of the browser heard of a change since the last capture began.
+    is_told: AtomicBool,
     /// Of the cookies when they were last looked at; 0 of none.
     cookies_digest: AtomicU64,
     pub(super) origins: Mutex<Origins>,
@@ -40,12 +42,14 @@ impl Record {
     /// A capture begins: what changes from here on is news again.
     pub(super) fn begin(&self) {
         self.has_changed.store(false, Ordering::Release);
+        self.is_told.store(false, Ordering::Release);
         self.is_watched.store(true, Ordering::Release);
     }
 
-    /// A capture failed: what it was to see is still to be seen. Whoever asked for it knows.
+    /// A capture failed: what it was to see is still to be seen. The next change, or [`remind`], tells so.
     pub(super) fn has_failed(&self) {
         self.has_changed.store(true, Ordering::Release);
+        self.is_told.store(false, Ordering::Release);
     }
 
     /// Remembers the cookies; whether they differ from those before.
@@ -57,12 +61,22 @@ impl Record {
 /// Notes that something worth a capture changed, and tells so where that is news.
 pub(crate) fn mark_changed(shard: &Shard, window: &WindowState) {
     let record = &window.record;
-    if !record.is_watched() || window.is_closing() || record.has_changed.swap(true, Ordering::AcqRel) {
+    if record.is_watched() && !window.is_closing() {
+        record.has_changed.store(true, Ordering::Release);
+        remind(shard, window);
+    }
+}
+
+/// Tells of a change that nobody was told of yet.
+pub(super) fn remind(shard: &Shard, window: &WindowState) {
+    let record = &window.record;
+    let is_silent = !record.is_watched() || window.is_closing() || !record.has_changed();
+    if is_silent || record.is_told.swap(true, Ordering::AcqRel) {
         return;
     }
     if !shard.tell(BrowserEvent::WindowChanged { window: window.id.clone() }) {
-        // Told at the next change instead.
-        record.has_changed.store(false, Ordering::Release);
+        // The next change or reminder does.
+        record.is_told.store(false, Ordering::Release);
     }
 }
 

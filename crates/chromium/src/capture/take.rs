@@ -42,21 +42,44 @@ impl Drop for Attempt<'_> {
     }
 }
 
-pub(super) async fn capture(window: &Window, now_ms: u64) -> Result<Checkpoint, WindowError> {
+/// With whom a reading of the window counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// With whoever follows the changes: what changes from now on is news.
+    Follow,
+    /// With nobody.
+    Peek,
+}
+
+pub(super) async fn capture(
+    window: &Window,
+    now_ms: u64,
+    purpose: Purpose,
+) -> Result<Checkpoint, WindowError> {
     let capturing = async {
         let record = &window.state.record;
         let _alone = record.capturing.lock().await;
+        if purpose == Purpose::Peek {
+            return Ok(take(&window.shard, &window.state, now_ms).await?.0);
+        }
         record.begin();
         let mut attempt = Attempt { record, done: false };
         let taken = take(&window.shard, &window.state, now_ms).await;
         attempt.done = taken.is_ok();
-        taken
+        let (checkpoint, cookies_digest) = taken?;
+        record.look_at_cookies(cookies_digest);
+        Ok(checkpoint)
     };
     let within = tokio::time::timeout(CAPTURE_TIMEOUT, capturing).await;
     within.unwrap_or(Err(WindowError::Timeout(CAPTURE_TIMEOUT)))
 }
 
-async fn take(shard: &Arc<Shard>, window: &Arc<WindowState>, now_ms: u64) -> Result<Checkpoint, WindowError> {
+/// Gives the digest of the cookies as well.
+async fn take(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    now_ms: u64,
+) -> Result<(Checkpoint, u64), WindowError> {
     let tabs = window.tabs.borrow().clone();
     let main = window.main_tab()?;
     let (cookies, ()) =
@@ -74,7 +97,8 @@ async fn take(shard: &Arc<Shard>, window: &Arc<WindowState>, now_ms: u64) -> Res
     }
     read_left_behind(shard, window, &read).await;
     let origins = lock(&window.record.origins).all();
-    Ok(Checkpoint { taken_at_ms: now_ms, cookies: cookies?, origins, tabs: kept })
+    let (cookies, cookies_digest) = cookies?;
+    Ok((Checkpoint { taken_at_ms: now_ms, cookies, origins, tabs: kept }, cookies_digest))
 }
 
 /// Before anything is read, so that what changes during the capture is told.

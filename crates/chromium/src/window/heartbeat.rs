@@ -22,7 +22,8 @@ const NAVIGATION_MAX: Duration = Duration::from_secs(5 * 60);
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Window {
-    /// Asks every page for a sign of life, and looks whether cookies changed. A page that shows a dialog, or
+    /// Asks every page for a sign of life, looks whether cookies changed, and tells again of a change that a
+    /// capture failed to see. A page that shows a dialog, or
     /// waits for another document, lives.
     ///
     /// # Errors

@@ -102,6 +102,62 @@ async fn what_changes_during_a_capture_is_told_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_capture_fails_to_see_is_told_again() {
+    let portal = portal().await;
+    let mut fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    let changed = BrowserEvent::WindowChanged { window: window.id().clone() };
+    window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
+    window.capture(0).await.unwrap();
+    settle(&mut fixture, &window).await;
+    // Dropped where it has begun for certain: the page does not answer it any more.
+    evaluate(&window, "void setTimeout(() => { for (;;); })").await;
+    let given_up = tokio::time::timeout(Duration::from_millis(500), window.capture(1)).await;
+    assert!(given_up.is_err());
+    assert!(window.is_changed() && fixture.events.try_recv().is_err());
+    window.revive().await.unwrap();
+    evaluate(&window, "localStorage.setItem('a', Math.random())").await;
+    assert_eq!(fixture.event().await, changed, "the next change is told");
+    settle(&mut fixture, &window).await;
+
+    evaluate(&window, "void setTimeout(() => { for (;;); })").await;
+    let given_up = tokio::time::timeout(Duration::from_millis(500), window.capture(2)).await;
+    assert!(given_up.is_err());
+    window.revive().await.unwrap();
+    window.heartbeat(LIMIT).await.unwrap();
+    assert_eq!(fixture.event().await, changed, "and where nothing changes, a heartbeat tells");
+    window.heartbeat(LIMIT).await.unwrap();
+    assert!(fixture.events.try_recv().is_err(), "once");
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peek_leaves_what_is_to_be_told() {
+    let portal = portal().await;
+    let mut fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    let changed = BrowserEvent::WindowChanged { window: window.id().clone() };
+    window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
+    assert_eq!(window.peek(0).await.unwrap().tabs[0].title, "App");
+    assert!(window.is_changed(), "it was never captured");
+    window.capture(1).await.unwrap();
+    settle(&mut fixture, &window).await;
+
+    evaluate(&window, "document.cookie = 'a=1'").await;
+    assert_eq!(window.peek(2).await.unwrap().cookies.len(), 1);
+    assert!(fixture.events.try_recv().is_err());
+    window.heartbeat(LIMIT).await.unwrap();
+    assert_eq!(fixture.event().await, changed, "the cookie is news to the heartbeat");
+    assert!(window.peek(3).await.is_ok() && window.is_changed());
+    evaluate(&window, "localStorage.setItem('a', 1)").await;
+    window.heartbeat(LIMIT).await.unwrap();
+    assert!(fixture.events.try_recv().is_err(), "it was told already");
+    window.capture(4).await.unwrap();
+    settle(&mut fixture, &window).await;
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_page_leaves_its_storage_in_place() {
     let (checkpoint, port) = {
         let portal = portal().await;
