@@ -288,7 +288,7 @@ fn seed(tab: &KeptTab, local: &[Entry], inside: bool) -> Option<String> {
         return None;
     }
     let seeds: Vec<Value> = seeds.into_values().collect();
-    let content = json!({"name": name, "seeds": seeds, "inside": inside}).to_string();
+    let content = json!({"name": name, "own": own, "seeds": seeds, "inside": inside}).to_string();
     // As text, since an object literal cannot have `__proto__` as a key.
     Some(format!("(() => {{\n{SEED}seed(JSON.parse({}));\n}})()", json!(content)))
 }

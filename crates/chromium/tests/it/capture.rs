@@ -6,7 +6,7 @@ use pilotlight_cdp::protocol::storage::SetCookies;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::{CustomProfile, Profile};
 
-use pilotlight_store::checkpoint::{Checkpoint, FieldContent};
+use pilotlight_store::checkpoint::{Checkpoint, FieldContent, Tab};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -401,4 +401,80 @@ async fn frames_of_other_sites_keep_their_session_storage() {
         assert_eq!(value, json!("kept"), "{engine}");
         other.browser.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_and_cards_are_not_taken() {
+    let secret = [
+        "cardnumber",
+        "card_number",
+        "creditCardNumber",
+        "cardNo",
+        "ccnum",
+        "cc-num",
+        "cvv",
+        "cvv2",
+        "x_cvc_1",
+        "CVC",
+        "security_code",
+        "securityCode",
+        "user_otp",
+        "otp1",
+        "smsTAN",
+        "pin",
+        "userPIN",
+        "PINCode",
+        "ssn",
+        "passcode",
+        "pwd2",
+        "social-security",
+    ];
+    let open =
+        ["shipping", "spinner", "discardnumber", "opinion", "cardinal", "standard", "accnumber", "cc_list"];
+    let inputs = |names: &[&str]| names.iter().map(|name| format!("<input name={name}>")).collect::<String>();
+    let body = format!(
+        "<!doctype html><title>Form</title>{}{}<label>Card number <input id=a></label><label for=b>PIN</label>
+        <input id=b><input id=c placeholder='CVC'><input id=d aria-label='Security code'>
+        <input class=value id=e><textarea class=value id=f></textarea><input class=value id=g>",
+        inputs(&secret),
+        inputs(&open)
+    );
+    let site = Server::start(move |_| Some(Answer::html(body.clone()))).await;
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    window.navigate(&site.url("/"), LIMIT).await.unwrap();
+    // The well-known number for tests; one digit more or other makes it any number.
+    let fill = "for (const field of document.querySelectorAll('input')) field.value = 'typed';
+        e.value = '4111 1111 1111 1111'; f.value = '4111-1111-1111-1111'; g.value = '4111111111111112'";
+    evaluate(&window, fill).await;
+    let fields = window.capture(0).await.unwrap().tabs.remove(0).fields;
+    let taken: Vec<_> = fields.into_iter().map(|field| field.selector).collect();
+    let wanted = open.iter().map(|name| format!("input[name=\"{name}\"]")).chain(["#g".to_owned()]);
+    assert_eq!(taken, wanted.collect::<Vec<_>>());
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_window_is_given_to_its_own_site_alone() {
+    let other =
+        Server::start(|_| Some(Answer::html("<!doctype html><script>found = window.name</script>"))).await;
+    let login = other.url("/login");
+    let site = Server::start(move |request| match request.target.as_str() {
+        "/out" => Some(Answer {
+            status: "302 Found",
+            headers: vec![format!("Location: {login}")],
+            body: String::new(),
+        }),
+        _ => Some(Answer::html("<!doctype html><script>found = window.name</script>")),
+    })
+    .await;
+    let fixture = Fixture::start().await;
+    for (path, wanted) in [("/", "kept"), ("/out", "")] {
+        let tab = Tab { url: site.url(path), name: "kept".into(), ..Tab::default() };
+        let checkpoint = Checkpoint { tabs: vec![tab], ..Checkpoint::default() };
+        let fresh = fixture.window().await;
+        fresh.restore(&checkpoint, LIMIT).await.unwrap();
+        assert_eq!(evaluate(&fresh, "found").await, json!(wanted), "{path}");
+    }
+    fixture.browser.close().await;
 }

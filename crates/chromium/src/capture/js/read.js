@@ -168,14 +168,35 @@ const selectorOf = (element) => {
 
 const NEVER = ['password', 'file', 'hidden', 'submit', 'button', 'image', 'reset'];
 const SECRET = /^(current-password|new-password|one-time-code|cc-.*)$/;
-const SECRET_NAME = /passw|pwd|\botp\b|\bcvc|\bcvv/i;
+// Of words in small letters with a blank between them.
+const SECRET_WORDS = new RegExp([
+    'passw', 'pwd', 'pass ?(code|phrase)', '(?<!dis)card ?(num|nr\\b|no\\b)', '(security|verification|one ?time|pin) ?code',
+    '\\bcc ?(num|nr\\b|no\\b|exp|csc|cvc|cvv)', '\\b(otp|totp|pin|ssn|cvv|cvc|csc|cvn|tan|ccn)\\b', 'social ?security',
+].join('|'));
+// The longest name or label that is looked at, in UTF-16 units.
+const LABEL_TEXT_MAX = 200;
+
+const wordsOf = (text) => String(text ?? '').slice(0, LABEL_TEXT_MAX)
+    .replace(/(\p{Ll})(?=\p{Lu})|(\p{Lu})(?=\p{Lu}\p{Ll})/gu, '$& ')
+    .toLowerCase().replace(/[^\p{L}]+/gu, ' ');
+
+// Whether it is the number of a payment card: its last digit is a check (Luhn).
+const isCardNumber = (text) => {
+    const digits = text.replace(/[\s-]/g, '');
+    if (!/^\d{13,19}$/.test(digits)) return false;
+    const sum = [...digits].reverse().map((digit, place) => digit * (1 + place % 2))
+        .reduce((all, value) => all + (value > 9 ? value - 9 : value), 0);
+    return sum % 10 === 0;
+};
 
 const isSecret = (element) => {
     if (element.type === 'password') notes.secrets.add(element);
     if (notes.secrets.has(element)) return true;
     const purpose = (element.getAttribute('autocomplete') ?? '').toLowerCase().split(/\s+/);
-    return purpose.some((token) => SECRET.test(token)) ||
-        SECRET_NAME.test(element.getAttribute('name') ?? '') || SECRET_NAME.test(element.id);
+    if (purpose.some((token) => SECRET.test(token))) return true;
+    const names = ['name', 'id', 'aria-label', 'placeholder'].map((name) => element.getAttribute(name));
+    const labels = [...element.labels ?? []].map((label) => label.textContent);
+    return [...names, ...labels].some((text) => SECRET_WORDS.test(wordsOf(text)));
 };
 
 // What differs from what the document came with; nothing where it does not.
@@ -207,7 +228,7 @@ const readFields = (limits) => {
         if (fields.length >= limits.fields) break;
         if (isSecret(element) || NEVER.includes(element.type) || element.disabled) continue;
         const content = contentOf(element);
-        if (!content || (content.value?.length ?? 0) > limits.text) continue;
+        if (!content || (content.value?.length ?? 0) > limits.text || isCardNumber(content.value ?? '')) continue;
         const selector = selectorOf(element);
         if (selector) fields.push({selector: toText(selector), content});
     }

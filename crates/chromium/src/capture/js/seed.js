@@ -4,10 +4,11 @@ const fillEmpty = (storage, entries) => {
     if (entries?.length && storage().length === 0) fillStorage(storage(), entries);
 };
 
-const seed = ({name, seeds, inside}) => {
+const seed = ({name, own, seeds, inside}) => {
     if ((window.top !== window) !== inside) return;
     globalThis.pilotlightPlanted = true;
-    if (name) window.name = fromText(name);
+    // What it holds is for the tab's own site alone.
+    if (name && own === self.origin) window.name = fromText(name);
     const mine = seeds.find(({origin}) => origin === self.origin);
     if (!mine) return;
     fillEmpty(() => sessionStorage, mine.session);
