@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -105,24 +106,12 @@ impl ShimLauncher {
     /// Looks for shims in the run directory. Those that cannot be spoken with are ended, with their browsers.
     pub async fn survivors(&self) -> Found {
         let mut found = Found::default();
-        for folder in shim_folders(&self.options.run_directory) {
-            // One without a card does not listen yet. With its server gone it ends by itself.
-            let Some(card) = read_card(&folder) else { continue };
-            let survivor = if PROTOCOLS.contains(&card.protocol) {
-                Survivor::find(folder.clone()).await
-            } else {
-                Err(ShimError::Version { theirs: card.protocol })
-            };
-            match survivor {
+        // All at once: one that hangs holds up no other.
+        let greeted = join_all(shim_folders(&self.options.run_directory).into_iter().map(greet_or_end)).await;
+        for greeted in greeted.into_iter().flatten() {
+            match greeted {
                 Ok(survivor) => found.survivors.push(survivor),
-                Err(reason) => {
-                    // The process at the socket, and not the number in the file: it may be anybody's by now.
-                    let Ok(process) = listener_of(&folder).await else { continue };
-                    let (label, shim_pid) = (card.label, process.pid);
-                    tracing::warn!(label, shim_pid, error = %reason, "a shim cannot be spoken with and is ended");
-                    process.terminate().await;
-                    found.ended.push(EndedShim { label, shim_pid, reason });
-                }
+                Err(ended) => found.ended.push(ended),
             }
         }
         let run_directory = self.options.run_directory.clone();
@@ -168,6 +157,27 @@ impl Launcher for ShimLauncher {
         });
         launched.await.unwrap_or_else(|_| Err(LaunchError::Shim("it was not waited for".into())))
     }
+}
+
+/// Nothing where no shim listens.
+async fn greet_or_end(folder: PathBuf) -> Option<Result<Survivor, EndedShim>> {
+    // One without a card does not listen yet. With its server gone it ends by itself.
+    let card = read_card(&folder)?;
+    let survivor = if PROTOCOLS.contains(&card.protocol) {
+        Survivor::find(folder.clone()).await
+    } else {
+        Err(ShimError::Version { theirs: card.protocol })
+    };
+    let reason = match survivor {
+        Ok(survivor) => return Some(Ok(survivor)),
+        Err(reason) => reason,
+    };
+    // The process at the socket, and not the number in the file: it may be anybody's by now.
+    let process = listener_of(&folder).await.ok()?;
+    let (label, shim_pid) = (card.label, process.pid);
+    tracing::warn!(label, shim_pid, error = %reason, "a shim cannot be spoken with and is ended");
+    process.terminate().await;
+    Some(Err(EndedShim { label, shim_pid, reason }))
 }
 
 async fn begin(mut child: Child, description: Description) -> Result<Launched, LaunchError> {
