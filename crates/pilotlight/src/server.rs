@@ -209,6 +209,16 @@ async fn inheritance(planner: &Planner, archive: &Archive, clock: Clock) -> Resu
         kept.ended.is_none().then(|| (*id, details.window.clone()))
     };
     let browsers = planner.farm.inherit(&sessions.iter().filter_map(live).collect()).await;
+    // What a window no longer shows is known from its checkpoint alone, and belongs into the next one.
+    for (session, window) in browsers.iter().flat_map(|browser| &browser.windows) {
+        match archive.checkpoint(Uuid::from_u128(session.0)).await {
+            Ok(checkpoint) => checkpoint.iter().for_each(|checkpoint| window.remember(checkpoint)),
+            Err(error) => {
+                let error = with_sources(&error);
+                tracing::error!(window = %window.id(), error, "what a window has shown before is not known");
+            }
+        }
+    }
     Ok(Inheritance { sessions, browsers })
 }
 

@@ -211,7 +211,7 @@ pub(super) async fn storage_state(
         stored.ok_or_else(|| Problem::new(ErrorCode::NotReady, "Nothing was written down of it yet"))?
     } else {
         let using = app.keeper.window(id).await?;
-        using.window.capture(app.keeper.clock().now().0).await?
+        using.window.peek(app.keeper.clock().now().0).await?
     };
     Ok(Json(checkpoint.to_storage_state()))
 }
