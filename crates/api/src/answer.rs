@@ -86,7 +86,7 @@ pub struct SitesAnswer {
 pub enum HealthStatus {
     /// All is well.
     Healthy,
-    /// It works, but sessions need attention or the machine is short of memory.
+    /// It works, but sessions need attention, the machine is short of memory, or the store cannot be written.
     Degraded,
 }
 
