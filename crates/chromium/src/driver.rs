@@ -27,7 +27,7 @@ use pilotlight_cdp::protocol::target::{
 use pilotlight_cdp::{Command, Connection, Event, Notification, SessionId, Subscription};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use url::Url;
+use tokio_util::sync::CancellationToken;
 
 use crate::browser::BrowserEvent;
 use crate::capture::{Sorted, mark_changed, plant_in_frame, shown};
@@ -95,7 +95,13 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
         "Target.detachedFromTarget" => {
             let detached: DetachedFromTarget = event.read()?;
             shard.remove_session(&detached.session_id);
-            lock(&tab.remote_frames).retain(|frame| frame.session != detached.session_id);
+            lock(&tab.remote_frames).retain(|frame| {
+                let stays = frame.session != detached.session_id;
+                if !stays {
+                    frame.gone.cancel();
+                }
+                stays
+            });
         }
         "Page.javascriptDialogOpening" => {
             tab.status.send_modify(|status| status.dialog = true);
@@ -196,19 +202,13 @@ fn loading_event(tab: &Tab, event: &Event) {
 /// What of the page's moves matters to a capture.
 fn note_change(shard: &Shard, window: &WindowState, tab: &Tab, event: &Event) {
     if let Some(navigated) = event.read::<FrameNavigated>() {
-        shown(shard, window, &navigated.frame.security_origin);
+        // Frames come and go with their pages; those of other sites have storage that is theirs alone.
         if navigated.frame.parent_id.is_none() {
+            shown(shard, window, &navigated.frame.security_origin);
             mark_changed(shard, window);
         }
     } else if event.read::<NavigatedWithinDocument>().is_some_and(|moved| moved.frame_id == tab.target) {
         mark_changed(shard, window);
-    }
-}
-
-/// Frames in processes of their own tell of no origin but in their URL.
-fn shown_by_frame(shard: &Shard, window: &WindowState, url: &str) {
-    if let Ok(url) = Url::parse(url) {
-        shown(shard, window, &url.origin().ascii_serialization());
     }
 }
 
@@ -349,7 +349,6 @@ fn target_changed(shard: &Shard, info: TargetInfo) {
                 let mut frames = lock(&tab.remote_frames);
                 for frame in frames.iter_mut().filter(|frame| frame.frame == info.target_id) {
                     frame.url.clone_from(&info.url);
-                    shown_by_frame(shard, &window, &info.url);
                 }
             }
         }
@@ -376,6 +375,7 @@ fn frame_attached(
         frame: info.target_id,
         parent: parent.clone(),
         url: info.url,
+        gone: CancellationToken::new(),
     });
     drop(frames);
     shard.add_session(session.clone(), Arc::clone(window), Arc::clone(tab));

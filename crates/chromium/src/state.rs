@@ -11,6 +11,7 @@ use pilotlight_cdp::{CdpError, Command, Connection, SessionId};
 use pilotlight_store::checkpoint::Tab as KeptTab;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::browser::BrowserEvent;
 use crate::capture::Record;
@@ -191,6 +192,8 @@ pub(crate) struct RemoteFrame {
     /// The session of the document around it.
     pub(crate) parent: SessionId,
     pub(crate) url: String,
+    /// Cancelled when it goes: Chromium leaves calls to it unanswered then.
+    pub(crate) gone: CancellationToken,
 }
 
 /// One page: a tab or a popup.
@@ -264,7 +267,16 @@ impl Tab {
         }
     }
 
-    /// Sends a command to one of the page's sessions; gives up as soon as the page is lost.
+    /// Returns when the frame of this session is gone; never where it is not of a frame.
+    async fn frame_gone(&self, session: &SessionId) {
+        let frames = self.frames();
+        match frames.iter().find(|frame| frame.session == *session) {
+            Some(frame) => frame.gone.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends a command to one of the page's sessions; gives up as soon as the page, or that frame, is lost.
     ///
     /// # Errors
     /// Refused, not answered in time, or lost.
@@ -278,6 +290,7 @@ impl Tab {
         tokio::select! {
             reply = connection.call_within(Some(session), command, timeout) => Ok(reply?),
             lost = self.lost() => Err(lost),
+            () = self.frame_gone(session) => Err(WindowError::Closed),
         }
     }
 }

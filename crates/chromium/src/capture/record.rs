@@ -1,5 +1,5 @@
 //! What is remembered of a window from one capture to the next: whether anything changed, which origins its
-//! frames have shown, and what those had stored when they were last read.
+//! pages have shown, and what those had stored when they were last read.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,7 +80,7 @@ pub(super) fn remind(shard: &Shard, window: &WindowState) {
     }
 }
 
-/// A frame of the window shows a document of this origin.
+/// A page of the window shows a document of this origin.
 pub(crate) fn shown(shard: &Shard, window: &WindowState, origin: &str) {
     if is_of_the_web(origin) && lock(&window.record.origins).shown(origin) {
         mark_changed(shard, window);
@@ -116,10 +116,14 @@ impl Origins {
         };
         known.shows += 1;
         self.known.push(known);
-        if self.known.len() > ORIGINS_MAX {
+        self.forget_some();
+        place.is_none()
+    }
+
+    fn forget_some(&mut self) {
+        while self.known.len() > ORIGINS_MAX {
             self.known.remove(0);
         }
-        place.is_none()
     }
 
     /// The origins that have to be read, with the number of showings that reading them covers.
@@ -134,6 +138,7 @@ impl Origins {
             Some(known) => known.stored = Some((origin, shows)),
             None => {
                 self.known.push(Known { name: origin.origin.clone(), shows, stored: Some((origin, shows)) });
+                self.forget_some();
             }
         }
     }

@@ -1,11 +1,15 @@
 //! Who hears of changes, what a capture does where pages hang or are not reached, and what it costs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use pilotlight_cdp::Scope;
+use pilotlight_cdp::protocol::browser::GetVersion;
+use pilotlight_cdp::protocol::target::AttachedToTarget;
 use pilotlight_chromium::find::Engine;
-use pilotlight_chromium::profiles::Profile;
+use pilotlight_chromium::profiles::{CustomProfile, Profile};
 use pilotlight_chromium::{BrowserEvent, Window, WindowError};
+use pilotlight_store::checkpoint::Checkpoint;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -129,6 +133,50 @@ async fn what_a_capture_fails_to_see_is_told_again() {
     window.heartbeat(LIMIT).await.unwrap();
     assert!(fixture.events.try_recv().is_err(), "once");
     fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_are_no_origins_left_behind() {
+    let portal = portal().await;
+    let inside = format!("http://localhost:{}/app", portal.port);
+    for (engine, site_isolation) in [(Engine::HeadlessShell, None), (Engine::Headless, Some(true))] {
+        let profile = CustomProfile { site_isolation, ..Profile::Dense.into() };
+        let fixture = Fixture::with(profile, engine, HashMap::new()).await;
+        let window = fixture.window().await;
+        window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
+        evaluate(&window, "localStorage.own = 1").await;
+        let frame = format!(
+            "new Promise((done) => {{ const frame = document.createElement('iframe'); frame.onload = done;
+                frame.src = '{inside}'; document.body.append(frame); }}).then(() => 1)"
+        );
+        evaluate(&window, &frame).await;
+        let shown = window.capture(0).await.unwrap();
+        evaluate(&window, "document.querySelector('iframe').remove()").await;
+        let made = hidden_pages_made(&fixture, window.capture(1)).await;
+        assert_eq!(made, 0, "{engine}");
+        let again = window.capture(2).await.unwrap();
+        assert_eq!((again.origins.len(), &again.origins), (1, &shown.origins), "{engine}");
+        // One that a page showed needs a hidden page.
+        window.navigate(&inside, LIMIT).await.unwrap();
+        assert_eq!(hidden_pages_made(&fixture, window.capture(3)).await, 1, "{engine}");
+        fixture.browser.close().await;
+    }
+}
+
+/// How many pages come to be during a capture.
+async fn hidden_pages_made(
+    fixture: &Fixture,
+    capture: impl Future<Output = Result<Checkpoint, WindowError>>,
+) -> usize {
+    let mut events = fixture.browser.connection().subscribe(Scope::Root, 1000);
+    capture.await.unwrap();
+    // What comes after the answer to this is not of the capture.
+    fixture.browser.connection().call(None, GetVersion {}).await.unwrap();
+    let mut targets = HashSet::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(100), events.next()).await {
+        targets.extend(event.read::<AttachedToTarget>().map(|attached| attached.target_info.target_id));
+    }
+    targets.len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
