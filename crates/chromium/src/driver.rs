@@ -415,7 +415,7 @@ fn refuse_page(shard: &Arc<Shard>, session: SessionId, target_id: String) {
     });
 }
 
-async fn close_target(connection: &Connection, target_id: String) {
+pub(crate) async fn close_target(connection: &Connection, target_id: String) {
     if let Err(error) = connection.call_within(None, CloseTarget { target_id }, SET_UP_TIMEOUT).await {
         tracing::debug!(%error, "a page could not be closed; it may be gone already");
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use pilotlight_cdp::protocol::browser::GetVersion;
 use pilotlight_cdp::protocol::inspector;
 use pilotlight_cdp::protocol::page::GetFrameTree;
-use pilotlight_cdp::protocol::target::{FilterEntry, GetBrowserContexts, GetTargets};
+use pilotlight_cdp::protocol::target::{FilterEntry, GetBrowserContexts, GetTargets, TargetInfo};
 use pilotlight_cdp::{CdpError, Connection, Scope, SessionId, Subscription};
 use tokio::sync::{mpsc, watch};
 
@@ -16,12 +16,13 @@ use super::{
     BROWSER_EVENTS_QUEUE, Browser, BrowserEvent, PROTOCOL_EVENTS_QUEUE, WindowOptions, dispose, follow,
     give_up, keep_notes,
 };
-use crate::driver::set_up_page;
+use crate::capture::is_stub;
+use crate::driver::{close_target, set_up_page};
 use crate::error::{LostWindow, StartError, WindowError};
 use crate::launch::Launched;
 use crate::proxy::Proxy;
 use crate::shim::{ShimHandle, Survivor, is_of_window, main_page_note, window_note};
-use crate::state::{Shard, Tab, WindowId, WindowState};
+use crate::state::{Shard, Tab, WindowId, WindowState, lock};
 use crate::window::Window;
 
 /// How long a browser may take to answer when it is adopted. Measured: about 0.01 s.
@@ -87,6 +88,7 @@ async fn take_over(
     let targets = GetTargets { filter: FilterEntry::only(&["page"]) };
     let targets = shard.connection.call(None, targets).await.map_err(refused)?.target_infos;
     let mut pages: HashMap<String, Vec<String>> = HashMap::new();
+    let (stubs, targets): (Vec<_>, Vec<_>) = targets.into_iter().partition(|target| is_stub(&target.url));
     for target in targets {
         pages.entry(target.browser_context_id.unwrap_or_default()).or_default().push(target.target_id);
     }
@@ -109,6 +111,7 @@ async fn take_over(
         states.push(state);
     }
     dispose_of_others(shard, contexts.browser_context_ids).await;
+    close_stubs(shard, stubs).await;
     let mut all = shard.connection.subscribe(Scope::All, PROTOCOL_EVENTS_QUEUE);
     follow(shard, events.clone()).await?;
     let kept = states.iter().flatten();
@@ -157,6 +160,17 @@ async fn dispose_of_others(shard: &Shard, contexts: Vec<String>) {
             tracing::warn!(context = %other.id, %error, "a browser context that nobody claims could not be disposed of");
         }
     }
+}
+
+/// Hidden pages that the earlier server had no time to close. They may be attached to once more before they go.
+async fn close_stubs(shard: &Shard, stubs: Vec<TargetInfo>) {
+    join_all(stubs.into_iter().map(async |stub| {
+        let window = stub.browser_context_id.and_then(|context| shard.window(&WindowId::new(&context)));
+        let Some(window) = window else { return };
+        lock(&window.record.hidden).disown(stub.target_id.clone());
+        close_target(&shard.connection, stub.target_id).await;
+    }))
+    .await;
 }
 
 /// Waits for the pages of a window to be attached and set up, and puts the main one first.

@@ -14,7 +14,7 @@ mod take;
 pub(crate) use cookies::cookies_changed;
 pub(crate) use record::{Record, mark_changed, shown};
 pub(crate) use restore::plant_in_frame;
-pub(crate) use stub::Sorted;
+pub(crate) use stub::{Sorted, is_stub};
 pub use take::CAPTURE_TIMEOUT;
 
 use pilotlight_store::checkpoint::Checkpoint;

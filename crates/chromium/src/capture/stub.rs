@@ -13,6 +13,7 @@ use pilotlight_cdp::protocol::target::{AttachToTarget, AttachedToTarget, CloseTa
 use pilotlight_cdp::{Command, Connection, Scope, SessionId, Subscription};
 use serde_json::Value;
 use tokio::task::JoinHandle;
+use url::Url;
 
 use crate::driver::page_attached;
 use crate::error::WindowError;
@@ -23,6 +24,10 @@ use crate::window::{COMMAND_TIMEOUT, WORLD, evaluated_value};
 pub(super) const STUBS_MAX: usize = 4;
 /// How many requests of a hidden page may wait for their answers.
 const EVENTS_QUEUE: usize = 256;
+/// Where a hidden page is in its origin: nothing that a site has, and by this known for what it is.
+const STUB_PATH: &str = "/.well-known/pilotlight-stub";
+/// Where it begins.
+const STUB_BLANK: &str = "about:blank#pilotlight-stub";
 /// The empty document, `<!doctype html><link rel=icon href=data:,>`: no browser asks for its icon.
 const EMPTY: &str = "PCFkb2N0eXBlIGh0bWw+PGxpbmsgcmVsPWljb24gaHJlZj1kYXRhOiw+";
 
@@ -59,10 +64,20 @@ impl Hidden {
         Sorted::Waits
     }
 
+    /// A hidden page of an earlier server, which is about to be closed.
+    pub(crate) fn disown(&mut self, target: String) {
+        self.targets.insert(target);
+    }
+
     /// A page that waits has gone.
     pub(crate) fn forget(&mut self, session: &SessionId) {
         self.waiting.retain(|waiting| waiting.session_id != *session);
     }
+}
+
+/// Whether a page with this URL is a hidden one, whoever made it.
+pub(crate) fn is_stub(url: &str) -> bool {
+    url == STUB_BLANK || Url::parse(url).is_ok_and(|url| url.path() == STUB_PATH)
 }
 
 /// A hidden page; dropped, it is closed.
@@ -97,7 +112,7 @@ impl Stub {
         argument: Value,
         timeout: Duration,
     ) -> Result<Value, WindowError> {
-        let navigated = self.send(Navigate { url: format!("{origin}/") }, COMMAND_TIMEOUT).await?;
+        let navigated = self.send(Navigate { url: format!("{origin}{STUB_PATH}") }, COMMAND_TIMEOUT).await?;
         if let Some(reason) = navigated.error_text.filter(|reason| !reason.is_empty()) {
             return Err(WindowError::Unreachable { url: origin.into(), reason });
         }
@@ -127,7 +142,7 @@ impl Stub {
 async fn open(shard: Arc<Shard>, window: Arc<WindowState>) -> Result<Stub, WindowError> {
     lock(&window.record.hidden).pending += 1;
     let create = CreateHiddenTarget {
-        url: "about:blank".into(),
+        url: STUB_BLANK.into(),
         browser_context_id: window.id.as_str().into(),
         background: true,
         hidden: true,
@@ -222,6 +237,21 @@ mod tests {
         let event =
             json!({"sessionId": format!("of {target}"), "targetInfo": info, "waitingForDebugger": waiting});
         serde_json::from_value(event).unwrap_or_else(|error| panic!("{}: {error}", AttachedToTarget::METHOD))
+    }
+
+    #[test]
+    fn hidden_pages_are_known_by_their_url() {
+        for url in [STUB_BLANK, "https://a.test/.well-known/pilotlight-stub"] {
+            assert!(is_stub(url), "{url}");
+        }
+        for url in [
+            "about:blank",
+            "about:blank#popup",
+            "https://a.test/",
+            "https://a.test/?/.well-known/pilotlight-stub",
+        ] {
+            assert!(!is_stub(url), "{url}");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use pilotlight_cdp::protocol::browser::GetVersion;
 use pilotlight_cdp::protocol::fetch::{self, RequestPattern};
 use pilotlight_cdp::protocol::runtime::RunIfWaitingForDebugger;
 use pilotlight_cdp::protocol::target::{
-    AttachedToTarget, CreateBrowserContext, CreateTarget, FilterEntry, GetBrowserContexts, SetAutoAttach,
+    AttachedToTarget, CreateBrowserContext, CreateHiddenTarget, CreateTarget, FilterEntry,
+    GetBrowserContexts, GetTargets, SetAutoAttach,
 };
 use pilotlight_cdp::{Connection, PipeCodec, Scope};
 use pilotlight_chromium::find::Engine;
@@ -178,6 +179,36 @@ async fn an_adopted_window_is_told_what_it_no_longer_shows() {
     window.remember(&checkpoint);
     let again = window.capture(2).await.unwrap();
     assert_eq!((again.origins, again.tabs), (checkpoint.origins, checkpoint.tabs));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hidden_pages_of_a_dead_server_are_closed() {
+    let portal = Server::portal().await;
+    let Kept { browser, events, run } = Kept::start().await;
+    let window = browser.open_window(labelled("one")).await.unwrap();
+    window.navigate(&portal.url("/"), LIMIT).await.unwrap();
+    let hidden = ["about:blank#pilotlight-stub".to_owned(), portal.url("/.well-known/pilotlight-stub")];
+    for url in hidden.clone() {
+        let browser_context_id = window.id().to_string();
+        let create = CreateHiddenTarget { url, browser_context_id, background: true, hidden: true };
+        browser.connection().call(None, create).await.unwrap();
+    }
+    window.evaluate("open('about:blank'), 1", LIMIT).await.unwrap();
+    let urls = |window: &Window| window.pages().into_iter().map(|page| page.url).collect::<Vec<_>>();
+    until("all are there", || hidden.iter().all(|url| urls(&window).contains(url))).await;
+    until("with the popup", || window.summary().tabs == 4).await;
+    drop((window, browser, events));
+    let (browser, _events, windows) = adopt(run.path()).await;
+    assert_eq!(urls(&windows["one"]), [portal.url("/"), "about:blank".into()]);
+    let targets = async || {
+        let pages = GetTargets { filter: FilterEntry::only(&["page"]) };
+        browser.connection().call(None, pages).await.unwrap().target_infos.len()
+    };
+    let deadline = Instant::now() + LIMIT;
+    while targets().await > 2 {
+        assert!(Instant::now() < deadline, "they are not closed");
+    }
     browser.close().await;
 }
 
