@@ -21,8 +21,11 @@ const FIELD_TEXT_MAX: usize = 100_000;
 const DATABASES_MAX: usize = 32;
 /// How many records a database may have; larger ones are left out as a whole.
 const DATABASE_RECORDS_MAX: usize = 50_000;
-/// How large a database may be, as written in JSON, in UTF-16 units; larger ones are left out as a whole.
-const DATABASE_SIZE_MAX: usize = 16 * 1024 * 1024;
+/// How large a database may be, in bytes of Chromium's answer; larger ones are left out as a whole.
+const DATABASE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How large all databases of a checkpoint may be together, in bytes likewise: far below what one message may
+/// have. The first that are read come.
+pub(super) const DATABASES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How many records are read at once.
 const DATABASE_BATCH_RECORDS: usize = 500;
 
@@ -36,8 +39,8 @@ const READ: &str = concat!(
     result.session = orNothing(() => entriesOf(sessionStorage));
     if (stored) {
         result.local = orNothing(() => entriesOf(localStorage));
-        const {read, left} = await readDatabases(limits);
-        Object.assign(result, {databases: read, left});
+        const {read, size, left} = await readDatabases(limits);
+        Object.assign(result, {databases: read, size, left});
     }
     return JSON.stringify(result);
 }"
@@ -50,6 +53,8 @@ pub(super) struct Wanted {
     pub(super) page: bool,
     /// What its origin has stored.
     pub(super) stored: bool,
+    /// How large its databases may be together.
+    pub(super) budget_bytes: usize,
 }
 
 /// What a document answered.
@@ -62,6 +67,9 @@ pub(super) struct Answer {
     local: Vec<Entry>,
     #[serde(default)]
     databases: Vec<Value>,
+    /// How large the databases are together, in bytes of this answer at most.
+    #[serde(default, rename = "size")]
+    pub(super) databases_bytes: usize,
     /// How many databases were left out.
     #[serde(default)]
     left: usize,
@@ -102,10 +110,16 @@ pub(super) async fn frame(
 }
 
 /// Reads an origin that no frame shows.
-pub(super) async fn left_behind(shard: &Shard, stub: &Stub, origin: &str) -> Result<Origin, WindowError> {
-    let wanted = Wanted { page: false, stored: true };
+pub(super) async fn left_behind(
+    shard: &Shard,
+    stub: &Stub,
+    origin: &str,
+    budget_bytes: usize,
+) -> Result<(Origin, usize), WindowError> {
+    let wanted = Wanted { page: false, stored: true, budget_bytes };
     let answer = answer_in(&stub.call(origin, READ, question(wanted), CAPTURE_TIMEOUT).await?)?;
-    Ok(stored(shard, stub.session(), answer, &format!("{origin}/")).await)
+    let databases_bytes = answer.databases_bytes;
+    Ok((stored(shard, stub.session(), answer, &format!("{origin}/")).await, databases_bytes))
 }
 
 /// What an origin has stored. Chromium alone knows which number a store gives out next.
@@ -153,7 +167,8 @@ fn question(wanted: Wanted) -> Value {
             "text": FIELD_TEXT_MAX,
             "databases": DATABASES_MAX,
             "records": DATABASE_RECORDS_MAX,
-            "databaseSize": DATABASE_SIZE_MAX,
+            "databaseSize": DATABASE_BYTES_MAX,
+            "budget": wanted.budget_bytes,
             "batch": DATABASE_BATCH_RECORDS,
         },
     })

@@ -9,10 +9,10 @@ use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::page::{Frame, FrameTree, GetFrameTree};
 use pilotlight_cdp::protocol::runtime::Evaluate;
 use pilotlight_cdp::protocol::storage::{DomStorageEnable, GetStorageKey};
-use pilotlight_store::checkpoint::{Checkpoint, SessionStorage, Tab as KeptTab};
+use pilotlight_store::checkpoint::{Checkpoint, Origin, SessionStorage, Tab as KeptTab};
 
 use super::cookies;
-use super::read::{self, Wanted};
+use super::read::{self, DATABASES_BYTES_MAX, Wanted};
 use super::record::{Record, is_of_the_web, mark_changed};
 use super::stub::{STUBS_MAX, Stub};
 use crate::error::WindowError;
@@ -85,7 +85,7 @@ async fn take(
     let (cookies, ()) =
         tokio::join!(cookies::read(shard, window, CAPTURE_TIMEOUT), watch_storage(shard, &tabs));
     // Origins whose storage was read in this capture.
-    let mut read = HashSet::new();
+    let mut read = ReadOrigins { names: HashSet::new(), budget_bytes: DATABASES_BYTES_MAX };
     let mut kept = Vec::new();
     for tab in &tabs {
         match read_tab(shard, window, tab, &mut read).await {
@@ -96,9 +96,38 @@ async fn take(
         }
     }
     read_left_behind(shard, window, &read).await;
-    let origins = lock(&window.record.origins).all();
+    let mut origins = lock(&window.record.origins).all();
+    keep_within_budget(&mut origins);
     let (cookies, cookies_digest) = cookies?;
     Ok((Checkpoint { taken_at_ms: now_ms, cookies, origins, tabs: kept }, cookies_digest))
+}
+
+/// What one capture has read of origins.
+struct ReadOrigins {
+    names: HashSet<String>,
+    /// What is left for databases.
+    budget_bytes: usize,
+}
+
+/// Origins of earlier captures count as well: those shown longest ago lose their databases first.
+fn keep_within_budget(origins: &mut [Origin]) {
+    let mut budget_bytes = DATABASES_BYTES_MAX;
+    for origin in origins.iter_mut().rev() {
+        let databases = std::mem::take(&mut origin.indexed_db);
+        for database in databases {
+            let bytes = database.to_string().len();
+            if bytes <= budget_bytes {
+                budget_bytes -= bytes;
+                origin.indexed_db.push(database);
+            } else {
+                tracing::info!(
+                    origin = origin.origin,
+                    bytes,
+                    "a database is left out: all are too large together"
+                );
+            }
+        }
+    }
 }
 
 /// Before anything is read, so that what changes during the capture is told.
@@ -120,7 +149,7 @@ async fn read_tab(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
     tab: &Arc<Tab>,
-    read: &mut HashSet<String>,
+    read: &mut ReadOrigins,
 ) -> Result<KeptTab, WindowError> {
     let mut attempt = 1;
     loop {
@@ -141,7 +170,7 @@ async fn read_documents(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
     tab: &Arc<Tab>,
-    read: &mut HashSet<String>,
+    read: &mut ReadOrigins,
 ) -> Result<KeptTab, WindowError> {
     let mut kept = KeptTab::default();
     let mut is_error_page = false;
@@ -193,7 +222,7 @@ async fn read_document(
     tab: &Arc<Tab>,
     session: &SessionId,
     frame: &Frame,
-    read: &mut HashSet<String>,
+    read: &mut ReadOrigins,
     kept: &mut KeptTab,
 ) -> Result<(), WindowError> {
     let page = frame.id == tab.target;
@@ -207,7 +236,7 @@ async fn read_document(
     };
     // A frame of another site has storage apart from what the same origin has in a page of its own.
     let is_its_own = storage_key == format!("{origin}/");
-    let stored = has_storage && is_its_own && !read.contains(origin);
+    let stored = has_storage && is_its_own && !read.names.contains(origin);
     let is_known = kept.session_storage.iter().any(|known| known.origin == *origin);
     if !page && !stored && (is_known || !has_storage) {
         return Ok(());
@@ -215,7 +244,9 @@ async fn read_document(
     if stored {
         read::track(shard, session, &storage_key).await;
     }
-    let mut answer = read::frame(shard, tab, session, &frame.id, Wanted { page, stored }).await?;
+    let mut answer =
+        read::frame(shard, tab, session, &frame.id, Wanted { page, stored, budget_bytes: read.budget_bytes })
+            .await?;
     if let Some(shown) = answer.page.take() {
         let of_the_web = is_of_the_web(&shown.url) || shown.url.starts_with("about:");
         // Chromium's error page is shown under the URL that could not be loaded.
@@ -234,8 +265,9 @@ async fn read_document(
         kept.session_storage.push(SessionStorage { origin: origin.clone(), entries });
     }
     if stored {
+        read.budget_bytes = read.budget_bytes.saturating_sub(answer.databases_bytes);
         let origin = read::stored(shard, session, answer, &storage_key).await;
-        read.insert(origin.origin.clone());
+        read.names.insert(origin.origin.clone());
         // It may write on, so it has to be read again.
         lock(&window.record.origins).keep(origin, 0);
     }
@@ -264,15 +296,18 @@ fn wait_for_activity(shard: &Arc<Shard>, window: &Arc<WindowState>, tab: &Arc<Ta
 
 /// Reads the origins that were shown since they were last read and are no longer. What cannot be read stays as
 /// it was last.
-async fn read_left_behind(shard: &Arc<Shard>, window: &Arc<WindowState>, read: &HashSet<String>) {
+async fn read_left_behind(shard: &Arc<Shard>, window: &Arc<WindowState>, read: &ReadOrigins) {
     let mut left = lock(&window.record.origins).unread();
-    left.retain(|(origin, _)| !read.contains(origin));
+    left.retain(|(origin, _)| !read.names.contains(origin));
     let share = left.len().div_ceil(STUBS_MAX).max(1);
+    let budget_bytes = read.budget_bytes / left.chunks(share).len().max(1);
     join_all(left.chunks(share).map(async |origins| {
         let reading = async {
             let stub = Stub::open(shard, window).await?;
+            let mut budget_bytes = budget_bytes;
             for (origin, shows) in origins {
-                let stored = read::left_behind(shard, &stub, origin).await?;
+                let (stored, bytes) = read::left_behind(shard, &stub, origin, budget_bytes).await?;
+                budget_bytes = budget_bytes.saturating_sub(bytes);
                 lock(&window.record.origins).keep(stored, *shows);
             }
             Ok::<_, WindowError>(())

@@ -180,6 +180,38 @@ async fn hidden_pages_made(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn databases_beyond_the_budget_are_left_out_and_nothing_else() {
+    let portal = portal().await;
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    // 10 MiB each: three in this origin, one in another that is left behind.
+    let fill = |count: usize| {
+        format!(
+            "Promise.all(Array.from({{length: {count}}}, (_, place) => new Promise((resolve) => {{
+                const request = indexedDB.open('large' + place);
+                request.onupgradeneeded = () =>
+                    request.result.createObjectStore('s').put('x'.repeat(10 * 1024 * 1024), 'key');
+                request.onsuccess = () => {{ request.result.close(); resolve(); }};
+            }}))).then(() => {{ localStorage.kept = 'yes'; document.cookie = 'a=1'; return 1; }})"
+        )
+    };
+    let count = |checkpoint: &Checkpoint| -> Vec<usize> {
+        checkpoint.origins.iter().map(|origin| origin.indexed_db.len()).collect()
+    };
+    window.navigate(&format!("http://localhost:{}/app", portal.port), LIMIT).await.unwrap();
+    evaluate(&window, &fill(1)).await;
+    assert_eq!(count(&window.capture(0).await.unwrap()), [1]);
+    window.navigate(&portal.url("/app"), LIMIT).await.unwrap();
+    evaluate(&window, &fill(4)).await;
+    let checkpoint = window.capture(1).await.unwrap();
+    // What is shown comes first, of what was left behind what still fits.
+    assert_eq!(count(&checkpoint), [0, 3]);
+    assert!(checkpoint.origins.iter().all(|origin| origin.local_storage.len() == 1));
+    assert_eq!((checkpoint.cookies.len(), checkpoint.tabs.len()), (2, 1));
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peek_leaves_what_is_to_be_told() {
     let portal = portal().await;
     let mut fixture = Fixture::start().await;

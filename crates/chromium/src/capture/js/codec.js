@@ -77,11 +77,11 @@ const encoder = (later, size) => {
             case 'RegExp': return {id, r: [toText(value.source), value.flags]};
             case 'Map': return {id, m: [...value].map(([key, held]) => [encode(key), encode(held)])};
             case 'Set': return {id, s: [...value].map(encode)};
-            case 'ArrayBuffer': size(value.byteLength); return {id, b: toBase64(value)};
+            case 'ArrayBuffer': return {id, b: toBase64(value)};
             case 'Boolean': case 'Number': case 'String': case 'BigInt': return {id, w: encode(value.valueOf())};
             case 'Error': return {id, e: [value.name, value.message, value.stack].map((text) => encode(text))};
             case 'Blob': case 'File': {
-                size(value.size);
+                size(Math.ceil(value.size * 4 / 3));
                 const node = {id, l: [value.type, null]};
                 if (value instanceof File) node.l.push(toText(value.name), value.lastModified);
                 soon(value.arrayBuffer().then((buffer) => { node.l[1] = toBase64(buffer); }));
