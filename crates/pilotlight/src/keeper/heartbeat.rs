@@ -19,8 +19,7 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const BROWSER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions in a row that a browser may leave unanswered. A machine may be busy.
 const BROWSER_MISSES: u32 = 3;
-/// A browser whose main process takes more memory than this is replaced. Measured: 60 to 200 MB with 16
-/// windows.
+/// A browser whose main process takes more memory than this is replaced.
 const BROWSER_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// One of the keeper's browsers, as its watchers know it.
