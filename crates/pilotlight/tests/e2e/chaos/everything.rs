@@ -1,6 +1,7 @@
 //! The power goes: everything ends at once, and what was last written to the disk is not whole.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -28,10 +29,17 @@ impl House {
         }
     }
 
+    fn log(&self) -> PathBuf {
+        self.server.state_dir().join("pilotlight.db-wal")
+    }
+
+    fn log_bytes(&self) -> u64 {
+        fs::metadata(self.log()).expect("the store has no write-ahead log").len()
+    }
+
     /// Cuts the store's write-ahead log at a random byte.
     fn cut_log(&self, chance: &mut Chance) {
-        let log = self.server.state_dir().join("pilotlight.db-wal");
-        let length = fs::metadata(&log).expect("the store has no write-ahead log").len();
+        let (log, length) = (self.log(), self.log_bytes());
         let left = chance.up_to(length);
         println!("{left} of {length} bytes are left of the log.");
         fs::File::options().write(true).open(&log).unwrap().set_len(left).unwrap();
@@ -108,6 +116,11 @@ async fn with_the_end_of_its_log_cut_off_the_store_has_all_that_was_whole_before
                 () = sleep(moment) => {}
             }
         }
+        // States are written down a while after the last change; sessions, which empty the log, at once.
+        wait_for("something in the log", PATIENCE, async || {
+            expect_that(house.log_bytes() > 0, "it is empty")
+        })
+        .await;
         house.kill_everything();
         house.cut_log(&mut chance);
         house = house.start_again().await.0;
