@@ -11,19 +11,20 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::chaos::work::{ids, try_evaluate};
-use crate::chaos::{Chance, rounds};
+use crate::chaos::{Chance, is_long, rounds};
 use crate::support::{House, SOON, house, house_with, path};
 
 /// On a machine that does nothing else it is a fifth of this.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 /// When the server is killed, at the latest.
 const LONGEST_LOAD: Duration = Duration::from_millis(600);
-const USERS: [&str; 4] = ["north", "south", "east", "west"];
+/// Sessions of a short run, and of a long one.
+const SESSIONS: (usize, usize) = (4, 20);
 
-async fn all_at_work(house: &House) -> Vec<Session> {
+async fn at_work(house: &House, count: usize) -> Vec<Session> {
     let mut sessions = Vec::new();
-    for user in USERS {
-        sessions.push(house.at_work(user, json!({})).await);
+    for index in 0..count {
+        sessions.push(house.at_work(&format!("user-{index}"), json!({})).await);
     }
     sessions
 }
@@ -65,11 +66,14 @@ async fn count_on(client: &Client, session: &Session) -> Counted {
 #[tokio::test]
 async fn killed_under_load_it_loses_no_session_and_no_variable() {
     let mut chance = Chance::new();
-    let mut house = house_with("[limits]\nwindows_per_browser = 2", Default::default()).await;
-    let sessions = all_at_work(&house).await;
+    // Several browsers, so that there is more than one to take over.
+    let (count, windows) = if is_long() { (SESSIONS.1, 8) } else { (SESSIONS.0, 2) };
+    let config = format!("[limits]\nmax_live = 40\nwindows_per_browser = {windows}");
+    let mut house = house_with(&config, Default::default()).await;
+    let sessions = at_work(&house, count).await;
     let shims = shims(&house);
     let client = house.client().clone();
-    let mut counters = [1; USERS.len()];
+    let mut counters = vec![1; count];
     let mut times = Vec::new();
     for _ in rounds(5) {
         let moment = chance.moment(LONGEST_LOAD);
@@ -90,7 +94,7 @@ async fn killed_under_load_it_loses_no_session_and_no_variable() {
             let possible = counters[index] + counted.answered..=counters[index] + counted.asked;
             assert!(possible.contains(&work.counter), "{} is not in {possible:?}", work.counter);
             counters[index] = work.counter;
-            assert_eq!(work, Work::written(USERS[index], work.counter));
+            assert_eq!(work, Work::written(&format!("user-{index}"), work.counter));
         }
         all_still_run(&shims);
     }
@@ -103,14 +107,14 @@ async fn killed_under_load_it_loses_no_session_and_no_variable() {
 #[tokio::test]
 async fn asked_to_end_it_leaves_the_windows() {
     let mut house = house().await;
-    let sessions = all_at_work(&house).await;
+    let sessions = at_work(&house, SESSIONS.0).await;
     let shims = shims(&house);
     assert_eq!(house.server.terminate().await, 0);
     all_still_run(&shims);
     let (house, _) = house.start_again().await;
-    for (session, user) in sessions.iter().zip(USERS) {
+    for (index, session) in sessions.iter().enumerate() {
         house.reaches(session, SessionState::Ready).await;
-        assert_eq!(house.read(session).await, Work::written(user, 1));
+        assert_eq!(house.read(session).await, Work::written(&format!("user-{index}"), 1));
     }
     all_still_run(&shims);
     house.each_signed_in_once();
@@ -145,7 +149,7 @@ async fn what_was_answered_as_created_is_there_whenever_it_is_killed() {
             let now = house.client().session(session).await;
             assert_eq!((now.name, now.tags), (session.name.clone(), session.tags.clone()));
         }
-        if sessions.len() > USERS.len() {
+        if sessions.len() > SESSIONS.0 {
             house.client().delete(&path(&sessions.remove(0), "")).await.expect(200);
         }
     }

@@ -23,6 +23,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }
 
+/// Whether there are minutes for it.
+pub(crate) fn is_long() -> bool {
+    number("PILOTLIGHT_CHAOS_SECONDS").is_some()
+}
+
 /// The rounds of a test: so many as are given or, in a long run, as many as fit into its time.
 pub(crate) fn rounds(least: usize) -> impl Iterator<Item = usize> {
     let end = Instant::now() + Duration::from_secs(number("PILOTLIGHT_CHAOS_SECONDS").unwrap_or_default());
