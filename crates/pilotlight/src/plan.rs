@@ -171,25 +171,19 @@ impl Planner {
             attention = Some(format!("its site `{site}` is no longer configured"));
             (wanted.site, wanted.url) = (None, Some(record.start_url.clone()));
         }
-        let username = wanted.username.clone();
         let planned = self.plan(wanted.clone(), now);
         // What the site wants to type today may not have been asked for when the session was made.
         let (mut spec, mut details) = match planned {
             Err(PlanError::Missing(_)) => {
-                let errand_site = wanted.site.take();
-                let (spec, details) =
-                    self.plan(CreateSession { url: Some(record.start_url.clone()), ..wanted }, now)?;
                 attention = attention.or(Some("its site now asks for more than is known of it".to_owned()));
-                (spec, Details { site: errand_site, ..details })
+                let url = Some(record.start_url.clone());
+                self.plan(CreateSession { site: None, url, ..wanted }, now)?
             }
             planned => planned?,
         };
         spec.policy.idle_timeout = Duration::from_millis(record.idle_timeout_ms);
         details.site.clone_from(&record.site);
         details.left_at.clone_from(&record.left_at);
-        if details.errand.username != username {
-            details.errand = Arc::new(Errand { username, ..Errand::clone(&details.errand) });
-        }
         let kept = Kept {
             id: SessionId(record.id.as_u128()),
             spec,
