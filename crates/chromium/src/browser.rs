@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pilotlight_cdp::protocol::browser::{GetVersion, SetDownloadBehavior};
+use pilotlight_cdp::protocol::browser::GetVersion;
 use pilotlight_cdp::protocol::target::{
     CreateBrowserContext, CreateTarget, DisposeBrowserContext, FilterEntry, SetDiscoverTargets,
 };
@@ -22,6 +22,7 @@ use crate::driver::{auto_attach, drive};
 use crate::error::{StartError, WindowError};
 use crate::find::{Engine, check_major, major_of};
 use crate::launch::{LaunchPlan, Launched, Launcher, Process};
+use crate::page::deny_downloads;
 use crate::proxy::Proxy;
 use crate::shim::{ShimError, ShimHandle, main_page_note, window_note};
 use crate::state::{Shard, WindowId, WindowState};
@@ -107,7 +108,7 @@ impl Browser {
         let Launched { reader, writer, process, next_id, shim } = launcher.launch(&plan).await?;
         let kill_on_drop = process.kill_on_drop();
         let connection = Connection::with_next_id(reader, writer, next_id);
-        let shard = Arc::new(Shard::new(connection));
+        let shard = Arc::new(Shard::new(connection, process.folder.clone()));
         let (sender, receiver) = mpsc::channel(BROWSER_EVENTS_QUEUE);
         let product = match come_up(&shard, &plan, &process, sender.clone()).await {
             Ok(product) => product,
@@ -343,8 +344,7 @@ async fn keep_notes(shim: ShimHandle, shard: Arc<Shard>, window: Arc<WindowState
 /// Downloads are denied before there is a page that could start one: nobody would look after the files, and a
 /// page could fill the disk.
 async fn set_up_window(shard: &Shard, engine: Engine, state: &WindowState) -> Result<(), WindowError> {
-    let deny = SetDownloadBehavior { behavior: "deny", browser_context_id: state.id.as_str().into() };
-    shard.connection.call_within(None, deny, OPEN_TIMEOUT).await?;
+    shard.connection.call_within(None, deny_downloads(state), OPEN_TIMEOUT).await?;
     open_first_page(shard, engine, state).await
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -299,6 +300,8 @@ impl Tab {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) connection: Connection,
+    /// The browser's own folder, where it is known.
+    pub(crate) folder: Option<PathBuf>,
     tables: Mutex<Tables>,
     /// Where events go; weak, so that their end is known once the driver has ended.
     events: OnceLock<mpsc::WeakSender<BrowserEvent>>,
@@ -312,8 +315,8 @@ struct Tables {
 }
 
 impl Shard {
-    pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, tables: Mutex::default(), events: OnceLock::new() }
+    pub(crate) fn new(connection: Connection, folder: Option<PathBuf>) -> Self {
+        Self { connection, folder, tables: Mutex::default(), events: OnceLock::new() }
     }
 
     /// Says where [`Self::tell`] sends to; the driver does, once.

@@ -2,6 +2,7 @@
 //!
 //! It answers the scripts of `replay` by comparing their source, and writes down what was done to it.
 
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::condition::has_text;
-use crate::page::{Click, NetworkConditions, Page, PageError, Scope, Viewport};
-use crate::replay::element as scripts;
+use crate::page::{Click, Download, NetworkConditions, Page, PageError, Scope, Viewport};
+use crate::replay::{custom, element as scripts};
 use crate::selector::Selector;
 
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub(crate) enum OnClick {
     Push(&'static str),
     /// Fails so many times before it works.
     Refuse(usize),
+    /// Begins a download.
+    Download,
     /// The page is no more.
     Close,
     /// Fails with words that repeat what was typed.
@@ -71,6 +74,7 @@ struct State {
     gone: bool,
     /// When popups and frames with a target are there.
     targets_from: Option<Instant>,
+    downloads: usize,
     truths: Vec<String>,
     log: Vec<String>,
 }
@@ -88,6 +92,7 @@ impl FakePage {
             looks: 0,
             gone: false,
             targets_from: None,
+            downloads: 0,
             truths: Vec::new(),
             log: Vec::new(),
         }))
@@ -163,6 +168,7 @@ pub(crate) struct Handle {
 
 impl Page for FakePage {
     type Element = Handle;
+    type Downloads = usize;
 
     async fn navigate(&self, scope: &Scope, url: &str) -> Result<(), PageError> {
         let mut state = self.there(scope)?;
@@ -195,6 +201,9 @@ impl Page for FakePage {
         }
         let matches =
             |element: &FakeElement| Instant::now() >= element.from && element.selectors.contains(&wanted);
+        if wanted == "html" {
+            return Ok(vec![Handle { document: state.navigations, index: 0 }]);
+        }
         let found = state.elements.iter().enumerate().filter(|(_, element)| matches(element));
         Ok(found.map(|(index, _)| Handle { document: state.navigations, index }).collect())
     }
@@ -224,6 +233,9 @@ impl Page for FakePage {
                 state.log.push(format!("scroll {} {}", arguments[0], arguments[1]));
                 Value::Null
             }
+            custom::READ => json!(element.value),
+            // A page of one screen.
+            custom::AREA => json!({ "height": 600, "atEnd": true }),
             other => return Err(PageError::Script(format!("unknown script {other}"))),
         })
     }
@@ -273,6 +285,7 @@ impl Page for FakePage {
                 let (command, reason) = ("DOM.getContentQuads".to_owned(), "no layout".to_owned());
                 return Err(PageError::Refused { command, reason });
             }
+            OnClick::Download => state.downloads += 1,
             OnClick::Close => state.gone = true,
             OnClick::Repeat => {
                 let typed: Vec<_> = state.elements.iter().map(|element| element.value.clone()).collect();
@@ -314,6 +327,20 @@ impl Page for FakePage {
 
     async fn url(&self, scope: &Scope) -> Result<String, PageError> {
         Ok(self.there(scope)?.url.clone())
+    }
+
+    async fn screenshot(&self, scope: &Scope) -> Result<Vec<u8>, PageError> {
+        self.there(scope).map(|_| b"PNG".to_vec())
+    }
+
+    async fn watch_downloads(&self) -> Result<usize, PageError> {
+        Ok(self.state().downloads)
+    }
+
+    async fn downloaded(&self, before: usize, _timeout: Duration) -> Result<Option<Download>, PageError> {
+        let file = || File::open("/dev/null").unwrap();
+        let has_begun = self.state().downloads > before;
+        Ok(has_begun.then(|| Download { suggested_name: "pass.pdf".to_owned(), size: 4, file: file() }))
     }
 
     async fn close(&self, scope: &Scope) -> Result<(), PageError> {

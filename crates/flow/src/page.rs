@@ -4,12 +4,16 @@
 //! Everything here looks at the page as it is *now*: waiting, retrying and racing alternatives is the
 //! business of `replay`, so that timeouts have one owner. Nothing here may log a value it types.
 
+use std::fs::File;
 use std::future::Future;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::selector::Selector;
+
+/// The most elements that [`Page::find`] gives.
+pub const MAX_MATCHES: usize = 1000;
 
 /// Which document of a window a step speaks of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +73,33 @@ pub struct Click {
     pub touch: bool,
 }
 
+impl Click {
+    /// One click with the mouse on the middle of an element.
+    #[must_use]
+    pub fn middle() -> Self {
+        Self {
+            // No element has this point, and then its middle is taken.
+            offset_x: f64::NEG_INFINITY,
+            offset_y: f64::NEG_INFINITY,
+            button: Button::Primary,
+            count: 1,
+            hold: Duration::ZERO,
+            touch: false,
+        }
+    }
+}
+
+/// A file that a page gave. Nobody else has it: it is gone once this is dropped.
+#[derive(Debug)]
+pub struct Download {
+    /// What the portal calls it: any text, and not a path to write to.
+    pub suggested_name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its contents, to be read from their beginning.
+    pub file: File,
+}
+
 /// Network conditions as the Recorder has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkConditions {
@@ -116,6 +147,8 @@ pub enum PageError {
 pub trait Page: Sync {
     /// A handle to one element of one document. It becomes `Gone` when that document goes.
     type Element: Clone + Send + Sync;
+    /// What waits for a download. Nothing can be downloaded once it is dropped.
+    type Downloads: Send;
 
     /// Loads `url` in the page of `scope` and returns once its `load` event has fired.
     fn navigate(&self, scope: &Scope, url: &str) -> impl Future<Output = Result<(), PageError>> + Send;
@@ -134,7 +167,7 @@ pub trait Page: Sync {
         conditions: &NetworkConditions,
     ) -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// All elements that match `selector` now, in document order; empty where none does.
+    /// All elements that match `selector` now, in document order, up to [`MAX_MATCHES`]; empty where none does.
     fn find(
         &self,
         scope: &Scope,
@@ -160,7 +193,8 @@ pub trait Page: Sync {
     /// Scrolls the element into view and moves the mouse over its middle.
     fn hover(&self, element: &Self::Element) -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// Scrolls the element into view and clicks it with real input events.
+    /// Scrolls the element into view and clicks it with real input events. Where it does not have the point,
+    /// its middle is taken.
     fn click(
         &self,
         element: &Self::Element,
@@ -187,6 +221,19 @@ pub trait Page: Sync {
 
     /// The URL of the page of `scope`.
     fn url(&self, scope: &Scope) -> impl Future<Output = Result<String, PageError>> + Send;
+
+    /// A picture of what the page of `scope` shows, as PNG.
+    fn screenshot(&self, scope: &Scope) -> impl Future<Output = Result<Vec<u8>, PageError>> + Send;
+
+    /// Lets the window download, and notes what it does from now on.
+    fn watch_downloads(&self) -> impl Future<Output = Result<Self::Downloads, PageError>> + Send;
+
+    /// Waits for a download to begin within `timeout`, and then to its end; `None` where none begins.
+    fn downloaded(
+        &self,
+        downloads: Self::Downloads,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Option<Download>, PageError>> + Send;
 
     /// Closes the page of `scope`.
     fn close(&self, scope: &Scope) -> impl Future<Output = Result<(), PageError>> + Send;

@@ -8,6 +8,7 @@
 //! never reaches a log, an error or the progress callback: errors name selectors as they were recorded,
 //! and a browser's own words are cleaned of values.
 
+pub(crate) mod custom;
 pub(crate) mod element;
 mod error;
 
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::element::Touch;
 pub use self::error::{ReplayError, StepError};
-use crate::page::{Click, Page, PageError, Scope};
+use crate::page::{Click, Download, Page, PageError, Scope};
 use crate::placeholders::{PlaceholderError, Values};
 use crate::schema::{Action, Expected, Flow, Operator, Pointer, Step};
 use crate::selector::Selector;
@@ -41,15 +42,54 @@ pub struct ReplayOptions {
     pub step_timeout: Duration,
     /// How long a page may take to load.
     pub load_timeout: Duration,
+    /// Whether a picture is taken after every step.
+    pub pictures: bool,
 }
 
 impl Default for ReplayOptions {
     fn default() -> Self {
-        Self { step_timeout: DEFAULT_STEP_TIMEOUT, load_timeout: DEFAULT_LOAD_TIMEOUT }
+        Self { step_timeout: DEFAULT_STEP_TIMEOUT, load_timeout: DEFAULT_LOAD_TIMEOUT, pictures: false }
     }
 }
 
-/// A step that begins.
+/// What a replay tells of itself while it goes on.
+#[derive(Debug)]
+pub enum Event {
+    /// A step begins.
+    Begins(Progress),
+    /// The step that began last has made something.
+    Made(Product),
+    /// The step that began last is done, and what it began has been waited for.
+    Done(Progress),
+}
+
+/// What a step makes.
+#[derive(Debug)]
+pub enum Product {
+    /// What the page shows.
+    Output {
+        /// What the step calls it.
+        name: String,
+        /// Texts, lists, tables.
+        value: Value,
+    },
+    /// A picture of the page.
+    Screenshot {
+        /// What the step calls it; `None` for the one after every step (see [`ReplayOptions::pictures`]).
+        name: Option<String>,
+        /// As PNG.
+        png: Vec<u8>,
+    },
+    /// A file.
+    Download {
+        /// What the step calls it.
+        name: String,
+        /// The file.
+        download: Download,
+    },
+}
+
+/// Where a replay is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Counted from 1.
@@ -60,38 +100,44 @@ pub struct Progress {
     pub kind: &'static str,
 }
 
-/// Does the steps of `flow` in order on `page`, calling `progress` before each.
+/// Does the steps of `flow` in order on `page`, telling `observe` what happens.
 ///
-/// Stops at the first step that fails. A step that nobody can do (an unknown placeholder, a custom step)
-/// is found before the first one is done.
+/// Stops at the first step that fails. A step that nobody can do (an unknown placeholder) is found before the
+/// first one is done. Nothing is left behind in the page, so that another flow may go on there.
 pub async fn replay<P: Page>(
     page: &P,
     flow: &Flow,
     values: &Values,
     options: &ReplayOptions,
-    mut progress: impl FnMut(Progress) + Send,
+    mut observe: impl FnMut(Event) + Send,
 ) -> Result<(), ReplayError> {
     for (index, step) in flow.steps.iter().enumerate() {
         check(step, values).map_err(|cause| ReplayError::new(index + 1, step, cause))?;
     }
     for (index, step) in flow.steps.iter().enumerate() {
         let number = index + 1;
-        progress(Progress { number, total: flow.steps.len(), kind: step.kind() });
+        let progress = Progress { number, total: flow.steps.len(), kind: step.kind() };
+        observe(Event::Begins(progress));
         let recorded = step.timeout.or(flow.timeout).unwrap_or_default();
         let step_timeout = recorded.max(options.step_timeout);
         let load_timeout = options.load_timeout.max(step_timeout);
-        run_step(page, step, values, step_timeout, load_timeout)
+        let made = run_step(page, step, values, step_timeout, load_timeout)
             .await
             .map_err(|cause| ReplayError::new(number, step, cause.without(step, values)))?;
+        made.map(Event::Made).into_iter().for_each(&mut observe);
+        // A page that cannot be pictured has not failed: a popup that is done has closed itself.
+        if options.pictures
+            && let Ok(png) = page.screenshot(&Scope::default()).await
+        {
+            observe(Event::Made(Product::Screenshot { name: None, png }));
+        }
+        observe(Event::Done(progress));
     }
     Ok(())
 }
 
 /// Whether the step can be done at all.
 fn check(step: &Step, values: &Values) -> Result<(), StepError> {
-    if let Action::Custom { name, .. } = &step.action {
-        return Err(StepError::UnknownCustomStep(name.clone()));
-    }
     let mut result = Ok(());
     step.visit_strings(&mut |text| {
         if result.is_ok() {
@@ -107,7 +153,7 @@ async fn run_step<P: Page>(
     values: &Values,
     step_timeout: Duration,
     load_timeout: Duration,
-) -> Result<(), StepError> {
+) -> Result<Option<Product>, StepError> {
     let target = step.target.as_deref().map(|target| filled(values, target)).transpose()?;
     let run = Run {
         page,
@@ -118,7 +164,10 @@ async fn run_step<P: Page>(
         must_navigate: step.navigates,
     };
     run.wait_for_target().await?;
-    run.step(&step.action).await
+    match &step.action {
+        Action::Custom(custom) => run.custom(custom).await,
+        action => run.step(action).await.map(|()| None),
+    }
 }
 
 /// A template filled in as an ordinary string, for what the page is given to look for.
@@ -164,7 +213,8 @@ impl<P: Page> Run<'_, P> {
                 return Ok(self.page.set_network(&self.scope, conditions).await?);
             }
             Action::Close => return Ok(self.page.close(&self.scope).await?),
-            Action::Custom { name, .. } => return Err(StepError::UnknownCustomStep(name.clone())),
+            // It makes something, and navigates by accident alone.
+            Action::Custom(_) => return Ok(()),
             // These may begin a navigation.
             Action::Click { selectors, pointer, count } => {
                 self.touch(selectors, Touch::Click(click(pointer, *count))).await?

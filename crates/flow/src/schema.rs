@@ -6,6 +6,7 @@
 //! placeholders (see [`crate::placeholders`]); they are kept as they stand, so a flow never holds a
 //! filled-in value. Reading never panics.
 
+mod custom;
 mod read;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,8 @@ use serde_json::{Map, Value};
 use crate::page::{Button, NetworkConditions, Viewport};
 use crate::placeholders::{self, PlaceholderError};
 use crate::selector::{Part, Selector, SelectorError};
+
+pub use self::custom::{Custom, Extract, MAX_PAUSE, MAX_SCROLLS, ScrollUntil, Until};
 
 /// The largest flow that is read, in bytes of JSON.
 pub const MAX_FLOW_BYTES: usize = 1024 * 1024;
@@ -127,13 +130,8 @@ pub enum Action {
     EmulateNetworkConditions(NetworkConditions),
     /// `close`.
     Close,
-    /// `customStep`: whatever the name means to the one who replays it.
-    Custom {
-        /// Its name.
-        name: String,
-        /// Its parameters, unread.
-        parameters: Value,
-    },
+    /// `customStep`: one of ours.
+    Custom(Custom),
 }
 
 /// Where and how a click lands.
@@ -284,7 +282,7 @@ impl Step {
             Action::WaitForExpression { .. } => "waitForExpression",
             Action::EmulateNetworkConditions(_) => "emulateNetworkConditions",
             Action::Close => "close",
-            Action::Custom { .. } => "customStep",
+            Action::Custom(_) => "customStep",
         }
     }
 
@@ -297,6 +295,7 @@ impl Step {
             | Action::Hover { selectors }
             | Action::Scroll { selectors, .. }
             | Action::WaitForElement { selectors, .. } => selectors,
+            Action::Custom(custom) => custom.selectors(),
             _ => &[],
         }
     }
@@ -306,15 +305,7 @@ impl Step {
         if let Some(target) = &self.target {
             visit(target);
         }
-        for part in self.selectors().iter().flat_map(|selector| &selector.parts) {
-            match part {
-                Part::Css(text) | Part::Text(text) | Part::XPath(text) | Part::Pierce(text) => visit(text),
-                Part::Aria { name, role } => {
-                    visit(name);
-                    role.iter().for_each(|role| visit(role));
-                }
-            }
-        }
+        visit_selectors(self.selectors(), visit);
         match &self.action {
             Action::Navigate { url: text }
             | Action::Change { value: text, .. }
@@ -325,8 +316,20 @@ impl Step {
                 expected.attributes.iter().for_each(|(_, value)| visit(value));
                 expected.properties.values().for_each(|value| visit_value(value, visit));
             }
-            Action::Custom { parameters, .. } => visit_value(parameters, visit),
+            Action::Custom(custom) => custom.visit_strings(visit),
             _ => {}
+        }
+    }
+}
+
+fn visit_selectors(selectors: &[Selector], visit: &mut dyn FnMut(&str)) {
+    for part in selectors.iter().flat_map(|selector| &selector.parts) {
+        match part {
+            Part::Css(text) | Part::Text(text) | Part::XPath(text) | Part::Pierce(text) => visit(text),
+            Part::Aria { name, role } => {
+                visit(name);
+                role.iter().for_each(|role| visit(role));
+            }
         }
     }
 }

@@ -12,6 +12,17 @@ commands! {
         behavior: &'static str,
         /// Which context.
         browser_context_id: String,
+        /// Where files go that are allowed; Chromium makes the folder.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        download_path: Option<String>,
+    }
+
+    /// Ends a download.
+    CancelDownload = "Browser.cancelDownload" -> Nothing {
+        /// Which.
+        guid: String,
+        /// Whose.
+        browser_context_id: String,
     }
 
     /// Starts network events on the session.
@@ -106,6 +117,24 @@ objects! {
 }
 
 notifications! {
+    /// A page begins a download.
+    DownloadWillBegin = "Page.downloadWillBegin" {
+        /// Names it, and its file where those are named by it.
+        guid: String,
+        /// What the server or the page calls the file.
+        suggested_filename: String,
+    }
+
+    /// A download goes on, or is over.
+    DownloadProgress = "Page.downloadProgress" {
+        /// Which.
+        guid: String,
+        /// Bytes that have come so far.
+        received_bytes: f64,
+        /// `inProgress`, `completed` or `canceled`.
+        state: String,
+    }
+
     /// A request failed.
     LoadingFailed = "Network.loadingFailed" {
         /// For a document, the loader's id.

@@ -49,7 +49,8 @@ impl Browser {
     ) -> Result<(Self, mpsc::Receiver<BrowserEvent>, Vec<Result<Window, LostWindow>>), StartError> {
         let engine = survivor.engine();
         let Launched { reader, writer, process, next_id, shim } = survivor.take().await?;
-        let shard = Arc::new(Shard::new(Connection::with_next_id(reader, writer, next_id)));
+        let shard =
+            Arc::new(Shard::new(Connection::with_next_id(reader, writer, next_id), process.folder.clone()));
         let (sender, receiver) = mpsc::channel(BROWSER_EVENTS_QUEUE);
         let taking_over = async {
             let version =

@@ -90,8 +90,9 @@ impl Launcher for DirectLauncher {
         let kill = CancellationToken::new();
         let stderr = StderrTail::default();
         let (sender, state) = watch::channel(ProcessState::Running);
+        let folder = Some(directory.path().to_owned());
         tokio::spawn(supervise(child, directory, stderr.clone(), kill.clone(), sender));
-        let process = Process::new(pid, stderr, state, kill);
+        let process = Process::new(pid, stderr, folder, state, kill);
         let (reader, writer) = (Box::new(reader), Box::new(writer));
         Ok(Launched { reader, writer, process, next_id: 1, shim: None })
     }

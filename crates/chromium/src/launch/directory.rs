@@ -20,6 +20,8 @@ use super::{LaunchError, RunAs};
 const PREFIX: &str = "browser-";
 /// Chromium's user data directory within.
 const DATA: &str = "d";
+/// Temporary files within.
+pub(crate) const TEMPORARY: &str = "t";
 
 /// A browser's directory. Removed on drop.
 #[derive(Debug)]
@@ -64,6 +66,11 @@ impl BrowserDirectory {
         Ok(made)
     }
 
+    /// All of it.
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Chromium's user data directory.
     pub(super) fn data(&self) -> PathBuf {
         self.folder.path().join(DATA)
@@ -76,7 +83,7 @@ impl BrowserDirectory {
 
     /// Temporary files.
     pub(super) fn temporary(&self) -> PathBuf {
-        self.folder.path().join("t")
+        self.folder.path().join(TEMPORARY)
     }
 }
 

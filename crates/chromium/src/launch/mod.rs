@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use direct::DirectLauncher;
 pub(crate) use direct::passed_on;
-pub(crate) use directory::sweep_browsers;
+pub(crate) use directory::{TEMPORARY, sweep_browsers};
 pub(crate) use folder::LockedFolder;
 pub(crate) use remains::has_ended_by;
 pub use stderr::{STDERR_RING_BYTES, StderrTail};
@@ -96,6 +96,8 @@ pub struct Process {
     pub pid: u32,
     /// Its last words.
     pub stderr: StderrTail,
+    /// Its own folder, where it is known: user data, home, temporary files.
+    pub folder: Option<PathBuf>,
     state: watch::Receiver<ProcessState>,
     kill: CancellationToken,
 }
@@ -105,10 +107,11 @@ impl Process {
     pub fn new(
         pid: u32,
         stderr: StderrTail,
+        folder: Option<PathBuf>,
         state: watch::Receiver<ProcessState>,
         kill: CancellationToken,
     ) -> Self {
-        Self { pid, stderr, state, kill }
+        Self { pid, stderr, folder, state, kill }
     }
 
     /// Ends it by force, with all of its processes. Returns at once.

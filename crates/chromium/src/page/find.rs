@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pilotlight_cdp::protocol::browser::{AxNode, QueryAxTree};
 use pilotlight_cdp::protocol::dom::ResolveNode;
 use pilotlight_cdp::protocol::runtime::{Argument, GetProperties};
+use pilotlight_flow::page::MAX_MATCHES;
 use pilotlight_flow::selector::{Part, Selector};
 use serde_json::{Value, json};
 
@@ -15,9 +16,6 @@ use super::documents::Document;
 use super::{Element, Handle};
 use crate::error::WindowError;
 use crate::window::{COMMAND_TIMEOUT, Window, isolated_world};
-
-/// The most elements that one selector gives.
-const MATCHES_MAX: usize = 500;
 
 /// Looks below each root for one part of a selector. The smallest elements with a text are those of which no
 /// child has it. A shadow root cannot be where an XPath starts, but its children can.
@@ -111,7 +109,7 @@ async fn by_script(
     roots: &[Handle],
 ) -> Result<Vec<Handle>, WindowError> {
     let mut arguments: Vec<Argument> =
-        [json!(MATCHES_MAX), json!(kind), json!(value)].into_iter().map(Argument::Value).collect();
+        [json!(MAX_MATCHES), json!(kind), json!(value)].into_iter().map(Argument::Value).collect();
     arguments.extend(roots.iter().map(|root| Argument::ObjectId(root.id.clone())));
     let Some(list) = window.call_in(document, FIND, arguments).await? else { return Ok(vec![]) };
     let properties = GetProperties { object_id: list.id.clone(), own_properties: true };
@@ -140,7 +138,7 @@ async fn by_name(
         };
         let nodes = document.tab.call(connection, session, query, COMMAND_TIMEOUT).await?.nodes;
         let elements = nodes.iter().filter(|node| is_element(node)).filter_map(|node| node.backend_node_id);
-        for backend_node_id in elements.take(MATCHES_MAX - found.len()) {
+        for backend_node_id in elements.take(MAX_MATCHES - found.len()) {
             let resolve = ResolveNode { backend_node_id, execution_context_id: Some(context) };
             let object = document.tab.call(connection, session, resolve, COMMAND_TIMEOUT).await?.object;
             found.extend(object.object_id.map(|id| window.handle(session, id)));

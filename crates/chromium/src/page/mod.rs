@@ -4,6 +4,7 @@
 //! is typed is never logged and is in no error.
 
 mod documents;
+mod downloads;
 mod fill;
 mod find;
 mod input;
@@ -20,14 +21,17 @@ use pilotlight_cdp::protocol::browser::{
 };
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn, ReleaseObject};
 use pilotlight_cdp::protocol::target::CloseTarget;
-use pilotlight_flow::page::{Click, NetworkConditions, Page, PageError, Scope, Viewport};
+use pilotlight_flow::page::{Click, Download, NetworkConditions, Page, PageError, Scope, Viewport};
 use pilotlight_flow::selector::Selector;
 use serde_json::Value;
 
 use crate::driver::look_at;
 use crate::error::WindowError;
 use crate::state::{Shard, Tab};
-use crate::window::{COMMAND_TIMEOUT, Window, evaluated_value, navigate_tab, run};
+use crate::window::{COMMAND_TIMEOUT, Format, Window, evaluated_value, navigate_tab, run};
+
+pub use downloads::Downloads;
+pub(crate) use downloads::deny_downloads;
 
 /// How long a page may take to load; replays usually wait less.
 pub const NAVIGATE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -103,6 +107,7 @@ fn element_error(error: WindowError) -> PageError {
 
 impl Page for Window {
     type Element = Element;
+    type Downloads = Downloads;
 
     async fn navigate(&self, scope: &Scope, url: &str) -> Result<(), PageError> {
         let tab = self.document(scope).await?.tab;
@@ -194,6 +199,23 @@ impl Page for Window {
 
     async fn url(&self, scope: &Scope) -> Result<String, PageError> {
         Ok(self.document(scope).await?.url)
+    }
+
+    async fn screenshot(&self, scope: &Scope) -> Result<Vec<u8>, PageError> {
+        let tab = self.document(scope).await?.tab;
+        Ok(self.screenshot_of(&tab, Format::Png, false).await?.into())
+    }
+
+    async fn watch_downloads(&self) -> Result<Downloads, PageError> {
+        Ok(Downloads::watch(self).await?)
+    }
+
+    async fn downloaded(
+        &self,
+        downloads: Downloads,
+        timeout: Duration,
+    ) -> Result<Option<Download>, PageError> {
+        Ok(downloads.next(timeout).await?)
     }
 
     async fn close(&self, scope: &Scope) -> Result<(), PageError> {

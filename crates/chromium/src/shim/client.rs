@@ -352,7 +352,8 @@ fn attend(survivor: Survivor) -> (Process, ShimHandle) {
         close: CancellationToken::new(),
         leave: CancellationToken::new(),
     };
-    let process = Process::new(hello.browser_pid, stderr.clone(), watched, kill.clone());
+    let process =
+        Process::new(hello.browser_pid, stderr.clone(), hello.browser_folder.clone(), watched, kill.clone());
     let attendant = Attendant {
         shim,
         run_directory: folder.parent().map(Path::to_owned).unwrap_or_default(),

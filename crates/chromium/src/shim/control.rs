@@ -49,6 +49,7 @@ impl Shim {
             notes: lock(&self.notes).clone(),
             next_id: self.relay.next_id(),
             orphan_timeout_ms: timeout.as_millis().try_into().unwrap_or(u64::MAX),
+            browser_folder: self.process.folder.clone(),
         })
     }
 

@@ -143,6 +143,9 @@ pub(super) struct Hello {
     /// The first id of a call that no earlier server has used.
     pub(super) next_id: i32,
     pub(super) orphan_timeout_ms: u64,
+    /// Where the browser has its files. Earlier shims do not say; their windows download nothing.
+    #[serde(default)]
+    pub(super) browser_folder: Option<PathBuf>,
 }
 
 /// What a server asks for on its control connection.

@@ -156,7 +156,16 @@ impl Window {
     /// Where the page does not draw within [`SCREENSHOT_TIMEOUT`].
     pub async fn screenshot(&self, format: Format, full_page: bool) -> Result<Bytes, WindowError> {
         let tab = self.state.main_tab()?;
-        self.bring_to_front(&tab).await?;
+        self.screenshot_of(&tab, format, full_page).await
+    }
+
+    pub(crate) async fn screenshot_of(
+        &self,
+        tab: &Tab,
+        format: Format,
+        full_page: bool,
+    ) -> Result<Bytes, WindowError> {
+        self.bring_to_front(tab).await?;
         let connection = &self.shard.connection;
         let clip = if full_page {
             let metrics = tab.call(connection, &tab.session, GetLayoutMetrics {}, COMMAND_TIMEOUT).await?;

@@ -8,6 +8,7 @@ mod app;
 mod browser;
 mod capture;
 mod capture_changes;
+mod flow;
 mod heartbeat;
 mod page;
 mod portal;

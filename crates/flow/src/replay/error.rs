@@ -28,9 +28,18 @@ pub enum StepError {
     /// A placeholder cannot be filled in.
     #[error("a string of the step cannot be filled in")]
     Placeholder(#[from] PlaceholderError),
-    /// Nobody knows what this custom step means.
-    #[error("the custom step `{0}` is not known here")]
-    UnknownCustomStep(String),
+    /// The list ended, or was scrolled as often as the step allows, without what was looked for.
+    #[error("nothing matched after {0} scrolls")]
+    ScrolledInVain(u64),
+    /// The list still grew when it had been scrolled as often as the step allows.
+    #[error("the list still grows after {0} scrolls")]
+    Endless(u64),
+    /// More than can be read.
+    #[error("there is too much to read: {0}")]
+    TooMuch(&'static str),
+    /// The click began no download.
+    #[error("no download began in time")]
+    NoDownload,
     /// No selector matched in time.
     #[error("no element matched in time")]
     NotFound,

@@ -61,7 +61,12 @@ async fn a_recorded_sign_in_is_replayed() {
     let flow = Flow::parse(SIGN_IN).unwrap();
     let mut seen = Vec::new();
     let options = ReplayOptions::default();
-    replay(&page, &flow, &values(), &options, |step| seen.push((step.number, step.kind))).await.unwrap();
+    let observe = |event| {
+        if let Event::Begins(step) = event {
+            seen.push((step.number, step.kind));
+        }
+    };
+    replay(&page, &flow, &values(), &options, observe).await.unwrap();
     assert_eq!(
         page.log(),
         [
@@ -138,7 +143,7 @@ async fn timeouts_can_be_raised_by_the_recording_and_by_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_done_where_a_placeholder_or_a_step_is_unknown() {
+async fn nothing_is_done_where_a_placeholder_is_unknown() {
     let page = FakePage::new("http://portal/");
     page.add("#go");
     let change = r##"{"type": "change", "selectors": ["#go"], "value": "${totp}"}"##;
@@ -147,9 +152,6 @@ async fn nothing_is_done_where_a_placeholder_or_a_step_is_unknown() {
         told(&error),
         "step 2 (change) failed; tried `#go`: a string of the step cannot be filled in: there is no value for `${totp}`"
     );
-    let custom = r#"{"type": "customStep", "name": "dance", "parameters": {}}"#;
-    let error = run(&page, &format!("{}, {custom}", click("#go"))).await.unwrap_err();
-    assert_eq!(told(&error), "step 2 (customStep) failed: the custom step `dance` is not known here");
     assert!(page.log().is_empty());
 }
 
@@ -284,4 +286,78 @@ async fn a_popup_that_does_not_come_and_a_page_that_is_lost_are_errors() {
     page.lose();
     let error = run(&page, &click("#go")).await.unwrap_err();
     assert!(matches!(error.cause, StepError::Page(PageError::Gone(_))), "{error:?}");
+}
+
+/// What the replay of `steps` makes, in words.
+async fn made(page: &FakePage, steps: &str, pictures: bool) -> Vec<String> {
+    let mut made = Vec::new();
+    let observe = |event| match event {
+        Event::Begins(step) => made.push(format!("{} begins", step.number)),
+        Event::Done(step) => made.push(format!("{} done", step.number)),
+        Event::Made(Product::Output { name, value }) => made.push(format!("{name} = {value}")),
+        Event::Made(Product::Screenshot { name, .. }) => {
+            made.push(format!("picture {}", name.as_deref().unwrap_or("of the step")));
+        }
+        Event::Made(Product::Download { name, download }) => {
+            made.push(format!("{name}: {}, {} bytes", download.suggested_name, download.size));
+        }
+    };
+    let options = ReplayOptions { pictures, ..ReplayOptions::default() };
+    replay(page, &flow(steps), &values(), &options, observe).await.unwrap();
+    made
+}
+
+fn custom(name: &str, parameters: &str) -> String {
+    format!(r#"{{"type": "customStep", "name": "{name}", "parameters": {parameters}}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn custom_steps_give_what_they_make() {
+    let page = FakePage::new("http://portal/");
+    for value in ["first", "second"] {
+        page.put(FakeElement { value: value.to_owned(), ..FakeElement::new(&[".row"]) });
+    }
+    page.put(button(OnClick::Download));
+    let steps = [
+        custom("extract", r##"{"name": "for ${username}", "selectors": ["#none", ".row"]}"##),
+        custom("extract", r##"{"name": "rows", "selectors": [".row"], "all": true}"##),
+        custom("extract", r##"{"name": "no rows", "selectors": ["#none"], "all": true}"##),
+        custom("screenshot", r#"{"name": "end"}"#),
+        custom("download", r##"{"name": "pass", "selectors": ["#go"]}"##),
+    ];
+    assert_eq!(
+        made(&page, &steps.join(","), false).await,
+        [
+            "1 begins",
+            r#"for acme = "first""#,
+            "1 done",
+            "2 begins",
+            r#"rows = ["first","second"]"#,
+            "2 done",
+            "3 begins",
+            "no rows = []",
+            "3 done",
+            "4 begins",
+            "picture end",
+            "4 done",
+            "5 begins",
+            "pass: pass.pdf, 4 bytes",
+            "5 done",
+        ]
+    );
+    assert_eq!(made(&page, &click("#go"), true).await, ["1 begins", "picture of the step", "1 done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_step_that_finds_nothing_fails() {
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::Nothing));
+    for (name, parameters, expected) in [
+        ("extract", r##"{"name": "x", "selectors": ["#none"]}"##, "no element matched in time"),
+        ("download", r##"{"name": "x", "selectors": ["#go"]}"##, "no download began in time"),
+        ("scrollUntil", r##"{"selectors": ["#none"]}"##, "no element matched in time"),
+    ] {
+        let error = run(&page, &custom(name, parameters)).await.unwrap_err();
+        assert!(told(&error).ends_with(expected), "{}", told(&error));
+    }
 }

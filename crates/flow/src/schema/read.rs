@@ -1,12 +1,13 @@
 //! From JSON to [`Flow`]: one reader for fields, with one way of saying what is wrong.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::{
     Action, Expected, Flow, FlowError, MAX_FRAME_DEPTH, MAX_SELECTORS, MAX_STEPS, MAX_STRING_BYTES,
-    MAX_TIMEOUT_MS, MAX_VIEWPORT_PX, Operator, Place, Pointer, Step,
+    MAX_TIMEOUT_MS, MAX_VIEWPORT_PX, Operator, Place, Pointer, Step, custom,
 };
 use crate::page::{Button, NetworkConditions, Viewport};
 use crate::placeholders;
@@ -112,15 +113,12 @@ fn action(kind: &str, fields: &Fields<'_>) -> Result<Action, FlowError> {
             ),
         }),
         "close" => Action::Close,
-        _ => Action::Custom {
-            name: fields.string("name")?.to_owned(),
-            parameters: fields.get("parameters").cloned().unwrap_or(Value::Null),
-        },
+        _ => Action::Custom(custom::read(fields)?),
     })
 }
 
 /// The fields of a flow or a step, with the place for error texts.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     map: &'a Map<String, Value>,
     place: Place,
 }
@@ -138,24 +136,30 @@ impl<'a> Fields<'a> {
     }
 
     /// The field, where it is given; `null` counts as not given.
-    fn get(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
-    fn wrong(&self, field: &str, problem: String) -> FlowError {
+    pub(super) fn wrong(&self, field: &str, problem: String) -> FlowError {
         FlowError::Field { place: self.place.clone(), field: field.to_owned(), problem }
     }
 
-    fn missing(&self, field: &str, expected: &str) -> FlowError {
+    pub(super) fn missing(&self, field: &str, expected: &str) -> FlowError {
         self.wrong(field, format!("is missing; expected {expected}"))
     }
 
-    fn mistyped(&self, field: &str, expected: &str, value: &Value) -> FlowError {
+    pub(super) fn mistyped(&self, field: &str, expected: &str, value: &Value) -> FlowError {
         self.wrong(field, format!("must be {expected}, but is {}", describe(value)))
     }
 
+    /// The fields of the object in the field `name`; none where it is not given.
+    pub(super) fn within(&self, name: &str) -> Result<Fields<'a>, FlowError> {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        Ok(Fields { map: self.object(name)?.unwrap_or(&NONE), place: self.place.clone() })
+    }
+
     /// A field read by `read`, or an error that says what is expected.
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         name: &str,
         expected: &str,
@@ -165,7 +169,7 @@ impl<'a> Fields<'a> {
         read(value).map(Some).ok_or_else(|| self.mistyped(name, expected, value))
     }
 
-    fn optional_string(&self, name: &str) -> Result<Option<&'a str>, FlowError> {
+    pub(super) fn optional_string(&self, name: &str) -> Result<Option<&'a str>, FlowError> {
         let text = self.optional(name, "a string", Value::as_str)?;
         match text {
             Some(text) if text.len() > MAX_STRING_BYTES => {
@@ -175,7 +179,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn string(&self, name: &str) -> Result<&'a str, FlowError> {
+    pub(super) fn string(&self, name: &str) -> Result<&'a str, FlowError> {
         self.optional_string(name)?.ok_or_else(|| self.missing(name, "a string"))
     }
 
@@ -187,7 +191,7 @@ impl<'a> Fields<'a> {
         self.optional_number(name)?.ok_or_else(|| self.missing(name, "a number"))
     }
 
-    fn optional_bool(&self, name: &str) -> Result<Option<bool>, FlowError> {
+    pub(super) fn optional_bool(&self, name: &str) -> Result<Option<bool>, FlowError> {
         self.optional(name, "true or false", Value::as_bool)
     }
 
@@ -205,7 +209,11 @@ impl<'a> Fields<'a> {
 
     /// A number without a fraction within `range`. The Recorder measures in fractions here and there:
     /// they are rounded.
-    fn whole(&self, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, FlowError> {
+    pub(super) fn whole(
+        &self,
+        name: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<Option<u64>, FlowError> {
         let expected = format!("a number from {} to {}", range.start(), range.end());
         self.optional(name, &expected, |value| {
             let whole = value.as_u64().or_else(|| rounded(value.as_f64()?));
@@ -237,20 +245,25 @@ impl<'a> Fields<'a> {
         Ok(path.unwrap_or_default())
     }
 
-    fn selectors(&self) -> Result<Vec<Selector>, FlowError> {
-        let items = self.array("selectors")?.map_or(&[][..], Vec::as_slice);
+    pub(super) fn selectors(&self) -> Result<Vec<Selector>, FlowError> {
+        self.selectors_of("selectors")
+    }
+
+    /// The alternatives in the field `name`: at least one.
+    pub(super) fn selectors_of(&self, name: &str) -> Result<Vec<Selector>, FlowError> {
+        let items = self.array(name)?.map_or(&[][..], Vec::as_slice);
         if items.is_empty() {
-            return Err(self.missing("selectors", "an array with at least one selector"));
+            return Err(self.missing(name, "an array with at least one selector"));
         }
         if items.len() > MAX_SELECTORS {
             let problem = format!("has {} selectors; {MAX_SELECTORS} are allowed", items.len());
-            return Err(self.wrong("selectors", problem));
+            return Err(self.wrong(name, problem));
         }
-        items.iter().enumerate().map(|(index, item)| self.selector(index, item)).collect()
+        items.iter().enumerate().map(|(index, item)| self.selector(name, index, item)).collect()
     }
 
-    fn selector(&self, index: usize, item: &Value) -> Result<Selector, FlowError> {
-        let field = format!("selectors[{index}]");
+    fn selector(&self, name: &str, index: usize, item: &Value) -> Result<Selector, FlowError> {
+        let field = format!("{name}[{index}]");
         let texts: Option<Vec<&str>> = match item {
             Value::String(text) => Some(vec![text]),
             Value::Array(parts) => parts.iter().map(Value::as_str).collect(),

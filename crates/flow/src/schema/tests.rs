@@ -46,8 +46,37 @@ fn every_step_type_is_read() {
     let Action::WaitForElement { expected, .. } = &find("waitForElement").action else { panic!() };
     assert_eq!((expected.operator, expected.count, expected.visible), (Operator::Exactly, 3, true));
     assert_eq!(expected.attributes, [("data-state".to_owned(), "free".to_owned())]);
-    let Action::Custom { name, parameters } = &find("customStep").action else { panic!() };
-    assert_eq!((name.as_str(), &parameters["name"]), ("screenshot", &Value::from("slots")));
+    let Action::Custom(Custom::Screenshot { name }) = &find("customStep").action else { panic!() };
+    assert_eq!(name, "slots");
+}
+
+#[test]
+fn every_custom_step_is_read() {
+    let custom = |name: &str, parameters: &str| {
+        let step = format!(r#"{{"type": "customStep", "name": "{name}", "parameters": {parameters}}}"#);
+        let flow = Flow::parse(&format!(r#"{{"title": "t", "steps": [{step}]}}"#)).unwrap();
+        let Action::Custom(custom) = flow.steps[0].action.clone() else { panic!("{flow:?}") };
+        (custom, flow)
+    };
+    let (step, flow) =
+        custom("extract", r##"{"name": "${which}", "selectors": ["#a"], "attribute": "href", "all": true}"##);
+    let Custom::Extract(extract) = step else { panic!() };
+    assert_eq!((extract.attribute.as_deref(), extract.all), (Some("href"), true));
+    assert_eq!((flow.steps[0].selectors().len(), flow.placeholders().len()), (1, 1));
+    let (step, _) = custom("download", r##"{"name": "gate-pass", "selectors": ["#a"]}"##);
+    assert_eq!(step.output(), Some("gate-pass"));
+    let selectors = vec![Selector::parse(".row").unwrap()];
+    for (parameters, until) in [
+        (r##"{"selectors": [".row"]}"##, Until::Match(selectors.clone())),
+        (r##"{"selectors": [".row"], "stable": true}"##, Until::Stable(selectors.clone())),
+        (
+            r##"{"stable": [".row"], "within": ["#list"], "limit": 3, "pause": 500}"##,
+            Until::Stable(selectors),
+        ),
+    ] {
+        let (Custom::ScrollUntil(scroll), _) = custom("scrollUntil", parameters) else { panic!() };
+        assert_eq!(scroll.until, until, "{parameters}");
+    }
 }
 
 #[test]
@@ -96,6 +125,23 @@ fn mistakes_name_step_and_field() {
         (
             r##"{"type": "waitForElement", "selectors": ["#a"], "operator": ">"}"##,
             "`operator` must be `>=`, `==` or `<=`, but is `>`",
+        ),
+        (
+            r#"{"type": "customStep", "name": "dance", "parameters": {}}"#,
+            "step 2 (customStep): `name` is `dance`, which is not a custom step; expected one of extract,",
+        ),
+        (
+            r##"{"type": "customStep", "name": "extract", "parameters": {"selectors": ["#a"]}}"##,
+            "step 2 (customStep): `name` is missing",
+        ),
+        (r#"{"type": "customStep", "name": "download"}"#, "step 2 (customStep): `selectors` is missing"),
+        (
+            r##"{"type": "customStep", "name": "scrollUntil", "parameters": {"selectors": ["#a"], "stable": ["#b"]}}"##,
+            "`stable` must be true beside `selectors`, or stand alone",
+        ),
+        (
+            r##"{"type": "customStep", "name": "scrollUntil", "parameters": {"stable": ["#b"], "limit": 0}}"##,
+            "`limit` must be a number from 1 to 1000, but is 0",
         ),
     ];
     for (step, expected) in cases {

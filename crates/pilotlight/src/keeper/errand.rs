@@ -12,7 +12,7 @@ use pilotlight_core::{Activity, Failure, FailureKind, Standing};
 use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::placeholders::Values;
-use pilotlight_flow::replay::{Progress, ReplayError, ReplayOptions, StepError, replay};
+use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay};
 use pilotlight_store::Checkpoint;
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep, timeout};
@@ -196,12 +196,12 @@ impl Errand {
         }
         // From the first thing that is typed on, the portal may have heard of the sign-in.
         let mut typed_at = None;
-        let progress = |step: Progress| {
-            if step.kind == "change" {
+        let observe = |event| {
+            if let Event::Begins(Progress { kind: "change", .. }) = event {
                 typed_at = Some(window.navigation_count());
             }
         };
-        let replayed = replay(window, flow, &values, &ReplayOptions::default(), progress).await;
+        let replayed = replay(window, flow, &values, &ReplayOptions::default(), observe).await;
         let standing = match replayed {
             Ok(()) => self.let_in(window, typed_at).await,
             Err(error) => self.replay_failed(window, &error).await,

@@ -1,0 +1,161 @@
+//! Flows replayed on a real page: the custom steps, and recordings as Chrome exports them.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use pilotlight_chromium::Window;
+use pilotlight_chromium::find::Engine;
+use pilotlight_chromium::profiles::Profile;
+use pilotlight_flow::replay::{Event, Product, ReplayOptions, replay};
+use pilotlight_flow::{Flow, Values};
+use serde_json::{Value, json};
+
+use crate::portal::{Answer, Server};
+use crate::support::Fixture;
+
+/// Lists and a download, of the kinds that portals have.
+const YARD: &str = r#"<!doctype html><title>Yard</title>
+<p id="greeting">  Hello
+ yard </p>
+<a id="pass" href="/pass" download="whatever">Gate pass</a>
+<input id="seal" value="S-1"><input id="pin" type="password" value="4711"><input id="hot" type="checkbox" checked>
+<select id="gate"><option>Gate 1</option><option selected>Gate 2</option></select>
+<table id="slots"><thead><tr><th>Time</th><th></th></tr></thead><tbody><tr><td>07:00</td><td>free</td></tr>
+<tr><td>08:00</td><td>full</td></tr></tbody></table>
+<table id="bare"><tr><td>a</td><td>b</td></tr></table>
+<div role="table" id="aria"><div role="row"><span role="columnheader">Box</span></div>
+<div role="row"><span role="cell">MSKU</span></div></div>
+<div id="list" style="height:200px;overflow:auto"><div class="row">0</div></div>
+<div id="virtual" style="height:100px;overflow:auto"><div id="tall" style="height:4000px;position:relative"></div></div>
+<script>
+  const list = document.querySelector('#list');
+  let rows = 1, loading = false;
+  const more = () => {
+    if (loading || rows >= 60) return;
+    loading = true;
+    setTimeout(() => {
+      for (let i = 0; i < 20 && rows < 60; i++) list.insertAdjacentHTML('beforeend', `<div class="row" style="height:40px">${rows++}</div>`);
+      loading = false;
+    }, 60);
+  };
+  more();
+  list.addEventListener('scroll', () => {
+    if (list.scrollTop + list.clientHeight > list.scrollHeight - 60) more();
+  });
+  const area = document.querySelector('#virtual'), tall = document.querySelector('#tall');
+  const draw = () => {
+    const first = Math.floor(area.scrollTop / 40);
+    tall.innerHTML = Array.from({length: 5}, (_, i) => `<i id="v${first + i}" style="position:absolute;top:${(first + i) * 40}px">${first + i}</i>`).join('');
+  };
+  area.addEventListener('scroll', draw);
+  draw();
+</script>"#;
+
+async fn yard() -> Server {
+    Server::start(|request| {
+        Some(match request.target.as_str() {
+            "/pass" => Answer {
+                headers: vec![
+                    "Content-Type: application/pdf".into(),
+                    "Content-Disposition: attachment; filename=\"../gate pass.pdf\"".into(),
+                ],
+                ..Answer::html("%PDF-1.7 pass")
+            },
+            _ => Answer::html(YARD),
+        })
+    })
+    .await
+}
+
+fn custom(name: &str, parameters: &Value) -> Value {
+    json!({"type": "customStep", "name": name, "parameters": parameters})
+}
+
+async fn replayed(window: &Window, steps: Vec<Value>) -> Vec<Product> {
+    let flow = Flow::from_value(&json!({"title": "t", "steps": steps})).unwrap();
+    let mut products = Vec::new();
+    let observe = |event| {
+        if let Event::Made(product) = event {
+            products.push(product);
+        }
+    };
+    replay(window, &flow, &Values::new(), &ReplayOptions::default(), observe).await.unwrap();
+    products
+}
+
+async fn outputs(window: &Window, steps: Vec<Value>) -> Vec<(String, Value)> {
+    let output = |product| match product {
+        Product::Output { name, value } => (name, value),
+        other => panic!("{other:?}"),
+    };
+    replayed(window, steps).await.into_iter().map(output).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_shows_is_read_as_json() {
+    let (fixture, site) = (Fixture::start().await, yard().await);
+    let window = fixture.window().await;
+    let cases = [
+        ("#greeting", json!("Hello yard")),
+        ("#seal", json!("S-1")),
+        ("#pin", json!(null)),
+        ("#hot", json!(true)),
+        ("#gate", json!("Gate 2")),
+        ("#slots", json!([{"Time": "07:00", "column 2": "free"}, {"Time": "08:00", "column 2": "full"}])),
+        ("#bare", json!([["a", "b"]])),
+        ("#aria", json!([{"Box": "MSKU"}])),
+    ];
+    let mut steps = vec![json!({"type": "navigate", "url": site.url("/")})];
+    steps.extend(
+        cases.iter().map(|(css, _)| custom("extract", &json!({"name": css, "selectors": ["#not", css]}))),
+    );
+    steps.push(custom("extract", &json!({"name": "href", "selectors": ["#pass"], "attribute": "href"})));
+    steps.push(custom("extract", &json!({"name": "cells", "selectors": ["#slots td"], "all": true})));
+    let found = outputs(&window, steps).await;
+    for ((name, value), (css, expected)) in found.iter().zip(&cases) {
+        assert_eq!((name.as_str(), value), (*css, expected));
+    }
+    assert_eq!(found[cases.len()].1, json!("/pass"));
+    assert_eq!(found[cases.len() + 1].1, json!(["07:00", "free", "08:00", "full"]));
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_and_virtual_lists_are_gone_down() {
+    let (fixture, site) = (Fixture::start().await, yard().await);
+    let window = fixture.window().await;
+    let steps = vec![
+        json!({"type": "navigate", "url": site.url("/")}),
+        custom("scrollUntil", &json!({"stable": [".row"]})),
+        custom("extract", &json!({"name": "rows", "selectors": [".row"], "all": true})),
+        custom("scrollUntil", &json!({"selectors": ["#v90"], "within": ["#virtual"]})),
+        custom("extract", &json!({"name": "far", "selectors": ["#v90"]})),
+    ];
+    let found = outputs(&window, steps).await;
+    assert_eq!(found[0].1.as_array().unwrap().len(), 60);
+    assert_eq!(found[1].1, json!("90"));
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_is_handed_out_and_leaves_nothing() {
+    let site = Arc::new(yard().await);
+    for engine in [Engine::HeadlessShell, Engine::Headless] {
+        let fixture = Fixture::with(Profile::Dense.into(), engine, std::collections::HashMap::new()).await;
+        let window = fixture.window().await;
+        let steps = vec![
+            json!({"type": "navigate", "url": site.url("/")}),
+            custom("download", &json!({"name": "pass", "selectors": ["aria/Gate pass"]})),
+            custom("screenshot", &json!({"name": "after"})),
+        ];
+        let mut products = replayed(&window, steps).await.into_iter();
+        let Some(Product::Download { name, mut download }) = products.next() else { panic!() };
+        let mut text = String::new();
+        download.file.read_to_string(&mut text).unwrap();
+        assert_eq!((name.as_str(), text.as_str(), download.size), ("pass", "%PDF-1.7 pass", 13));
+        assert!(download.suggested_name.ends_with("gate pass.pdf"), "{}", download.suggested_name);
+        let Some(Product::Screenshot { name, png }) = products.next() else { panic!() };
+        assert_eq!((name.as_deref(), &png[1..4]), (Some("after"), &b"PNG"[..]));
+        fixture.browser.close().await;
+    }
+}
