@@ -5,6 +5,7 @@
 //! directory go, unless a shim keeps it: then it stays until it is closed or killed in so many words.
 
 mod adopt;
+mod spare;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::state::{Shard, WindowId, WindowState};
 use crate::window::Window;
 
 pub use adopt::ADOPT_TIMEOUT;
+pub(crate) use spare::Spare;
 
 /// How long a browser may take to answer for the first time. Measured: 0.1 to 0.6 s.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -128,6 +130,7 @@ impl Browser {
     ) -> Self {
         let closing = Arc::new(AtomicBool::new(false));
         tokio::spawn(watch_end(Arc::clone(&shard), process.clone(), Arc::clone(&closing), events));
+        tokio::spawn(spare::keep(Arc::clone(&shard), engine));
         Self { shard, process, product, engine, closing, shim }
     }
 
@@ -167,7 +170,7 @@ impl Browser {
 
     /// How many windows it has.
     pub fn window_count(&self) -> usize {
-        self.shard.windows().len()
+        self.shard.windows().iter().filter(|window| !self.shard.spare.is(window)).count()
     }
 
     /// The connection, for whoever lets clients in.
@@ -265,12 +268,33 @@ async fn give_up(mut error: StartError, shard: &Shard, process: &Process) -> Sta
     error
 }
 
+/// An empty window with its label, where it shall have one.
 async fn open(
     shard: Arc<Shard>,
     engine: Engine,
     shim: Option<ShimHandle>,
     options: WindowOptions,
 ) -> Result<Window, WindowError> {
+    let state = match shard.spare.take(&options) {
+        Some(spare) => spare,
+        None => open_unlabelled(&shard, engine, &options).await?,
+    };
+    let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
+    if let Some((shim, label)) = shim.zip(options.label)
+        && let Err(error) = label_window(shim, &shard, &state, &label).await
+    {
+        window.close_and_log().await;
+        return Err(error);
+    }
+    Ok(window)
+}
+
+/// Where this fails, nothing of the window is left.
+async fn open_unlabelled(
+    shard: &Arc<Shard>,
+    engine: Engine,
+    options: &WindowOptions,
+) -> Result<Arc<WindowState>, WindowError> {
     let proxy = options.proxy.as_ref();
     let create = CreateBrowserContext {
         proxy_server: proxy.map(|proxy| proxy.server.clone()),
@@ -280,19 +304,11 @@ async fn open(
     let credentials = proxy.and_then(Proxy::credentials);
     let state = Arc::new(WindowState::new(WindowId::new(&context), options.viewport, credentials));
     shard.add_window(Arc::clone(&state));
-    let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
-    let opening = async {
-        set_up_window(&shard, engine, &state).await?;
-        match shim.zip(options.label) {
-            Some((shim, label)) => label_window(shim, &shard, &state, &label).await,
-            None => Ok(()),
-        }
-    };
-    let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, set_up_window(shard, engine, &state)).await;
     match opened.unwrap_or(Err(WindowError::Timeout(OPEN_TIMEOUT))) {
-        Ok(()) => Ok(window),
+        Ok(()) => Ok(state),
         Err(error) => {
-            window.close_and_log().await;
+            Window::new(Arc::clone(shard), state).close_and_log().await;
             Err(error)
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::browser::BrowserEvent;
+use crate::browser::{BrowserEvent, Spare};
 use crate::capture::Record;
 use crate::error::WindowError;
 use crate::proxy::Credentials;
@@ -302,6 +302,8 @@ pub(crate) struct Shard {
     pub(crate) connection: Connection,
     /// The browser's own folder, where it is known.
     pub(crate) folder: Option<PathBuf>,
+    /// A window kept ready.
+    pub(crate) spare: Spare,
     tables: Mutex<Tables>,
     /// Where events go; weak, so that their end is known once the driver has ended.
     events: OnceLock<mpsc::WeakSender<BrowserEvent>>,
@@ -316,7 +318,13 @@ struct Tables {
 
 impl Shard {
     pub(crate) fn new(connection: Connection, folder: Option<PathBuf>) -> Self {
-        Self { connection, folder, tables: Mutex::default(), events: OnceLock::new() }
+        Self {
+            connection,
+            folder,
+            spare: Spare::default(),
+            tables: Mutex::default(),
+            events: OnceLock::new(),
+        }
     }
 
     /// Says where [`Self::tell`] sends to; the driver does, once.

@@ -215,7 +215,9 @@ impl Window {
         if self.shard.window(&self.state.id).is_none() {
             return Ok(());
         }
-        dispose(&self.shard, &self.state).await
+        let disposed = dispose(&self.shard, &self.state).await;
+        self.shard.spare.window_went(&self.state);
+        disposed
     }
 
     pub(crate) async fn close_and_log(&self) {

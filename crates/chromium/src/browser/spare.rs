@@ -1,0 +1,113 @@
+//! A window kept ready, so that whoever comes need not wait for a context and a renderer: most of what waking
+//! to a small page would take.
+//!
+//! It costs a renderer with nothing in it (15 to 19 MB, measured), so a browser has one only while windows come
+//! and go: from when one went until none has for [`LIFETIME`]. It is nobody's: not counted, without a label, and
+//! never given to two.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::{WindowOptions, dispose, open_unlabelled};
+use crate::find::Engine;
+use crate::state::{Shard, WindowState, lock};
+
+/// How long after a window went the next one may be expected.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// How long after a window went its spare is opened: not while the one in whose favour it went is opening.
+const DELAY: Duration = Duration::from_millis(200);
+
+/// Width and height of pages, as in [`WindowOptions::viewport`].
+type Viewport = Option<(u32, u32)>;
+
+/// The spare window of a browser, where it has one.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    window: Mutex<Option<Arc<WindowState>>>,
+    /// The viewport of the window that went last: the next one is likely to be as large.
+    went: watch::Sender<Viewport>,
+}
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self { window: Mutex::default(), went: watch::Sender::new(None) }
+    }
+}
+
+impl Spare {
+    /// A window went.
+    pub(crate) fn window_went(&self, window: &WindowState) {
+        self.went.send_replace(window.viewport);
+    }
+
+    /// Whether this is the spare one.
+    pub(super) fn is(&self, window: &WindowState) -> bool {
+        lock(&self.window).as_ref().is_some_and(|spare| spare.id == window.id)
+    }
+
+    /// Gives it away, where it is what is asked for.
+    pub(super) fn take(&self, options: &WindowOptions) -> Option<Arc<WindowState>> {
+        let fits = |spare: &mut Arc<WindowState>| {
+            options.proxy.is_none() && spare.viewport == options.viewport && is_sound(spare)
+        };
+        lock(&self.window).take_if(fits)
+    }
+}
+
+/// Whether it is as it was opened.
+fn is_sound(window: &WindowState) -> bool {
+    window.main_tab().is_ok_and(|tab| {
+        let status = tab.status.borrow();
+        status.ready && !status.crashed && !status.gone
+    })
+}
+
+/// Looks after the spare of a browser for as long as it runs.
+pub(super) async fn keep(shard: Arc<Shard>, engine: Engine) {
+    let mut went = shard.spare.went.subscribe();
+    let looking_after = async {
+        loop {
+            match timeout(LIFETIME, went.changed()).await {
+                Ok(_) => {
+                    sleep(DELAY).await;
+                    let viewport = *went.borrow_and_update();
+                    renew(&shard, engine, viewport).await;
+                }
+                Err(_) => {
+                    let unused = lock(&shard.spare.window).take();
+                    discard(&shard, unused).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = looking_after => {}
+        () = shard.connection.closed() => {}
+    }
+}
+
+/// Opens one where there is none of this size that may be given away.
+async fn renew(shard: &Arc<Shard>, engine: Engine, viewport: Viewport) {
+    let unfit = |spare: &mut Arc<WindowState>| spare.viewport != viewport || !is_sound(spare);
+    let unfit = lock(&shard.spare.window).take_if(unfit);
+    discard(shard, unfit).await;
+    if lock(&shard.spare.window).is_some() {
+        return;
+    }
+    let options = WindowOptions { viewport, ..WindowOptions::default() };
+    match open_unlabelled(shard, engine, &options).await {
+        Ok(window) => *lock(&shard.spare.window) = Some(window),
+        Err(error) => tracing::debug!(%error, "no window could be opened in reserve"),
+    }
+}
+
+async fn discard(shard: &Shard, window: Option<Arc<WindowState>>) {
+    if let Some(window) = window
+        && let Err(error) = dispose(shard, &window).await
+    {
+        tracing::debug!(%error, "a window in reserve did not close");
+    }
+}
