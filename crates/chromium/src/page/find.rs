@@ -17,8 +17,9 @@ use super::{Element, Handle};
 use crate::error::WindowError;
 use crate::window::{COMMAND_TIMEOUT, Window, isolated_world};
 
-/// Looks below each root for one part of a selector. The smallest elements with a text are those of which no
-/// child has it. A shadow root cannot be where an XPath starts, but its children can.
+/// Looks below each root, or below the document where there is none, for one part of a selector. The smallest
+/// elements with a text are those of which no child has it. A shadow root cannot be where an XPath starts, but its
+/// children can.
 const FIND: &str = r#"function (limit, kind, value, ...roots) {
     const found = new Set();
     const everywhere = (root, visit) => {
@@ -60,7 +61,7 @@ const FIND: &str = r#"function (limit, kind, value, ...roots) {
         }
         if (!inside && node instanceof Element) found.add(node);
     };
-    for (const start of roots) {
+    for (const start of roots.length ? roots : [document]) {
         const root = start.shadowRoot ?? start;
         if (kind === 'css') select(root);
         if (kind === 'pierce') everywhere(root, select);
@@ -79,26 +80,32 @@ pub(super) async fn find(
     document: &Document,
     selector: &Selector,
 ) -> Result<Vec<Element>, WindowError> {
-    let root = window.call_in(document, "function () { return document; }", vec![]).await?;
-    let mut found: Vec<Handle> = root.into_iter().collect();
+    let mut found: Option<Vec<Handle>> = None;
     for part in &selector.parts {
-        if found.is_empty() {
+        // The document itself is not asked for: each question to the page takes its time.
+        let roots = found.as_deref().unwrap_or_default();
+        if found.is_some() && roots.is_empty() {
             break;
         }
-        found = match part {
-            Part::Css(value) => by_script(window, document, "css", value, &found).await?,
-            Part::Text(value) => by_script(window, document, "text", value, &found).await?,
-            Part::XPath(value) => by_script(window, document, "xpath", value, &found).await?,
-            Part::Pierce(value) => by_script(window, document, "pierce", value, &found).await?,
-            Part::Aria { name, role } => by_name(window, document, name, role.as_deref(), &found).await?,
-        };
+        found = Some(match part {
+            Part::Css(value) => by_script(window, document, "css", value, roots).await?,
+            Part::Text(value) => by_script(window, document, "text", value, roots).await?,
+            Part::XPath(value) => by_script(window, document, "xpath", value, roots).await?,
+            Part::Pierce(value) => by_script(window, document, "pierce", value, roots).await?,
+            Part::Aria { name, role } if roots.is_empty() => {
+                let root = window.call_in(document, "function () { return document; }", vec![]).await?;
+                let root: Vec<Handle> = root.into_iter().collect();
+                by_name(window, document, name, role.as_deref(), &root).await?
+            }
+            Part::Aria { name, role } => by_name(window, document, name, role.as_deref(), roots).await?,
+        });
     }
     let element = |handle| Element {
         tab: Arc::clone(&document.tab),
         session: document.session.clone(),
         handle: Arc::new(handle),
     };
-    Ok(found.into_iter().map(element).collect())
+    Ok(found.unwrap_or_default().into_iter().map(element).collect())
 }
 
 async fn by_script(

@@ -13,5 +13,6 @@ mod heartbeat;
 mod page;
 mod portal;
 mod shim;
+mod spare;
 mod support;
 mod window;
