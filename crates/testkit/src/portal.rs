@@ -5,6 +5,7 @@
 //! everybody logged out, another password), in-process by the methods of [`Portal`] and from outside under
 //! `/control/…`. It listens on 127.0.0.1 alone: there is nothing to protect here, and no secret in it.
 
+mod appointment;
 mod example;
 mod heavy;
 mod ledger;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::appointment::{Booking, MAX_BOOKINGS};
 pub use self::example::{EXAMPLE_ADDRESS, EXAMPLE_PORT, ExampleSite, SIGN_IN_PATH, example_site};
 use self::ledger::Ledger;
 pub use self::ledger::{Counts, MAX_ACCOUNTS, MAX_NAME_BYTES, MAX_SESSIONS, Statistics};
@@ -151,6 +153,12 @@ impl Portal {
     #[must_use]
     pub fn counts(&self, user: &str) -> Counts {
         self.statistics().users.get(user).copied().unwrap_or_default()
+    }
+
+    /// Every appointment that was booked, in order.
+    #[must_use]
+    pub fn bookings(&self) -> Vec<Booking> {
+        self.shared.ledger().bookings().to_vec()
     }
 
     /// How often `user` signed in.

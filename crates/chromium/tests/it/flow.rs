@@ -1,5 +1,6 @@
 //! Flows replayed on a real page: the custom steps, and recordings as Chrome exports them.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_flow::replay::{Event, Product, ReplayOptions, replay};
 use pilotlight_flow::{Flow, Values};
+use pilotlight_testkit::portal::{Booking, PASSWORD, Portal, PortalOptions};
 use serde_json::{Value, json};
 
 use crate::portal::{Answer, Server};
@@ -158,4 +160,82 @@ async fn a_download_is_handed_out_and_leaves_nothing() {
         assert_eq!((name.as_deref(), &png[1..4]), (Some("after"), &b"PNG"[..]));
         fixture.browser.close().await;
     }
+}
+
+/// Signs in to the demo portal, and gives its flows by name.
+async fn at_portal(window: &Window) -> (Portal, BTreeMap<String, Flow>) {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let site = portal.site();
+    let values = Values::new().with("username", "acme").with("password", PASSWORD);
+    let sign_in = Flow::parse(&site.sign_in_json).unwrap();
+    replay(window, &sign_in, &values, &ReplayOptions::default(), |_| {}).await.unwrap();
+    let flows = site.flows.into_iter().map(|(path, flow)| (path, Flow::parse(&flow).unwrap()));
+    (portal, flows.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_appointment_is_booked_phase_by_phase() {
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    let (portal, flows) = at_portal(&window).await;
+    let values = Values::new()
+        .with("terminal", "Pier T")
+        .with("container", "MSKU4822107")
+        .with("own_chassis", "true")
+        .with("truck_plate", "HH-AB 123")
+        .with("time", "16:30");
+    let mut products = Vec::new();
+    for phase in ["portal/1-container.json", "portal/2-truck.json", "portal/3-time.json"] {
+        let observe = |event| {
+            if let Event::Made(product) = event {
+                products.push(product);
+            }
+        };
+        replay(&window, &flows[phase], &values, &ReplayOptions::default(), observe).await.unwrap();
+    }
+    let bookings = portal.bookings();
+    let [booking] = &bookings[..] else { panic!("{bookings:?}") };
+    let wanted = Booking {
+        number: "HG-0001".into(),
+        user: "acme".into(),
+        terminal: "Pier T".into(),
+        container: "MSKU4822107".into(),
+        own_chassis: true,
+        truck_plate: "HH-AB 123".into(),
+        date: "12 March 2031".into(),
+        time: "16:30".into(),
+    };
+    assert_eq!(*booking, wanted);
+    let [
+        Product::Output { value: confirmation, .. },
+        Product::Output { value: summary, .. },
+        Product::Download { download, .. },
+        Product::Screenshot { .. },
+    ] = &products[..]
+    else {
+        panic!("{products:?}")
+    };
+    assert_eq!(*confirmation, json!("HG-0001"));
+    assert_eq!(summary[4], json!({"Field": "Time", "Value": "12 March 2031, 16:30"}));
+    assert_eq!(download.suggested_name, "gate-pass-HG-0001.txt");
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_table_is_read_to_its_end() {
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    let (_portal, flows) = at_portal(&window).await;
+    let mut moves = Value::Null;
+    let observe = |event| {
+        if let Event::Made(Product::Output { value, .. }) = event {
+            moves = value;
+        }
+    };
+    replay(&window, &flows["portal/moves.json"], &Values::new(), &ReplayOptions::default(), observe)
+        .await
+        .unwrap();
+    assert_eq!(moves.as_array().unwrap().len(), 100);
+    assert_eq!(moves[99], json!({"Number": "M-099", "Container": "CMAU5503918", "Gate": "4"}));
+    fixture.browser.close().await;
 }

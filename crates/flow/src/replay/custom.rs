@@ -20,6 +20,8 @@ const MAX_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const READ: &str = "function (attribute) {
   if (attribute !== null) return this.getAttribute(attribute);
   const text = (element) => (element.innerText ?? element.textContent ?? '').trim();
+  // Names do not depend on how a style sheet shows them.
+  const written = (element) => (element.textContent ?? '').replace(/\\s+/g, ' ').trim();
   const role = (element) => element.getAttribute('role');
   if (this instanceof HTMLTableElement || ['table', 'grid', 'treegrid'].includes(role(this))) {
     const parts = (element, own, roles) => own ? [...own]
@@ -27,7 +29,7 @@ pub(crate) const READ: &str = "function (attribute) {
     const cells = (row) => parts(row, row.cells, ['cell', 'gridcell', 'columnheader', 'rowheader']);
     const heads = (cell) => cell.tagName === 'TH' || role(cell) === 'columnheader';
     const rows = parts(this, this.rows, ['row']).map(cells).filter((row) => row.length > 0);
-    const header = rows.length > 0 && rows[0].every(heads) ? rows.shift().map(text) : null;
+    const header = rows.length > 0 && rows[0].every(heads) ? rows.shift().map(written) : null;
     if (!header) return rows.map((row) => row.map(text));
     const names = [];
     for (const [index, name] of header.entries()) {

@@ -37,10 +37,10 @@ pub(crate) const MATCHES: &str = "function (properties, attributes) {
     && attributes.every(([name, value]) => this.getAttribute(name) === value);
 }";
 
-/// Tells how a field takes a value: `typed`, `chosen` or `set`.
+/// Tells how a field takes a value: `typed` (or ticked: what the page fills as a person would), `chosen` or `set`.
 pub(crate) const FIELD: &str = "function () {
   if (this instanceof HTMLSelectElement) return 'chosen';
-  const typeable = ['text', 'url', 'tel', 'search', 'password', 'number', 'email'];
+  const typeable = ['checkbox', 'radio', 'text', 'url', 'tel', 'search', 'password', 'number', 'email'];
   return this instanceof HTMLInputElement && !typeable.includes(this.type) ? 'set' : 'typed';
 }";
 

@@ -8,13 +8,23 @@ pub const EXAMPLE_PORT: u16 = 8099;
 /// Where the flow lies, relative to the site's file; the name that the site calls it by.
 pub const SIGN_IN_PATH: &str = "portal/sign-in.json";
 
-/// A site and its flow.
+/// The flows of its operations: by the names that the site calls them by.
+const FLOWS: [(&str, &str); 4] = [
+    ("portal/1-container.json", include_str!("../../../../examples/sites/portal/1-container.json")),
+    ("portal/2-truck.json", include_str!("../../../../examples/sites/portal/2-truck.json")),
+    ("portal/3-time.json", include_str!("../../../../examples/sites/portal/3-time.json")),
+    ("portal/moves.json", include_str!("../../../../examples/sites/portal/moves.json")),
+];
+
+/// A site and its flows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExampleSite {
     /// `portal.toml`: the site, without a heading.
     pub site_toml: String,
     /// [`SIGN_IN_PATH`]: the recording.
     pub sign_in_json: String,
+    /// The flows of its operations, by what the site calls them.
+    pub flows: Vec<(String, String)>,
 }
 
 /// The example site for a portal at `url` (such as [`crate::portal::Portal::url`]).
@@ -25,5 +35,6 @@ pub fn example_site(url: &str) -> ExampleSite {
     ExampleSite {
         site_toml: at(include_str!("../../../../examples/sites/portal.toml")),
         sign_in_json: at(include_str!("../../../../examples/sites/portal/sign-in.json")),
+        flows: FLOWS.iter().map(|(path, flow)| ((*path).to_owned(), at(flow))).collect(),
     }
 }

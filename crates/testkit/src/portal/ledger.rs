@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::appointment::{Booking, Draft, MAX_BOOKINGS};
+
 /// The most sessions at once; the one that was idle longest makes room for a new one.
 pub const MAX_SESSIONS: usize = 4096;
 /// The most accounts that are counted; further ones cannot sign in.
@@ -27,6 +29,9 @@ pub struct Counts {
     pub requests: u64,
     /// Values that were written at the workbench.
     pub writes: u64,
+    /// Appointments that were booked.
+    #[serde(default)]
+    pub bookings: u64,
     /// Sessions that their user ended.
     pub sign_outs: u64,
     /// Sessions that ended because no request came for too long.
@@ -52,6 +57,8 @@ struct SignedIn {
     user: String,
     /// What was last written at the workbench.
     work: String,
+    /// How far the appointment came.
+    draft: Draft,
     last_request: Instant,
 }
 
@@ -80,6 +87,7 @@ pub(super) struct Ledger {
     accounts: BTreeMap<String, Account>,
     signing_in: u64,
     signing_in_peak: u64,
+    bookings: Vec<Booking>,
 }
 
 impl Ledger {
@@ -91,6 +99,7 @@ impl Ledger {
             accounts: BTreeMap::new(),
             signing_in: 0,
             signing_in_peak: 0,
+            bookings: Vec::new(),
         }
     }
 
@@ -131,8 +140,15 @@ impl Ledger {
                 self.end(&idlest, End::Dropped);
             }
         }
-        self.sessions
-            .insert(token, SignedIn { user: user.to_owned(), work: String::new(), last_request: now });
+        self.sessions.insert(
+            token,
+            SignedIn {
+                user: user.to_owned(),
+                work: String::new(),
+                draft: Draft::default(),
+                last_request: now,
+            },
+        );
         true
     }
 
@@ -161,6 +177,28 @@ impl Ledger {
         }
         self.sessions.insert(new_token, SignedIn { work, ..session });
         true
+    }
+
+    /// Looks at how far the appointment of this session came, and changes it; `None` where it is nobody's.
+    pub(super) fn update_draft<T>(&mut self, token: &str, change: impl FnOnce(&mut Draft) -> T) -> Option<T> {
+        self.sessions.get_mut(token).map(|session| change(&mut session.draft))
+    }
+
+    /// Books, and gives the appointment with its number; `None` where there are too many.
+    pub(super) fn book(&mut self, booking: Booking) -> Option<Booking> {
+        if self.bookings.len() >= MAX_BOOKINGS {
+            return None;
+        }
+        if let Some(account) = self.accounts.get_mut(&booking.user) {
+            account.counts.bookings += 1;
+        }
+        let booking = Booking { number: format!("HG-{:04}", self.bookings.len() + 1), ..booking };
+        self.bookings.push(booking.clone());
+        Some(booking)
+    }
+
+    pub(super) fn bookings(&self) -> &[Booking] {
+        &self.bookings
     }
 
     pub(super) fn sign_out(&mut self, token: &str) {
@@ -196,6 +234,7 @@ impl Ledger {
             total.failed_sign_ins += counts.failed_sign_ins;
             total.requests += counts.requests;
             total.writes += counts.writes;
+            total.bookings += counts.bookings;
             total.sign_outs += counts.sign_outs;
             total.expired += counts.expired;
             total.dropped += counts.dropped;

@@ -23,6 +23,15 @@ pub(super) fn popup(user: &str) -> String {
     page(include_str!("pages/popup.html"), &[("user", &escape(user))])
 }
 
+pub(super) fn appointment(user: &str) -> String {
+    let marks = [("user", &*escape(user)), ("script", include_str!("pages/appointment.js"))];
+    page(include_str!("pages/appointment.html"), &marks)
+}
+
+pub(super) fn moves(user: &str) -> String {
+    page(include_str!("pages/moves.html"), &[("user", &escape(user))])
+}
+
 pub(super) fn workbench(user: &str) -> String {
     page(include_str!("pages/workbench.html"), &[("user", &escape(user))])
 }

@@ -3,6 +3,7 @@
 //! | control | does |
 //! |---|---|
 //! | `GET /control/statistics` | [`Statistics`] as JSON |
+//! | `GET /control/bookings` | every [`Booking`] as JSON, in order |
 //! | `POST /control/log_everybody_out` | ends all sessions |
 //! | `POST /control/down` `{"down": true}` | answers everything else with 503, or no longer |
 //! | `POST /control/captcha` `{"captcha": true}` | puts a captcha into the log-in page, or takes it out |
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::appointment::{Booking, appointment_routes};
 use super::heavy::parts;
 use super::ledger::Statistics;
 use super::{Shared, pages};
@@ -44,6 +46,7 @@ type Portal = State<Arc<Shared>>;
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let control = Router::new()
         .route("/control/statistics", get(statistics))
+        .route("/control/bookings", get(bookings))
         .route("/control/log_everybody_out", post(log_everybody_out))
         .route("/control/down", post(set_down))
         .route("/control/captcha", post(set_captcha))
@@ -56,6 +59,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/heavy", get(heavy))
         .route("/heavy/anew", get(heavy_anew))
         .merge(parts())
+        .merge(appointment_routes())
         .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
         .route("/logout", get(sign_out))
@@ -75,7 +79,7 @@ async fn unless_down(State(portal): Portal, request: Request, next: Next) -> Res
 }
 
 /// The page for the one who is signed in; everybody else is sent to the log-in.
-fn for_user(portal: &Shared, headers: &HeaderMap, page: fn(&str) -> String) -> Response {
+pub(super) fn for_user(portal: &Shared, headers: &HeaderMap, page: fn(&str) -> String) -> Response {
     match signed_in(portal, headers) {
         Some(user) => fresh(page(&user)),
         None => Redirect::to("/login").into_response(),
@@ -83,7 +87,14 @@ fn for_user(portal: &Shared, headers: &HeaderMap, page: fn(&str) -> String) -> R
 }
 
 fn signed_in(portal: &Shared, headers: &HeaderMap) -> Option<String> {
-    portal.ledger().request(cookie(headers, SESSION_COOKIE)?, Instant::now())
+    session(portal, headers).map(|(_, user)| user)
+}
+
+/// The session of the one who asks, and who that is.
+pub(super) fn session(portal: &Shared, headers: &HeaderMap) -> Option<(String, String)> {
+    let token = cookie(headers, SESSION_COOKIE)?;
+    let user = portal.ledger().request(token, Instant::now())?;
+    Some((token.to_owned(), user))
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -242,12 +253,16 @@ async fn keep_alive(State(portal): Portal, headers: HeaderMap) -> Response {
     }
 }
 
-fn signed_out() -> Response {
+pub(super) fn signed_out() -> Response {
     (StatusCode::UNAUTHORIZED, Json(json!({ "error": "signed out" }))).into_response()
 }
 
 async fn statistics(State(portal): Portal) -> Json<Statistics> {
     Json(portal.ledger().statistics(Instant::now()))
+}
+
+async fn bookings(State(portal): Portal) -> Json<Vec<Booking>> {
+    Json(portal.ledger().bookings().to_vec())
 }
 
 async fn log_everybody_out(State(portal): Portal) -> StatusCode {
