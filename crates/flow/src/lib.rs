@@ -9,6 +9,7 @@ pub mod placeholders;
 pub mod replay;
 pub mod schema;
 pub mod selector;
+pub mod totp;
 
 #[cfg(test)]
 mod fake;
@@ -18,3 +19,4 @@ pub use placeholders::Values;
 pub use replay::{ReplayError, ReplayOptions, replay};
 pub use schema::{Flow, FlowError, Step};
 pub use selector::Selector;
+pub use totp::Totp;

@@ -9,6 +9,11 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::totp::Totp;
+
+/// The placeholder whose value is made anew for each step that uses it.
+pub const TOTP: &str = "totp";
+
 /// The longest value that may be filled in, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
@@ -28,7 +33,10 @@ pub enum PlaceholderError {
 
 /// The values by name. Every one is treated as a secret.
 #[derive(Default, Clone)]
-pub struct Values(BTreeMap<String, SecretString>);
+pub struct Values {
+    given: BTreeMap<String, SecretString>,
+    totp: Option<Totp>,
+}
 
 impl Values {
     /// No values.
@@ -39,7 +47,12 @@ impl Values {
 
     /// Sets the value of `${name}`.
     pub fn insert(&mut self, name: impl Into<String>, value: SecretString) {
-        self.0.insert(name.into(), value);
+        self.given.insert(name.into(), value);
+    }
+
+    /// Sets what `${totp}` is made of: a replay asks for a code right before the step that types it.
+    pub fn set_totp(&mut self, totp: Totp) {
+        self.totp = Some(totp);
     }
 
     /// The same, for building in one expression.
@@ -52,7 +65,16 @@ impl Values {
     /// Whether `${name}` has a value.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.given.contains_key(name) || (name == TOTP && self.totp.is_some())
+    }
+
+    /// These values with a code of now, where `step_uses_it` and there is a second factor.
+    pub(crate) async fn at_this_moment(&self, step_uses_it: bool) -> Self {
+        let mut values = self.clone();
+        if let Some(totp) = self.totp.as_ref().filter(|_| step_uses_it) {
+            values.insert(TOTP, totp.next_code().await);
+        }
+        values
     }
 
     /// `template` with every placeholder replaced.
@@ -71,6 +93,7 @@ impl Values {
     pub fn check(&self, template: &str) -> Result<(), PlaceholderError> {
         pieces(template).try_for_each(|piece| match piece? {
             Piece::Literal(_) => Ok(()),
+            Piece::Name(TOTP) if self.totp.is_some() => Ok(()),
             Piece::Name(name) => self.value(name).map(|_| ()),
         })
     }
@@ -81,7 +104,7 @@ impl Values {
     pub fn redact(&self, text: &str) -> String {
         // Longest first: a value may be part of another.
         let mut values: Vec<(&str, &str)> =
-            self.0.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+            self.given.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
         values.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
         let mut redacted = text.to_owned();
         for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -94,7 +117,7 @@ impl Values {
     }
 
     fn value(&self, name: &str) -> Result<&SecretString, PlaceholderError> {
-        let value = self.0.get(name).ok_or_else(|| PlaceholderError::Unknown(name.to_owned()))?;
+        let value = self.given.get(name).ok_or_else(|| PlaceholderError::Unknown(name.to_owned()))?;
         if value.expose_secret().len() > MAX_VALUE_BYTES {
             return Err(PlaceholderError::TooLong(name.to_owned()));
         }
@@ -105,7 +128,7 @@ impl Values {
 /// The names alone.
 impl fmt::Debug for Values {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_set().entries(self.0.keys()).finish()
+        out.debug_set().entries(self.given.keys()).finish()
     }
 }
 

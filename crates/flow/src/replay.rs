@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::element::Touch;
 pub use self::error::{ReplayError, StepError};
 use crate::page::{Click, Download, Page, PageError, Scope};
-use crate::placeholders::{PlaceholderError, Values};
+use crate::placeholders::{PlaceholderError, TOTP, Values};
 use crate::schema::{Action, Expected, Flow, Operator, Pointer, Step};
 use crate::selector::Selector;
 
@@ -121,9 +121,10 @@ pub async fn replay<P: Page>(
         let recorded = step.timeout.or(flow.timeout).unwrap_or_default();
         let step_timeout = recorded.max(options.step_timeout);
         let load_timeout = options.load_timeout.max(step_timeout);
-        let made = run_step(page, step, values, step_timeout, load_timeout)
+        let values = values.at_this_moment(step.uses(TOTP)).await;
+        let made = run_step(page, step, &values, step_timeout, load_timeout)
             .await
-            .map_err(|cause| ReplayError::new(number, step, cause.without(step, values)))?;
+            .map_err(|cause| ReplayError::new(number, step, cause.without(step, &values)))?;
         made.map(Event::Made).into_iter().for_each(&mut observe);
         // A page that cannot be pictured has not failed: a popup that is done has closed itself.
         if options.pictures

@@ -253,14 +253,7 @@ impl Flow {
     /// The names of all placeholders in the flow.
     #[must_use]
     pub fn placeholders(&self) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        for step in &self.steps {
-            step.visit_strings(&mut |text| {
-                // A malformed placeholder does not get past reading.
-                found.extend(placeholders::names(text).unwrap_or_default().into_iter().map(str::to_owned));
-            });
-        }
-        found
+        self.steps.iter().flat_map(Step::placeholders).collect()
     }
 }
 
@@ -298,6 +291,22 @@ impl Step {
             Action::Custom(custom) => custom.selectors(),
             _ => &[],
         }
+    }
+
+    /// The names of the placeholders in the step.
+    #[must_use]
+    pub fn placeholders(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        self.visit_strings(&mut |text| {
+            // A malformed placeholder does not get past reading.
+            found.extend(placeholders::names(text).unwrap_or_default().into_iter().map(str::to_owned));
+        });
+        found
+    }
+
+    /// Whether the step has the placeholder `name`.
+    pub(crate) fn uses(&self, name: &str) -> bool {
+        self.placeholders().contains(name)
     }
 
     /// Shows every string of the step in which placeholders are replaced.

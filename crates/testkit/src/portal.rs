@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pilotlight_flow::Totp;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -48,6 +49,8 @@ pub struct PortalOptions {
     pub sign_in_delay: Duration,
     /// Whether the log-in page asks for a person.
     pub captcha: bool,
+    /// How many wrong passwords in a row lock an account.
+    pub lock_after: u64,
 }
 
 impl Default for PortalOptions {
@@ -57,6 +60,7 @@ impl Default for PortalOptions {
             session_timeout: DEFAULT_SESSION_TIMEOUT,
             sign_in_delay: Duration::ZERO,
             captcha: false,
+            lock_after: 10,
         }
     }
 }
@@ -89,6 +93,7 @@ struct Shared {
     ledger: Mutex<Ledger>,
     is_down: AtomicBool,
     has_captcha: AtomicBool,
+    is_redesigned: AtomicBool,
 }
 
 impl Shared {
@@ -106,9 +111,10 @@ impl Portal {
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             sign_in_delay: options.sign_in_delay,
-            ledger: Mutex::new(Ledger::new(options.session_timeout, PASSWORD.to_owned())),
+            ledger: Mutex::new(Ledger::new(options.session_timeout, PASSWORD.to_owned(), options.lock_after)),
             is_down: AtomicBool::new(false),
             has_captcha: AtomicBool::new(options.captcha),
+            is_redesigned: AtomicBool::new(false),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let router = routes::router(Arc::clone(&shared));
@@ -192,6 +198,23 @@ impl Portal {
     /// Makes the log-in page ask for a person, or no longer.
     pub fn set_captcha(&self, has_captcha: bool) {
         self.shared.has_captcha.store(has_captcha, Ordering::Relaxed);
+    }
+
+    /// Gives the log-in page another form, or the old one.
+    pub fn set_redesigned(&self, is_redesigned: bool) {
+        self.shared.is_redesigned.store(is_redesigned, Ordering::Relaxed);
+    }
+
+    /// Asks an account for a code after its password, or no longer; `false` as for [`Portal::set_password`].
+    #[must_use]
+    pub fn set_second_factor(&self, user: &str, second_factor: Option<Totp>) -> bool {
+        self.shared.ledger().set_second_factor(user, second_factor)
+    }
+
+    /// Locks an account whatever its password, or lets it in again; `false` as for [`Portal::set_password`].
+    #[must_use]
+    pub fn set_locked(&self, user: &str, is_locked: bool) -> bool {
+        self.shared.ledger().set_locked(user, is_locked)
     }
 
     /// Gives an account a password of its own; `false` where it cannot have one (see [`MAX_ACCOUNTS`] and

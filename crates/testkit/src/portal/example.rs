@@ -27,6 +27,29 @@ pub struct ExampleSite {
     pub flows: Vec<(String, String)>,
 }
 
+impl ExampleSite {
+    /// The same for accounts that have a second factor: the recording goes on to the code.
+    #[must_use]
+    pub fn with_second_factor(mut self) -> Self {
+        let code = r##",
+    { "type": "change", "target": "main", "selectors": [["aria/Code"], ["#code"]], "value": "${totp}" },
+    {
+      "type": "click",
+      "target": "main",
+      "selectors": [["aria/Confirm"], ["form > button"]],
+      "offsetX": 60,
+      "offsetY": 20,
+      "assertedEvents": [{ "type": "navigation" }]
+    }
+  ]
+}
+"##;
+        let end = self.sign_in_json.rfind("\n  ]").unwrap_or(self.sign_in_json.len());
+        self.sign_in_json.replace_range(end.., code);
+        self
+    }
+}
+
 /// The example site for a portal at `url` (such as [`crate::portal::Portal::url`]).
 #[must_use]
 pub fn example_site(url: &str) -> ExampleSite {

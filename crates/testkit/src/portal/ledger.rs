@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use pilotlight_flow::Totp;
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -21,8 +23,11 @@ pub const MAX_NAME_BYTES: usize = 64;
 pub struct Counts {
     /// Sign-ins that worked.
     pub sign_ins: u64,
-    /// Sign-ins with a wrong password.
+    /// Sign-ins with a wrong password, or of a locked account.
     pub failed_sign_ins: u64,
+    /// Codes of a second factor that were wrong, or used before.
+    #[serde(default)]
+    pub refused_codes: u64,
     /// The most sign-ins that were under way at the same moment.
     pub signing_in_peak: u64,
     /// Requests of somebody signed in.
@@ -68,6 +73,25 @@ struct Account {
     signing_in: u64,
     /// Instead of the password that all have.
     password: Option<String>,
+    /// What is asked for after the password.
+    second_factor: Option<Totp>,
+    /// Nobody may use one again.
+    used_codes: Vec<String>,
+    failed_in_a_row: u64,
+    is_locked: bool,
+}
+
+/// How far a name and a password lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// In.
+    SignedIn,
+    /// To the question for a code.
+    WantsCode,
+    /// Nowhere.
+    Refused,
+    /// Nowhere, whatever the password.
+    Locked,
 }
 
 /// How a session ends.
@@ -88,10 +112,13 @@ pub(super) struct Ledger {
     signing_in: u64,
     signing_in_peak: u64,
     bookings: Vec<Booking>,
+    /// Who has given a password and not yet a code, by the token of the question.
+    asked: HashMap<String, String>,
+    lock_after: u64,
 }
 
 impl Ledger {
-    pub(super) fn new(session_timeout: Duration, password: String) -> Self {
+    pub(super) fn new(session_timeout: Duration, password: String, lock_after: u64) -> Self {
         Self {
             session_timeout,
             password,
@@ -100,6 +127,8 @@ impl Ledger {
             signing_in: 0,
             signing_in_peak: 0,
             bookings: Vec::new(),
+            asked: HashMap::new(),
+            lock_after,
         }
     }
 
@@ -125,15 +154,60 @@ impl Ledger {
         }
     }
 
-    /// Signs in with `token` as the new session's name; `false` for a wrong password.
-    pub(super) fn sign_in(&mut self, user: &str, password: &str, token: String, now: Instant) -> bool {
+    /// Signs in with `token` as the new session's name, or as that of the question for a code.
+    pub(super) fn sign_in(&mut self, user: &str, password: &str, token: String, now: Instant) -> Answer {
         self.expire(now);
-        let Some(account) = self.accounts.get_mut(user) else { return false };
+        let Some(account) = self.accounts.get_mut(user) else { return Answer::Refused };
+        if account.is_locked {
+            account.counts.failed_sign_ins += 1;
+            return Answer::Locked;
+        }
         if password != account.password.as_ref().unwrap_or(&self.password) {
             account.counts.failed_sign_ins += 1;
+            account.failed_in_a_row += 1;
+            account.is_locked = account.failed_in_a_row >= self.lock_after;
+            return if account.is_locked { Answer::Locked } else { Answer::Refused };
+        }
+        if account.second_factor.is_some() {
+            if self.asked.len() >= MAX_SESSIONS {
+                self.asked.clear();
+            }
+            self.asked.insert(token, user.to_owned());
+            return Answer::WantsCode;
+        }
+        self.let_in(user, token, now);
+        Answer::SignedIn
+    }
+
+    /// Signs in whoever was asked for a code by the question `asked`; `false` where it is not the one of now, or was
+    /// used.
+    pub(super) fn give_code(
+        &mut self,
+        asked: &str,
+        code: &str,
+        unix: u64,
+        token: String,
+        now: Instant,
+    ) -> bool {
+        let Some(user) = self.asked.get(asked).cloned() else { return false };
+        let Some(account) = self.accounts.get_mut(&user) else { return false };
+        let Some(totp) = &account.second_factor else { return false };
+        let is_used = account.used_codes.iter().any(|used| used == code);
+        if is_used || totp.code_at(unix).expose_secret() != code {
+            account.counts.refused_codes += 1;
             return false;
         }
-        account.counts.sign_ins += 1;
+        account.used_codes.push(code.to_owned());
+        self.asked.remove(asked);
+        self.let_in(&user, token, now);
+        true
+    }
+
+    fn let_in(&mut self, user: &str, token: String, now: Instant) {
+        if let Some(account) = self.accounts.get_mut(user) {
+            account.counts.sign_ins += 1;
+            account.failed_in_a_row = 0;
+        }
         if self.sessions.len() >= MAX_SESSIONS {
             let idlest = self.sessions.iter().min_by_key(|(_, session)| session.last_request);
             if let Some(idlest) = idlest.map(|(token, _)| token.clone()) {
@@ -149,7 +223,6 @@ impl Ledger {
                 last_request: now,
             },
         );
-        true
     }
 
     /// Notes a request, and tells whose it is.
@@ -213,11 +286,25 @@ impl Ledger {
 
     /// Gives an account a password of its own; `false` where the name cannot be one of an account.
     pub(super) fn set_password(&mut self, user: &str, password: String) -> bool {
+        self.change(user, |account| account.password = Some(password))
+    }
+
+    /// Asks an account for a code after its password, or no longer.
+    pub(super) fn set_second_factor(&mut self, user: &str, second_factor: Option<Totp>) -> bool {
+        self.change(user, |account| account.second_factor = second_factor)
+    }
+
+    /// Locks an account, or lets it in again.
+    pub(super) fn set_locked(&mut self, user: &str, is_locked: bool) -> bool {
+        self.change(user, |account| (account.is_locked, account.failed_in_a_row) = (is_locked, 0))
+    }
+
+    fn change(&mut self, user: &str, change: impl FnOnce(&mut Account)) -> bool {
         let is_name = !user.is_empty() && user.len() <= MAX_NAME_BYTES;
         if !is_name || (self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(user)) {
             return false;
         }
-        self.accounts.entry(user.to_owned()).or_default().password = Some(password);
+        change(self.accounts.entry(user.to_owned()).or_default());
         true
     }
 
@@ -232,6 +319,7 @@ impl Ledger {
         for counts in users.values() {
             total.sign_ins += counts.sign_ins;
             total.failed_sign_ins += counts.failed_sign_ins;
+            total.refused_codes += counts.refused_codes;
             total.requests += counts.requests;
             total.writes += counts.writes;
             total.bookings += counts.bookings;
@@ -273,12 +361,12 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(20);
 
     fn ledger() -> (Ledger, Instant) {
-        (Ledger::new(TIMEOUT, "let-me-in".into()), Instant::now())
+        (Ledger::new(TIMEOUT, "let-me-in".into(), 3), Instant::now())
     }
 
     fn sign_in(ledger: &mut Ledger, user: &str, password: &str, token: &str, now: Instant) -> bool {
         let known = ledger.begin_sign_in(user);
-        let signed_in = known && ledger.sign_in(user, password, token.to_owned(), now);
+        let signed_in = known && ledger.sign_in(user, password, token.to_owned(), now) == Answer::SignedIn;
         if known {
             ledger.end_sign_in(user);
         }
@@ -305,6 +393,31 @@ mod tests {
         assert!(sign_in(&mut ledger, "acme", "new", "t", now));
         let counts = ledger.statistics(now).total;
         assert_eq!((counts.sign_ins, counts.failed_sign_ins), (1, 2));
+    }
+
+    #[test]
+    fn an_account_is_locked_after_three_wrong_passwords_in_a_row() {
+        let (mut ledger, now) = ledger();
+        for _ in 0..3 {
+            assert!(!sign_in(&mut ledger, "acme", "wrong", "t", now));
+        }
+        assert_eq!(ledger.sign_in("acme", "let-me-in", "t".into(), now), Answer::Locked);
+        assert!(ledger.set_locked("acme", false));
+        assert!(sign_in(&mut ledger, "acme", "let-me-in", "t", now));
+    }
+
+    #[test]
+    fn a_code_is_asked_for_and_taken_once() {
+        let (mut ledger, now) = ledger();
+        let totp = Totp::parse(&"GEZDGNBVGY3TQOJQ".into()).unwrap();
+        let code = totp.code_at(60).expose_secret().to_owned();
+        assert!(ledger.set_second_factor("acme", Some(totp)));
+        for (asked, expected) in [("q1", true), ("q2", false)] {
+            assert_eq!(ledger.sign_in("acme", "let-me-in", asked.into(), now), Answer::WantsCode);
+            assert_eq!(ledger.give_code(asked, &code, 60, asked.into(), now), expected);
+        }
+        let counts = ledger.statistics(now).users["acme"];
+        assert_eq!((counts.sign_ins, counts.refused_codes, counts.sessions), (1, 1, 1));
     }
 
     #[test]

@@ -7,8 +7,11 @@ const STYLE: &str = include_str!("pages/style.css");
 /// What the log-in page says besides its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Login {
-    pub(super) has_failed: bool,
+    /// What went wrong; empty for nothing.
+    pub(super) error: &'static str,
     pub(super) has_captcha: bool,
+    /// The form has other fields, which no recording of the old one finds.
+    pub(super) is_redesigned: bool,
 }
 
 pub(super) fn dashboard(user: &str) -> String {
@@ -55,13 +58,21 @@ pub(super) fn captcha() -> String {
 }
 
 pub(super) fn login(login: Login) -> String {
-    let error = if login.has_failed {
-        "<p id=\"error\" role=\"alert\">The user name or the password is wrong.</p>"
-    } else {
-        ""
-    };
     let captcha = if login.has_captcha { "<iframe src=\"/captcha\" title=\"captcha\"></iframe>" } else { "" };
-    page(include_str!("pages/login.html"), &[("error", error), ("captcha", captcha)])
+    let form =
+        page(include_str!("pages/login.html"), &[("error", &alert(login.error)), ("captcha", captcha)]);
+    if !login.is_redesigned {
+        return form;
+    }
+    form.replace("\"username\"", "\"account\"").replace(">User name<", ">Account<")
+}
+
+pub(super) fn code(error: &str) -> String {
+    page(include_str!("pages/code.html"), &[("error", &alert(error))])
+}
+
+fn alert(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("<p id=\"error\" role=\"alert\">{text}</p>") }
 }
 
 /// Fills in every `{{mark}}`.

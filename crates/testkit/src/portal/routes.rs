@@ -7,10 +7,14 @@
 //! | `POST /control/log_everybody_out` | ends all sessions |
 //! | `POST /control/down` `{"down": true}` | answers everything else with 503, or no longer |
 //! | `POST /control/captcha` `{"captcha": true}` | puts a captcha into the log-in page, or takes it out |
+//! | `POST /control/second_factor` `{"user", "secret"}` | asks an account for a code after the password; null: no longer |
+//! | `POST /control/locked` `{"user", "locked"}` | locks an account, or lets it in again |
+//! | `POST /control/redesign` `{"redesign": true}` | gives the log-in page another form, or the old one |
 //! | `POST /control/password` `{"user", "password"}` | gives an account a password of its own |
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
@@ -19,13 +23,15 @@ use axum::middleware::{self, Next};
 use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
+use pilotlight_flow::Totp;
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::appointment::{Booking, appointment_routes};
 use super::heavy::parts;
-use super::ledger::Statistics;
+use super::ledger::{Answer, Statistics};
 use super::{Shared, pages};
 
 /// The largest body that is read, in bytes.
@@ -38,6 +44,8 @@ const WORK_COOKIE: &str = "portal_work";
 const WORK_COOKIE_SECONDS: u32 = 24 * 60 * 60;
 /// The longest value of the workbench, in bytes.
 const MAX_WORK_BYTES: usize = 256;
+/// Names the question for a code.
+const QUESTION_COOKIE: &str = "portal_question";
 /// Says that a person has solved the captcha.
 const PERSON_COOKIE: &str = "portal_person";
 
@@ -50,7 +58,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/control/log_everybody_out", post(log_everybody_out))
         .route("/control/down", post(set_down))
         .route("/control/captcha", post(set_captcha))
-        .route("/control/password", post(set_password));
+        .route("/control/password", post(set_password))
+        .route("/control/second_factor", post(set_second_factor))
+        .route("/control/locked", post(set_locked))
+        .route("/control/redesign", post(set_redesign));
     Router::new()
         .route("/", get(dashboard))
         .route("/appointments", get(appointments))
@@ -62,6 +73,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .merge(appointment_routes())
         .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
+        .route("/login/code", get(ask_for_code).post(take_code))
         .route("/logout", get(sign_out))
         .route("/captcha", get(show_captcha).post(solve_captcha))
         .route("/api/keep_alive", get(keep_alive).post(keep_alive))
@@ -167,6 +179,7 @@ async fn popup(State(portal): Portal, headers: HeaderMap) -> Response {
 #[derive(Deserialize)]
 struct LoginQuery {
     failed: Option<String>,
+    locked: Option<String>,
 }
 
 async fn show_login(State(portal): Portal, headers: HeaderMap, Query(query): Query<LoginQuery>) -> Response {
@@ -174,7 +187,13 @@ async fn show_login(State(portal): Portal, headers: HeaderMap, Query(query): Que
         return Redirect::to("/").into_response();
     }
     let has_captcha = wants_captcha(&portal, &headers);
-    fresh(pages::login(pages::Login { has_failed: query.failed.is_some(), has_captcha }))
+    let error = match (query.locked.is_some(), query.failed.is_some()) {
+        (true, _) => "This account is locked. Please call the harbour office.",
+        (false, true) => "The user name or the password is wrong.",
+        (false, false) => "",
+    };
+    let is_redesigned = portal.is_redesigned.load(Ordering::Relaxed);
+    fresh(pages::login(pages::Login { error, has_captcha, is_redesigned }))
 }
 
 fn wants_captcha(portal: &Shared, headers: &HeaderMap) -> bool {
@@ -197,8 +216,38 @@ async fn sign_in(State(portal): Portal, headers: HeaderMap, Form(form): Form<Cre
     };
     tokio::time::sleep(portal.sign_in_delay).await;
     let token = new_token();
-    if !portal.ledger().sign_in(user, &form.password, token.clone(), Instant::now()) {
-        return Redirect::to("/login?failed=1").into_response();
+    let answer = portal.ledger().sign_in(user, &form.password, token.clone(), Instant::now());
+    match answer {
+        Answer::SignedIn => ([(SET_COOKIE, session_cookie(&token))], Redirect::to("/")).into_response(),
+        Answer::WantsCode => {
+            let cookie = format!("{QUESTION_COOKIE}={token}; Path=/login; HttpOnly; SameSite=Lax");
+            ([(SET_COOKIE, cookie)], Redirect::to("/login/code")).into_response()
+        }
+        Answer::Refused => Redirect::to("/login?failed=1").into_response(),
+        Answer::Locked => Redirect::to("/login?locked=1").into_response(),
+    }
+}
+
+async fn ask_for_code(Query(query): Query<LoginQuery>) -> Response {
+    fresh(pages::code(if query.failed.is_some() { "The code is wrong." } else { "" }))
+}
+
+#[expect(clippy::disallowed_methods, reason = "codes go by the time of day")]
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[derive(Deserialize)]
+struct Code {
+    code: String,
+}
+
+async fn take_code(State(portal): Portal, headers: HeaderMap, Form(form): Form<Code>) -> Response {
+    let question = cookie(&headers, QUESTION_COOKIE).unwrap_or_default();
+    let unix = unix_seconds();
+    let token = new_token();
+    if !portal.ledger().give_code(question, form.code.trim(), unix, token.clone(), Instant::now()) {
+        return Redirect::to("/login/code?failed=1").into_response();
     }
     ([(SET_COOKIE, session_cookie(&token))], Redirect::to("/")).into_response()
 }
@@ -300,9 +349,45 @@ struct Password {
 }
 
 async fn set_password(State(portal): Portal, Json(body): Json<Password>) -> StatusCode {
-    if portal.ledger().set_password(&body.user, body.password) {
-        StatusCode::NO_CONTENT
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    }
+    done(portal.ledger().set_password(&body.user, body.password))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecondFactor {
+    user: String,
+    secret: Option<SecretString>,
+}
+
+async fn set_second_factor(State(portal): Portal, Json(body): Json<SecondFactor>) -> StatusCode {
+    let Ok(totp) = body.secret.as_ref().map(Totp::parse).transpose() else {
+        return StatusCode::UNPROCESSABLE_ENTITY;
+    };
+    done(portal.ledger().set_second_factor(&body.user, totp))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Locked {
+    user: String,
+    locked: bool,
+}
+
+async fn set_locked(State(portal): Portal, Json(body): Json<Locked>) -> StatusCode {
+    done(portal.ledger().set_locked(&body.user, body.locked))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redesign {
+    redesign: bool,
+}
+
+async fn set_redesign(State(portal): Portal, Json(body): Json<Redesign>) -> StatusCode {
+    portal.is_redesigned.store(body.redesign, Ordering::Relaxed);
+    StatusCode::NO_CONTENT
+}
+
+fn done(is_done: bool) -> StatusCode {
+    if is_done { StatusCode::NO_CONTENT } else { StatusCode::UNPROCESSABLE_ENTITY }
 }
