@@ -7,11 +7,12 @@ PILOTLIGHT_SOAK_SECONDS ?= 300
 # How long each test of `make chaos` goes on.
 PILOTLIGHT_CHAOS_SECONDS ?= 60
 
-.PHONY: help demo build test soak chaos
+.PHONY: help demo build web test soak chaos
 
 help:
 	@echo 'make demo    start the demo portal and the server, sign three windows in'
 	@echo 'make build   build target/release/pilotlight'
+	@echo 'make web     make the dashboard in web/dist, which the server embeds, from web/src'
 	@echo 'make test    everything that must hold before a change goes in'
 	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s'
 	@echo 'make chaos   kill servers, shims and browsers for $(PILOTLIGHT_CHAOS_SECONDS) s in each test; PILOTLIGHT_CHAOS_SEED repeats one'
@@ -24,10 +25,15 @@ demo:
 build:
 	cargo build --release --locked --package pilotlight
 
+web:
+	@scripts/set-up tests
+	cd web && npm run --silent build
+
 test: export CARGO_BUILD_JOBS = $(JOBS)
 test:
 	@scripts/set-up tests
 	@scripts/check-lock-size
+	@scripts/check-web
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked --no-fail-fast -- --test-threads=$(JOBS)

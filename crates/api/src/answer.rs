@@ -110,3 +110,52 @@ pub struct Health {
     /// The server's time.
     pub timestamp: Timestamp,
 }
+
+/// What the machine carries, and has carried lately.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct MachineAnswer {
+    /// Always true.
+    pub success: bool,
+    /// Processors.
+    pub cores: u32,
+    /// The machine's memory in bytes; null where it does not say.
+    pub memory_bytes: Option<u64>,
+    /// How many windows there may be at once.
+    pub max_live: u32,
+    /// How many sessions there may be.
+    pub max_sessions: u32,
+    /// The browser processes that have windows.
+    pub shards: Vec<ShardAnswer>,
+    /// The last hour, oldest first.
+    pub samples: Vec<LoadSample>,
+}
+
+/// A browser process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ShardAnswer {
+    /// Its name.
+    pub shard: String,
+    /// How many sessions have their windows in it.
+    pub windows: u32,
+    /// Memory of those windows in bytes, as last measured.
+    pub memory_bytes: u64,
+}
+
+/// How it stood at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LoadSample {
+    /// When.
+    pub time: Timestamp,
+    /// How busy the processors were since the sample before, of 100; null where the machine does not say.
+    pub cpu_percent: Option<f64>,
+    /// Memory that is left, in bytes; null where the machine does not say.
+    pub available_bytes: Option<u64>,
+    /// Memory of all windows in bytes, as last measured.
+    pub windows_bytes: u64,
+    /// Sessions with a window that works.
+    pub live: u32,
+    /// Sessions whose window is frozen.
+    pub frozen: u32,
+    /// Sessions that hibernate.
+    pub hibernated: u32,
+}

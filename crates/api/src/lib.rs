@@ -16,15 +16,16 @@ pub mod site;
 pub mod validate;
 
 pub use answer::{
-    EvaluateAnswer, Health, HealthStatus, HoldAnswer, MessageAnswer, PingAnswer, SiteAnswer, SitesAnswer,
+    EvaluateAnswer, Health, HealthStatus, HoldAnswer, LoadSample, MachineAnswer, MessageAnswer, PingAnswer,
+    ShardAnswer, SiteAnswer, SitesAnswer,
 };
 pub use body::parse_body;
 pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{Event, EventKind};
 pub use request::{
-    CreateSession, DrainRequest, EvaluateRequest, ExtendHold, HoldRequest, ImageFormat, NavigateRequest,
-    PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,
+    CreateSession, DrainRequest, EnterDashboard, EvaluateRequest, EventsQuery, ExtendHold, HoldRequest,
+    ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,
 };
 pub use session::{
     CreatedAnswer, EndedReason, Isolation, Session, SessionAnswer, SessionState, SessionsAnswer,

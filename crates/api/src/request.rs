@@ -388,6 +388,37 @@ pub struct ScreenshotQuery {
     pub token: Option<SecretString>,
 }
 
+/// The query of the streams of events.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// Begin with what is kept of the events after this one; 0 for all of it. The header `Last-Event-ID`, which
+    /// browsers send when they connect again, says the same.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// The access token, for clients that can set no header.
+    #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub token: Option<SecretString>,
+}
+
+/// The body of `POST /ui/enter`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnterDashboard {
+    #[serde(default, with = "crate::secret")]
+    code: Option<SecretString>,
+}
+
+impl EnterDashboard {
+    /// The one-time code, or the token.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.code.as_ref().map_or("", ExposeSecret::expose_secret)
+    }
+}
+
 /// The query of `GET /sessions`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -123,6 +123,18 @@ pub struct Session {
     pub last_used: Timestamp,
     /// When its sign-in was last found to be alive.
     pub last_refresh: Option<Timestamp>,
+    /// When its sign-in last ran and worked; null where it never did.
+    pub signed_in_at: Option<Timestamp>,
+    /// When it is refreshed next; null where it never is.
+    pub next_refresh: Option<Timestamp>,
+    /// How often it is refreshed, in seconds; 0 for never.
+    #[serde(default)]
+    pub refresh_interval: u64,
+    /// How long nobody need use it until it ends, in seconds; without meaning where `keep_alive`.
+    #[serde(default)]
+    pub idle_timeout: u64,
+    /// When its newest checkpoint was written; null where there is none.
+    pub checkpoint_at: Option<Timestamp>,
     /// When it ends unless it is used before; null where `keep_alive`.
     pub expires_at: Option<Timestamp>,
     /// The URL of its page.
@@ -206,6 +218,8 @@ mod tests {
         "session_id": "0198c1c2-0000-7000-8000-000000000001", "name": "acme-emodal", "site": "portal",
         "username": "acme", "state": "ready", "in_use": false, "keep_alive": true, "never_terminate": false,
         "created_at": "2026-11-22T12:00:00Z", "last_used": "2026-11-22T12:00:00Z", "last_refresh": null,
+        "signed_in_at": null, "next_refresh": null, "refresh_interval": 300, "idle_timeout": 1800,
+        "checkpoint_at": null,
         "expires_at": null, "url": "https://portal.test/", "title": "Portal", "tabs": 1, "isolation": "shared",
         "profile": "dense", "shard": "s3", "memory_bytes": 61341696, "storage_bytes": 18211, "cdp_url": null,
         "live_url": null, "ended_reason": null, "attention": null, "tags": {} }"#;

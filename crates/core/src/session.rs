@@ -241,6 +241,13 @@ impl Session {
         })
     }
 
+    /// When it is refreshed next, unless somebody uses it then.
+    #[must_use]
+    pub fn next_refresh(&self) -> Option<Moment> {
+        let interval = self.policy.refresh_interval().filter(|_| self.established && self.ended.is_none());
+        interval.filter(|_| self.window != Window::None).map(|interval| self.fresh_at + interval)
+    }
+
     /// Whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.
     pub(crate) fn unprotected(&self) -> bool {
         self.ended.is_none()

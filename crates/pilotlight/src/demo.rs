@@ -53,7 +53,8 @@ pub fn demo(mut config: Config, windows: u32) -> Result<(), Failure> {
             clock: running.app.keeper.clock(),
         };
         say(format_args!("The demo portal is {} (any user name, password `{PASSWORD}`).", portal.url()));
-        say(format_args!("The server is {}.\n", guide.server));
+        say(format_args!("The server is {}.", guide.server));
+        say(format_args!("Its dashboard opens once with {}\n", running.dashboard_link()));
         let token_file = token_file.display();
         let shown = tokio::select! {
             shown = guide.show(windows, &token_file) => Some(shown),

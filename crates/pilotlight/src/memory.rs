@@ -19,6 +19,12 @@ pub(crate) fn total_bytes() -> Option<u64> {
     Some(total * 1024)
 }
 
+/// The memory that is left in bytes, where the machine says.
+pub(crate) fn available_bytes() -> Option<u64> {
+    let available = kibibytes(&fs::read_to_string(MEMINFO).ok()?, "MemAvailable:")?;
+    Some(available * 1024)
+}
+
 fn kibibytes(meminfo: &str, name: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()

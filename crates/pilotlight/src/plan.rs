@@ -129,6 +129,7 @@ impl Planner {
             begins_with,
             left_at: None,
             stored_bytes: None,
+            stored_at: None,
         };
         Ok((spec, details))
     }

@@ -31,6 +31,7 @@ pub fn serve(config: Config) -> Result<(), Failure> {
             version = env!("CARGO_PKG_VERSION"),
             address = %running.address,
             token_file = %token_file.display(),
+            dashboard = running.dashboard_link(),
             "pilotlight is ready"
         );
         running.until(signals).await

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_core::{AtCapacity, Kept, Limits, SessionId};
+use pilotlight_core::{AtCapacity, Kept, Limits, Moment, SessionId};
 use pilotlight_store::{Archive, KeyError, KeySources, Keyring, LoadedSession, SqliteStore, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,12 +18,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use state_dir::write_private;
 pub use state_dir::{StateDir, StateDirError};
 
 use crate::config::{self, Auth, Config};
+use crate::door::Door;
 use crate::fingerprint::Fingerprint;
 use crate::http::{self, App, Guard, Readiness, router};
 use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperOptions};
+use crate::machine::Machine;
 use crate::plan::Planner;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
@@ -132,6 +135,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let farm = Arc::new(Farm::open(options).await?);
     let archive = open_store(&config)?;
     let limits = limits(&config);
+    let max_live = config.limits.max_live;
     let planner = Planner {
         sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
         farm: Arc::clone(&farm),
@@ -154,14 +158,19 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     };
     let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
     let readiness = Readiness::default();
+    let door = Arc::new(Door::new(&state_dir.visitors_file(), address.port(), token.as_ref()));
+    let machine = Machine::watch(max_live, keeper.clone(), stop.clone());
     let app = App {
         keeper,
         planner,
         archive,
         max_sessions: config.limits.max_sessions,
+        door: Arc::clone(&door),
+        machine,
         readiness: readiness.clone(),
     };
-    let guard = Guard::new(token, address, config.server.allowed_hosts, config.server.allowed_origins);
+    let (hosts, origins) = (config.server.allowed_hosts, config.server.allowed_origins);
+    let guard = Guard::new(token, address, hosts, origins, door, clock);
     let service = router(app.clone(), guard);
     let draining = readiness.draining();
     let served = tokio::spawn(http::serve(listener, service, draining));
@@ -199,8 +208,9 @@ async fn inheritance(planner: &Planner, archive: &Archive, clock: Clock) -> Resu
         let id = record.id;
         match planner.recall(record, clock.now()) {
             Ok((kept, details)) => {
+                let stored_at = checkpoint.as_ref().map(|checkpoint| Moment(checkpoint.taken_at_ms));
                 let stored_bytes = checkpoint.map(|checkpoint| checkpoint.stored_bytes);
-                sessions.insert(kept.id, (kept, Details { stored_bytes, ..details }));
+                sessions.insert(kept.id, (kept, Details { stored_bytes, stored_at, ..details }));
             }
             Err(error) => tracing::error!(session_id = %id, %error, "a session cannot be taken up"),
         }
@@ -223,6 +233,14 @@ async fn inheritance(planner: &Planner, archive: &Archive, clock: Clock) -> Resu
 }
 
 impl Running {
+    /// A link to the dashboard that signs in whoever opens it first. The code is in the fragment: it is sent
+    /// to nobody unasked, and no log of addresses has it.
+    #[must_use]
+    pub fn dashboard_link(&self) -> String {
+        let code = self.app.door.new_code(self.app.keeper.clock().now());
+        format!("http://{}/ui#code={code}", self.address)
+    }
+
     /// Serves until a signal says stop, or the listener fails.
     ///
     /// # Errors

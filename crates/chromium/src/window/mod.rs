@@ -33,6 +33,10 @@ pub const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
 pub const SCREENSHOT_SIDE_MAX: f64 = 16_384.0;
 /// The quality of JPEG pictures, of 100.
 const JPEG_QUALITY: u8 = 80;
+/// The quality of pictures to glance at.
+const GLANCE_QUALITY: u8 = 30;
+/// How long a picture to glance at may take.
+const GLANCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command that only asks may take.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -180,12 +184,22 @@ impl Window {
             Format::Jpeg => ("jpeg", Some(JPEG_QUALITY)),
         };
         let capture = CaptureScreenshot { format, quality, clip, capture_beyond_viewport: full_page };
-        let picture = tab.call(connection, &tab.session, capture, SCREENSHOT_TIMEOUT).await?;
-        let refused = |error: base64::DecodeError| WindowError::Refused {
-            command: "Page.captureScreenshot".into(),
-            reason: error.to_string(),
+        picture(&self.shard, tab, capture, SCREENSHOT_TIMEOUT).await
+    }
+
+    /// What the main page shows at the moment, as a small JPEG. The page stays where it is, behind others too.
+    ///
+    /// # Errors
+    /// Where the page does not draw soon.
+    pub async fn glance(&self) -> Result<Bytes, WindowError> {
+        let tab = self.state.main_tab()?;
+        let capture = CaptureScreenshot {
+            format: "jpeg",
+            quality: Some(GLANCE_QUALITY),
+            clip: None,
+            capture_beyond_viewport: false,
         };
-        Ok(BASE64_STANDARD.decode(picture.data).map_err(refused)?.into())
+        picture(&self.shard, &tab, capture, GLANCE_TIMEOUT).await
     }
 
     /// The renderers of all of its pages, as process ids.
@@ -235,4 +249,18 @@ impl Window {
         }
         Ok(())
     }
+}
+
+async fn picture(
+    shard: &Shard,
+    tab: &Tab,
+    capture: CaptureScreenshot,
+    timeout: Duration,
+) -> Result<Bytes, WindowError> {
+    let picture = tab.call(&shard.connection, &tab.session, capture, timeout).await?;
+    let refused = |error: base64::DecodeError| WindowError::Refused {
+        command: "Page.captureScreenshot".into(),
+        reason: error.to_string(),
+    };
+    Ok(BASE64_STANDARD.decode(picture.data).map_err(refused)?.into())
 }

@@ -5,42 +5,62 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::sse;
 use axum::response::sse::{KeepAlive, Sse};
 use futures_util::{Stream, StreamExt};
-use pilotlight_api::{ErrorBody, Event, EventKind};
+use pilotlight_api::{ErrorBody, Event, EventKind, EventsQuery};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use uuid::Uuid;
 
 use super::App;
-use super::problem::{Id, Problem};
+use super::problem::{Id, Parameters, Problem};
 use crate::keeper::timestamp;
 
 /// How often a silent stream shows that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Events of all sessions.
-#[utoipa::path(get, path = "/events", tag = "events", responses(
+#[utoipa::path(get, path = "/events", tag = "events", params(EventsQuery), responses(
     (status = 200, description = "A stream of events", content_type = "text/event-stream", body = Event)))]
-pub(super) async fn all(State(app): State<App>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    stream(app, None)
+pub(super) async fn all(
+    State(app): State<App>,
+    Parameters(query): Parameters<EventsQuery>,
+    headers: HeaderMap,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    stream(app, None, after(&query, &headers))
 }
 
 /// Events of one session.
-#[utoipa::path(get, path = "/sessions/{id}/events", tag = "events", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(get, path = "/sessions/{id}/events", tag = "events", params(("id" = Uuid, Path), EventsQuery), responses(
     (status = 200, description = "A stream of events", content_type = "text/event-stream", body = Event),
     (status = "4XX", description = "The session is not there", body = ErrorBody)))]
 pub(super) async fn of_session(
     State(app): State<App>,
     Id(id): Id,
+    Parameters(query): Parameters<EventsQuery>,
+    headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
     app.living(id)?;
-    Ok(stream(app, Some(id)))
+    Ok(stream(app, Some(id), after(&query, &headers)))
 }
 
-fn stream(app: App, only: Option<Uuid>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let events = BroadcastStream::new(app.keeper.events().subscribe());
+/// The last event that the client knows, where it says so.
+fn after(query: &EventsQuery, headers: &HeaderMap) -> Option<u64> {
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    header.or(query.after)
+}
+
+fn stream(
+    app: App,
+    only: Option<Uuid>,
+    after: Option<u64>,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    let events = app.keeper.events();
+    let (missed, events) = events.subscribe_after(after.unwrap_or_else(|| events.last()));
+    let missed = futures_util::stream::iter(missed.into_iter().map(Ok));
+    let events = missed.chain(BroadcastStream::new(events));
     let stopping = app.readiness.draining();
     let events = events.filter_map(move |event| {
         let event = match event {

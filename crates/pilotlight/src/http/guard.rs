@@ -1,13 +1,16 @@
 //! Who may be here: the Host, the Origin and the token of every request are checked, in this order.
 //!
 //! The Host check defends against DNS rebinding, the Origin check against pages of other sites. Both hold
-//! for every route; the token is not asked for by `/health` and `/ready` alone.
+//! for every route; the token is not asked for by `/health`, `/ready` and the files of the dashboard alone.
+//!
+//! Instead of the token, pages of ours show a visitor's cookie. Browsers send it along with what pages at other
+//! ports of the same host ask for, so it counts only where the browser says that a page of ours asks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -19,9 +22,13 @@ use subtle::ConstantTimeEq;
 use url::{Host, Url};
 
 use super::problem::Problem;
+use crate::door::Door;
+use crate::keeper::Clock;
 
-/// Routes that answer without a token.
-const OPEN: [&str; 2] = ["/health", "/ready"];
+/// Whether a route answers without a token.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/health" | "/ready" | "/ui") || path.starts_with("/ui/")
+}
 
 /// What is let in.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub struct Guard {
     listen: SocketAddr,
     hosts: Vec<String>,
     origins: Vec<String>,
+    door: Arc<Door>,
+    clock: Clock,
 }
 
 impl Guard {
@@ -41,8 +50,10 @@ impl Guard {
         listen: SocketAddr,
         hosts: Vec<String>,
         origins: Vec<String>,
+        door: Arc<Door>,
+        clock: Clock,
     ) -> Self {
-        Self { token, listen, hosts, origins }
+        Self { token, listen, hosts, origins, door, clock }
     }
 
     fn refuses(&self, request: &Request) -> Option<Problem> {
@@ -60,7 +71,8 @@ impl Guard {
         {
             return Some(Problem::new(ErrorCode::ForbiddenOrigin, "The request comes from a foreign page"));
         }
-        if OPEN.contains(&request.uri().path()) || self.accepts_token(request) {
+        let path = request.uri().path();
+        if is_open(path) || self.accepts_token(request) || self.accepts_visitor(request) {
             return None;
         }
         Some(Problem::new(ErrorCode::Unauthorized, "The token is missing or wrong"))
@@ -107,6 +119,23 @@ impl Guard {
         let query = request.uri().query().unwrap_or_default();
         url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "token" && is_it(&value))
     }
+
+    /// Whether a visitor of the dashboard asks, by a page of ours: anything but reading says from where it comes.
+    fn accepts_visitor(&self, request: &Request) -> bool {
+        let headers = request.headers();
+        let from_us =
+            headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let cookies = one(headers, &header::COOKIE);
+        from_us
+            && (reads || headers.contains_key(header::ORIGIN))
+            && cookies.is_some_and(|cookies| self.door.knows(&cookies, self.clock.now()))
+    }
+}
+
+/// Whether a page asks, and not whoever types addresses: a browser would ask people for a password.
+fn is_of_a_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|destination| destination != "document")
 }
 
 /// The one `Host` of a request. A second one is an attack on whoever reads the other.
@@ -140,34 +169,48 @@ fn token_in(header: &str) -> Option<String> {
 }
 
 pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.refuses(&request) {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
+    let Some(problem) = guard.refuses(&request) else { return next.run(request).await };
+    let mut response = problem.into_response();
+    if is_of_a_page(request.headers()) {
+        response.headers_mut().remove(header::WWW_AUTHENTICATE);
     }
+    response
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use axum::body::Body;
 
     use super::*;
 
     fn guard() -> Guard {
+        guard_with(Path::new("/nonexistent/visitors"))
+    }
+
+    fn guard_with(visitors: &Path) -> Guard {
         let listen = "127.0.0.1:7070".parse().unwrap();
         Guard::new(
             Some("secret".into()),
             listen,
             vec!["pilot.example".to_owned()],
             vec!["https://ok.example".to_owned()],
+            Arc::new(Door::new(visitors, 7070, None)),
+            Clock::start(),
         )
     }
 
     fn code(headers: &[(&str, &str)], uri: &str) -> Option<String> {
-        let mut request = Request::builder().uri(uri);
+        refusal(&guard(), Method::GET, headers, uri)
+    }
+
+    fn refusal(guard: &Guard, method: Method, headers: &[(&str, &str)], uri: &str) -> Option<String> {
+        let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let refusal = guard().refuses(&request.body(Body::empty()).unwrap())?;
+        let refusal = guard.refuses(&request.body(Body::empty()).unwrap())?;
         Some(format!("{refusal:?}").split("code: ").nth(1)?.split(',').next()?.to_owned())
     }
 
@@ -220,5 +263,34 @@ mod tests {
         }
         assert_eq!(code(&[host], "/sessions").as_deref(), Some("Unauthorized"));
         assert_eq!(code(&[host], "/sessions?token=wrong").as_deref(), Some("Unauthorized"));
+    }
+
+    #[test]
+    fn the_cookie_counts_for_pages_of_ours_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_with(&folder.path().join("visitors"));
+        let set_cookie = guard.door.let_in(guard.clock.now()).unwrap();
+        let cookie = ("cookie", set_cookie.split(';').next().unwrap());
+        let host = ("host", "127.0.0.1:7070");
+        let origin = ("origin", "http://127.0.0.1:7070");
+        let site = |site| ("sec-fetch-site", site);
+        let refusal = |method, headers: &[_]| refusal(&guard, method, headers, "/sessions");
+        assert_eq!(refusal(Method::GET, &[host, cookie]), None);
+        assert_eq!(refusal(Method::GET, &[host, cookie, site("same-origin")]), None);
+        assert_eq!(refusal(Method::POST, &[host, cookie, origin, site("same-origin")]), None);
+        // A page at another port of this host is of the same site, and the cookie comes with what it asks.
+        for other in ["same-site", "cross-site"] {
+            let refused = refusal(Method::GET, &[host, cookie, site(other)]);
+            assert_eq!(refused.as_deref(), Some("Unauthorized"), "{other}");
+        }
+        for method in [Method::POST, Method::DELETE, Method::PATCH, Method::PUT] {
+            let refused = refusal(method.clone(), &[host, cookie]);
+            assert_eq!(refused.as_deref(), Some("Unauthorized"), "{method} from nowhere");
+            let foreign = [host, cookie, ("origin", "http://127.0.0.1:8099"), site("same-site")];
+            assert_eq!(refusal(method, &foreign).as_deref(), Some("ForbiddenOrigin"));
+        }
+        let wrong = ("cookie", "pilotlight_7070=00");
+        assert_eq!(refusal(Method::GET, &[host, wrong]).as_deref(), Some("Unauthorized"));
+        assert_eq!(refusal(Method::GET, &[host, cookie, cookie]).as_deref(), Some("Unauthorized"));
     }
 }

@@ -3,10 +3,12 @@
 //! It decides nothing about sessions and holds nothing but what every request needs. Whoever is not allowed
 //! to be here is turned away in [`guard`], before anything else.
 
+mod dashboard;
 mod docs;
 mod events;
 mod guard;
 mod listen;
+mod machine;
 mod metrics;
 mod openapi;
 mod problem;
@@ -24,7 +26,9 @@ use axum::routing::{get, post};
 use pilotlight_store::Archive;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::door::Door;
 use crate::keeper::KeeperHandle;
+use crate::machine::Machine;
 use crate::plan::Planner;
 
 pub use guard::Guard;
@@ -50,6 +54,10 @@ pub struct App {
     pub archive: Archive,
     /// `limits.max_sessions`.
     pub max_sessions: u32,
+    /// The dashboard's door.
+    pub door: Arc<Door>,
+    /// What the machine has carried lately.
+    pub machine: Machine,
     /// Whether the server is ready.
     pub readiness: Readiness,
 }
@@ -79,10 +87,18 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/navigate", post(window::navigate))
         .route("/sessions/{id}/evaluate", post(window::evaluate))
         .route("/sessions/{id}/screenshot", get(window::screenshot))
+        .route("/sessions/{id}/thumbnail", get(window::thumbnail))
+        .route("/machine", get(machine::show))
         .route("/sessions/{id}/events", get(events::of_session))
         .route("/events", get(events::all))
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::show).put(sites::define).delete(sites::remove))
+        .route("/", get(dashboard::home))
+        .route("/ui", get(dashboard::page))
+        .route("/ui/{*view}", get(dashboard::page))
+        .route("/ui/assets/{name}", get(dashboard::file))
+        .route("/ui/enter", post(dashboard::enter))
+        .route("/ui/leave", post(dashboard::leave))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(from_fn_with_state(guard, guard::check))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use pilotlight_api::{
     ErrorBody, ErrorCode, EvaluateAnswer, EvaluateRequest, ImageFormat, NavigateRequest, ScreenshotQuery,
     SessionAnswer,
@@ -87,4 +87,16 @@ pub(super) async fn screenshot(
     let picture =
         picture.map_err(|_| Problem::new(ErrorCode::Timeout, "The page was not painted in time"))??;
     Ok(([(header::CONTENT_TYPE, content_type)], picture))
+}
+
+/// What the session's page has shown within the last minute. It wakes nobody, and is no use of the session.
+#[utoipa::path(get, path = "/sessions/{id}/thumbnail", tag = "window", params(("id" = uuid::Uuid, Path)), responses(
+    (status = 200, description = "The picture", content((Vec<u8> = "image/jpeg"))),
+    (status = 204, description = "There is none: without a window nothing is shown"),
+    (status = "4XX", description = "The session is not there", body = ErrorBody)))]
+pub(super) async fn thumbnail(State(app): State<App>, Id(id): Id) -> Result<Response, Problem> {
+    Ok(match app.living(id)?.picture().await {
+        Some(picture) => ([(header::CONTENT_TYPE, "image/jpeg")], picture).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pilotlight_api as api;
 use pilotlight_chromium::WindowOptions;
 use pilotlight_core as core;
@@ -32,6 +33,8 @@ pub struct Details {
     pub left_at: Option<String>,
     /// How large its newest checkpoint is, in bytes.
     pub stored_bytes: Option<u64>,
+    /// When that was written.
+    pub stored_at: Option<core::Moment>,
     /// What is done in its window. It holds the password and goes when the session ends.
     pub errand: Arc<Errand>,
 }
@@ -72,6 +75,11 @@ impl Published {
             created_at: timestamp(session.created_at),
             last_used: timestamp(session.last_used),
             last_refresh: session.last_refresh.map(timestamp),
+            signed_in_at: session.signed_in_at.map(timestamp),
+            next_refresh: session.next_refresh().map(timestamp),
+            refresh_interval: session.policy.refresh_interval().unwrap_or_default().as_secs(),
+            idle_timeout: session.policy.idle_timeout.as_secs(),
+            checkpoint_at: details.stored_at.map(timestamp),
             expires_at: session.expires_at().map(timestamp),
             url: None,
             title: None,
@@ -115,6 +123,12 @@ impl Published {
         if let Some(window) = &self.window {
             window.measure().await;
         }
+    }
+
+    /// What its page shows, as a JPEG that is at most a minute old. It wakes nobody, and is no use of the session.
+    pub async fn picture(&self) -> Option<Bytes> {
+        let is_still = self.session.state == api::SessionState::Frozen;
+        self.window.as_ref()?.picture(is_still).await
     }
 
     /// Whether it has ended.

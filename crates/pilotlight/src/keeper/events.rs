@@ -1,7 +1,8 @@
-//! What happened, for whoever listens. Nobody is waited for: a slow listener misses events and is told so.
+//! What happened, for whoever listens, and for a while for whoever asks later. Nobody is waited for: a slow
+//! listener misses events and is told so.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use pilotlight_api::Event;
@@ -13,17 +14,25 @@ use super::details::{event_kind, state};
 
 /// Events kept for listeners that are behind.
 const MAX_BEHIND: usize = 1024;
+/// Events kept for listeners that come later.
+const MAX_KEPT: usize = 4096;
 
 /// The stream of events.
 #[derive(Debug, Clone)]
 pub struct Events {
     sender: broadcast::Sender<Arc<Event>>,
-    last: Arc<AtomicU64>,
+    past: Arc<Mutex<Past>>,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    last: u64,
+    kept: VecDeque<Arc<Event>>,
 }
 
 impl Events {
     pub(super) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(MAX_BEHIND), last: Arc::default() }
+        Self { sender: broadcast::Sender::new(MAX_BEHIND), past: Arc::default() }
     }
 
     /// Every event from now on.
@@ -32,10 +41,24 @@ impl Events {
         self.sender.subscribe()
     }
 
+    /// What is kept of the events after the one with this number, and every event from now on. A number that is
+    /// yet to come is an earlier server's.
+    #[must_use]
+    pub fn subscribe_after(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let past = self.past();
+        let after = if after > past.last { 0 } else { after };
+        let missed = past.kept.iter().filter(|event| event.id > after).cloned().collect();
+        (missed, self.sender.subscribe())
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The number of the newest event.
     #[must_use]
     pub fn last(&self) -> u64 {
-        self.last.load(Ordering::Relaxed)
+        self.past().last
     }
 
     pub(super) fn announce(&self, notice: &Notice, name: Option<String>, time: Timestamp) {
@@ -43,8 +66,10 @@ impl Events {
         let session_id = Uuid::from_u128(notice.session.0);
         let state = state(notice.state);
         tracing::info!(%session_id, kind = kind.as_str(), %state, "{}", notice.reason);
-        let event = Event {
-            id: self.last.fetch_add(1, Ordering::Relaxed) + 1,
+        let mut past = self.past();
+        past.last += 1;
+        let event = Arc::new(Event {
+            id: past.last,
             time,
             session_id: Some(session_id),
             name,
@@ -52,8 +77,12 @@ impl Events {
             state: Some(state),
             reason: reason.to_owned(),
             sentence: notice.reason.clone(),
-        };
+        });
+        if past.kept.len() >= MAX_KEPT {
+            past.kept.pop_front();
+        }
+        past.kept.push_back(Arc::clone(&event));
         // Without a listener there is nobody to tell.
-        drop(self.sender.send(Arc::new(event)));
+        drop(self.sender.send(event));
     }
 }

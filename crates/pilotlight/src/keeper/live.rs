@@ -1,9 +1,11 @@
-//! A session's window and what was last measured of it.
+//! A session's window, and what was last measured and seen of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use pilotlight_chromium::Window;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 /// A measurement is good for this long: reading it costs the kernel a walk over the renderer's memory.
@@ -11,12 +13,19 @@ const MAX_AGE: Duration = Duration::from_secs(15);
 /// How long a measurement may take; a busy page does not hold up whoever asks.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A picture is good for this long.
+const PICTURE_MAX_AGE: Duration = Duration::from_secs(45);
+/// Pictures that are taken at once, of all windows.
+static PICTURES: Semaphore = Semaphore::const_new(2);
+
 /// A window with its last measurement. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct LiveWindow {
     /// The window.
     pub(super) window: Window,
     measured: Arc<Mutex<Measured>>,
+    /// Locked while it is taken, so that whoever comes meanwhile gets the same one.
+    seen: Arc<tokio::sync::Mutex<Option<(Instant, Bytes)>>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,12 +36,28 @@ struct Measured {
 
 impl LiveWindow {
     pub(super) fn new(window: Window) -> Self {
-        Self { window, measured: Arc::default() }
+        Self { window, measured: Arc::default(), seen: Arc::default() }
     }
 
     /// The memory of its renderers, in bytes, as last measured.
     pub(super) fn memory_bytes(&self) -> Option<u64> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
+    /// What its page shows, as a JPEG that is not older than [`PICTURE_MAX_AGE`] unless the page does not
+    /// draw; of a window that `is_still`, what it has shown last.
+    pub(super) async fn picture(&self, is_still: bool) -> Option<Bytes> {
+        let mut seen = self.seen.lock().await;
+        let is_good = seen.as_ref().is_some_and(|(at, _)| at.elapsed() < PICTURE_MAX_AGE);
+        if !is_good && !is_still {
+            let place = PICTURES.acquire().await;
+            match self.window.glance().await {
+                Ok(picture) => *seen = Some((Instant::now(), picture)),
+                Err(error) => tracing::debug!(window = %self.window.id(), %error, "it shows nothing"),
+            }
+            drop(place);
+        }
+        seen.as_ref().map(|(_, picture)| picture.clone())
     }
 
     /// Measures its memory where the last measurement is too old.

@@ -264,6 +264,7 @@ impl Keeper {
             Report::Saved { session, ticket, result } => {
                 if let (Ok(bytes), Some(details)) = (&result, self.details.get_mut(&session)) {
                     details.stored_bytes = Some(*bytes);
+                    details.stored_at = Some(self.clock.now());
                     // What it began with is in there.
                     details.begins_with = None;
                 }

@@ -102,6 +102,12 @@ impl StateDir {
         Ok(token.trim().to_owned().into())
     }
 
+    /// Where the dashboard's door keeps who is inside.
+    #[must_use]
+    pub fn visitors_file(&self) -> PathBuf {
+        self.path.join("visitors")
+    }
+
     /// Where browsers and those who keep them have their folders. What an earlier server left is there still.
     ///
     /// # Errors
@@ -132,6 +138,14 @@ fn make_folder(path: &Path) -> Result<(), StateDirError> {
 fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
     options.mode(OWNER_FILE).custom_flags(flags)
+}
+
+/// Writes a file of the owner's alone: all of it, or what was there before stays.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = no_links(OpenOptions::new().create(true).truncate(true).write(true)).open(&fresh)?;
+    file.write_all(content)?;
+    fs::rename(fresh, path)
 }
 
 fn new_token() -> String {

@@ -13,6 +13,7 @@ mod bench;
 mod capacity;
 mod chaos;
 mod commands;
+mod dashboard;
 mod demo;
 mod events;
 mod health;

@@ -1,0 +1,35 @@
+//! What the machine carries: `/machine`.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use pilotlight_api::{MachineAnswer, ShardAnswer};
+
+use super::App;
+use crate::memory::total_bytes;
+
+/// Memory, processors and browsers, now and over the last hour.
+#[utoipa::path(get, path = "/machine", tag = "server", responses(
+    (status = 200, description = "What the machine carries", body = MachineAnswer)))]
+pub(super) async fn show(State(app): State<App>) -> Json<MachineAnswer> {
+    let mut shards: BTreeMap<String, ShardAnswer> = BTreeMap::new();
+    for session in app.keeper.directory().sessions.values().map(|published| published.now()) {
+        if let Some(shard) = session.shard {
+            let entry =
+                shards.entry(shard.clone()).or_insert(ShardAnswer { shard, ..ShardAnswer::default() });
+            entry.windows += 1;
+            entry.memory_bytes += session.memory_bytes.unwrap_or(0);
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Json(MachineAnswer {
+        success: true,
+        cores: u32::try_from(cores).unwrap_or(u32::MAX),
+        memory_bytes: total_bytes(),
+        max_live: app.machine.max_live,
+        max_sessions: app.max_sessions,
+        shards: shards.into_values().collect(),
+        samples: app.machine.samples(),
+    })
+}

@@ -1,0 +1,71 @@
+//! The dashboard in a real browser: people's side of it is in `web/tests`, the server and its windows are here.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use pilotlight_testkit::portal::PortalOptions;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::{House, account, house_with, with};
+
+/// How long one script may take.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
+
+fn web() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web")
+}
+
+/// The link that the server printed at its last start.
+fn link(house: &House) -> String {
+    let log = house.server.log();
+    let ready = log.lines().rev().find(|line| line.contains("pilotlight is ready")).expect("it is ready");
+    let ready: Value = serde_json::from_str(ready).unwrap();
+    ready["fields"]["dashboard"].as_str().expect("there is a link").to_owned()
+}
+
+/// Runs a script of `web/tests`, and does to the server what it asks for.
+async fn script(name: &str, mut house: House) {
+    let mut command = Command::new("node");
+    command.arg(web().join("tests").join(name)).kill_on_drop(true);
+    command.env("PILOTLIGHT_URL", format!("http://{}", house.server.address()));
+    command.env("PILOTLIGHT_LINK", link(&house)).env("PORTAL_URL", house.portal.url());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut node = command.spawn().expect("Node.js is needed: scripts/set-up tests installs it");
+    let mut stdin = node.stdin.take().unwrap();
+    let mut lines = BufReader::new(node.stdout.take().unwrap()).lines();
+    let running = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            match line.strip_prefix("@ ") {
+                None => println!("{name}: {line}"),
+                Some("restart") => {
+                    house.server.kill_server();
+                    house.server = house.server.start_again().await;
+                    stdin.write_all(b"done\n").await.unwrap();
+                }
+                Some(wish) => {
+                    let session = wish.strip_prefix("create ").expect("a known wish");
+                    house.window(session, json!({})).await;
+                    stdin.write_all(b"done\n").await.unwrap();
+                }
+            }
+        }
+        node.wait().await.unwrap()
+    };
+    let status = timeout(SCRIPT_TIMEOUT, running).await.expect("the script does not end");
+    assert!(status.success(), "{name}: {status}");
+}
+
+#[tokio::test]
+async fn people_see_and_steer_all_sessions() {
+    let house = house_with("", PortalOptions::default()).await;
+    let one = with(account("one"), json!({ "name": "one" }));
+    house.client().create(&one).await;
+    for name in ["two", "three"] {
+        house.window(name, json!({})).await;
+    }
+    script("overview.mjs", house).await;
+}

@@ -1,0 +1,56 @@
+// The sites: how their sign-ins have fared, and what can be done there.
+
+import { useEffect, useState } from "preact/hooks";
+import { call, type Happening } from "./api";
+import { useStore } from "./store";
+import { Ago, StateBadge } from "./words";
+
+const GOOD = new Set(["signed_in", "refreshed"]);
+const BAD = new Set(["sign_in_failed", "refresh_failed"]);
+const SHOWN = 60;
+
+/** Every sign-in and refresh as a mark, oldest first. */
+function Health({ events }: { events: Happening[] }) {
+  if (events.length === 0) return <p>No sign-in or refresh since the server started.</p>;
+  const bad = events.filter((happening) => BAD.has(happening.kind)).length;
+  const words = `${events.length - bad} of ${events.length} sign-ins and refreshes worked`;
+  return (
+    <figure class="health">
+      <svg viewBox={`0 0 ${SHOWN * 6} 20`} role="img" aria-label={words}>
+        {events.slice(-SHOWN).map((happening, index) => BAD.has(happening.kind)
+          ? <rect class="bad" x={index * 6} y={0} width={5} height={20}><title>{happening.sentence}</title></rect>
+          : <rect class="good" x={index * 6} y={8} width={5} height={12}><title>{happening.sentence}</title></rect>)}
+      </svg>
+      <figcaption>{words}, the last <Ago time={events.at(-1)!.time} /></figcaption>
+    </figure>
+  );
+}
+
+export function SitesView() {
+  const { sessions, events } = useStore();
+  const [sites, setSites] = useState<string[]>();
+  useEffect(() => {
+    call<{ sites: string[] }>("GET", "/sites").then((answer) => setSites(answer.sites), () => undefined);
+  }, []);
+  const siteOf = new Map([...sessions.values()].map((session) => [session.session_id, session.site]));
+  return (
+    <>
+      <h1>Sites</h1>
+      {sites?.length === 0 && <p>No site is defined.</p>}
+      {sites?.map((site) => {
+        const own = [...sessions.values()].filter((session) => session.site === site);
+        const fared = events.filter((happening) => (GOOD.has(happening.kind) || BAD.has(happening.kind))
+          && happening.session_id && siteOf.get(happening.session_id) === site);
+        return (
+          <section class="site" aria-label={site}>
+            <h2>{site}</h2>
+            <Health events={fared} />
+            <ul>{own.map((session) => (
+              <li><a href={`/ui/sessions/${session.session_id}`}>{session.name ?? session.username ?? session.session_id}</a> <StateBadge state={session.state} /></li>
+            ))}</ul>
+          </section>
+        );
+      })}
+    </>
+  );
+}

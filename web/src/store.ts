@@ -1,0 +1,151 @@
+// All sessions and what happened to them, kept up to date by the server's events.
+
+import { useEffect, useState } from "preact/hooks";
+import { at, call, Refusal, type Happening, type Session } from "./api";
+
+/** Events that are kept; the oldest go. */
+const MAX_EVENTS = 4000;
+/** Changes are collected for this long before the server is asked what came of them. */
+const COLLECT_MS = 150;
+/** More sessions than this are asked for all at once. */
+const MAX_SINGLE = 6;
+/** What no event tells, such as memory and titles, is asked for this often. */
+const LOOK_AGAIN_MS = 30_000;
+
+export type Link = "connecting" | "live" | "lost";
+
+class Store {
+  sessions = new Map<string, Session>();
+  events: Happening[] = [];
+  link: Link = "connecting";
+  loaded = false;
+  private listeners = new Set<() => void>();
+  private changed = new Set<string>();
+  private timer: number | undefined;
+  private source: EventSource | undefined;
+  private look: number | undefined;
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private tell() {
+    this.listeners.forEach((listener) => listener());
+  }
+
+  start() {
+    if (this.source) return;
+    this.open();
+    this.look = window.setInterval(() => document.hidden || this.refetch(), LOOK_AGAIN_MS);
+  }
+
+  stop() {
+    this.source?.close();
+    this.source = undefined;
+    window.clearInterval(this.look);
+    window.clearTimeout(this.timer);
+    this.sessions = new Map();
+    this.events = [];
+    this.loaded = false;
+    this.link = "connecting";
+  }
+
+  private open() {
+    const source = new EventSource("/events?after=0");
+    this.source = source;
+    source.onopen = () => {
+      // What was missed comes again; an earlier server's events are not this one's.
+      this.events = [];
+      this.link = "live";
+      this.tell();
+      void this.refetch();
+    };
+    source.onerror = () => {
+      if (this.source !== source) return;
+      this.link = "lost";
+      this.tell();
+      source.close();
+      // A browser gives up for good where the server is away while it restarts.
+      window.setTimeout(() => this.source === source && this.open(), 1000);
+    };
+    const kinds = [
+      "created", "state_changed", "updated", "signed_in", "sign_in_failed", "refreshed", "refresh_failed",
+      "hold_started", "hold_ended", "page_crashed", "page_hung", "window_lost", "recovery_failed", "freezing",
+      "frozen", "thawed", "hibernating", "waking", "moving", "checkpoint_failed", "evicted", "ended", "lagged",
+      "operation_started", "operation_waiting", "operation_done", "operation_failed", "message",
+    ];
+    for (const kind of kinds) source.addEventListener(kind, (message) => this.heard((message as MessageEvent).data));
+  }
+
+  private heard(data: string) {
+    const happening = JSON.parse(data) as Happening;
+    this.events.push(happening);
+    if (this.events.length > MAX_EVENTS) this.events.splice(0, this.events.length - MAX_EVENTS);
+    if (happening.kind === "lagged") void this.refetch();
+    else if (happening.session_id) this.changed.add(happening.session_id);
+    this.timer ??= window.setTimeout(() => void this.settle(), COLLECT_MS);
+  }
+
+  /** Asks what became of the sessions that something happened to. */
+  private async settle() {
+    this.timer = undefined;
+    const ids = [...this.changed];
+    this.changed.clear();
+    if (ids.length > MAX_SINGLE) return this.refetch();
+    const found = await Promise.all(ids.map((id) => this.one(id)));
+    const sessions = new Map(this.sessions);
+    ids.forEach((id, index) => {
+      const session = found[index];
+      if (session === undefined) return;
+      if (session) sessions.set(id, session);
+      else sessions.delete(id);
+    });
+    this.sessions = sessions;
+    this.tell();
+  }
+
+  /** The session, null where it is over, undefined where that cannot be told now. */
+  private async one(id: string): Promise<Session | null | undefined> {
+    try {
+      return await call<Session>("GET", at(id));
+    } catch (error) {
+      return error instanceof Refusal && (error.status === 404 || error.status === 410) ? null : undefined;
+    }
+  }
+
+  async refetch() {
+    try {
+      const { sessions } = await call<{ sessions: Session[] }>("GET", "/sessions");
+      const fresh = new Map<string, Session>();
+      for (const session of sessions) {
+        const known = this.sessions.get(session.session_id);
+        // The same object where nothing changed, so that its card is not drawn anew.
+        const same = known && JSON.stringify(known) === JSON.stringify(session);
+        fresh.set(session.session_id, same ? known : session);
+      }
+      this.sessions = fresh;
+      this.loaded = true;
+      this.tell();
+    } catch (error) {
+      if (!(error instanceof Refusal)) {
+        this.link = "lost";
+        this.tell();
+      }
+    }
+  }
+
+  put(session: Session) {
+    this.sessions = new Map(this.sessions).set(session.session_id, session);
+    this.tell();
+  }
+}
+
+export const store = new Store();
+
+/** Draws anew whenever the store changes. */
+export function useStore(): Store {
+  const [, setCount] = useState(0);
+  useEffect(() => store.subscribe(() => setCount((count) => count + 1)), []);
+  return store;
+}
