@@ -1,0 +1,155 @@
+//! What a process takes.
+//!
+//! Sizes of resident sets are never added up: pages that several processes map would be counted several times.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::iter::Sum;
+use std::ops::Add;
+
+use crate::text::kibibytes;
+
+/// The memory of one process, or of several, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessMemory {
+    /// What is in memory, counted as `measure` says.
+    pub bytes: u64,
+    /// What is swapped out, before compression.
+    pub swapped_bytes: u64,
+    /// How both were counted.
+    pub measure: Measure,
+}
+
+/// How memory is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// Its own pages, and of shared ones its share among all who map them (PSS). Sums are true.
+    Proportional,
+    /// Its own pages and its shared memory in full; what it shares of programs and files is left out. That is
+    /// what anybody may read.
+    Private,
+}
+
+impl Measure {
+    /// Its name for scripts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proportional => "proportional",
+            Self::Private => "private",
+        }
+    }
+}
+
+impl ProcessMemory {
+    /// Of this process: proportional where we may look (the same user, or root). `None` where it has ended.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+        rollup.and_then(|rollup| Self::proportional(&rollup)).or_else(|| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            Self::private(&status)
+        })
+    }
+
+    fn proportional(rollup: &str) -> Option<Self> {
+        Some(Self {
+            bytes: kibibytes(rollup, "Pss:")?,
+            swapped_bytes: kibibytes(rollup, "SwapPss:")?,
+            measure: Measure::Proportional,
+        })
+    }
+
+    fn private(status: &str) -> Option<Self> {
+        Some(Self {
+            bytes: kibibytes(status, "RssAnon:")? + kibibytes(status, "RssShmem:")?,
+            swapped_bytes: kibibytes(status, "VmSwap:")?,
+            measure: Measure::Private,
+        })
+    }
+}
+
+/// A sum is counted in the weaker way of the two.
+impl Add for ProcessMemory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            swapped_bytes: self.swapped_bytes.saturating_add(other.swapped_bytes),
+            measure: self.measure.max(other.measure),
+        }
+    }
+}
+
+impl Sum for ProcessMemory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        let none = Self { bytes: 0, swapped_bytes: 0, measure: Measure::Proportional };
+        all.fold(none, Self::add)
+    }
+}
+
+/// The memory of a process and of all below it. Walks all of `/proc`.
+#[must_use]
+pub fn tree_memory(pid: u32) -> ProcessMemory {
+    tree(pid).into_iter().filter_map(ProcessMemory::of).sum()
+}
+
+fn tree(pid: u32) -> Vec<u32> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let parent = id.and_then(|id: u32| parent_in(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?));
+        if let (Some(id), Some(parent)) = (id, parent) {
+            children.entry(parent).or_default().push(id);
+        }
+    }
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        // Taken out, so that ids that are given anew meanwhile cannot lead in a circle.
+        found.extend(children.remove(&parent).unwrap_or_default());
+        next += 1;
+    }
+    found
+}
+
+/// The second field behind the name, which ends at the last bracket whatever it holds: proc(5).
+fn parent_in(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_share_comes_before_what_anybody_may_read() {
+        let rollup = "Rss: 900 kB\nPss: 300 kB\nSwap: 80 kB\nSwapPss: 40 kB\n";
+        let share = ProcessMemory::proportional(rollup).unwrap();
+        assert_eq!((share.bytes, share.swapped_bytes), (300 * 1024, 40 * 1024));
+        let status = "VmRSS: 900 kB\nRssAnon: 200 kB\nRssFile: 650 kB\nRssShmem: 50 kB\nVmSwap: 80 kB\n";
+        let private = ProcessMemory::private(status).unwrap();
+        assert_eq!((private.bytes, private.swapped_bytes), (250 * 1024, 80 * 1024));
+        let both = share + private;
+        assert_eq!((both.bytes, both.measure), (550 * 1024, Measure::Private));
+        assert_eq!(ProcessMemory::proportional(status), None);
+        let own = ProcessMemory::of(std::process::id()).unwrap();
+        assert!(own.bytes > 100_000 && own.measure == Measure::Proportional, "{own:?}");
+    }
+
+    #[test]
+    fn a_tree_has_what_is_below() {
+        assert_eq!(parent_in("7 (a) b (c) S 3 7 7 0"), Some(3));
+        let mut child = Command::new("sh").args(["-c", "cat; true"]).stdin(Stdio::piped()).spawn().unwrap();
+        let own = std::process::id();
+        assert!(tree(own).contains(&child.id()));
+        assert!(tree_memory(own).bytes > ProcessMemory::of(child.id()).unwrap().bytes);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!tree(own).contains(&child.id()));
+        assert_eq!(tree_memory(child.id()).bytes, 0);
+    }
+}

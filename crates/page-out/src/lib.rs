@@ -1,0 +1,44 @@
+//! One system call that no crate wraps: `process_madvise` with `MADV_PAGEOUT`.
+//!
+//! It is a crate of its own because it is the only place of the project with `unsafe` in it. It knows nothing
+//! of browsers, and must never learn another kind of advice: `MADV_DONTNEED`, for one, destroys what it is told of.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The most ranges that one call takes (`UIO_MAXIOV`); what is beyond is left alone.
+pub const RANGES_MAX: usize = 1024;
+
+/// Advises the kernel to move the pages in `ranges`, addresses in the process behind `process` (a pidfd), out
+/// to swap. The process notices nothing but that its next access takes longer. Returns how many bytes the
+/// kernel went through, in the order of `ranges`; it stops at the first that it cannot take. That says
+/// nothing about how many it moved.
+///
+/// # Errors
+/// As `process_madvise(2)` has them: `EPERM` without `CAP_SYS_NICE`, `ESRCH` where the process is gone,
+/// `EINVAL` and `ENOMEM` where the first range cannot be taken, `ENOSYS` before Linux 5.10.
+pub fn page_out(process: BorrowedFd<'_>, ranges: &[Range<usize>]) -> io::Result<usize> {
+    let ranges: Vec<libc::iovec> = ranges
+        .iter()
+        .take(RANGES_MAX)
+        .map(|range| libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(range.start),
+            iov_len: range.end.saturating_sub(range.start),
+        })
+        .collect();
+    // SAFETY: The kernel reads the array, which lives and has `ranges.len()` entries. It never follows the
+    // addresses in our address space: they are the other process's, or wrong, which is an error. The advice
+    // leaves contents as they are, there and here, so nothing that safe code relies on changes.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            process.as_raw_fd(),
+            ranges.as_ptr(),
+            ranges.len(),
+            libc::MADV_PAGEOUT,
+            0,
+        )
+    };
+    usize::try_from(done).map_err(|_| io::Error::last_os_error())
+}
