@@ -20,6 +20,7 @@ use crate::envelope::{Envelope, SessionId, Text};
 use crate::error::CdpError;
 use crate::framing::{FramingError, MAX_MESSAGE_BYTES, PipeCodec};
 use crate::routing::{NotRegistered, RawReply, Router, Scope, Subscription};
+use crate::tap::{self, TapReceiver, TapSender};
 
 /// How long [`Connection::call`] waits for a reply.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -148,6 +149,12 @@ impl Connection {
         self.shared.router.subscribe(scope, capacity)
     }
 
+    /// Lets in somebody who speaks for himself, with sessions of his own. `backlog_bytes` may wait for him beside
+    /// the message that is passed on; a tap that falls behind further ends.
+    pub fn tap(&self, backlog_bytes: usize) -> (TapSender, TapReceiver) {
+        tap::open(&self.shared.router, self.shared.outbound.clone(), backlog_bytes)
+    }
+
     /// Closes the stream for every handle. Calls that wait fail at once.
     pub fn close(&self) {
         self.shared.router.close();
@@ -171,7 +178,7 @@ async fn read(reader: impl AsyncRead + Unpin, router: Arc<Router>, closed: Cance
         while let Some(message) = messages.next().await {
             match message {
                 Ok(message) => match Envelope::parse(&message) {
-                    Ok(envelope) => router.route(&envelope),
+                    Ok(envelope) => router.route(&envelope, &message),
                     Err(error) => tracing::warn!(%error, "a message of the browser could not be read"),
                 },
                 Err(error) => return tracing::warn!(%error, "the stream from the browser broke"),

@@ -12,6 +12,7 @@ mod error;
 mod framing;
 pub mod protocol;
 mod routing;
+mod tap;
 
 pub use command::{Command, Notification};
 pub use connection::{CALL_TIMEOUT, Connection, OUTBOUND_QUEUE_MESSAGES};
@@ -19,3 +20,4 @@ pub use envelope::{Envelope, SessionId, Text};
 pub use error::{CdpError, RemoteError};
 pub use framing::{FramingError, MAX_MESSAGE_BYTES, PipeCodec};
 pub use routing::{Event, MAX_PENDING_CALLS, Scope, Subscription};
+pub use tap::{TapReceiver, TapSender};

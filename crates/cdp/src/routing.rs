@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::command::Notification;
 use crate::envelope::{Envelope, SessionId};
 use crate::error::RemoteError;
+use crate::tap::{Outlet, TapId, Taps};
 
 /// How many calls may wait for their replies at once.
 pub const MAX_PENDING_CALLS: usize = 16_384;
@@ -95,8 +97,18 @@ struct Subscriber {
 struct Tables {
     closed: bool,
     last_id: i64,
-    pending: HashMap<i64, oneshot::Sender<RawReply>>,
+    pending: HashMap<i64, Waiter>,
     subscribers: Vec<Subscriber>,
+    taps: Taps,
+}
+
+/// Who waits for a reply.
+#[derive(Debug)]
+enum Waiter {
+    /// A call of ours.
+    Call(oneshot::Sender<RawReply>),
+    /// A tap, which gets it as it comes.
+    Tap(TapId),
 }
 
 impl Tables {
@@ -146,8 +158,35 @@ impl Router {
         }
         let id = tables.free_id();
         let (sender, reply) = oneshot::channel();
-        tables.pending.insert(id, sender);
+        tables.pending.insert(id, Waiter::Call(sender));
         Ok(PendingCall { id, reply, router: Arc::clone(self) })
+    }
+
+    /// A fresh id for a call of a tap.
+    pub(crate) fn register_for(&self, tap: TapId) -> Option<i64> {
+        let mut tables = self.tables();
+        if tables.closed || tables.pending.len() >= MAX_PENDING_CALLS {
+            return None;
+        }
+        let id = tables.free_id();
+        tables.pending.insert(id, Waiter::Tap(tap));
+        Some(id)
+    }
+
+    pub(crate) fn add_tap(&self, outlet: Outlet) -> TapId {
+        let mut tables = self.tables();
+        // The outlet of a closed connection is dropped, which ends its tap.
+        if tables.closed { TapId::NONE } else { tables.taps.add(outlet) }
+    }
+
+    pub(crate) fn adopt(&self, tap: TapId, session: SessionId) {
+        self.tables().taps.adopt(tap, session);
+    }
+
+    pub(crate) fn remove_tap(&self, tap: TapId) {
+        let mut tables = self.tables();
+        tables.taps.remove(tap);
+        tables.pending.retain(|_, waiter| !matches!(waiter, Waiter::Tap(of) if *of == tap));
     }
 
     pub(crate) fn subscribe(&self, scope: Scope, capacity: usize) -> Subscription {
@@ -159,14 +198,21 @@ impl Router {
         Subscription { receiver }
     }
 
-    /// Hands one message to whoever waits for it.
-    pub(crate) fn route(&self, envelope: &Envelope<'_>) {
+    /// Hands one message to whoever waits for it: `message` as it came, `envelope` as it was read.
+    pub(crate) fn route(&self, envelope: &Envelope<'_>, message: &Bytes) {
         if let Some(id) = envelope.id {
-            let waiting = self.tables().pending.remove(&id);
-            // Nobody waits any more where the call ran out of time.
-            if let Some(sender) = waiting {
-                let _ = sender.send(reply_of(envelope));
+            let mut tables = self.tables();
+            match tables.pending.remove(&id) {
+                Some(Waiter::Call(sender)) => {
+                    drop(tables);
+                    let _ = sender.send(reply_of(envelope));
+                }
+                Some(Waiter::Tap(tap)) => tables.taps.deliver(tap, message),
+                // Nobody waits any more where the call ran out of time.
+                None => {}
             }
+        } else if self.tables().taps.event(envelope, message) {
+            // The event of a session that belongs to a tap is nobody else's.
         } else if let Some(method) = &envelope.method {
             self.publish(Arc::new(Event {
                 session: envelope.session.as_ref().map(|session| SessionId::from(&*session.0)),
@@ -198,6 +244,7 @@ impl Router {
         tables.closed = true;
         tables.pending.clear();
         tables.subscribers.clear();
+        tables.taps = Taps::default();
     }
 }
 

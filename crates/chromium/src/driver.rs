@@ -3,6 +3,7 @@
 //! It never waits for Chromium itself: whatever has to be sent is sent by a task of its own, or events would
 //! pile up behind the answer. New pages are held until they have their window's set-up.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::browser::BrowserEvent;
 use crate::capture::{Sorted, mark_changed, plant_in_frame, shown};
+use crate::guest::announce_in_context;
 use crate::state::{RemoteFrame, Shard, Tab, WindowId, WindowState, lock};
 
 /// How long the commands of a page's set-up may take.
@@ -105,7 +107,10 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
         }
         "Page.javascriptDialogOpening" => {
             tab.status.send_modify(|status| status.dialog = true);
-            answer_dialog(&shard.connection, session, &event.read()?);
+            // Where somebody is there to see it, it is his to answer.
+            if lock(&window.guests).is_empty() {
+                answer_dialog(&shard.connection, session, &event.read()?);
+            }
         }
         DialogClosed::METHOD => tab.status.send_modify(|status| status.dialog = false),
         DomStorageItemAdded::METHOD
@@ -224,16 +229,22 @@ pub(crate) fn begins_navigation(tab: &Tab, event: &Event) -> bool {
 }
 
 pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
+    if attached.target_info.kind == "browser" {
+        // A guest's own session, which is ended with the guest.
+        return;
+    }
     let context = attached.target_info.browser_context_id.as_deref();
     let Some(window) = context.and_then(|id| shard.window(&WindowId::new(id))) else {
         // Not of our windows: whoever made it looks after it.
-        return let_go(shard, attached.session_id);
+        let target = &attached.target_info.target_id;
+        let awaited = announce_in_context(&shard.guest_contexts(), context, target);
+        return let_go(shard, attached.session_id, awaited);
     };
     let sorted = lock(&window.record.hidden).sort(attached);
     let attached = match sorted {
         Sorted::Shown(attached) => attached,
         Sorted::Hidden(attached) if attached.waiting_for_debugger => {
-            return let_go(shard, attached.session_id);
+            return let_go(shard, attached.session_id, ready(()));
         }
         Sorted::Hidden(_) | Sorted::Waits => return,
     };
@@ -249,19 +260,25 @@ pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
     let tab = Arc::new(Tab::new(info.target_id, attached.session_id.clone()));
     tab.status.send_modify(|status| (status.url, status.title) = (info.url, info.title));
     shard.add_session(attached.session_id, Arc::clone(&window), Arc::clone(&tab));
+    let guests = lock(&window.guests).announce(&tab.target);
     window.tabs.send_modify(|tabs| tabs.push(Arc::clone(&tab)));
     *lock(&window.front) = Some(tab.target.clone());
     window.refresh_summary();
     mark_changed(shard, &window);
     let shard = Arc::clone(shard);
     tokio::spawn(async move {
-        set_up_page(&shard.connection, &window, &tab).await;
+        set_up_page(&shard.connection, &window, &tab, guests).await;
         tab.status.send_modify(|status| status.ready = true);
     });
 }
 
-/// All commands leave at once and in this order; the last one lets the page run.
-pub(crate) async fn set_up_page(connection: &Connection, window: &WindowState, tab: &Tab) {
+/// All commands leave at once and in this order; the last one lets the page run, once `guests` have seen it.
+pub(crate) async fn set_up_page(
+    connection: &Connection,
+    window: &WindowState,
+    tab: &Tab,
+    guests: impl Future<Output = ()>,
+) {
     let session = &tab.session;
     let viewport = async {
         if let Some((width, height)) = window.viewport {
@@ -275,7 +292,10 @@ pub(crate) async fn set_up_page(connection: &Connection, window: &WindowState, t
         set_up(connection, session, auto_attach("iframe")),
         viewport,
         set_up_proxy(connection, window, session),
-        set_up(connection, session, RunIfWaitingForDebugger {}),
+        async {
+            guests.await;
+            set_up(connection, session, RunIfWaitingForDebugger {}).await;
+        },
     );
 }
 
@@ -288,7 +308,7 @@ async fn set_up_proxy(connection: &Connection, window: &WindowState, session: &S
     }
 }
 
-async fn set_up<C: Command>(connection: &Connection, session: &SessionId, command: C) {
+pub(crate) async fn set_up<C: Command>(connection: &Connection, session: &SessionId, command: C) {
     if let Err(error) = connection.call_within(Some(session), command, SET_UP_TIMEOUT).await {
         tracing::debug!(%error, "a page's set-up is incomplete; it may be gone already");
     }
@@ -367,7 +387,7 @@ fn frame_attached(
     let mut frames = lock(&tab.remote_frames);
     if frames.len() >= REMOTE_FRAMES_MAX {
         drop(frames);
-        return let_go(shard, session);
+        return let_go(shard, session, ready(()));
     }
     let info = attached.target_info;
     frames.push(RemoteFrame {
@@ -421,9 +441,10 @@ pub(crate) async fn close_target(connection: &Connection, target_id: String) {
     }
 }
 
-fn let_go(shard: &Arc<Shard>, session: SessionId) {
+fn let_go(shard: &Arc<Shard>, session: SessionId, awaited: impl Future<Output = ()> + Send + 'static) {
     let shard = Arc::clone(shard);
     tokio::spawn(async move {
+        awaited.await;
         set_up(&shard.connection, &session, RunIfWaitingForDebugger {}).await;
         let detach = DetachFromTarget { session_id: session };
         if let Err(error) = shard.connection.call_within(None, detach, SET_UP_TIMEOUT).await {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::browser::{BrowserEvent, Spare};
 use crate::capture::Record;
 use crate::error::WindowError;
+use crate::guest::{GuestContexts, Guests};
 use crate::proxy::Credentials;
 
 /// A navigation that a page asked for counts as under way for this long, unless it starts or ends before.
@@ -76,6 +77,8 @@ pub(crate) struct WindowState {
     /// The tab that is in front, where known.
     pub(crate) front: Mutex<Option<String>>,
     pub(crate) closing: AtomicBool,
+    /// Clients that speak for themselves.
+    pub(crate) guests: Mutex<Guests>,
     /// What is remembered between captures.
     pub(crate) record: Record,
 }
@@ -90,6 +93,7 @@ impl WindowState {
             summary: watch::Sender::new(WindowSummary::default()),
             front: Mutex::new(None),
             closing: AtomicBool::new(false),
+            guests: Mutex::default(),
             record: Record::default(),
         }
     }
@@ -305,6 +309,7 @@ pub(crate) struct Shard {
     /// A window kept ready.
     pub(crate) spare: Spare,
     tables: Mutex<Tables>,
+    guest_contexts: Mutex<GuestContexts>,
     /// Where events go; weak, so that their end is known once the driver has ended.
     events: OnceLock<mpsc::WeakSender<BrowserEvent>>,
 }
@@ -323,6 +328,7 @@ impl Shard {
             folder,
             spare: Spare::default(),
             tables: Mutex::default(),
+            guest_contexts: Mutex::default(),
             events: OnceLock::new(),
         }
     }
@@ -336,6 +342,11 @@ impl Shard {
     pub(crate) fn tell(&self, event: BrowserEvent) -> bool {
         let events = self.events.get().and_then(mpsc::WeakSender::upgrade);
         events.is_some_and(|events| events.try_send(event).is_ok())
+    }
+
+    /// Contexts that are no windows but guests' own.
+    pub(crate) fn guest_contexts(&self) -> MutexGuard<'_, GuestContexts> {
+        lock(&self.guest_contexts)
     }
 
     pub(crate) fn add_window(&self, window: Arc<WindowState>) {

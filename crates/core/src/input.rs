@@ -197,6 +197,16 @@ pub enum Input {
         /// How long from now.
         ttl: Duration,
     },
+    /// The holder is still there: the hold does not run out before `ttl` from now. It is no use of the session,
+    /// and nobody waits for an answer.
+    KeepHold {
+        /// Which session.
+        session: SessionId,
+        /// Which hold.
+        hold: HoldId,
+        /// How long from now.
+        ttl: Duration,
+    },
     /// The holder gives it back.
     ReleaseHold {
         /// Whom to answer.

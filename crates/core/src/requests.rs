@@ -25,6 +25,7 @@ impl Rules {
             Input::ExtendHold { request, session, hold, ttl } => {
                 self.extend_hold(request, session, hold, ttl, now);
             }
+            Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl, now),
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
             Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
             Input::Restart { request, session } => self.restart(request, session, now),
@@ -164,6 +165,15 @@ impl Rules {
         session.last_used = now;
         self.touch(id);
         self.answer(request, Ok(Answer::Hold { hold, expires_at }));
+    }
+
+    /// The holder is still there, which is no use of the session yet.
+    fn keep_hold(&mut self, id: SessionId, hold: HoldId, ttl: Duration, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(found) = session.holds.iter_mut().find(|other| other.id == hold) {
+            found.expires_at = now + ttl;
+            self.touch(id);
+        }
     }
 
     fn release_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, now: Moment) {

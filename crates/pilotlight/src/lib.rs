@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod door;
 mod fingerprint;
+pub mod gateway;
 pub mod http;
 pub mod keeper;
 pub mod machine;

@@ -5,7 +5,7 @@ mod state_dir;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,17 @@ pub use state_dir::{StateDir, StateDirError};
 use crate::config::{self, Auth, Config};
 use crate::door::Door;
 use crate::fingerprint::Fingerprint;
+use crate::gateway::{self, Gateway};
 use crate::http::{self, App, Guard, Readiness, router};
-use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperOptions};
+use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperHandle, KeeperOptions};
 use crate::machine::Machine;
 use crate::plan::Planner;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
 use crate::sites::Sites;
 
+/// How often files that nobody can ask for any more are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long requests that are being answered may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -136,6 +139,11 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let archive = open_store(&config)?;
     let limits = limits(&config);
     let max_live = config.limits.max_live;
+    let gateway = Gateway {
+        folder: state_dir.files_dir()?,
+        run_as: farm.run_as().cloned(),
+        stop: CancellationToken::new(),
+    };
     let planner = Planner {
         sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
         farm: Arc::clone(&farm),
@@ -150,6 +158,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         limits,
         seed: rand::random(),
         clock,
+        address: reachable(address),
         farm,
         archive: archive.clone(),
         leaves_browsers: browsers == Browsers::Stay,
@@ -167,8 +176,10 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         max_sessions: config.limits.max_sessions,
         door: Arc::clone(&door),
         machine,
+        gateway: gateway.clone(),
         readiness: readiness.clone(),
     };
+    tokio::spawn(sweep_files(gateway, app.keeper.clone()));
     let (hosts, origins) = (config.server.allowed_hosts, config.server.allowed_origins);
     let guard = Guard::new(token, address, hosts, origins, door, clock);
     let service = router(app.clone(), guard);
@@ -281,6 +292,7 @@ impl Running {
         tracing::info!("stopping: requests are finished, and what is new is written down");
         service_manager::stopping();
         self.app.readiness.drain();
+        self.app.gateway.stop.cancel();
         tokio::pin!(again);
         let graceful = tokio::select! {
             served = timeout(GRACE, self.served) => served.is_ok(),
@@ -289,6 +301,27 @@ impl Running {
         self.stop.cancel();
         drop(self.keeper.await);
         tracing::info!(graceful, "stopped");
+    }
+}
+
+/// Where a client of this machine reaches a server that listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let loopback = match address.ip() {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+    };
+    if address.ip().is_unspecified() { SocketAddr::new(loopback, address.port()) } else { address }
+}
+
+/// Removes the files of sessions that are no more, now and then.
+async fn sweep_files(gateway: Gateway, keeper: KeeperHandle) {
+    let mut turns = tokio::time::interval(SWEEP_EVERY);
+    while gateway.stop.run_until_cancelled(turns.tick()).await.is_some() {
+        let (folder, directory) = (gateway.folder.clone(), keeper.directory());
+        let lives = move |id: Uuid| {
+            directory.sessions.get(&id.as_u128()).is_some_and(|session| session.ended().is_none())
+        };
+        drop(tokio::task::spawn_blocking(move || gateway::sweep(&folder, lives)).await);
     }
 }
 

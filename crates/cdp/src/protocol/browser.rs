@@ -90,6 +90,12 @@ objects! {
         product: String,
         /// What sites see.
         user_agent: String,
+        /// Such as `1.3`.
+        protocol_version: String,
+        /// Such as `@` and 40 hexadecimal digits.
+        revision: String,
+        /// V8's.
+        js_version: String,
     }
 
     /// The reply to [`QueryAxTree`].

@@ -112,6 +112,9 @@ commands! {
         flatten: bool,
     }
 
+    /// One more session on the browser itself, with settings of its own that go with it.
+    AttachToBrowserTarget = "Target.attachToBrowserTarget" -> Attached {}
+
     /// Ends a session; whatever it had switched on is off again.
     DetachFromTarget = "Target.detachFromTarget" -> Nothing {
         /// Which.

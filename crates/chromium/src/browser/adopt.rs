@@ -233,7 +233,7 @@ async fn revive(shard: Arc<Shard>, window: Arc<WindowState>, tab: Arc<Tab>, mut 
             break;
         }
     }
-    set_up_page(&shard.connection, &window, &tab).await;
+    set_up_page(&shard.connection, &window, &tab, std::future::ready(())).await;
     if let Ok(reply) = shard.connection.call(Some(&tab.session), GetFrameTree {}).await {
         let loader = reply.frame_tree.frame.loader_id;
         tab.status.send_if_modified(|status| {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use pilotlight_cdp::protocol::browser::{GetVersion, Version};
 use pilotlight_cdp::protocol::page::{BringToFront, CaptureScreenshot, Clip, GetLayoutMetrics};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -200,6 +201,14 @@ impl Window {
             capture_beyond_viewport: false,
         };
         picture(&self.shard, &tab, capture, GLANCE_TIMEOUT).await
+    }
+
+    /// What its browser says of itself.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn browser_version(&self) -> Result<Version, WindowError> {
+        Ok(self.shard.connection.call_within(None, GetVersion {}, COMMAND_TIMEOUT).await?)
     }
 
     /// The renderers of all of its pages, as process ids.

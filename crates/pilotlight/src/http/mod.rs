@@ -3,6 +3,7 @@
 //! It decides nothing about sessions and holds nothing but what every request needs. Whoever is not allowed
 //! to be here is turned away in [`guard`], before anything else.
 
+mod cdp;
 mod dashboard;
 mod docs;
 mod events;
@@ -27,6 +28,7 @@ use pilotlight_store::Archive;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::door::Door;
+use crate::gateway::Gateway;
 use crate::keeper::KeeperHandle;
 use crate::machine::Machine;
 use crate::plan::Planner;
@@ -58,6 +60,8 @@ pub struct App {
     pub door: Arc<Door>,
     /// What the machine has carried lately.
     pub machine: Machine,
+    /// Lets clients in.
+    pub gateway: Gateway,
     /// Whether the server is ready.
     pub readiness: Readiness,
 }
@@ -89,6 +93,14 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/screenshot", get(window::screenshot))
         .route("/sessions/{id}/thumbnail", get(window::thumbnail))
         .route("/machine", get(machine::show))
+        .route("/sessions/{id}/json/version", get(cdp::version))
+        .route("/sessions/{id}/json/version/", get(cdp::version))
+        .route("/sessions/{id}/json", get(cdp::list))
+        .route("/sessions/{id}/json/list", get(cdp::list))
+        .route("/sessions/{id}/json/list/", get(cdp::list))
+        .route("/sessions/{id}/devtools/browser", get(cdp::socket))
+        .route("/sessions/{id}/files", get(cdp::files))
+        .route("/sessions/{id}/files/{name}", get(cdp::file))
         .route("/sessions/{id}/events", get(events::of_session))
         .route("/events", get(events::all))
         .route("/sites", get(sites::list))

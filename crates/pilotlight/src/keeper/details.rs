@@ -1,6 +1,7 @@
 //! What is known of a session that the rules have no use for, and how a session looks to clients.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -62,9 +63,16 @@ pub struct Published {
 }
 
 impl Published {
-    pub(super) fn new(session: &core::Session, details: &Details, window: Option<LiveWindow>) -> Self {
+    pub(super) fn new(
+        session: &core::Session,
+        details: &Details,
+        window: Option<LiveWindow>,
+        address: SocketAddr,
+    ) -> Self {
+        let id = Uuid::from_u128(session.id.0);
+        let lives = session.ended.is_none();
         let session = api::Session {
-            session_id: Uuid::from_u128(session.id.0),
+            session_id: id,
             name: session.name.clone(),
             site: details.site.clone(),
             username: details.errand.username.clone(),
@@ -89,7 +97,7 @@ impl Published {
             shard: session.shard().map(shard_name),
             memory_bytes: None,
             storage_bytes: details.stored_bytes,
-            cdp_url: None,
+            cdp_url: lives.then(|| format!("ws://{address}/sessions/{id}/devtools/browser")),
             live_url: None,
             ended_reason: session.ended.map(|(_, reason)| ended_reason(reason)),
             attention: session.attention.clone(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pilotlight_chromium::find::{Binary, Engine, FindError, Search, check_version, find};
-use pilotlight_chromium::launch::{LaunchError, LaunchPlan};
+use pilotlight_chromium::launch::{LaunchError, LaunchPlan, RunAs};
 use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError, Resolved, resolve};
 use pilotlight_chromium::shim::{ShimLauncher, ShimOptions, Survivor};
 use pilotlight_chromium::{Browser, BrowserEvent, StartError, Window, WindowOptions};
@@ -122,6 +122,12 @@ impl Farm {
             tracing::info!(binary = %binary.path.display(), version, engine = %binary.engine, user, "browser found");
         }
         Ok(farm)
+    }
+
+    /// Who browsers run as, where it is not ourselves.
+    #[must_use]
+    pub fn run_as(&self) -> Option<&RunAs> {
+        self.launcher.run_as()
     }
 
     /// How browsers of this profile are started; `None` where there is no such profile.

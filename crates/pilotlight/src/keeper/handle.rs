@@ -167,6 +167,13 @@ impl KeeperHandle {
         self.held(id, Order::ExtendHold { hold: HoldId(hold.as_u128()), ttl }).await
     }
 
+    /// Keeps a hold from running out, without using the session.
+    pub async fn keep_hold(&self, id: Uuid, hold: Uuid, ttl: Duration) {
+        let (session, hold) = (SessionId(id.as_u128()), HoldId(hold.as_u128()));
+        // A keeper that is gone keeps nothing.
+        drop(self.messages.send(Message::HoldKept { session, hold, ttl }).await);
+    }
+
     /// Gives a hold back.
     ///
     /// # Errors

@@ -118,6 +118,12 @@ pub(super) enum Message {
     UseEnded {
         session: SessionId,
     },
+    /// Whoever has this hold is still there.
+    HoldKept {
+        session: SessionId,
+        hold: HoldId,
+        ttl: Duration,
+    },
     /// A hold was given to somebody who is gone.
     HoldUnwanted {
         session: SessionId,

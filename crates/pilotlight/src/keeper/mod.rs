@@ -19,6 +19,7 @@ mod using;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 struct Keeper {
     clock: Clock,
     rules: Rules,
+    /// Where clients reach us.
+    address: SocketAddr,
     world: World,
     details: BTreeMap<SessionId, Details>,
     pending: HashMap<RequestId, Pending>,
@@ -92,6 +95,8 @@ pub struct KeeperOptions {
     pub seed: u64,
     /// The time.
     pub clock: Clock,
+    /// Where clients reach us.
+    pub address: SocketAddr,
     /// Starts browsers.
     pub farm: Arc<Farm>,
     /// Keeps what must outlast us.
@@ -119,13 +124,15 @@ pub fn start(
     inheritance: Inheritance,
     stop: CancellationToken,
 ) -> (KeeperHandle, tokio::task::JoinHandle<()>) {
-    let KeeperOptions { limits, seed, clock, farm, archive, leaves_browsers, heartbeat, pulse } = options;
+    let KeeperOptions { limits, seed, clock, address, farm, archive, leaves_browsers, heartbeat, pulse } =
+        options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
     let events = Events::new();
     let mut keeper = Keeper {
         clock,
+        address,
         rules: Rules::new(limits, seed, clock.now()),
         world: World::new(farm, archive.clone(), report.clone(), leaves_browsers, heartbeat),
         details: BTreeMap::new(),
@@ -201,6 +208,7 @@ impl Keeper {
     fn message(&mut self, message: Message) {
         match message {
             Message::UseEnded { session } => self.step(Input::EndUse { session }),
+            Message::HoldKept { session, hold, ttl } => self.step(Input::KeepHold { session, hold, ttl }),
             Message::HoldUnwanted { session, hold } => {
                 let request = self.next_request();
                 self.step(Input::ReleaseHold { request, session, hold });
@@ -386,7 +394,7 @@ impl Keeper {
 
     fn published(&self, id: SessionId) -> Option<Published> {
         let session = self.rules.session(id)?;
-        Some(Published::new(session, self.details.get(&id)?, self.world.window(id).cloned()))
+        Some(Published::new(session, self.details.get(&id)?, self.world.window(id).cloned(), self.address))
     }
 
     fn publish(&mut self, changed: &[SessionId]) {

@@ -117,6 +117,16 @@ impl StateDir {
         make_folder(&path)?;
         Ok(path)
     }
+
+    /// Where sessions have the files that clients download and upload, as a path from the root.
+    ///
+    /// # Errors
+    /// That it cannot be made.
+    pub fn files_dir(&self) -> Result<PathBuf, StateDirError> {
+        let path = self.path.join("files");
+        make_folder(&path)?;
+        path.canonicalize().map_err(|source| StateDirError::Unusable { path, source })
+    }
 }
 
 /// Makes a folder. One that is there already must be ours alone to change: whoever else could put a token, or

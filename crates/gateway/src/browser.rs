@@ -1,0 +1,480 @@
+//! The virtual browser of one client: where its messages come in and go out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use bytes::Bytes;
+use pilotlight_cdp::Envelope;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::downloads::Downloads;
+use crate::policy::{Verdict, may_load, verdict};
+use crate::targets::{Attaching, Created, Desk, Info};
+use crate::wire::{
+    self, Caller, INVALID_REQUEST, MAX_CLIENT_CALLS, METHOD_NOT_FOUND, PARSE_ERROR, Refusal, event, needed,
+    raw, read, refusal, result, text,
+};
+
+/// Gives numbers for calls to the browser; none where too many wait.
+pub type Ids<'a> = &'a mut dyn FnMut() -> Option<i64>;
+
+/// Whose browser it is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The nested browser session that is this client's own.
+    pub session: String,
+    /// The context of the window.
+    pub context: String,
+    /// Where downloads go.
+    pub folder: String,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Out {
+    /// Send it to the client.
+    Client(Bytes),
+    /// Send it to the browser.
+    Browser(Bytes),
+    /// The client has seen the new page: it may run.
+    Release(String),
+    /// The client made a context for itself.
+    OwnContext(String),
+    /// A download is there, under this name in the folder; the client wants it in its own one.
+    Deliver {
+        /// In the session's folder.
+        name: String,
+        /// The client's folder, as it said.
+        wanted: String,
+    },
+    /// A page is to be given these files; say which under this number with [`VirtualBrowser::uploaded`].
+    Upload {
+        /// The number.
+        ticket: u64,
+        /// Paths, as the client said.
+        files: Vec<String>,
+    },
+    /// The client takes its leave.
+    Close,
+}
+
+/// A protocol session that is this client's.
+#[derive(Debug)]
+pub(crate) enum Session {
+    /// Of Chromium: a page, a frame, a worker.
+    Real {
+        target: String,
+        /// Who was told of it; none where it came to be below another session by itself.
+        desk: Option<Desk0>,
+        /// It was attached because the desk wanted all of its kind.
+        auto: bool,
+        kind: String,
+    },
+    /// A tab, which is a page seen from outside.
+    Tab { page: String, desk: Desk0 },
+    /// One more session on the virtual browser.
+    Browser { desk: Desk0 },
+}
+
+/// Names a desk: the session that asked, or none for the client's first.
+pub(crate) type Desk0 = Option<String>;
+
+/// What a reply of the browser is for.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// It is passed on.
+    Pass(Caller),
+    /// It names a window, which the client may name from then on.
+    Window(Caller),
+    CreateContext(Caller),
+    DisposeContext(Caller, String),
+    CreateTarget(Caller, bool),
+    Attach,
+    /// Whether a page that was made is still there.
+    Probe(String),
+    /// Nobody waits for it.
+    Unasked,
+}
+
+/// One client's view of the browser.
+#[derive(Debug)]
+pub struct VirtualBrowser {
+    pub(crate) identity: Identity,
+    pub(crate) out: VecDeque<Out>,
+    pub(crate) calls: HashMap<i64, Pending>,
+    pub(crate) sessions: HashMap<String, Session>,
+    pub(crate) contexts: BTreeSet<String>,
+    /// Every target of its contexts that Chromium told of.
+    pub(crate) infos: BTreeMap<String, Info>,
+    /// The window's pages, oldest first.
+    pub(crate) shown: Vec<String>,
+    /// Which targets the client may know of.
+    pub(crate) visible: BTreeSet<String>,
+    /// Pages that do not run before it has seen them.
+    pub(crate) held: HashSet<String>,
+    pub(crate) desks: BTreeMap<Desk0, Desk>,
+    pub(crate) attaching: Vec<Attaching>,
+    /// Replies that wait for attachments.
+    pub(crate) waiting: Vec<(Bytes, HashSet<i64>)>,
+    /// Replies that wait for their page.
+    pub(crate) created: Vec<Created>,
+    pub(crate) windows: HashSet<i64>,
+    pub(crate) last_session: u64,
+    pub(crate) ignores_certificates: bool,
+    pub(crate) downloads: Downloads,
+}
+
+impl VirtualBrowser {
+    /// A browser for a client that has just come, with the pages that the window shows.
+    #[must_use]
+    pub fn new(identity: Identity, shown: Vec<String>) -> Self {
+        Self {
+            identity,
+            out: VecDeque::new(),
+            calls: HashMap::new(),
+            sessions: HashMap::new(),
+            contexts: BTreeSet::new(),
+            infos: BTreeMap::new(),
+            shown,
+            visible: BTreeSet::new(),
+            held: HashSet::new(),
+            desks: BTreeMap::from([(None, Desk::default())]),
+            attaching: Vec::new(),
+            waiting: Vec::new(),
+            created: Vec::new(),
+            windows: HashSet::new(),
+            last_session: 0,
+            ignores_certificates: false,
+            downloads: Downloads::default(),
+        }
+    }
+
+    /// Asks the browser for what must be known before the client is listened to. It is, once
+    /// [`Self::is_ready`].
+    pub fn start(&mut self, ids: Ids<'_>) {
+        let params = json!({ "discover": true, "filter": [{}] });
+        self.ask("Target.setDiscoverTargets", &params, Pending::Unasked, ids);
+    }
+
+    /// Whether the pages that the window shows are known.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// What is to be done next.
+    pub fn take(&mut self) -> Option<Out> {
+        self.out.pop_front()
+    }
+
+    /// A message of the client. Whatever it is, it is answered or passed on.
+    pub fn from_client(&mut self, message: &[u8], ids: Ids<'_>) {
+        let envelope = match Envelope::parse(message) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                let error = json!({"error": {"code": PARSE_ERROR, "message": format!("JSON: {error}")}});
+                return self.out.push_back(Out::Client(error.to_string().into()));
+            }
+        };
+        let (Some(id), Some(method)) = (envelope.id, &envelope.method) else {
+            let sentence = "Message must have integer 'id' and string 'method' properties";
+            let caller = Caller { id: envelope.id.unwrap_or_default(), session: None };
+            return self.refuse(&caller, &Refusal(INVALID_REQUEST, sentence.into()));
+        };
+        let caller = Caller { id, session: envelope.session.map(|session| session.0.into_owned()) };
+        if let Err(refused) = self.command(&caller, &method.0, envelope.params, ids) {
+            self.refuse(&caller, &refused);
+        }
+    }
+
+    fn command(
+        &mut self,
+        caller: &Caller,
+        method: &str,
+        params: Option<&RawValue>,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        let in_browser = match &caller.session {
+            None => true,
+            Some(session) => match self.sessions.get(session) {
+                None => return Err(Refusal::no_session()),
+                Some(Session::Real { .. }) => false,
+                Some(_) => true,
+            },
+        };
+        match verdict(method, in_browser) {
+            Verdict::Pass => self.pass(caller, method, params, Pending::Pass(caller.clone()), ids),
+            Verdict::Unknown => Err(Refusal(METHOD_NOT_FOUND, format!("'{method}' wasn't found"))),
+            Verdict::Refuse => {
+                let sentence = format!("'{method}' is not allowed: it reaches beyond this session");
+                Err(Refusal::server(sentence))
+            }
+            Verdict::Virtual => self.perform(caller, method, params, ids),
+        }
+    }
+
+    fn perform(
+        &mut self,
+        caller: &Caller,
+        method: &str,
+        given: Option<&RawValue>,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        let mut params = read(given)?;
+        match method {
+            "Browser.getVersion" => self.forward(caller, method, &params, ids),
+            "Browser.close" => {
+                self.answer(caller, json!({}));
+                self.out.push_back(Out::Close);
+                Ok(())
+            }
+            "Browser.setDownloadBehavior" | "Page.setDownloadBehavior" => {
+                self.set_downloads(caller, &mut params, ids)
+            }
+            "Browser.grantPermissions"
+            | "Browser.resetPermissions"
+            | "Browser.setPermission"
+            | "Browser.cancelDownload" => {
+                self.inject_context(&mut params)?;
+                self.forward(caller, method, &params, ids)
+            }
+            "Storage.getCookies" | "Storage.setCookies" | "Storage.clearCookies" => {
+                self.inject_context(&mut params)?;
+                self.forward(caller, method, &params, ids)
+            }
+            "Browser.getWindowForTarget" => self.window_of(caller, &mut params, ids),
+            "Browser.getWindowBounds" | "Browser.setWindowBounds" | "Browser.setContentsSize" => {
+                let known = params.get("windowId").and_then(Value::as_i64);
+                if !known.is_some_and(|window| self.windows.contains(&window)) {
+                    return Err(Refusal::server("Browser window not found"));
+                }
+                self.forward(caller, method, &params, ids)
+            }
+            "Security.setIgnoreCertificateErrors" => {
+                self.ignores_certificates = params.get("ignore") == Some(&Value::Bool(true));
+                self.answer(caller, json!({}));
+                let pages = self.real_sessions(|_, kind, _| kind == "page");
+                pages.into_iter().for_each(|session| self.tell_of_certificates(&session, ids));
+                Ok(())
+            }
+            "Runtime.runIfWaitingForDebugger" => self.let_run(caller, method, given, ids),
+            "Page.navigate" | "Network.loadNetworkResource" => {
+                if !may_load(needed(&params, "url")?) {
+                    return Err(Refusal::server("Cannot navigate to invalid URL: not of the web"));
+                }
+                self.pass(caller, method, given, Pending::Pass(caller.clone()), ids)
+            }
+            "DOM.setFileInputFiles" => self.give_files(caller, params),
+            "Input.dispatchDragEvent" => {
+                let files = params.pointer("/data/files").and_then(Value::as_array);
+                if files.is_some_and(|files| !files.is_empty()) {
+                    return Err(Refusal::server("Files cannot be dragged in: set them on the input instead"));
+                }
+                self.pass(caller, method, given, Pending::Pass(caller.clone()), ids)
+            }
+            "Page.handleFileChooser" => Err(Refusal(METHOD_NOT_FOUND, format!("'{method}' wasn't found"))),
+            _ => self.target_command(caller, method, params, ids),
+        }
+    }
+
+    /// `Browser.getWindowForTarget`: of the own page where none is named.
+    fn window_of(&mut self, caller: &Caller, params: &mut Value, ids: Ids<'_>) -> Result<(), Refusal> {
+        let named = text(params, "targetId")?.map(str::to_owned);
+        let target = named.or_else(|| self.target_of(caller.session.as_deref()));
+        let target = target.ok_or_else(Refusal::no_target)?;
+        params["targetId"] = json!(self.page_named(&target)?);
+        self.call("Browser.getWindowForTarget", params, Pending::Window(caller.clone()), ids)
+    }
+
+    /// Names the window's context where none is named, and refuses foreign ones.
+    pub(crate) fn inject_context(&self, params: &mut Value) -> Result<(), Refusal> {
+        match text(params, "browserContextId")? {
+            None => params["browserContextId"] = json!(self.identity.context),
+            Some(context) if self.owns_context(context) => {}
+            Some(_) => return Err(Refusal::no_context()),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn owns_context(&self, context: &str) -> bool {
+        context == self.identity.context || self.contexts.contains(context)
+    }
+
+    /// A page that was held runs once the client says so; otherwise the word is passed on.
+    fn let_run(
+        &mut self,
+        caller: &Caller,
+        method: &str,
+        params: Option<&RawValue>,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        let target = match caller.session.as_ref().and_then(|session| self.sessions.get(session)) {
+            Some(Session::Real { target, .. }) => target.clone(),
+            // Tabs and browsers wait for nobody.
+            _ => {
+                self.answer(caller, json!({}));
+                return Ok(());
+            }
+        };
+        if self.held.remove(&target) {
+            self.answer(caller, json!({}));
+            self.out.push_back(Out::Release(target));
+            return Ok(());
+        }
+        self.pass(caller, method, params, Pending::Pass(caller.clone()), ids)
+    }
+
+    pub(crate) fn tell_of_certificates(&mut self, session: &str, ids: Ids<'_>) {
+        let params = raw(&json!({ "ignore": self.ignores_certificates }));
+        let method = "Security.setIgnoreCertificateErrors";
+        // A page that is gone needs no telling.
+        let _ = self.send(session, method, params.as_deref(), Pending::Unasked, ids);
+    }
+
+    /// Passes a command on to the session that it names, the browser's where that is virtual.
+    fn pass(
+        &mut self,
+        caller: &Caller,
+        method: &str,
+        params: Option<&RawValue>,
+        pending: Pending,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        let session = match &caller.session {
+            Some(session) if matches!(self.sessions.get(session), Some(Session::Real { .. })) => {
+                session.clone()
+            }
+            _ => self.identity.session.clone(),
+        };
+        self.send(&session, method, params, pending, ids)
+    }
+
+    /// Passes on what was rewritten; the browser's own commands go to the browser.
+    pub(crate) fn forward(
+        &mut self,
+        caller: &Caller,
+        method: &str,
+        params: &Value,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        let pending = Pending::Pass(caller.clone());
+        if method.starts_with("Browser.") || method.starts_with("Target.") {
+            return self.call(method, params, pending, ids);
+        }
+        self.pass(caller, method, raw(params).as_deref(), pending, ids)
+    }
+
+    /// A command to the client's own browser session.
+    pub(crate) fn call(
+        &mut self,
+        method: &str,
+        params: &Value,
+        pending: Pending,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        let session = self.identity.session.clone();
+        self.send(&session, method, raw(params).as_deref(), pending, ids)
+    }
+
+    /// The same for what the client did not ask for itself.
+    pub(crate) fn ask(&mut self, method: &str, params: &Value, pending: Pending, ids: Ids<'_>) {
+        let _ = self.call(method, params, pending, ids);
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        session: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        pending: Pending,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        if self.calls.len() >= MAX_CLIENT_CALLS {
+            return Err(Refusal::server("Too many commands wait for their replies"));
+        }
+        let id = ids().ok_or_else(|| Refusal::server("Too many commands wait for the browser"))?;
+        let message = wire::command(id, session, method, params);
+        let message = message.ok_or_else(|| Refusal::server("The command cannot be written"))?;
+        self.calls.insert(id, pending);
+        self.out.push_back(Out::Browser(message));
+        Ok(())
+    }
+
+    pub(crate) fn answer(&mut self, caller: &Caller, value: Value) {
+        self.out.push_back(Out::Client(result(caller, value)));
+    }
+
+    pub(crate) fn refuse(&mut self, caller: &Caller, refused: &Refusal) {
+        self.out.push_back(Out::Client(refusal(caller, refused)));
+    }
+
+    pub(crate) fn emit(&mut self, session: Option<&str>, method: &str, params: &Value) {
+        self.out.push_back(Out::Client(event(session, method, params)));
+    }
+
+    /// A message of the browser, of one of the client's sessions.
+    pub fn from_browser(&mut self, message: &Bytes, ids: Ids<'_>) {
+        let Ok(envelope) = Envelope::parse(message) else { return };
+        if let Some(id) = envelope.id {
+            if let Some(pending) = self.calls.remove(&id) {
+                self.reply(id, pending, &envelope, ids);
+            }
+            return;
+        }
+        let (Some(method), Some(session)) = (&envelope.method, &envelope.session) else { return };
+        if *session.0 == *self.identity.session {
+            let params = read(envelope.params).unwrap_or_default();
+            return self.browser_event(&method.0, &params, ids);
+        }
+        if !self.sessions.contains_key(&*session.0) {
+            return;
+        }
+        let may_pass = match &*method.0 {
+            "Target.attachedToTarget" | "Target.detachedFromTarget" => {
+                let params = read(envelope.params).unwrap_or_default();
+                self.session_below(&method.0, &params)
+            }
+            _ => true,
+        };
+        if may_pass {
+            self.out.push_back(Out::Client(message.clone()));
+        }
+    }
+
+    fn reply(&mut self, id: i64, pending: Pending, reply: &Envelope<'_>, ids: Ids<'_>) {
+        match pending {
+            Pending::Pass(caller) => self.readdress(reply, &caller),
+            Pending::Window(caller) => {
+                let window = read(reply.result).unwrap_or_default();
+                self.windows.extend(window.get("windowId").and_then(Value::as_i64));
+                self.readdress(reply, &caller);
+            }
+            Pending::CreateContext(caller) => {
+                let made = read(reply.result).unwrap_or_default();
+                if let Ok(Some(context)) = text(&made, "browserContextId") {
+                    self.contexts.insert(context.to_owned());
+                    self.out.push_back(Out::OwnContext(context.to_owned()));
+                }
+                self.readdress(reply, &caller);
+            }
+            Pending::DisposeContext(caller, context) => {
+                if reply.error.is_none() {
+                    self.contexts.remove(&context);
+                }
+                self.readdress(reply, &caller);
+            }
+            Pending::CreateTarget(caller, for_tab) => self.target_created(&caller, for_tab, reply, ids),
+            Pending::Attach => self.attached(id, reply),
+            Pending::Probe(target) => {
+                if reply.error.is_some() {
+                    self.settle_created(Some(&target));
+                }
+            }
+            Pending::Unasked => {}
+        }
+    }
+
+    fn readdress(&mut self, reply: &Envelope<'_>, caller: &Caller) {
+        self.out.extend(wire::readdressed(reply, caller).map(Out::Client));
+    }
+}

@@ -1,0 +1,113 @@
+//! Files that come and go. The browser's user can read and write what other windows have, so Chromium never
+//! hears a path of the client's: downloads land in the session's folder, and what is uploaded comes from there.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::browser::{Desk0, Ids, Out, Pending, VirtualBrowser};
+use crate::wire::{Caller, Refusal, needed, raw, read, refusal, text};
+
+/// How many uploads may wait to be looked at.
+const MAX_UPLOADS: usize = 64;
+/// How many files may be given at once.
+const MAX_FILES: usize = 256;
+
+/// What the client wants done with downloads, and uploads that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Downloads {
+    /// Its own folder, as it said.
+    wanted: Option<String>,
+    /// Who hears of downloads, where somebody does.
+    listener: Option<Desk0>,
+    /// File names of downloads that are under way, by their id.
+    names: HashMap<String, String>,
+    by_id: bool,
+    last_ticket: u64,
+    uploads: HashMap<u64, (Caller, Value)>,
+}
+
+impl VirtualBrowser {
+    pub(crate) fn set_downloads(
+        &mut self,
+        caller: &Caller,
+        params: &mut Value,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        self.inject_context(params)?;
+        let allowed = match needed(params, "behavior")? {
+            "allow" => true,
+            "allowAndName" => true,
+            "deny" | "default" => false,
+            _ => return Err(Refusal::params("behavior: not one of deny, allow, allowAndName, default")),
+        };
+        self.downloads.by_id = params.get("behavior") == Some(&json!("allowAndName"));
+        self.downloads.wanted = text(params, "downloadPath")?.filter(|_| allowed).map(str::to_owned);
+        let listens = params.get("eventsEnabled") == Some(&Value::Bool(true));
+        self.downloads.listener = listens.then(|| caller.session.clone());
+        if allowed {
+            params["downloadPath"] = json!(self.identity.folder);
+            params["eventsEnabled"] = json!(true);
+        } else {
+            params["behavior"] = json!("deny");
+            if let Some(params) = params.as_object_mut() {
+                params.remove("downloadPath");
+            }
+        }
+        self.call("Browser.setDownloadBehavior", params, Pending::Pass(caller.clone()), ids)
+    }
+
+    pub(crate) fn download_event(&mut self, method: &str, params: &Value) {
+        let guid = params.get("guid").and_then(Value::as_str).unwrap_or_default();
+        if method == "Browser.downloadWillBegin" {
+            let suggested = params.get("suggestedFilename").and_then(Value::as_str).unwrap_or_default();
+            let name = if self.downloads.by_id { guid } else { suggested };
+            self.downloads.names.insert(guid.to_owned(), name.to_owned());
+        } else if params.get("state") != Some(&json!("inProgress")) {
+            let name = self.downloads.names.remove(guid);
+            // Where a name was taken, Chromium says under which other one the file lies.
+            let path = params.get("filePath").and_then(Value::as_str).map(Path::new);
+            let told = path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+            let is_there = params.get("state") == Some(&json!("completed"));
+            if let (true, Some(name), Some(wanted)) = (is_there, told.or(name), &self.downloads.wanted) {
+                self.out.push_back(Out::Deliver { name, wanted: wanted.clone() });
+            }
+        }
+        if let Some(listener) = self.downloads.listener.clone() {
+            self.emit(listener.as_deref(), method, params);
+        }
+    }
+
+    /// `DOM.setFileInputFiles`: which files it may be is for whoever knows files.
+    pub(crate) fn give_files(&mut self, caller: &Caller, params: Value) -> Result<(), Refusal> {
+        let files = params.get("files").and_then(Value::as_array);
+        let files: Option<Vec<String>> =
+            files.and_then(|files| files.iter().map(|file| file.as_str().map(str::to_owned)).collect());
+        let files = files.ok_or_else(|| Refusal::params("files: array of strings expected"))?;
+        if files.len() > MAX_FILES || self.downloads.uploads.len() >= MAX_UPLOADS {
+            return Err(Refusal::server("Too many files at once"));
+        }
+        self.downloads.last_ticket += 1;
+        let ticket = self.downloads.last_ticket;
+        self.downloads.uploads.insert(ticket, (caller.clone(), params));
+        self.out.push_back(Out::Upload { ticket, files });
+        Ok(())
+    }
+
+    /// The paths at which Chromium finds the files of an upload, or why it does not get them.
+    pub fn uploaded(&mut self, ticket: u64, files: Result<Vec<String>, String>, ids: Ids<'_>) {
+        let Some((caller, mut params)) = self.downloads.uploads.remove(&ticket) else { return };
+        let given = files.map_err(Refusal::server).and_then(|files| {
+            params["files"] = json!(files);
+            let session = caller.session.clone().ok_or_else(Refusal::no_session)?;
+            let params = raw(&params);
+            read(params.as_deref())?;
+            let pending = Pending::Pass(caller.clone());
+            self.send(&session, "DOM.setFileInputFiles", params.as_deref(), pending, ids)
+        });
+        if let Err(refused) = given {
+            self.out.push_back(Out::Client(refusal(&caller, &refused)));
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! One session's window seen as a whole browser: what a client of the Chrome DevTools Protocol speaks to.
+//!
+//! Pure: messages go in, messages and a few orders come out. It must never let a client name what is not of its
+//! own window: a target, a context, a protocol session, a file. Payloads are not looked into, except those of
+//! the few methods in [`policy`] that name such things or reach beyond one page.
+
+mod browser;
+mod downloads;
+pub mod filter;
+pub mod policy;
+mod targets;
+mod wire;
+
+pub use browser::{Identity, Ids, Out, VirtualBrowser};
+pub use wire::MAX_CLIENT_CALLS;

@@ -1,0 +1,674 @@
+//! Targets as the client sees them: those of its own contexts, each page with a tab of ours around it.
+//!
+//! Chromium is never asked to attach by itself here, since it would attach to every window's pages and halt
+//! them (`content/browser/devtools/protocol/target_handler.cc`). What a client asks for of that kind is noted at
+//! its desk and carried out page by page.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use pilotlight_cdp::Envelope;
+use serde_json::{Value, json};
+
+use crate::browser::{Desk0, Ids, Out, Pending, Session, VirtualBrowser};
+use crate::filter::Filter;
+use crate::policy::may_load;
+use crate::wire::{Caller, METHOD_NOT_FOUND, Refusal, needed, read, result, text};
+
+/// What ids of tabs and of virtual sessions begin with: Chromium's own are hexadecimal.
+const TAB: &str = "TAB-";
+/// Kinds of targets that auto-attachment at the browser attaches to.
+const ATTACHED_AT_BROWSER: [&str; 5] =
+    ["page", "service_worker", "shared_worker", "webview", "background_page"];
+/// How many contexts a client may have at once.
+const MAX_CONTEXTS: usize = 32;
+/// How many sessions a client may have at once.
+const MAX_SESSIONS: usize = 4096;
+
+/// What one browser session, or the session of a tab, has switched on.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    discover: Option<Filter>,
+    attach: Option<Attach>,
+}
+
+#[derive(Debug)]
+struct Attach {
+    waits: bool,
+    filter: Filter,
+}
+
+/// A target as Chromium tells of it.
+#[derive(Debug)]
+pub(crate) struct Info {
+    pub(crate) kind: String,
+    context: String,
+    info: Value,
+}
+
+/// An attachment under way.
+#[derive(Debug)]
+pub(crate) struct Attaching {
+    call: i64,
+    desk: Desk0,
+    target: String,
+    auto: bool,
+    waits: bool,
+    /// Its session, once Chromium told of it.
+    session: Option<String>,
+    answer: Option<Caller>,
+}
+
+/// The reply to `Target.createTarget`, which comes after the page was seen.
+#[derive(Debug)]
+pub(crate) struct Created {
+    target: String,
+    reply: Bytes,
+}
+
+impl VirtualBrowser {
+    fn browser_target(&self) -> String {
+        format!("BROWSER-{}", self.identity.session)
+    }
+
+    fn browser_info(&self) -> Value {
+        json!({
+            "targetId": self.browser_target(), "type": "browser", "title": "", "url": "",
+            "attached": true, "canAccessOpener": false,
+        })
+    }
+
+    fn tab_info(&self, page: &str) -> Option<Value> {
+        let mut info = self.infos.get(page)?.info.clone();
+        info["targetId"] = json!(format!("{TAB}{page}"));
+        info["type"] = json!("tab");
+        Some(info)
+    }
+
+    /// The page that an id names, which may be that of its tab.
+    pub(crate) fn page_named(&self, target: &str) -> Result<String, Refusal> {
+        let page = target.strip_prefix(TAB).unwrap_or(target);
+        if self.visible.contains(page) { Ok(page.to_owned()) } else { Err(Refusal::no_target()) }
+    }
+
+    /// What a session is attached to.
+    pub(crate) fn target_of(&self, session: Option<&str>) -> Option<String> {
+        match self.sessions.get(session?)? {
+            Session::Real { target, .. } => Some(target.clone()),
+            Session::Tab { page, .. } => Some(format!("{TAB}{page}")),
+            Session::Browser { .. } => None,
+        }
+    }
+
+    pub(crate) fn real_sessions(&self, wanted: impl Fn(&str, &str, &Desk0) -> bool) -> Vec<String> {
+        let fits = |session: &Session| match session {
+            Session::Real { target, kind, desk: Some(desk), .. } => wanted(target, kind, desk),
+            _ => false,
+        };
+        self.sessions.iter().filter(|(_, session)| fits(session)).map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(crate) fn target_command(
+        &mut self,
+        caller: &Caller,
+        method: &str,
+        mut params: Value,
+        ids: Ids<'_>,
+    ) -> Result<(), Refusal> {
+        match method {
+            "Target.getTargets" => {
+                let filter = Filter::of(&params).map_err(|error| Refusal::params(error.to_string()))?;
+                let infos = self.listed(&filter);
+                self.answer(caller, json!({ "targetInfos": infos }));
+            }
+            "Target.getTargetInfo" => return self.target_info(caller, &params, ids),
+            "Target.setDiscoverTargets" => return self.discover(caller, &params),
+            "Target.setAutoAttach" => return self.auto_attach(caller, &params, ids),
+            "Target.attachToBrowserTarget" => {
+                let session = self.attach_browser(&caller.session)?;
+                self.answer(caller, json!({ "sessionId": session }));
+            }
+            "Target.attachToTarget" => return self.attach_to(caller, &params, ids),
+            "Target.detachFromTarget" => return self.detach(caller, &params, ids),
+            "Target.activateTarget" | "Target.closeTarget" => {
+                params["targetId"] = json!(self.page_named(needed(&params, "targetId")?)?);
+                return self.forward(caller, method, &params, ids);
+            }
+            "Target.createTarget" => {
+                if !may_load(needed(&params, "url")?) {
+                    return Err(Refusal::server("Cannot navigate to invalid URL: not of the web"));
+                }
+                self.inject_context(&mut params)?;
+                let for_tab = params.get("forTab") == Some(&Value::Bool(true));
+                if let Some(params) = params.as_object_mut() {
+                    // Nobody could look after what nobody hears of.
+                    params.remove("hidden");
+                    params.remove("forTab");
+                }
+                return self.call(method, &params, Pending::CreateTarget(caller.clone(), for_tab), ids);
+            }
+            "Target.getBrowserContexts" => {
+                let (contexts, default) = (&self.contexts, &self.identity.context);
+                let contexts = json!({ "browserContextIds": contexts, "defaultBrowserContextId": default });
+                self.answer(caller, contexts);
+            }
+            "Target.createBrowserContext" => {
+                if self.contexts.len() >= MAX_CONTEXTS {
+                    return Err(Refusal::server("Too many browser contexts"));
+                }
+                params["disposeOnDetach"] = json!(true);
+                return self.call(method, &params, Pending::CreateContext(caller.clone()), ids);
+            }
+            "Target.disposeBrowserContext" => {
+                let context = needed(&params, "browserContextId")?.to_owned();
+                if context == self.identity.context {
+                    return Err(Refusal::server("The session's own context cannot be disposed of"));
+                }
+                if !self.contexts.contains(&context) {
+                    return Err(Refusal::no_context());
+                }
+                return self.call(method, &params, Pending::DisposeContext(caller.clone(), context), ids);
+            }
+            _ => return Err(Refusal(METHOD_NOT_FOUND, format!("'{method}' wasn't found"))),
+        }
+        Ok(())
+    }
+
+    /// Pages first, in their order: some clients take the first one that is listed.
+    fn listed(&self, filter: &Filter) -> Vec<Value> {
+        let place = |id: &&String| {
+            let shown = self.shown.iter().position(|page| page == *id);
+            let is_page = self.infos.get(*id).is_some_and(|info| info.kind == "page");
+            (!is_page, shown.unwrap_or(usize::MAX))
+        };
+        let mut visible: Vec<&String> = self.visible.iter().collect();
+        visible.sort_by_key(place);
+        let mut listed = Vec::new();
+        let mut tabs = Vec::new();
+        for id in visible {
+            let Some(info) = self.infos.get(id) else { continue };
+            if filter.lets_pass(&info.kind) {
+                listed.push(info.info.clone());
+            }
+            if info.kind == "page" && filter.lets_pass("tab") {
+                tabs.extend(self.tab_info(id));
+            }
+        }
+        listed.extend(tabs);
+        if filter.lets_pass("browser") {
+            listed.push(self.browser_info());
+        }
+        listed
+    }
+
+    fn target_info(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
+        let named = text(params, "targetId")?.map(str::to_owned);
+        let target = named.or_else(|| self.target_of(caller.session.as_deref()));
+        let Some(target) = target.filter(|target| *target != self.browser_target()) else {
+            let info = self.browser_info();
+            self.answer(caller, json!({ "targetInfo": info }));
+            return Ok(());
+        };
+        let own = self.target_of(caller.session.as_deref()).as_ref() == Some(&target);
+        let page = self.page_named(&target);
+        if target.starts_with(TAB) {
+            let info = self.tab_info(&page?);
+            self.answer(caller, json!({ "targetInfo": info }));
+            return Ok(());
+        }
+        // Frames and workers below a page are not listed, but their own sessions may ask for themselves.
+        let target = if own { target } else { page? };
+        self.forward(caller, "Target.getTargetInfo", &json!({ "targetId": target }), ids)
+    }
+
+    fn discover(&mut self, caller: &Caller, params: &Value) -> Result<(), Refusal> {
+        let filter = Filter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
+        let on = params.get("discover") == Some(&Value::Bool(true));
+        let infos = if on { self.listed(&filter) } else { Vec::new() };
+        self.desks.entry(caller.session.clone()).or_default().discover = on.then_some(filter);
+        for info in infos {
+            self.emit(caller.session.as_deref(), "Target.targetCreated", &json!({ "targetInfo": info }));
+        }
+        self.answer(caller, json!({}));
+        Ok(())
+    }
+
+    /// What is there is attached to before the reply, as Chromium does it.
+    fn auto_attach(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
+        let session = caller.session.as_ref();
+        if let Some(Session::Real { .. }) = session.and_then(|session| self.sessions.get(session)) {
+            // Below a page there are its own frames and workers alone.
+            let params = crate::wire::raw(params);
+            let pending = Pending::Pass(caller.clone());
+            let session = session.cloned().unwrap_or_default();
+            return self.send(&session, "Target.setAutoAttach", params.as_deref(), pending, ids);
+        }
+        let on = params.get("autoAttach") == Some(&Value::Bool(true));
+        if on && params.get("flatten") != Some(&Value::Bool(true)) {
+            return Err(Refusal::server("Only flatten protocol is supported with browser level auto-attach"));
+        }
+        let filter = Filter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
+        let waits = params.get("waitForDebuggerOnStart") == Some(&Value::Bool(true));
+        let desk = caller.session.clone();
+        self.desks.entry(desk.clone()).or_default().attach = on.then_some(Attach { waits, filter });
+        if !on {
+            self.detach_all(&desk, ids);
+            self.answer(caller, json!({}));
+            return Ok(());
+        }
+        let mut calls = HashSet::new();
+        for target in self.visible.clone() {
+            calls.extend(self.attach_for(&desk, &target, ids));
+        }
+        self.reply_after(result(caller, json!({})), calls);
+        Ok(())
+    }
+
+    fn detach_all(&mut self, desk: &Desk0, ids: Ids<'_>) {
+        let of_desk = |session: &Session| match session {
+            Session::Real { desk: Some(of), auto: true, .. } | Session::Tab { desk: of, .. } => of == desk,
+            _ => false,
+        };
+        let sessions: Vec<String> =
+            self.sessions.iter().filter(|(_, session)| of_desk(session)).map(|(id, _)| id.clone()).collect();
+        for session in sessions {
+            self.drop_session(&session, ids);
+        }
+    }
+
+    /// Attaches a desk to a target where it asked for its kind and has none yet. Tabs need nobody's answer.
+    fn attach_for(&mut self, desk: &Desk0, target: &str, ids: Ids<'_>) -> Option<i64> {
+        let wanted = self.desks.get(desk)?.attach.as_ref()?;
+        let kind = self.infos.get(target)?.kind.clone();
+        let tab = match desk.as_ref().and_then(|session| self.sessions.get(session)) {
+            Some(Session::Tab { page, .. }) => Some(page.clone()),
+            _ => None,
+        };
+        let (waits, is_wanted) = (wanted.waits, wanted.filter.lets_pass(&kind));
+        let wants_tab = tab.is_none() && kind == "page" && wanted.filter.lets_pass("tab");
+        let is_below = tab.as_deref().is_none_or(|page| page == target);
+        if wants_tab && !self.has_tab(desk, target) {
+            // A full table ends what the client can have, not what others have.
+            let _ = self.attach_tab(desk, target, waits);
+        }
+        let has_one = !self.real_sessions(|of, _, at| of == target && at == desk).is_empty()
+            || self.attaching.iter().any(|at| at.target == target && at.desk == *desk);
+        if !is_wanted || !is_below || has_one || !ATTACHED_AT_BROWSER.contains(&&*kind) {
+            return None;
+        }
+        self.attach(desk, target, None, waits, ids).ok()
+    }
+
+    fn has_tab(&self, desk: &Desk0, target: &str) -> bool {
+        let is_it = |session: &Session| matches!(session, Session::Tab { page, desk: of } if page == target && of == desk);
+        self.sessions.values().any(is_it)
+    }
+
+    fn fresh_session(&mut self, session: Session) -> Result<String, Refusal> {
+        if self.sessions.len() >= MAX_SESSIONS {
+            return Err(Refusal::server("Too many sessions"));
+        }
+        self.last_session += 1;
+        let id = format!("VIRTUAL-{}", self.last_session);
+        self.sessions.insert(id.clone(), session);
+        Ok(id)
+    }
+
+    fn attach_tab(&mut self, desk: &Desk0, page: &str, waits: bool) -> Result<String, Refusal> {
+        let info = self.tab_info(page).ok_or_else(Refusal::no_target)?;
+        let session = self.fresh_session(Session::Tab { page: page.into(), desk: desk.clone() })?;
+        self.tell_attached(desk, &session, info, waits && self.held.contains(page));
+        Ok(session)
+    }
+
+    fn attach_browser(&mut self, desk: &Desk0) -> Result<String, Refusal> {
+        let session = self.fresh_session(Session::Browser { desk: desk.clone() })?;
+        let info = self.browser_info();
+        self.tell_attached(desk, &session, info, false);
+        Ok(session)
+    }
+
+    fn tell_attached(&mut self, desk: &Desk0, session: &str, mut info: Value, waiting: bool) {
+        info["attached"] = json!(true);
+        let params = json!({ "sessionId": session, "targetInfo": info, "waitingForDebugger": waiting });
+        self.emit(desk.as_deref(), "Target.attachedToTarget", &params);
+    }
+
+    fn attach(
+        &mut self,
+        desk: &Desk0,
+        target: &str,
+        answer: Option<Caller>,
+        waits: bool,
+        ids: Ids<'_>,
+    ) -> Result<i64, Refusal> {
+        if self.sessions.len() + self.attaching.len() >= MAX_SESSIONS {
+            return Err(Refusal::server("Too many sessions"));
+        }
+        let mut call = 0;
+        let mut noted = || ids().inspect(|id| call = *id);
+        let params = json!({ "targetId": target, "flatten": true });
+        self.call("Target.attachToTarget", &params, Pending::Attach, &mut noted)?;
+        let (desk, target, auto) = (desk.clone(), target.to_owned(), answer.is_none());
+        self.attaching.push(Attaching { call, desk, target, auto, waits, session: None, answer });
+        Ok(call)
+    }
+
+    fn attach_to(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
+        if params.get("flatten") != Some(&Value::Bool(true)) {
+            return Err(Refusal::server("Only flat sessions are supported: pass flatten"));
+        }
+        let target = needed(params, "targetId")?;
+        let session = if target == self.browser_target() {
+            self.attach_browser(&caller.session)?
+        } else {
+            let page = self.page_named(target)?;
+            if !target.starts_with(TAB) {
+                return self.attach(&caller.session, &page, Some(caller.clone()), false, ids).map(drop);
+            }
+            self.attach_tab(&caller.session, &page, false)?
+        };
+        self.answer(caller, json!({ "sessionId": session }));
+        Ok(())
+    }
+
+    fn detach(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
+        let named = text(params, "sessionId")?.map(str::to_owned);
+        let session = named.or_else(|| caller.session.clone()).ok_or_else(Refusal::no_session)?;
+        match self.sessions.get(&session) {
+            None => return Err(Refusal::no_session()),
+            // One that came by itself below a page is the page's to end.
+            Some(Session::Real { desk: None, .. }) => {
+                let parent = caller.session.clone().ok_or_else(Refusal::no_session)?;
+                let params = crate::wire::raw(&json!({ "sessionId": session }));
+                let pending = Pending::Pass(caller.clone());
+                return self.send(&parent, "Target.detachFromTarget", params.as_deref(), pending, ids);
+            }
+            Some(_) => self.drop_session(&session, ids),
+        }
+        self.answer(caller, json!({}));
+        Ok(())
+    }
+
+    fn drop_session(&mut self, session: &str, ids: Ids<'_>) {
+        if matches!(self.sessions.get(session), Some(Session::Real { .. })) {
+            // Chromium tells when it is gone.
+            let params = json!({ "sessionId": session });
+            return self.ask("Target.detachFromTarget", &params, Pending::Unasked, ids);
+        }
+        let Some(Session::Tab { desk, .. } | Session::Browser { desk }) = self.sessions.remove(session)
+        else {
+            return;
+        };
+        let own = Some(session.to_owned());
+        self.detach_all(&own, ids);
+        self.desks.remove(&own);
+        let target = json!({ "sessionId": session });
+        self.emit(desk.as_deref(), "Target.detachedFromTarget", &target);
+    }
+
+    /// A session below one of the client's comes or goes; whether the client hears of it.
+    pub(crate) fn session_below(&mut self, method: &str, params: &Value) -> bool {
+        let Some(session) = params.get("sessionId").and_then(Value::as_str) else { return false };
+        if method == "Target.detachedFromTarget" {
+            self.desks.remove(&Some(session.to_owned()));
+            return self.sessions.remove(session).is_some();
+        }
+        let info = &params["targetInfo"];
+        let context = info.get("browserContextId").and_then(Value::as_str);
+        if context.is_some_and(|context| !self.owns_context(context)) || self.sessions.len() >= MAX_SESSIONS {
+            return false;
+        }
+        let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let real = Session::Real { target: told("targetId"), desk: None, auto: true, kind: told("type") };
+        self.sessions.insert(session.to_owned(), real);
+        true
+    }
+
+    /// An event of the client's browser session.
+    pub(crate) fn browser_event(&mut self, method: &str, params: &Value, ids: Ids<'_>) {
+        let target = |params: &Value| params.get("targetId").and_then(Value::as_str).map(str::to_owned);
+        match method {
+            "Target.targetCreated" | "Target.targetInfoChanged" => self.told_of(&params["targetInfo"], ids),
+            "Target.targetDestroyed" => {
+                if let Some(target) = target(params) {
+                    self.infos.remove(&target);
+                    self.vanish(&target);
+                }
+            }
+            "Target.targetCrashed" if target(params).is_some_and(|target| self.visible.contains(&target)) => {
+                for desk in self.listeners("page") {
+                    self.emit(desk.as_deref(), method, params);
+                }
+            }
+            "Target.attachedToTarget" => self.told_attached(params, ids),
+            "Target.detachedFromTarget" => {
+                let session = params.get("sessionId").and_then(Value::as_str).unwrap_or_default();
+                self.session_gone(session);
+            }
+            "Browser.downloadWillBegin" | "Browser.downloadProgress" => self.download_event(method, params),
+            _ => {}
+        }
+    }
+
+    fn session_gone(&mut self, session: &str) {
+        self.desks.remove(&Some(session.to_owned()));
+        if let Some(Session::Real { target, desk: Some(desk), .. }) = self.sessions.remove(session) {
+            let gone = json!({ "sessionId": session, "targetId": target });
+            self.emit(desk.as_deref(), "Target.detachedFromTarget", &gone);
+        }
+    }
+
+    fn listeners(&self, kind: &str) -> Vec<Desk0> {
+        let listens = |desk: &Desk| desk.discover.as_ref().is_some_and(|filter| filter.lets_pass(kind));
+        self.desks.iter().filter(|(_, desk)| listens(desk)).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn told_of(&mut self, info: &Value, ids: Ids<'_>) {
+        let told = |name: &str| info.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (Some(id), Some(kind), Some(context)) =
+            (told("targetId"), told("type"), told("browserContextId"))
+        else {
+            return;
+        };
+        // Chromium's own tabs are not used: which page is whose they do not say.
+        if kind == "tab" || !self.owns_context(&context) {
+            return;
+        }
+        let info = Info { kind: kind.clone(), context, info: info.clone() };
+        let is_known = self.infos.insert(id.clone(), info).is_some() && self.visible.contains(&id);
+        if !is_known {
+            return self.look_at(&id, ids);
+        }
+        self.tell_discovered("Target.targetInfoChanged", &id);
+    }
+
+    fn tell_discovered(&mut self, method: &str, id: &str) {
+        let Some(Info { kind, info, .. }) = self.infos.get(id) else { return };
+        let (kind, info, tab) = (kind.clone(), info.clone(), self.tab_info(id));
+        for desk in self.listeners(&kind) {
+            self.emit(desk.as_deref(), method, &json!({ "targetInfo": info }));
+        }
+        if let (true, Some(tab)) = (kind == "page", tab) {
+            for desk in self.listeners("tab") {
+                self.emit(desk.as_deref(), method, &json!({ "targetInfo": tab }));
+            }
+        }
+    }
+
+    /// The window's pages changed.
+    pub fn pages(&mut self, shown: Vec<String>, ids: Ids<'_>) {
+        let gone: Vec<String> = self.shown.iter().filter(|page| !shown.contains(page)).cloned().collect();
+        self.shown = shown;
+        gone.iter().for_each(|page| self.vanish(page));
+        for page in self.shown.clone() {
+            self.look_at(&page, ids);
+        }
+    }
+
+    /// A page that was just made does not run before the client has seen it. Said before [`Self::pages`].
+    pub fn hold(&mut self, page: String, ids: Ids<'_>) {
+        self.held.insert(page.clone());
+        // It may have been seen already, as that of a context of the client's own is.
+        if self.visible.contains(&page) && !self.is_awaited(&page) {
+            self.release(&page);
+        }
+        self.look_at(&page, ids);
+    }
+
+    fn release(&mut self, page: &str) {
+        if self.held.remove(page) {
+            self.out.push_back(Out::Release(page.to_owned()));
+        }
+    }
+
+    /// Whether a desk wants to see this page before it runs.
+    fn is_awaited(&self, page: &str) -> bool {
+        let kind = self.infos.get(page).map_or("page", |info| &info.kind);
+        self.desks
+            .values()
+            .filter_map(|desk| desk.attach.as_ref())
+            .any(|attach| attach.waits && (attach.filter.lets_pass(kind) || attach.filter.lets_pass("tab")))
+    }
+
+    /// A target may have become one that the client knows of.
+    fn look_at(&mut self, id: &str, ids: Ids<'_>) {
+        let Some(info) = self.infos.get(id) else { return };
+        let is_hidden = info.kind == "page"
+            && info.context == self.identity.context
+            && !self.shown.iter().any(|page| page == id);
+        if is_hidden || !self.visible.insert(id.to_owned()) {
+            return;
+        }
+        self.tell_discovered("Target.targetCreated", id);
+        for desk in self.desks.keys().cloned().collect::<Vec<_>>() {
+            self.attach_for(&desk, id, ids);
+        }
+        if !self.is_awaited(id) {
+            self.release(id);
+        }
+        self.settle_created(None);
+    }
+
+    fn vanish(&mut self, id: &str) {
+        self.release(id);
+        if !self.visible.remove(id) {
+            return self.settle_created(Some(id));
+        }
+        // The page's own sessions go before those of its tab, which were told of them.
+        for session in self.real_sessions(|target, _, _| target == id) {
+            self.session_gone(&session);
+        }
+        let is_tab = |session: &Session| matches!(session, Session::Tab { page, .. } if page == id);
+        let tabs: Vec<String> =
+            self.sessions.iter().filter(|(_, session)| is_tab(session)).map(|(tab, _)| tab.clone()).collect();
+        for tab in tabs {
+            let Some(Session::Tab { desk, .. }) = self.sessions.remove(&tab) else { continue };
+            self.desks.remove(&Some(tab.clone()));
+            let gone = json!({ "sessionId": tab, "targetId": format!("{TAB}{id}") });
+            self.emit(desk.as_deref(), "Target.detachedFromTarget", &gone);
+        }
+        for desk in self.desks.keys().cloned().collect::<Vec<_>>() {
+            let Some(filter) = self.desks.get(&desk).and_then(|desk| desk.discover.clone()) else { continue };
+            for (kind, target) in [("page", id.to_owned()), ("tab", format!("{TAB}{id}"))] {
+                if filter.lets_pass(kind) {
+                    self.emit(desk.as_deref(), "Target.targetDestroyed", &json!({ "targetId": target }));
+                }
+            }
+        }
+        self.settle_created(Some(id));
+    }
+
+    fn told_attached(&mut self, params: &Value, ids: Ids<'_>) {
+        let (Some(session), Some(target)) = (
+            params.get("sessionId").and_then(Value::as_str).map(str::to_owned),
+            params.pointer("/targetInfo/targetId").and_then(Value::as_str).map(str::to_owned),
+        ) else {
+            return;
+        };
+        let expected = |at: &&mut Attaching| at.target == target && at.session.is_none();
+        let Some(attaching) = self.attaching.iter_mut().find(expected) else { return };
+        attaching.session = Some(session.clone());
+        let (desk, auto, waits) = (attaching.desk.clone(), attaching.auto, attaching.waits);
+        let info = params["targetInfo"].clone();
+        let kind = info.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_page = kind == "page";
+        let real = Session::Real { target: target.clone(), desk: Some(desk.clone()), auto, kind };
+        self.sessions.insert(session.clone(), real);
+        if is_page && self.ignores_certificates {
+            self.tell_of_certificates(&session, ids);
+        }
+        self.tell_attached(&desk, &session, info, waits && self.held.contains(&target));
+    }
+
+    pub(crate) fn attached(&mut self, call: i64, reply: &Envelope<'_>) {
+        let Some(place) = self.attaching.iter().position(|at| at.call == call) else { return };
+        let attaching = self.attaching.remove(place);
+        if let Some(caller) = &attaching.answer {
+            match (&attaching.session, reply.refusal()) {
+                (Some(session), None) => self.answer(caller, json!({ "sessionId": session })),
+                (_, refused) => {
+                    let refused =
+                        refused.map_or_else(Refusal::no_target, |error| Refusal(error.code, error.message));
+                    self.refuse(caller, &refused);
+                }
+            }
+        }
+        for (_, calls) in &mut self.waiting {
+            calls.remove(&call);
+        }
+        let (ready, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, calls)| calls.is_empty());
+        self.waiting = waiting;
+        let ready: Vec<(Bytes, HashSet<i64>)> = ready;
+        self.out.extend(ready.into_iter().map(|(reply, _)| Out::Client(reply)));
+        self.settle_created(None);
+    }
+
+    fn reply_after(&mut self, reply: Bytes, calls: HashSet<i64>) {
+        if calls.is_empty() {
+            self.out.push_back(Out::Client(reply));
+        } else {
+            self.waiting.push((reply, calls));
+        }
+    }
+
+    /// Clients expect to have been told of a page before they hear that it was made.
+    pub(crate) fn target_created(
+        &mut self,
+        caller: &Caller,
+        for_tab: bool,
+        reply: &Envelope<'_>,
+        ids: Ids<'_>,
+    ) {
+        let made = read(reply.result).unwrap_or_default();
+        let Some(target) = made.get("targetId").and_then(Value::as_str).map(str::to_owned) else {
+            let refused =
+                reply.refusal().map_or_else(Refusal::no_target, |error| Refusal(error.code, error.message));
+            return self.refuse(caller, &refused);
+        };
+        let id = if for_tab { format!("{TAB}{target}") } else { target.clone() };
+        let reply = result(caller, json!({ "targetId": id }));
+        let is_there = self.visible.contains(&target);
+        self.created.push(Created { target: target.clone(), reply });
+        if !is_there {
+            let params = json!({ "targetId": target });
+            self.ask("Target.getTargetInfo", &params, Pending::Probe(target), ids);
+        }
+        self.settle_created(None);
+    }
+
+    /// Sends the replies whose page has been seen and attached to, or is `gone`.
+    pub(crate) fn settle_created(&mut self, gone: Option<&str>) {
+        let (visible, attaching) = (&self.visible, &self.attaching);
+        let is_ready = |created: &Created| {
+            let seen =
+                visible.contains(&created.target) && !attaching.iter().any(|at| at.target == created.target);
+            seen || gone == Some(&*created.target)
+        };
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.created).into_iter().partition(is_ready);
+        self.created = waiting;
+        self.out.extend(ready.into_iter().map(|created| Out::Client(created.reply)));
+    }
+}

@@ -1,0 +1,126 @@
+//! Messages as they are written.
+
+use bytes::Bytes;
+use pilotlight_cdp::{Envelope, Text};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+/// How many calls of one client may wait for their replies.
+pub const MAX_CLIENT_CALLS: usize = 2048;
+
+/// JSON-RPC's and Chromium's codes (`third_party/inspector_protocol/crdtp/dispatch.h`).
+pub(crate) const PARSE_ERROR: i64 = -32700;
+pub(crate) const INVALID_REQUEST: i64 = -32600;
+pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+pub(crate) const INVALID_PARAMS: i64 = -32602;
+pub(crate) const SERVER_ERROR: i64 = -32000;
+pub(crate) const SESSION_NOT_FOUND: i64 = -32001;
+
+/// Whom a reply is for: the client's own number, and the session that it named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) id: i64,
+    pub(crate) session: Option<String>,
+}
+
+/// A refusal before it has its caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal(pub(crate) i64, pub(crate) String);
+
+impl Refusal {
+    pub(crate) fn server(sentence: impl Into<String>) -> Self {
+        Self(SERVER_ERROR, sentence.into())
+    }
+
+    pub(crate) fn params(sentence: impl Into<String>) -> Self {
+        Self(INVALID_PARAMS, sentence.into())
+    }
+
+    /// In Chromium's words, which clients know.
+    pub(crate) fn no_target() -> Self {
+        Self::params("No target with given id found")
+    }
+
+    pub(crate) fn no_context() -> Self {
+        Self::server("Failed to find browser context")
+    }
+
+    pub(crate) fn no_session() -> Self {
+        Self(SESSION_NOT_FOUND, "Session with given id not found.".into())
+    }
+}
+
+pub(crate) fn result(caller: &Caller, result: Value) -> Bytes {
+    let mut reply = json!({ "id": caller.id, "result": result });
+    if let Some(session) = &caller.session {
+        reply["sessionId"] = json!(session);
+    }
+    reply.to_string().into()
+}
+
+pub(crate) fn refusal(caller: &Caller, Refusal(code, message): &Refusal) -> Bytes {
+    let mut reply = json!({ "id": caller.id, "error": { "code": code, "message": message } });
+    if let Some(session) = &caller.session {
+        reply["sessionId"] = json!(session);
+    }
+    reply.to_string().into()
+}
+
+pub(crate) fn event(session: Option<&str>, method: &str, params: &Value) -> Bytes {
+    let mut event = json!({ "method": method, "params": params });
+    if let Some(session) = session {
+        event["sessionId"] = json!(session);
+    }
+    event.to_string().into()
+}
+
+/// A reply of the browser under the caller's number and session; its payload is copied as it is.
+pub(crate) fn readdressed(reply: &Envelope<'_>, caller: &Caller) -> Option<Bytes> {
+    let reply =
+        Envelope { id: Some(caller.id), session: caller.session.as_deref().map(Text::from), ..reply.clone() };
+    reply.to_bytes().ok().map(Bytes::from)
+}
+
+/// A command under a number and a session of the browser.
+pub(crate) fn command(id: i64, session: &str, method: &str, params: Option<&RawValue>) -> Option<Bytes> {
+    let command = Envelope {
+        id: Some(id),
+        method: Some(Text::from(method)),
+        session: Some(Text::from(session)),
+        params,
+        ..Envelope::default()
+    };
+    command.to_bytes().ok().map(Bytes::from)
+}
+
+pub(crate) fn raw(value: &Value) -> Option<Box<RawValue>> {
+    to_raw_value(value).ok()
+}
+
+/// The parameters of a method that is looked into.
+pub(crate) fn read(params: Option<&RawValue>) -> Result<Value, Refusal> {
+    let value = match params {
+        None => json!({}),
+        Some(params) => {
+            serde_json::from_str(params.get()).map_err(|error| Refusal::params(error.to_string()))?
+        }
+    };
+    match value {
+        Value::Object(_) => Ok(value),
+        Value::Null => Ok(json!({})),
+        _ => Err(Refusal::params("params must be an object")),
+    }
+}
+
+/// A text parameter, where it is there.
+pub(crate) fn text<'a>(params: &'a Value, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match params.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Refusal::params(format!("{name}: string value expected"))),
+    }
+}
+
+pub(crate) fn needed<'a>(params: &'a Value, name: &str) -> Result<&'a str, Refusal> {
+    text(params, name)?.ok_or_else(|| Refusal::params(format!("{name}: string value expected")))
+}

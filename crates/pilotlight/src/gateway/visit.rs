@@ -1,0 +1,73 @@
+//! A client's stay in a session: the window on loan, and a hold that lasts as long as the client is there.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::keeper::{KeeperHandle, Refused, Using};
+
+/// How long the hold outlasts a server that dies.
+const HOLD_TTL: Duration = Duration::from_secs(60);
+/// How often the hold is kept up.
+pub(super) const KEEP_EVERY: Duration = Duration::from_secs(20);
+/// How exactly `last_used` follows what the client does.
+pub(super) const USED_EVERY: Duration = Duration::from_secs(2);
+
+/// The stay. Dropped, the session is as before.
+#[derive(Debug)]
+pub struct Visit {
+    /// The window.
+    pub using: Using,
+    hold: HeldSession,
+    used_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct HeldSession {
+    keeper: KeeperHandle,
+    session: Uuid,
+    hold: Uuid,
+}
+
+impl Visit {
+    /// Wakes the session where it sleeps, and holds it together with others.
+    ///
+    /// # Errors
+    /// Why that cannot be: somebody may hold it alone.
+    pub async fn begin(keeper: &KeeperHandle, session: Uuid) -> Result<Self, Refused> {
+        let (hold, _) = keeper.hold(session, HOLD_TTL, true).await?;
+        let hold = HeldSession { keeper: keeper.clone(), session, hold };
+        let using = keeper.window(session).await?;
+        Ok(Self { using, hold, used_at: None })
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> Uuid {
+        self.hold.session
+    }
+
+    /// The hold does not run out for another while.
+    pub(super) async fn keep(&self) {
+        self.hold.keeper.keep_hold(self.hold.session, self.hold.hold, HOLD_TTL).await;
+    }
+
+    /// The client did something.
+    pub(super) async fn used(&mut self) {
+        if self.used_at.is_none_or(|at| at.elapsed() >= USED_EVERY) {
+            self.used_at = Some(Instant::now());
+            // A session that has ended meanwhile ends the visit anyway.
+            drop(self.hold.keeper.ping(self.hold.session).await);
+        }
+    }
+}
+
+impl Drop for HeldSession {
+    fn drop(&mut self) {
+        let (keeper, session, hold) = (self.keeper.clone(), self.session, self.hold);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { drop(keeper.release_hold(session, hold).await) });
+        }
+    }
+}

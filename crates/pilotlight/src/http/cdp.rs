@@ -1,0 +1,215 @@
+//! The way in for clients of the Chrome DevTools Protocol: what they ask for before they connect, and the
+//! WebSocket itself (RFC 6455, section 4.2).
+
+use axum::Json;
+use axum::body::Body as HttpBody;
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper_util::rt::TokioIo;
+use pilotlight_api::{ErrorBody, ErrorCode};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio_util::io::ReaderStream;
+use uuid::Uuid;
+
+use super::App;
+use super::problem::{Id, Problem};
+use crate::gateway::{FileError, Peer, Visit, serve};
+
+/// What the answer to a WebSocket's key is made with.
+const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What `/json/version` says of the browser, by the names that Chromium has for it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct VersionAnswer {
+    #[serde(rename = "Browser")]
+    browser: String,
+    #[serde(rename = "Protocol-Version")]
+    protocol_version: String,
+    #[serde(rename = "User-Agent")]
+    user_agent: String,
+    #[serde(rename = "V8-Version")]
+    v8_version: String,
+    #[serde(rename = "WebKit-Version")]
+    webkit_version: String,
+    #[serde(rename = "webSocketDebuggerUrl")]
+    websocket_debugger_url: String,
+}
+
+/// What browser the session has, and where to connect. Wakes the window.
+#[utoipa::path(get, path = "/sessions/{id}/json/version", tag = "clients", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "As Chromium's own", body = VersionAnswer),
+    (status = "4XX", description = "The session is not there", body = ErrorBody),
+    (status = "5XX", description = "It does not stand", body = ErrorBody)))]
+pub(super) async fn version(
+    State(app): State<App>,
+    Id(id): Id,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<VersionAnswer>, Problem> {
+    let using = app.keeper.window(id).await?;
+    let version = using.window.browser_version().await?;
+    Ok(Json(VersionAnswer {
+        browser: version.product,
+        protocol_version: version.protocol_version,
+        user_agent: version.user_agent,
+        v8_version: version.js_version,
+        webkit_version: format!("537.36 ({})", version.revision),
+        websocket_debugger_url: socket_url(id, &uri, &headers),
+    }))
+}
+
+/// The session's pages, the main one first. Wakes the window.
+#[utoipa::path(get, path = "/sessions/{id}/json/list", tag = "clients", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "As Chromium's own", body = Vec<Object>),
+    (status = "4XX", description = "The session is not there", body = ErrorBody),
+    (status = "5XX", description = "It does not stand", body = ErrorBody)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Id(id): Id,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let using = app.keeper.window(id).await?;
+    let socket = socket_url(id, &uri, &headers);
+    let page = |page: pilotlight_chromium::PageInfo| {
+        json!({
+            "id": page.target_id, "type": "page", "title": page.title, "url": page.url, "description": "",
+            "webSocketDebuggerUrl": socket,
+        })
+    };
+    Ok(Json(using.window.pages().into_iter().map(page).collect()))
+}
+
+/// Where the client connects: the host that it asked, and the token where it gave it in the URL.
+fn socket_url(id: Uuid, uri: &Uri, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
+    let query = uri.query().unwrap_or_default();
+    let mut given = url::form_urlencoded::parse(query.as_bytes());
+    let token = given.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
+    let query = token.map(|token| {
+        let pair = url::form_urlencoded::Serializer::new(String::new()).append_pair("token", &token).finish();
+        format!("?{pair}")
+    });
+    format!("ws://{host}/sessions/{id}/devtools/browser{}", query.unwrap_or_default())
+}
+
+/// The WebSocket: the session seen as a whole browser.
+#[utoipa::path(get, path = "/sessions/{id}/devtools/browser", tag = "clients", params(("id" = Uuid, Path)), responses(
+    (status = 101, description = "The Chrome DevTools Protocol from here on"),
+    (status = "4XX", description = "409 while somebody holds the session alone", body = ErrorBody),
+    (status = "5XX", description = "It does not stand", body = ErrorBody)))]
+pub(super) async fn socket(
+    State(app): State<App>,
+    Id(id): Id,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    let accept = accept_key(request.headers())?;
+    let upgrade = hyper::upgrade::on(&mut request);
+    let files = app.gateway.files(id);
+    let visit = Visit::begin(&app.keeper, id).await?;
+    let files = files?;
+    let guest = visit.using.window.let_in().await?;
+    let stop = app.gateway.stop.clone();
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(stream) => serve(TokioIo::new(stream), visit, guest, files, peer.is_own_user(), stop).await,
+            Err(error) => tracing::debug!(%error, "a client left before it was let in"),
+        }
+    });
+    let mut response = Response::new(HttpBody::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(response)
+}
+
+/// The answer to the key of a WebSocket's client.
+pub(super) fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+    let told = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let has = |name: header::HeaderName, word: &str| {
+        told(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+    };
+    let key = told(header::SEC_WEBSOCKET_KEY);
+    let is_socket = has(header::UPGRADE, "websocket")
+        && has(header::CONNECTION, "upgrade")
+        && told(header::SEC_WEBSOCKET_VERSION) == Some("13");
+    let Some(key) = key.filter(|_| is_socket) else {
+        return Err(Problem::new(ErrorCode::InvalidBody, "This route is a WebSocket, version 13"));
+    };
+    let digest = sha1_smol::Sha1::from(format!("{key}{WEBSOCKET_GUID}")).digest().bytes();
+    HeaderValue::from_str(&BASE64_STANDARD.encode(digest))
+        .map_err(|_| Problem::new(ErrorCode::Internal, "The key cannot be answered"))
+}
+
+impl From<FileError> for Problem {
+    fn from(error: FileError) -> Self {
+        let code = match error {
+            FileError::Missing | FileError::Foreign => ErrorCode::RouteNotFound,
+            FileError::Unfit => ErrorCode::InvalidField,
+            FileError::System { .. } => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// What clients downloaded in the session.
+#[utoipa::path(get, path = "/sessions/{id}/files", tag = "clients", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "Names and sizes", body = Object),
+    (status = "4XX", description = "The session is not there", body = ErrorBody)))]
+pub(super) async fn files(State(app): State<App>, Id(id): Id) -> Result<Json<Value>, Problem> {
+    app.living(id)?;
+    let files = app.gateway.files(id)?.list()?;
+    let file = |file: &crate::gateway::Downloaded| json!({ "name": file.name, "size": file.bytes });
+    Ok(Json(json!({ "success": true, "files": files.iter().map(file).collect::<Vec<_>>() })))
+}
+
+/// One of them.
+#[utoipa::path(get, path = "/sessions/{id}/files/{name}", tag = "clients",
+    params(("id" = Uuid, Path), ("name" = String, Path)), responses(
+    (status = 200, description = "Its contents", content((Vec<u8> = "application/octet-stream"))),
+    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+pub(super) async fn file(
+    State(app): State<App>,
+    Path((id, name)): Path<(Uuid, String)>,
+) -> Result<impl IntoResponse, Problem> {
+    app.living(id)?;
+    let file = app.gateway.files(id)?.read(&name)?;
+    let body = HttpBody::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
+    let disposition = HeaderValue::from_static("attachment");
+    Ok((
+        [
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+            (header::CONTENT_DISPOSITION, disposition),
+        ],
+        body,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_answered_as_the_standard_has_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("upgrade", "WebSocket"),
+            ("connection", "keep-alive, Upgrade"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        // The example of RFC 6455, section 1.3.
+        assert_eq!(accept_key(&headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        headers.remove("upgrade");
+        assert!(accept_key(&headers).is_err());
+    }
+}
