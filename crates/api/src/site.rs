@@ -26,6 +26,15 @@ pub struct SiteDefinition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub needs_attention: Option<Condition>,
+    /// How to tell that the portal has locked the account: nothing is typed for it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub locked_out: Option<Condition>,
+    /// How to tell that the portal asks for a second factor. A field that is marked as one (`one-time-code`) where
+    /// missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub second_factor: Option<Condition>,
     /// How the sign-in is kept alive. Reloading the page where missing.
     #[serde(default)]
     pub refresh: RefreshDefinition,
@@ -45,7 +54,7 @@ impl SiteDefinition {
     }
 }
 
-/// A sign-in flow: the name of its file, relative to the file that names it, or the flow itself.
+/// A flow: the name of its file, relative to the file that names it, or the flow itself.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum SignIn {
@@ -76,10 +85,12 @@ pub enum RefreshHow {
     Visit,
     /// Send a request to `url` from inside the page; the page stays as it is.
     Request,
+    /// Replay `flow`.
+    Flow,
 }
 
 /// How and how often a site's sign-in is kept alive.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshDefinition {
     /// What is done.
@@ -91,15 +102,24 @@ pub struct RefreshDefinition {
     /// For `visit` and `request`: where to, `http` or `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// For `flow`: what is replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<SignIn>,
 }
 
 impl RefreshDefinition {
-    /// Checks that `url` stands where it is needed, and only there.
+    /// Checks that `url` and `flow` stand where they are needed, and only there.
     pub fn validate(&self) -> Result<(), FieldError> {
         const URL: &str = "refresh.url";
+        if (self.how == RefreshHow::Flow) != self.flow.is_some() {
+            return Err(FieldError::new(
+                "refresh.flow",
+                "belongs to `how = \"flow\"`, and must be given there",
+            ));
+        }
         match (self.how, &self.url) {
-            (RefreshHow::Reload, None) => Ok(()),
-            (RefreshHow::Reload, Some(_)) => {
+            (RefreshHow::Reload | RefreshHow::Flow, None) => Ok(()),
+            (RefreshHow::Reload | RefreshHow::Flow, Some(_)) => {
                 Err(FieldError::new(URL, "is for `how = \"visit\"` and `how = \"request\"` alone"))
             }
             (RefreshHow::Visit | RefreshHow::Request, Some(url)) => validate::web_url(URL, url).map(drop),
@@ -136,6 +156,11 @@ mod tests {
             (
                 serde_json::json!({"start_url": "http://a.test/", "refresh": {"url": "http://a.test/"}}),
                 "refresh.url",
+            ),
+            (serde_json::json!({"start_url": "http://a.test/", "refresh": {"how": "flow"}}), "refresh.flow"),
+            (
+                serde_json::json!({"start_url": "http://a.test/", "refresh": {"flow": "a.json"}}),
+                "refresh.flow",
             ),
         ] {
             let site: SiteDefinition = serde_json::from_value(json.clone()).unwrap();

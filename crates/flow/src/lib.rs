@@ -7,6 +7,7 @@ pub mod condition;
 pub mod page;
 pub mod placeholders;
 pub mod replay;
+pub mod review;
 pub mod schema;
 pub mod selector;
 pub mod totp;

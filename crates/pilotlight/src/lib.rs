@@ -21,3 +21,4 @@ pub mod serve;
 pub mod server;
 mod service_manager;
 pub mod sites;
+mod webhook;

@@ -11,6 +11,7 @@ use pilotlight_chromium::{Proxy, WindowOptions};
 use pilotlight_core::{
     self as core, AccountId, EndedReason, Hold, HoldId, Kept, Moment, Policy, SessionId, SiteId, Spec,
 };
+use pilotlight_flow::placeholders::TOTP;
 use pilotlight_store::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
 use pilotlight_store::{Checkpoint, StorageStateError};
 use uuid::Uuid;
@@ -125,6 +126,7 @@ impl Planner {
                 start_url,
                 username: wanted.username,
                 password: wanted.password,
+                totp: None,
             }),
             begins_with,
             left_at: None,
@@ -281,8 +283,13 @@ fn seconds(span_ms: u64) -> Seconds {
 fn has_what_it_takes(site: &Site, wanted: &CreateSession) -> Result<bool, PlanError> {
     let Some(flow) = &site.sign_in else { return Ok(false) };
     let wants = flow.placeholders();
-    for (field, given) in [("username", wanted.username.is_some()), ("password", wanted.password.is_some())] {
-        if wants.contains(field) && !given {
+    for (placeholder, field, given) in [
+        ("username", "username", wanted.username.is_some()),
+        ("password", "password", wanted.password.is_some()),
+        // It comes with a credential alone.
+        (TOTP, "credential", false),
+    ] {
+        if wants.contains(placeholder) && !given {
             return Err(PlanError::Missing(field));
         }
     }

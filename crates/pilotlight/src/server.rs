@@ -32,6 +32,7 @@ use crate::plan::Planner;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
 use crate::sites::Sites;
+use crate::webhook;
 
 /// How often files that nobody can ask for any more are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -180,6 +181,10 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         readiness: readiness.clone(),
     };
     tokio::spawn(sweep_files(gateway, app.keeper.clone()));
+    if let Some(url) = config.server.webhook {
+        let events = app.keeper.events().subscribe();
+        tokio::spawn(webhook::run(url, address, events, stop.clone()));
+    }
     let (hosts, origins) = (config.server.allowed_hosts, config.server.allowed_origins);
     let guard = Guard::new(token, address, hosts, origins, door, clock);
     let service = router(app.clone(), guard);

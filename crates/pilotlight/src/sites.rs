@@ -17,6 +17,8 @@ use crate::config::{Site, SiteError};
 const MAX_SITES: usize = 1000;
 /// The flow of a site that was defined by REST, in the folder of the site's name.
 const SIGN_IN_FILE: &str = "sign-in.json";
+/// The same for the flow that keeps a sign-in alive.
+const REFRESH_FILE: &str = "refresh.json";
 
 /// Why a site cannot be defined or removed.
 #[derive(Debug, thiserror::Error)]
@@ -122,10 +124,12 @@ impl Sites {
 
     fn write_down(&self, name: &str, definition: &SiteDefinition) -> Result<(), SitesError> {
         let mut written = definition.clone();
-        if let Some(SignIn::Flow(flow)) = &definition.sign_in {
-            let path = self.folder.join(name).join(SIGN_IN_FILE);
-            write(&path, flow.to_string().as_bytes())?;
-            written.sign_in = Some(SignIn::File(format!("{name}/{SIGN_IN_FILE}")));
+        for (flow, file) in [(&mut written.sign_in, SIGN_IN_FILE), (&mut written.refresh.flow, REFRESH_FILE)]
+        {
+            if let Some(SignIn::Flow(steps)) = flow {
+                write(&self.folder.join(name).join(file), steps.to_string().as_bytes())?;
+                *flow = Some(SignIn::File(format!("{name}/{file}")));
+            }
         }
         let text = toml::to_string(&written).map_err(SitesError::NotToml)?;
         write(&file(&self.folder, name), text.as_bytes())

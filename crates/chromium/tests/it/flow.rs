@@ -8,7 +8,7 @@ use pilotlight_chromium::Window;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_flow::replay::{Event, Product, ReplayOptions, replay};
-use pilotlight_flow::{Flow, Values};
+use pilotlight_flow::{Flow, Totp, Values};
 use pilotlight_testkit::portal::{Booking, PASSWORD, Portal, PortalOptions};
 use serde_json::{Value, json};
 
@@ -237,5 +237,22 @@ async fn an_endless_table_is_read_to_its_end() {
         .unwrap();
     assert_eq!(moves.as_array().unwrap().len(), 100);
     assert_eq!(moves[99], json!({"Number": "M-099", "Container": "CMAU5503918", "Gate": "4"}));
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_factor_is_given_and_never_twice() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let totp = Totp::parse(&"otpauth://totp/acme?secret=GEZDGNBVGY3TQOJQ&period=3".into()).unwrap();
+    assert!(portal.set_second_factor("acme", Some(totp.clone())));
+    let mut values = Values::new().with("username", "acme").with("password", PASSWORD);
+    values.set_totp(totp);
+    let sign_in = Flow::parse(&portal.site().with_second_factor().sign_in_json).unwrap();
+    let fixture = Fixture::start().await;
+    for sign_ins in 1..=2 {
+        let window = fixture.window().await;
+        replay(&window, &sign_in, &values, &ReplayOptions::default(), |_| {}).await.unwrap();
+        assert_eq!((portal.sign_ins("acme"), portal.counts("acme").refused_codes), (sign_ins, 0));
+    }
     fixture.browser.close().await;
 }

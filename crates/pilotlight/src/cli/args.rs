@@ -67,12 +67,28 @@ pub(super) enum Command {
     RotateKey,
     /// Read the configuration and report every mistake in it
     CheckConfig,
+    /// Work on sites and their recordings
+    #[command(subcommand)]
+    Site(SiteCommand),
     /// Print every Chromium switch that is known here, its worth, and which launch profiles have it
     Flags,
     /// Print completions for a shell
     Completions {
         /// Which shell
         shell: Shell,
+    },
+}
+
+/// What can be done with sites and recordings.
+#[derive(Debug, Subcommand)]
+pub(super) enum SiteCommand {
+    /// Tell what a recording will do, what in it breaks easily, and whether a password stands in it
+    RecordCheck {
+        /// The recording: what Chrome's Recorder exports as JSON
+        file: PathBuf,
+        /// Put ${password} in the place of passwords that stand in it
+        #[arg(long)]
+        write: bool,
     },
 }
 

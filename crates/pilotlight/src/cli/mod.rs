@@ -14,6 +14,7 @@ mod flags;
 mod output;
 mod resolve;
 mod run;
+mod site;
 mod table;
 #[cfg(test)]
 mod tests;

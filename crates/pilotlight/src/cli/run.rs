@@ -13,7 +13,7 @@ use super::client::{Client, token_of};
 use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
-use super::{commands, flags, table};
+use super::{commands, flags, site, table};
 use crate::bench::{BenchArgs, Report};
 use crate::config::{Auth, Config, Override, Server, Sources};
 use crate::rotate;
@@ -65,6 +65,7 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
         Command::CheckConfig => check_config(&common, &mut output),
         Command::Token => token(&common, &mut output),
         Command::RotateKey => rotate_key(&common, &mut output),
+        Command::Site(command) => site::run(command, &mut output),
         Command::Flags => flags::print(&mut output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -47,7 +47,7 @@ impl Document {
 }
 
 /// Reads a text file of at most `max_bytes`.
-pub(super) fn read(path: &Path, max_bytes: u64) -> Result<String, Problem> {
+pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<String, Problem> {
     let problem = |sentence: String| Problem { place: Place::file(path), sentence };
     let unreadable = |error: std::io::Error| problem(format!("cannot be read: {error}"));
     let mut bytes = Vec::new();

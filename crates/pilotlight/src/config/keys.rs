@@ -65,6 +65,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "orphan_timeout",
         set: |c, v| v.duration().map(|x| c.server.orphan_timeout = x),
     },
+    Key { section: "server", name: "webhook", set: |c, v| v.webhook().map(|x| c.server.webhook = Some(x)) },
     Key {
         section: "limits",
         name: "max_sessions",
@@ -321,6 +322,15 @@ impl Value<'_> {
             }
         }
         Ok(hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect())
+    }
+
+    /// There is no TLS in this program, neither to the inside nor to the outside.
+    fn webhook(&self) -> Result<Url, String> {
+        let url = Url::parse(self.text()?).ok().filter(|url| url.scheme() == "http" && url.has_host());
+        url.ok_or_else(|| {
+            "must be an `http` URL, such as `http://127.0.0.1:9000/hook`; for `https` put a proxy between"
+                .to_owned()
+        })
     }
 
     fn origins(&self) -> Result<Vec<String>, String> {

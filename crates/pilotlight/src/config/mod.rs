@@ -14,6 +14,7 @@ mod tests;
 mod types;
 mod walk;
 
+pub(crate) use document::read as read_text;
 pub use keys::Override;
 pub use load::Sources;
 pub use problem::{ConfigErrors, Place, Problem};

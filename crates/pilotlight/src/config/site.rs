@@ -1,10 +1,12 @@
 //! A site with its flow read: what the rest of the program works with, wherever the site came from.
 
 use pilotlight_api::{FieldError, SignIn, SiteDefinition};
+use pilotlight_flow::placeholders::TOTP;
+use pilotlight_flow::review;
 use pilotlight_flow::schema::{Flow, FlowError};
 
 /// The placeholders that a sign-in flow may use.
-pub(super) const SIGN_IN_PLACEHOLDERS: [&str; 2] = ["username", "password"];
+pub(super) const SIGN_IN_PLACEHOLDERS: [&str; 3] = ["username", "password", TOTP];
 
 /// A checked site.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +15,8 @@ pub struct Site {
     pub definition: SiteDefinition,
     /// Its sign-in, where it has one.
     pub sign_in: Option<Flow>,
+    /// What is replayed to keep the sign-in alive, where it is refreshed so.
+    pub refresh: Option<Flow>,
 }
 
 /// Why a site cannot be used.
@@ -21,35 +25,56 @@ pub enum SiteError {
     /// A field is wrong.
     #[error("{0}")]
     Field(FieldError),
-    /// The sign-in is not a flow that can be replayed.
-    #[error("`sign_in` is not a flow that can be replayed")]
-    Flow(#[source] FlowError),
-    /// The sign-in wants a value that nobody has.
-    #[error("`sign_in` uses `${{{0}}}`, but a sign-in only knows `${{username}}` and `${{password}}`")]
-    Placeholder(String),
+    /// It is not a flow that can be replayed.
+    #[error("`{0}` is not a flow that can be replayed")]
+    Flow(&'static str, #[source] FlowError),
+    /// The flow wants a value that nobody has.
+    #[error(
+        "`{0}` uses `${{{1}}}`, but only `${{username}}`, `${{password}}` and `${{totp}}` are known there"
+    )]
+    Placeholder(&'static str, String),
+    /// The flow has a password in it.
+    #[error(
+        "`{0}` has a password in its step {1}: write `${{password}}` there, and give the password to the session"
+    )]
+    Password(&'static str, usize),
+}
+
+impl SiteError {
+    /// The field that is wrong.
+    pub(super) fn field(&self) -> &str {
+        match self {
+            Self::Field(error) => &error.field,
+            Self::Flow(field, _) | Self::Placeholder(field, _) | Self::Password(field, _) => field,
+        }
+    }
 }
 
 impl Site {
-    /// Checks a site whose sign-in, if any, is the flow itself.
+    /// Checks a site whose flows, if any, are the flows themselves.
     pub fn new(definition: SiteDefinition) -> Result<Self, SiteError> {
         definition.validate().map_err(SiteError::Field)?;
-        let sign_in = match &definition.sign_in {
-            None => None,
-            Some(SignIn::Flow(flow)) => Some(Flow::from_value(flow).map_err(SiteError::Flow)?),
-            Some(SignIn::File(_)) => {
-                return Err(SiteError::Field(FieldError::new(
-                    "sign_in",
-                    "must be the flow itself, not a file's name",
-                )));
-            }
-        };
-        let unknown = sign_in
-            .iter()
-            .flat_map(Flow::placeholders)
-            .find(|name| !SIGN_IN_PLACEHOLDERS.contains(&name.as_str()));
-        match unknown {
-            Some(name) => Err(SiteError::Placeholder(name)),
-            None => Ok(Self { definition, sign_in }),
+        let sign_in = flow("sign_in", definition.sign_in.as_ref())?;
+        let refresh = flow("refresh.flow", definition.refresh.flow.as_ref())?;
+        Ok(Self { definition, sign_in, refresh })
+    }
+}
+
+fn flow(field: &'static str, written: Option<&SignIn>) -> Result<Option<Flow>, SiteError> {
+    let flow = match written {
+        None => return Ok(None),
+        Some(SignIn::Flow(flow)) => Flow::from_value(flow).map_err(|error| SiteError::Flow(field, error))?,
+        Some(SignIn::File(_)) => {
+            let problem = "must be the flow itself, not a file's name";
+            return Err(SiteError::Field(FieldError::new(field, problem)));
         }
+    };
+    if let Some(name) = flow.placeholders().into_iter().find(|name| !SIGN_IN_PLACEHOLDERS.contains(&&**name))
+    {
+        return Err(SiteError::Placeholder(field, name));
+    }
+    match review::literal_passwords(&flow).first() {
+        Some(step) => Err(SiteError::Password(field, *step)),
+        None => Ok(Some(flow)),
     }
 }

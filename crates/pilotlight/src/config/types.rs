@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError};
 
+use url::Url;
+
 use super::Site;
 
 /// Everything that can be configured, checked and with defaults filled in.
@@ -45,6 +47,8 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// How long browsers wait for a server before they end.
     pub orphan_timeout: Duration,
+    /// Who is told when a session needs a person.
+    pub webhook: Option<Url>,
 }
 
 impl Server {
@@ -222,6 +226,7 @@ impl Config {
                 allowed_hosts: Vec::new(),
                 allowed_origins: Vec::new(),
                 orphan_timeout: 24 * 60 * MINUTE,
+                webhook: None,
             },
             limits: Limits {
                 max_sessions: 1000,

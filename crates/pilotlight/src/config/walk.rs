@@ -12,13 +12,14 @@ use super::document::{self, Document, Table};
 use super::keys::{KEYS, Raw, Value};
 use super::load::Loader;
 use super::problem::{Place, did_you_mean, nearest};
-use super::site::{Site, SiteError};
+use super::site::Site;
 use super::types::ProfileDefinition;
 use crate::sentence::with_sources;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
 const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
-const SITE_KEYS: [&str; 5] = ["start_url", "sign_in", "signed_in", "needs_attention", "refresh"];
+const SITE_KEYS: [&str; 7] =
+    ["start_url", "sign_in", "signed_in", "needs_attention", "locked_out", "second_factor", "refresh"];
 
 /// Walks a configuration file; with `only`, that section alone.
 pub(super) fn root(loader: &mut Loader<'_>, document: &Document, table: &Table<'_>, only: Option<&str>) {
@@ -142,10 +143,13 @@ pub(super) fn site(
         }
         return;
     };
-    let sign_in = match fields.sign_in {
-        Some(SignIn::File(file)) => flow_file(loader, document, name, table, &file).map(SignIn::Flow),
+    let mut read = |key, written| match written {
+        Some(SignIn::File(file)) => flow_file(loader, document, name, table, key, &file).map(SignIn::Flow),
         other => other,
     };
+    let sign_in = read("sign_in", fields.sign_in);
+    let mut refresh = fields.refresh.unwrap_or_default();
+    refresh.flow = read("refresh", refresh.flow);
     // What follows from a mistake already told would only confuse.
     if loader.problems.len() > before {
         return;
@@ -155,16 +159,15 @@ pub(super) fn site(
         sign_in,
         signed_in: fields.signed_in,
         needs_attention: fields.needs_attention,
-        refresh: fields.refresh.unwrap_or_default(),
+        locked_out: fields.locked_out,
+        second_factor: fields.second_factor,
+        refresh,
     };
     match Site::new(definition) {
         Ok(site) => drop(loader.config.sites.insert(name.to_owned(), site)),
         Err(error) => {
-            let field = match &error {
-                SiteError::Field(error) => error.field.split('.').next().unwrap_or_default().to_owned(),
-                SiteError::Flow(_) | SiteError::Placeholder(_) => "sign_in".to_owned(),
-            };
-            let span = span_of(table, &field);
+            let field = error.field().split('.').next().unwrap_or_default();
+            let span = span_of(table, field);
             let place = span.map_or(place, |span| document.place(&span));
             loader.problem(place, format!("site `{name}`: {}", with_sources(&error)));
         }
@@ -178,6 +181,8 @@ struct SiteFields {
     sign_in: Option<SignIn>,
     signed_in: Option<pilotlight_flow::condition::Condition>,
     needs_attention: Option<pilotlight_flow::condition::Condition>,
+    locked_out: Option<pilotlight_flow::condition::Condition>,
+    second_factor: Option<pilotlight_flow::condition::Condition>,
     refresh: Option<pilotlight_api::RefreshDefinition>,
 }
 
@@ -191,6 +196,8 @@ impl SiteFields {
                 "sign_in" => read(value).map(|sign_in| fields.sign_in = Some(sign_in)),
                 "signed_in" => read(value).map(|condition| fields.signed_in = Some(condition)),
                 "needs_attention" => read(value).map(|condition| fields.needs_attention = Some(condition)),
+                "locked_out" => read(value).map(|condition| fields.locked_out = Some(condition)),
+                "second_factor" => read(value).map(|condition| fields.second_factor = Some(condition)),
                 "refresh" => read(value).map(|refresh| fields.refresh = Some(refresh)),
                 "operations" => Err((name.span(), "operations are not there yet".to_owned())),
                 unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
@@ -214,17 +221,16 @@ fn flow_file(
     document: &Document,
     site: &str,
     table: &Table<'_>,
+    key: &str,
     file: &str,
 ) -> Option<serde_json::Value> {
     let path = document.folder().join(file);
     let text = match document::read(&path, MAX_FLOW_BYTES as u64) {
         Ok(text) => text,
         Err(problem) => {
-            let place = span_of(table, "sign_in").map_or(problem.place, |span| document.place(&span));
-            loader.problem(
-                place,
-                format!("`sign_in` of site `{site}`: {} {}", path.display(), problem.sentence),
-            );
+            let place = span_of(table, key).map_or(problem.place, |span| document.place(&span));
+            loader
+                .problem(place, format!("`{key}` of site `{site}`: {} {}", path.display(), problem.sentence));
             return None;
         }
     };

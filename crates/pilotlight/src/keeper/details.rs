@@ -47,8 +47,8 @@ impl Details {
         self.begins_with = None;
         self.left_at = None;
         self.stored_bytes = None;
-        if self.errand.password.is_some() {
-            self.errand = Arc::new(Errand { password: None, ..Errand::clone(&self.errand) });
+        if self.errand.password.is_some() || self.errand.totp.is_some() {
+            self.errand = Arc::new(Errand { password: None, totp: None, ..Errand::clone(&self.errand) });
         }
     }
 }

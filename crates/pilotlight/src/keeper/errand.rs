@@ -13,6 +13,8 @@ use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::placeholders::Values;
 use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay};
+use pilotlight_flow::selector::{Part, Selector};
+use pilotlight_flow::totp::Totp;
 use pilotlight_store::Checkpoint;
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep, timeout};
@@ -34,6 +36,8 @@ const REFUSED_AFTER: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a page is looked at while waiting.
 const POLL: Duration = Duration::from_millis(100);
+/// What the field for the code of a second factor is marked with (HTML, `autocomplete`).
+const CODE_FIELD: &str = "input[autocomplete~='one-time-code']";
 /// The portal's answer to the navigation that made the present document; 0 where it is not known.
 const RESPONSE_STATUS: &str = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0";
 
@@ -48,6 +52,8 @@ pub struct Errand {
     pub username: Option<String>,
     /// With which password.
     pub password: Option<SecretString>,
+    /// The second factor, where there is one.
+    pub totp: Option<Totp>,
 }
 
 impl Errand {
@@ -118,9 +124,39 @@ impl Errand {
                     _ => self.look(window).await,
                 };
             }
+            (Some(RefreshHow::Flow), _) => return self.refresh_by_flow(window).await,
             _ => loaded(window.reload(LOAD_TIMEOUT).await)?,
         }
         self.standing(window).await
+    }
+
+    async fn refresh_by_flow(&self, window: &Window) -> Result<Standing, Failure> {
+        let Some(flow) = self.site.as_ref().and_then(|site| site.refresh.as_ref()) else {
+            return self.look(window).await;
+        };
+        let replayed = replay(window, flow, &self.values(), &ReplayOptions::default(), |_| {}).await;
+        match replayed {
+            Ok(()) => self.standing(window).await,
+            // Who is signed out finds nothing of what the flow works on.
+            Err(error) => match self.standing(window).await? {
+                Standing::SignedIn => Err(replay_failure("the refresh flow", &error)),
+                standing => Ok(standing),
+            },
+        }
+    }
+
+    fn values(&self) -> Values {
+        let mut values = Values::new();
+        if let Some(username) = &self.username {
+            values.insert("username", SecretString::from(username.clone()));
+        }
+        if let Some(password) = &self.password {
+            values.insert("password", password.clone());
+        }
+        if let Some(totp) = &self.totp {
+            values.set_totp(totp.clone());
+        }
+        values
     }
 
     /// How the page stands right now.
@@ -187,13 +223,6 @@ impl Errand {
         let Some(flow) = self.site.as_ref().and_then(|site| site.sign_in.as_ref()) else {
             return Ok(Standing::SignedOut);
         };
-        let mut values = Values::new();
-        if let Some(username) = &self.username {
-            values.insert("username", SecretString::from(username.clone()));
-        }
-        if let Some(password) = &self.password {
-            values.insert("password", password.clone());
-        }
         // From the first thing that is typed on, the portal may have heard of the sign-in.
         let mut typed_at = None;
         let observe = |event| {
@@ -201,10 +230,10 @@ impl Errand {
                 typed_at = Some(window.navigation_count());
             }
         };
-        let replayed = replay(window, flow, &values, &ReplayOptions::default(), observe).await;
+        let replayed = replay(window, flow, &self.values(), &ReplayOptions::default(), observe).await;
         let standing = match replayed {
             Ok(()) => self.let_in(window, typed_at).await,
-            Err(error) => self.replay_failed(window, &error).await,
+            Err(error) => self.replay_failed(window, &error, typed_at).await,
         };
         standing.map_err(|failure| match failure.kind {
             // Repeating it without end, as what never reached the portal is repeated, could lock the account.
@@ -217,10 +246,6 @@ impl Errand {
 
     /// Waits for the portal to let somebody in whose flow is through.
     async fn let_in(&self, window: &Window, typed_at: Option<u64>) -> Result<Standing, Failure> {
-        let refused = || {
-            let sentence = "the portal refused the sign-in and shows its form again".to_owned();
-            Err(failure(FailureKind::Rejected, sentence))
-        };
         let deadline = Instant::now() + SIGN_IN_TIMEOUT;
         let mut form_since = None;
         loop {
@@ -236,10 +261,13 @@ impl Errand {
             // A new document with the form is an answer. In the same document it may just not be hidden yet.
             let answered = typed_at.is_some_and(|typed_at| window.navigation_count() > typed_at);
             if answered && form_since.is_some_and(|since| now >= since + REFUSED_AFTER) {
-                return refused();
+                return Err(self.refusal(window).await);
             }
             if now >= deadline && form_since.is_some() {
-                return refused();
+                return Err(self.refusal(window).await);
+            }
+            if let Some(answer) = self.other_answer(window).await {
+                return Err(answer);
             }
             if now >= deadline {
                 let sentence = format!(
@@ -252,7 +280,52 @@ impl Errand {
         }
     }
 
-    async fn replay_failed(&self, window: &Window, error: &ReplayError) -> Result<Standing, Failure> {
+    /// What a form that is shown again says.
+    async fn refusal(&self, window: &Window) -> Failure {
+        match self.other_answer(window).await {
+            Some(answer) => answer,
+            None => failure(
+                FailureKind::Rejected,
+                "the portal refused the sign-in and shows its form again: the user name or the password is wrong"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// An answer of the portal that is neither yes nor its form again. None of them is worth repeating, and each
+    /// could lock the account.
+    async fn other_answer(&self, window: &Window) -> Option<Failure> {
+        let definition = &self.site.as_ref()?.definition;
+        let url = window.summary().url;
+        let says = async |condition: Option<&Condition>| holds(condition, window).await.unwrap_or(false);
+        if says(definition.locked_out.as_ref()).await {
+            return Some(failure(
+                FailureKind::Rejected,
+                format!("the portal has locked the account, says {url}"),
+            ));
+        }
+        let wants_code = match &definition.second_factor {
+            None => shows(window, CODE_FIELD).await,
+            condition => says(condition.as_ref()).await,
+        };
+        let sentence = match (&self.totp, wants_code) {
+            (_, false) => return None,
+            (None, true) => format!("the portal asks for a second factor at {url}, and there is none"),
+            (Some(_), true) => {
+                format!("the portal asks for a second factor again at {url}: it refused the code")
+            }
+        };
+        Some(failure(FailureKind::Rejected, sentence))
+    }
+
+    /// `typed_at` is the count of navigations when something was last typed. A form that is there again after it is
+    /// an answer, whatever the recording expected next.
+    async fn replay_failed(
+        &self,
+        window: &Window,
+        error: &ReplayError,
+        typed_at: Option<u64>,
+    ) -> Result<Standing, Failure> {
         if let Ok(standing @ (Standing::SignedIn | Standing::PersonNeeded(_))) = self.look(window).await {
             return Ok(standing);
         }
@@ -260,13 +333,30 @@ impl Errand {
         if status >= 500 {
             return Err(portal_fault(status));
         }
-        let sentence = format!("the sign-in flow failed: {}", with_sources(error));
-        let kind = match &error.cause {
-            StepError::Page(page) => kind_of(page),
-            _ => FailureKind::Unexpected,
-        };
-        Err(failure(kind, sentence))
+        if typed_at.is_some_and(|typed_at| window.navigation_count() > typed_at) {
+            if self.shows_form(window).await {
+                return Err(self.refusal(window).await);
+            }
+            if let Some(answer) = self.other_answer(window).await {
+                return Err(answer);
+            }
+        }
+        Err(replay_failure("the sign-in flow", error))
     }
+}
+
+/// The page is not as it was recorded, or is no longer to be had.
+fn replay_failure(what: &str, error: &ReplayError) -> Failure {
+    let (kind, why) = match &error.cause {
+        StepError::Page(page) => (kind_of(page), "failed"),
+        _ => (FailureKind::Unexpected, "no longer fits the page"),
+    };
+    failure(kind, format!("{what} {why}: {}", with_sources(error)))
+}
+
+async fn shows(window: &Window, css: &str) -> bool {
+    let selector = Selector { parts: vec![Part::Css(css.to_owned())] };
+    window.find(&Scope::default(), &selector).await.is_ok_and(|found| !found.is_empty())
 }
 
 async fn holds(condition: Option<&Condition>, window: &Window) -> Result<bool, Failure> {

@@ -63,6 +63,7 @@ async fn each_way_of_refreshing_does_what_it_says() {
         ("reload", r#"{ how = "reload" }"#.to_owned()),
         ("visit", format!("{{ how = \"visit\", url = \"{}appointments\" }}", portal.url())),
         ("request", format!("{{ how = \"request\", url = \"{}api/keep_alive\" }}", portal.url())),
+        ("flow", r#"{ how = "flow", flow = "portal/moves.json" }"#.to_owned()),
     ] {
         let mut site = portal.site();
         let (kept, _) = site.site_toml.split_once("\n# The portal signs out").unwrap();
@@ -71,9 +72,12 @@ async fn each_way_of_refreshing_does_what_it_says() {
     }
     let house = House { server: Server::start(options).await, portal };
     let client = house.client();
-    for (how, page, keeps_memory) in
-        [("reload", "", false), ("visit", "appointments", false), ("request", "", true)]
-    {
+    for (how, page, keeps_memory) in [
+        ("reload", "", false),
+        ("visit", "appointments", false),
+        ("request", "", true),
+        ("flow", "moves", false),
+    ] {
         let session = client.create(&with(account(how), json!({ "site": how, "refresh_interval": 0 }))).await;
         client.evaluate(&session, "window.mark = 'here'").await;
         let before = house.portal.requests(how);

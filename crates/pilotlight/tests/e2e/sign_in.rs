@@ -1,13 +1,20 @@
 //! Sessions are created by signing in, once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Json;
+use axum::http::StatusCode;
 use futures_util::future::join_all;
 use pilotlight_api::{Session, SessionState};
+use pilotlight_flow::Totp;
 use pilotlight_testkit::harness::{Server, expect_that, wait_for};
 use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions, example_site};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::support::{House, SOON, account, house, house_with, nobody_there, options, path, with};
 
@@ -147,7 +154,12 @@ async fn what_cannot_be_signed_in_to_is_told_apart() {
 #[tokio::test]
 async fn a_captcha_waits_for_a_person_and_is_noticed_to_be_gone() {
     let portal = PortalOptions { captcha: true, ..PortalOptions::default() };
-    let house = house_with("[sessions]\nrefresh_check = \"1s\"", portal).await;
+    let portal = Portal::start(portal).await.unwrap();
+    let (hook, mut told) = webhook().await;
+    let config = "[sessions]\nrefresh_check = \"1s\"";
+    let options = options().config(config).server_config(&format!("webhook = \"{hook}\""));
+    let server = Server::start(options.site("portal", portal.site())).await;
+    let house = House { server, portal };
     let session = house.client().create(&account("acme")).await;
     assert_eq!(session.state, SessionState::NeedsAttention);
     assert!(session.attention.as_ref().is_some_and(|sentence| !sentence.is_empty()));
@@ -162,8 +174,37 @@ async fn a_captcha_waits_for_a_person_and_is_noticed_to_be_gone() {
     );
     house.client().evaluate(&session, &by_hand).await;
     let session = house.reaches(&session, SessionState::Ready).await;
-    assert_eq!((session.attention, house.portal.sign_ins("acme")), (None, 1));
+    assert_eq!((session.attention.as_deref(), house.portal.sign_ins("acme")), (None, 1));
     assert_eq!(house.client().get("/health").await.body["status"], "healthy");
+
+    for event in ["needs_attention", "attention_over"] {
+        let message = tokio::time::timeout(SOON, told.recv()).await.expect("a message in time").unwrap();
+        assert_eq!(message["event"], event, "{message}");
+        assert_eq!(message["session_id"], session.session_id.to_string());
+        let picture = message["screenshot_url"].as_str().unwrap();
+        assert!(picture.ends_with(&path(&session, "/screenshot")), "{message}");
+    }
+}
+
+/// Where the server tells what needs a person, and what it told. Its first message is refused.
+async fn webhook() -> (String, mpsc::Receiver<Value>) {
+    let (sender, told) = mpsc::channel(16);
+    let refused = Arc::new(AtomicBool::new(false));
+    let take = move |Json(message): Json<Value>| {
+        let (sender, is_first) = (sender.clone(), !refused.swap(true, Ordering::Relaxed));
+        async move {
+            if is_first {
+                return StatusCode::SERVICE_UNAVAILABLE;
+            }
+            sender.send(message).await.unwrap();
+            StatusCode::NO_CONTENT
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/hook", axum::routing::post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, told)
 }
 
 #[tokio::test]
@@ -200,4 +241,52 @@ async fn a_site_can_be_defined_over_rest() {
     client.delete(&path(&session, "")).await.expect(200);
     client.delete("/sites/harbour").await.expect(200);
     assert_eq!(client.get("/sites/harbour").await.refusal(), (404, "site_not_found"));
+}
+
+#[tokio::test]
+async fn a_sign_in_that_fails_says_why_and_is_not_tried_again() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let mut site = portal.site();
+    site.site_toml.push_str("\nlocked_out = { text = \"account is locked\" }\n");
+    let server = Server::start(options().site("portal", site)).await;
+    let house = House { server, portal };
+    assert!(house.portal.set_locked("locked", true));
+    let secret = "GEZDGNBVGY3TQOJQ".into();
+    assert!(house.portal.set_second_factor("coded", Some(Totp::parse(&secret).unwrap())));
+    assert!(house.portal.set_password("changed", "another"));
+    for (user, expected) in [
+        ("locked", "the portal has locked the account"),
+        ("coded", "the portal asks for a second factor"),
+        ("changed", "the user name or the password is wrong"),
+    ] {
+        let answer = house.client().post("/sessions", &account(user)).await;
+        assert_eq!(answer.refusal(), (401, "sign_in_failed"), "{}", answer.body);
+        assert!(answer.body["error"].as_str().unwrap().contains(expected), "{}", answer.body);
+        let counts = house.portal.counts(user);
+        assert_eq!(counts.signing_in_peak, 1);
+        assert_eq!(counts.failed_sign_ins, u64::from(user != "coded"), "{user} was tried more than once");
+    }
+
+    house.portal.set_redesigned(true);
+    let answer = house.client().post("/sessions", &account("acme")).await;
+    assert_eq!(answer.refusal(), (502, "flow_failed"), "{}", answer.body);
+    let error = answer.body["error"].as_str().unwrap();
+    assert!(
+        error.contains("no longer fits the page: step 3 (change) failed; tried `aria/User name`"),
+        "{error}"
+    );
+    assert_eq!(house.portal.counts("acme").failed_sign_ins, 0);
+}
+
+#[tokio::test]
+async fn a_site_with_a_password_in_its_recording_is_refused() {
+    let house = house().await;
+    let mut flow: Value = serde_json::from_str(&house.portal.site().sign_in_json).unwrap();
+    flow["steps"][3]["value"] = json!(PASSWORD);
+    let site =
+        json!({ "start_url": house.portal.url(), "sign_in": flow, "signed_in": { "selector": "#user" } });
+    let answer = house.client().put("/sites/leaky", &site).await;
+    assert_eq!(answer.refusal(), (422, "invalid_field"), "{}", answer.body);
+    let told = answer.body.to_string();
+    assert!(told.contains("step 4") && told.contains("${password}") && !told.contains(PASSWORD), "{told}");
 }

@@ -70,7 +70,7 @@ impl ServerOptions {
         self
     }
 
-    /// A site, as files beside the configuration. Its flow is shared by all that are given.
+    /// A site, as files beside the configuration. With flows of its own.
     #[must_use]
     pub fn site(mut self, name: &str, site: ExampleSite) -> Self {
         self.sites.push((name.to_owned(), site));
@@ -94,12 +94,17 @@ impl ServerOptions {
         );
         std::fs::write(folder.path().join("pilotlight.toml"), config)?;
         for (name, site) in &self.sites {
-            // Each with a flow of its own: two portals may have the same file name for theirs.
-            let flow = format!("{name}/{SIGN_IN_PATH}");
-            let flow_file = folder.path().join("sites").join(&flow);
-            std::fs::create_dir_all(flow_file.parent().unwrap_or(folder.path()))?;
-            std::fs::write(flow_file, &site.sign_in_json)?;
-            let site_toml = site.site_toml.replace(SIGN_IN_PATH, &flow);
+            // Each with flows of its own: two portals may have the same file names for theirs.
+            let mut site_toml = site.site_toml.clone();
+            let sign_in = [(SIGN_IN_PATH, &site.sign_in_json)];
+            let others = site.flows.iter().map(|(path, json)| (path.as_str(), json));
+            for (path, json) in sign_in.into_iter().chain(others) {
+                let own = format!("{name}/{path}");
+                let file = folder.path().join("sites").join(&own);
+                std::fs::create_dir_all(file.parent().unwrap_or(folder.path()))?;
+                std::fs::write(file, json)?;
+                site_toml = site_toml.replace(path, &own);
+            }
             std::fs::write(folder.path().join(format!("sites/{name}.toml")), site_toml)?;
         }
         Ok(folder)
