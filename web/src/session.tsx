@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { ACTS, actOn, type Act } from "./actions";
 import { at, call, type Session } from "./api";
+import { LiveView } from "./live";
 import { nameOf, Notice, Question, useRoutes } from "./parts";
 import { store, useStore } from "./store";
 import { Ago, bytes, StateBadge } from "./words";
@@ -61,9 +62,15 @@ export function SessionView({ id }: { id: string }) {
   const { sessions, events, loaded } = useStore();
   const [said, setSaid] = useState("");
   const [asked, setAsked] = useState<Act>();
+  /** Whoever opens the page of a session that sleeps does not wake it by that. */
+  const [looks, setLooks] = useState(false);
   const routes = useRoutes();
   const session = sessions.get(id);
   const ended = loaded && !session;
+  const state = session?.state;
+  useEffect(() => {
+    if (state === "ready") setLooks(false);
+  }, [state]);
   useEffect(() => {
     if (session) document.title = `${nameOf(session)} · Pilotlight`;
   }, [session]);
@@ -82,6 +89,9 @@ export function SessionView({ id }: { id: string }) {
             ))}
           </div>
           <Notice>{said}</Notice>
+          {looks || !["frozen", "hibernated"].includes(session.state)
+            ? <LiveView session={session} onSaid={setSaid} />
+            : <p><button type="button" onClick={() => setLooks(true)}>Wake it and look</button></p>}
           <dl class="facts">
             <dt>Id</dt><dd><code>{id}</code></dd>
             <dt>Site</dt><dd>{session.site ?? "–"}{session.username ? `, as ${session.username}` : ""}</dd>

@@ -9,6 +9,7 @@ pub mod body;
 pub mod duration;
 pub mod error;
 pub mod event;
+pub mod live;
 pub mod request;
 pub mod secret;
 pub mod session;
@@ -23,6 +24,7 @@ pub use body::parse_body;
 pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{Event, EventKind};
+pub use live::{LiveDialog, LiveMouse, LiveOption, LiveState, LiveTab, LiveTold, LiveTouch, LiveWish};
 pub use request::{
     CreateSession, DrainRequest, EnterDashboard, EvaluateRequest, EventsQuery, ExtendHold, HoldRequest,
     ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,

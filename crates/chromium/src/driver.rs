@@ -5,6 +5,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pilotlight_cdp::protocol::browser::SetDeviceMetricsOverride;
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::browser::BrowserEvent;
 use crate::capture::{Sorted, mark_changed, plant_in_frame, shown};
 use crate::guest::announce_in_context;
-use crate::state::{RemoteFrame, Shard, Tab, WindowId, WindowState, lock};
+use crate::state::{Dialog, RemoteFrame, Shard, Tab, WindowId, WindowState, lock};
 
 /// How long the commands of a page's set-up may take.
 const SET_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,12 +108,12 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
         }
         "Page.javascriptDialogOpening" => {
             tab.status.send_modify(|status| status.dialog = true);
-            // Where somebody is there to see it, it is his to answer.
-            if lock(&window.guests).is_empty() {
-                answer_dialog(&shard.connection, session, &event.read()?);
-            }
+            ask_or_answer(shard, &window, &tab, session, event.read()?);
         }
-        DialogClosed::METHOD => tab.status.send_modify(|status| status.dialog = false),
+        DialogClosed::METHOD => tab.status.send_modify(|status| {
+            status.dialog = false;
+            status.question = None;
+        }),
         DomStorageItemAdded::METHOD
         | DomStorageItemUpdated::METHOD
         | DomStorageItemRemoved::METHOD
@@ -343,6 +344,7 @@ fn page_crashed(shard: &Arc<Shard>, window: &WindowState, tab: &Arc<Tab>) -> Opt
         status.crashed = true;
         status.loading = false;
         status.dialog = false;
+        status.question = None;
         status.navigating_since = None;
         status.requested_at = None;
         news
@@ -417,7 +419,7 @@ fn frame_attached(
     });
 }
 
-fn close_page(shard: &Arc<Shard>, target_id: String) {
+pub(crate) fn close_page(shard: &Arc<Shard>, target_id: String) {
     let shard = Arc::clone(shard);
     tokio::spawn(async move { close_target(&shard.connection, target_id).await });
 }
@@ -455,10 +457,26 @@ fn let_go(shard: &Arc<Shard>, session: SessionId, awaited: impl Future<Output = 
 
 /// So that no window hangs: what only tells something and what keeps from leaving is accepted, what asks is
 /// answered with no.
-fn answer_dialog(connection: &Connection, session: &SessionId, dialog: &DialogOpening) {
-    let accept = matches!(dialog.kind.as_str(), "alert" | "beforeunload");
+/// While a person steers, the person is asked.
+fn ask_or_answer(shard: &Shard, window: &WindowState, tab: &Tab, session: &SessionId, dialog: DialogOpening) {
+    if window.steered.load(Ordering::Acquire) > 0 && *session == tab.session {
+        let DialogOpening { kind, message, default_prompt } = dialog;
+        return tab
+            .status
+            .send_modify(|status| status.question = Some(Dialog { kind, message, default_prompt }));
+    }
+    // Where a client is there to see it, it is his to answer.
+    if !lock(&window.guests).is_empty() {
+        return;
+    }
+    let accept = default_answer(&dialog.kind);
     tracing::debug!(kind = dialog.kind, accept, "a dialog is answered");
-    send(connection, session, HandleJavaScriptDialog { accept });
+    send(&shard.connection, session, HandleJavaScriptDialog { accept, prompt_text: None });
+}
+
+/// How a dialog is answered where nobody is asked.
+pub(crate) fn default_answer(kind: &str) -> bool {
+    matches!(kind, "alert" | "beforeunload")
 }
 
 /// The password is given once for each request; a proxy that asks again has refused it.
@@ -489,7 +507,7 @@ fn answer_proxy(
 }
 
 /// Sends without waiting; the page may be gone by then.
-fn send<C: Command + Send + 'static>(connection: &Connection, session: &SessionId, command: C)
+pub(crate) fn send<C: Command + Send + 'static>(connection: &Connection, session: &SessionId, command: C)
 where
     C::Reply: Send,
 {

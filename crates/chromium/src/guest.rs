@@ -212,6 +212,6 @@ async fn see_off(shard: &Shard, window: &WindowState, session: SessionId, is_las
     }
     let tabs: Vec<_> = window.tabs.borrow().clone();
     for tab in tabs.iter().filter(|tab| tab.status.borrow().dialog) {
-        set_up(connection, &tab.session, HandleJavaScriptDialog { accept: false }).await;
+        set_up(connection, &tab.session, HandleJavaScriptDialog { accept: false, prompt_text: None }).await;
     }
 }

@@ -11,6 +11,7 @@ mod error;
 pub mod find;
 pub mod guest;
 pub mod launch;
+pub mod live;
 pub mod page;
 pub mod profiles;
 mod proxy;

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +79,8 @@ pub(crate) struct WindowState {
     pub(crate) closing: AtomicBool,
     /// Clients that speak for themselves.
     pub(crate) guests: Mutex<Guests>,
+    /// How many people steer it at the moment.
+    pub(crate) steered: AtomicUsize,
     /// What is remembered between captures.
     pub(crate) record: Record,
 }
@@ -94,6 +96,7 @@ impl WindowState {
             front: Mutex::new(None),
             closing: AtomicBool::new(false),
             guests: Mutex::default(),
+            steered: AtomicUsize::new(0),
             record: Record::default(),
         }
     }
@@ -128,6 +131,17 @@ impl WindowState {
     }
 }
 
+/// A dialog of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dialog {
+    /// `alert`, `confirm`, `prompt` or `beforeunload`.
+    pub kind: String,
+    /// What it says.
+    pub message: String,
+    /// What a prompt begins with.
+    pub default_prompt: String,
+}
+
 /// What a page is doing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TabStatus {
@@ -139,6 +153,8 @@ pub(crate) struct TabStatus {
     pub(crate) gone: bool,
     /// It shows a dialog, and answers nothing meanwhile.
     pub(crate) dialog: bool,
+    /// The dialog, where a person is asked.
+    pub(crate) question: Option<Dialog>,
     /// Grows with every navigation to another document.
     pub(crate) navigations: u64,
     pub(crate) loading: bool,

@@ -12,6 +12,7 @@ mod fingerprint;
 pub mod gateway;
 pub mod http;
 pub mod keeper;
+pub mod live;
 pub mod machine;
 mod memory;
 pub mod plan;

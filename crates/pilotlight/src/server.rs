@@ -27,6 +27,7 @@ use crate::fingerprint::Fingerprint;
 use crate::gateway::{self, Gateway};
 use crate::http::{self, App, Guard, Readiness, router};
 use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperHandle, KeeperOptions};
+use crate::live::Live;
 use crate::machine::Machine;
 use crate::plan::Planner;
 use crate::sentence::with_sources;
@@ -170,12 +171,14 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let readiness = Readiness::default();
     let door = Arc::new(Door::new(&state_dir.visitors_file(), address.port(), token.as_ref()));
     let machine = Machine::watch(max_live, keeper.clone(), stop.clone());
+    let live = Live::new(keeper.clone());
     let app = App {
         keeper,
         planner,
         archive,
         max_sessions: config.limits.max_sessions,
         door: Arc::clone(&door),
+        live,
         machine,
         gateway: gateway.clone(),
         readiness: readiness.clone(),

@@ -7,7 +7,7 @@ use crate::command::{Nothing, commands};
 commands! {
     /// A mouse event.
     DispatchMouseEvent = "Input.dispatchMouseEvent" -> Nothing {
-        /// `mousePressed`, `mouseReleased` or `mouseMoved`.
+        /// `mousePressed`, `mouseReleased`, `mouseMoved` or `mouseWheel`.
         #[serde(rename = "type")]
         kind: &'static str,
         /// CSS pixels from the left of the viewport.
@@ -20,11 +20,20 @@ commands! {
         button: &'static str,
         /// Which click of a series this is.
         click_count: u8,
+        /// Buttons that are down: 1 left, 2 right, 4 middle.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        buttons: Option<u8>,
+        /// For `mouseWheel`, in CSS pixels.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        delta_x: Option<f64>,
+        /// For `mouseWheel`, in CSS pixels.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        delta_y: Option<f64>,
     }
 
     /// A touch event.
     DispatchTouchEvent = "Input.dispatchTouchEvent" -> Nothing {
-        /// `touchStart` or `touchEnd`.
+        /// `touchStart`, `touchMove`, `touchEnd` or `touchCancel`.
         #[serde(rename = "type")]
         kind: &'static str,
         /// Where fingers are now.

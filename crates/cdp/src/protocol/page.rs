@@ -47,6 +47,41 @@ commands! {
     HandleJavaScriptDialog = "Page.handleJavaScriptDialog" -> Nothing {
         /// OK or cancel.
         accept: bool,
+        /// What a prompt is answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_text: Option<String>,
+    }
+
+    /// Begins to send pictures of the page as it changes, the next one only after an acknowledgement.
+    StartScreencast = "Page.startScreencast" -> Nothing {
+        /// `jpeg` or `png`.
+        format: &'static str,
+        /// 0 to 100, for `jpeg`.
+        quality: u8,
+        /// In pixels.
+        max_width: u32,
+        /// In pixels.
+        max_height: u32,
+        /// 1 for every one that is drawn.
+        every_nth_frame: u32,
+    }
+
+    /// Ends that.
+    StopScreencast = "Page.stopScreencast" -> Nothing {}
+
+    /// Asks for the next picture.
+    ScreencastFrameAck = "Page.screencastFrameAck" -> Nothing {
+        /// The number of the last one.
+        session_id: i64,
+    }
+
+    /// Where the page has been.
+    GetNavigationHistory = "Page.getNavigationHistory" -> NavigationHistory {}
+
+    /// Goes to where the page has been.
+    NavigateToHistoryEntry = "Page.navigateToHistoryEntry" -> Nothing {
+        /// Which.
+        entry_id: i64,
     }
 
     /// Makes the page the visible one of its window.
@@ -104,6 +139,28 @@ objects! {
         loader_id: Option<String>,
         /// Why there is no document, such as `net::ERR_CONNECTION_REFUSED`.
         error_text: Option<String>,
+    }
+
+    /// The reply to [`GetNavigationHistory`].
+    NavigationHistory {
+        /// Where the page is now, from 0.
+        current_index: i64,
+        /// Oldest first.
+        entries: Vec<HistoryEntry>,
+    }
+
+    /// One document that the page has shown.
+    HistoryEntry {
+        /// Names it.
+        id: i64,
+    }
+
+    /// How a picture was taken.
+    ScreencastMetadata {
+        /// The viewport's width in CSS pixels.
+        device_width: f64,
+        /// The viewport's height in CSS pixels.
+        device_height: f64,
     }
 
     /// The reply to [`CaptureScreenshot`].
@@ -233,6 +290,20 @@ notifications! {
         /// `alert`, `confirm`, `prompt` or `beforeunload`.
         #[serde(rename = "type")]
         kind: String,
+        /// What it says.
+        message: String,
+        /// What a prompt begins with.
+        #[serde(default)]
+        default_prompt: String,
+    }
+    /// A picture of the page.
+    ScreencastFrame = "Page.screencastFrame" {
+        /// JPEG or PNG in base 64.
+        data: String,
+        /// How it was taken.
+        metadata: ScreencastMetadata,
+        /// Its number, for the acknowledgement.
+        session_id: i64,
     }
     /// The dialog was answered.
     DialogClosed = "Page.javascriptDialogClosed" {}

@@ -146,7 +146,17 @@ async fn mouse(
 ) -> Result<(), WindowError> {
     let tab = &element.tab;
     let modifiers = *lock(&tab.modifiers);
-    let event = DispatchMouseEvent { kind, x, y, modifiers, button, click_count };
+    let event = DispatchMouseEvent {
+        kind,
+        x,
+        y,
+        modifiers,
+        button,
+        click_count,
+        buttons: None,
+        delta_x: None,
+        delta_y: None,
+    };
     tab.call(&window.shard.connection, &tab.session, event, INPUT_TIMEOUT).await.map(|_| ())
 }
 

@@ -25,7 +25,7 @@ use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
 
 pub use memory::process_memory_bytes;
-pub(crate) use navigation::{check_url, navigate_tab};
+pub(crate) use navigation::{check_url, navigate_tab, reload_tab};
 pub(crate) use script::{WORLD, evaluate, evaluated_value, isolated_world, message_of, run};
 
 /// How long a picture may take.
@@ -131,7 +131,7 @@ impl Window {
     /// As [`Self::navigate`].
     pub async fn reload(&self, timeout: Duration) -> Result<(), WindowError> {
         let tab = self.state.main_tab()?;
-        navigation::reload_tab(&self.shard, &tab, timeout).await?;
+        reload_tab(&self.shard, &tab, timeout).await?;
         look_at(&self.shard, &self.state, &tab).await;
         Ok(())
     }

@@ -9,6 +9,7 @@ mod docs;
 mod events;
 mod guard;
 mod listen;
+mod live;
 mod machine;
 mod metrics;
 mod openapi;
@@ -16,6 +17,7 @@ mod problem;
 mod sessions;
 mod sites;
 mod system;
+mod websocket;
 mod window;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::door::Door;
 use crate::gateway::Gateway;
 use crate::keeper::KeeperHandle;
+use crate::live::Live;
 use crate::machine::Machine;
 use crate::plan::Planner;
 
@@ -58,6 +61,8 @@ pub struct App {
     pub max_sessions: u32,
     /// The dashboard's door.
     pub door: Arc<Door>,
+    /// Who looks into windows.
+    pub live: Live,
     /// What the machine has carried lately.
     pub machine: Machine,
     /// Lets clients in.
@@ -92,6 +97,7 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/evaluate", post(window::evaluate))
         .route("/sessions/{id}/screenshot", get(window::screenshot))
         .route("/sessions/{id}/thumbnail", get(window::thumbnail))
+        .route("/sessions/{id}/live", get(live::live))
         .route("/machine", get(machine::show))
         .route("/sessions/{id}/json/version", get(cdp::version))
         .route("/sessions/{id}/json/version/", get(cdp::version))

@@ -4,7 +4,7 @@ use utoipa::Modify;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{cdp, events, machine, metrics, sessions, sites, system, window};
+use super::{cdp, events, live, machine, metrics, sessions, sites, system, window};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,7 +18,7 @@ use super::{cdp, events, machine, metrics, sessions, sites, system, window};
         sessions::create, sessions::list, sessions::show, sessions::patch, sessions::close, sessions::ping,
         sessions::hold, sessions::extend_hold, sessions::release_hold, sessions::refresh, sessions::restart,
         sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
-        window::navigate, window::evaluate, window::screenshot, window::thumbnail, machine::show,
+        window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, machine::show,
         cdp::version, cdp::list, cdp::socket, cdp::files, cdp::file,
         events::all, events::of_session,
         sites::list, sites::show, sites::define, sites::remove,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pilotlight_api as api;
-use pilotlight_chromium::WindowOptions;
+use pilotlight_chromium::{Window, WindowOptions};
 use pilotlight_core as core;
 use pilotlight_store::Checkpoint;
 use uuid::Uuid;
@@ -131,6 +131,12 @@ impl Published {
         if let Some(window) = &self.window {
             window.measure().await;
         }
+    }
+
+    /// Its window, while it has one.
+    #[must_use]
+    pub fn window(&self) -> Option<&Window> {
+        self.window.as_ref().map(|live| &live.window)
     }
 
     /// What its page shows, as a JPEG that is at most a minute old. It wakes nobody, and is no use of the session.

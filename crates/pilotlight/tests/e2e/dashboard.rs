@@ -69,3 +69,8 @@ async fn people_see_and_steer_all_sessions() {
     }
     script("overview.mjs", house).await;
 }
+
+#[tokio::test]
+async fn people_look_into_a_window_and_steer_it() {
+    script("live.mjs", house_with("", PortalOptions::default()).await).await;
+}

@@ -1,0 +1,404 @@
+//! A page that people look at and steer: its pictures as they change, and their hands in it.
+//!
+//! Nothing here waits for the page longer than it must: a dialog, which holds up every answer of the page, ends
+//! the wait for the click that opened it. What is typed is never logged.
+
+mod select;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use pilotlight_cdp::protocol::input::{
+    DispatchKeyEvent, DispatchMouseEvent, DispatchTouchEvent, InsertText, TouchPoint,
+};
+use pilotlight_cdp::protocol::page::{
+    GetNavigationHistory, HandleJavaScriptDialog, NavigateToHistoryEntry, ScreencastFrame,
+    ScreencastFrameAck, StartScreencast, StopScreencast,
+};
+use pilotlight_cdp::protocol::target::CreateTarget;
+use pilotlight_cdp::{Command, Scope, Subscription};
+
+use crate::driver::{close_page, default_answer, look_at, send};
+use crate::error::WindowError;
+use crate::state::{Shard, Tab, WindowState, lock};
+use crate::window::{COMMAND_TIMEOUT, Window, check_url, navigate_tab};
+
+pub use crate::state::Dialog;
+pub use select::{SelectList, SelectOption};
+
+/// How long a page may take to take an input event.
+const INPUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a page may take to load where a person sent it.
+const NAVIGATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many events of a page may wait: pictures come one at a time.
+const CAST_QUEUE: usize = 1024;
+
+/// How pictures are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quality {
+    /// Of JPEG, up to 100.
+    pub jpeg: u8,
+    /// The longest side in pixels.
+    pub side_max: u32,
+}
+
+/// A picture of a page.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// JPEG.
+    pub picture: Bytes,
+    /// The viewport's width, in CSS pixels.
+    pub width: f64,
+    /// The viewport's height, in CSS pixels.
+    pub height: f64,
+    number: i64,
+}
+
+/// Pictures of a page as it changes. Chromium sends the next one only once the last one was acknowledged.
+/// Dropped, the page is no longer pictured.
+#[derive(Debug)]
+pub struct Cast {
+    page: LivePage,
+    events: Subscription,
+    stopped: bool,
+}
+
+impl Cast {
+    /// The next picture; `None` once the page or its browser is gone.
+    pub async fn next(&mut self) -> Option<Frame> {
+        loop {
+            let event = self.events.next().await?;
+            let Some(frame) = event.read::<ScreencastFrame>() else { continue };
+            let Ok(picture) = BASE64_STANDARD.decode(frame.data) else { continue };
+            let (width, height) = (frame.metadata.device_width, frame.metadata.device_height);
+            return Some(Frame { picture: picture.into(), width, height, number: frame.session_id });
+        }
+    }
+
+    /// Ends it, and returns once it has ended, so that another may begin.
+    pub async fn stop(mut self) {
+        let LivePage { shard, tab, .. } = &self.page;
+        self.stopped = true;
+        // Where the page is gone, so is its stream of pictures.
+        drop(tab.call(&shard.connection, &tab.session, StopScreencast {}, COMMAND_TIMEOUT).await);
+    }
+
+    /// Asks for what comes after this one.
+    pub fn acknowledge(&self, frame: &Frame) {
+        let LivePage { shard, tab, .. } = &self.page;
+        send(&shard.connection, &tab.session, ScreencastFrameAck { session_id: frame.number });
+    }
+}
+
+impl Drop for Cast {
+    fn drop(&mut self) {
+        if !self.stopped && tokio::runtime::Handle::try_current().is_ok() {
+            send(&self.page.shard.connection, &self.page.tab.session, StopScreencast {});
+        }
+    }
+}
+
+/// While one of these is there, dialogs of the window wait for a person. After the last one they get the answer
+/// that they always get.
+#[derive(Debug)]
+pub struct Steering {
+    window: Window,
+}
+
+impl Steering {
+    /// Whether it is this window that is steered.
+    #[must_use]
+    pub fn is_of(&self, window: &Window) -> bool {
+        Arc::ptr_eq(&self.window.state, &window.state)
+    }
+}
+
+impl Drop for Steering {
+    fn drop(&mut self) {
+        let state = &self.window.state;
+        if state.steered.fetch_sub(1, Ordering::AcqRel) > 1 || !lock(&state.guests).is_empty() {
+            return;
+        }
+        for tab in state.tabs.borrow().iter() {
+            let question = tab.status.borrow().question.clone();
+            if let Some(dialog) = question {
+                let answer =
+                    HandleJavaScriptDialog { accept: default_answer(&dialog.kind), prompt_text: None };
+                send(&self.window.shard.connection, &tab.session, answer);
+            }
+        }
+    }
+}
+
+/// Which part of a press of the mouse.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mouse {
+    /// It moves.
+    Moved,
+    /// A button goes down.
+    Pressed,
+    /// A button comes up.
+    Released,
+    /// The wheel turns, by so many CSS pixels to the right and down.
+    Wheel(f64, f64),
+}
+
+/// What the mouse does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MouseInput {
+    /// Which part of it.
+    pub mouse: Mouse,
+    /// CSS pixels from the left of the viewport.
+    pub x: f64,
+    /// CSS pixels from the top of the viewport.
+    pub y: f64,
+    /// `none`, `left`, `middle`, `right`, `back` or `forward`.
+    pub button: &'static str,
+    /// Buttons that are down: 1 left, 2 right, 4 middle.
+    pub buttons: u8,
+    /// Which click of a series this is.
+    pub clicks: u8,
+    /// Modifier keys: 1 Alt, 2 Control, 4 Meta, 8 Shift.
+    pub modifiers: u8,
+}
+
+/// What a key does.
+#[derive(Clone)]
+pub struct KeyInput {
+    /// Whether it goes down.
+    pub down: bool,
+    /// `KeyboardEvent.key`.
+    pub key: String,
+    /// `KeyboardEvent.code`.
+    pub code: String,
+    /// `KeyboardEvent.keyCode`.
+    pub key_code: u16,
+    /// What it types, if anything.
+    pub text: Option<String>,
+    /// 1 left, 2 right, 3 the numeric pad.
+    pub location: u8,
+    /// Modifier keys: 1 Alt, 2 Control, 4 Meta, 8 Shift.
+    pub modifiers: u8,
+}
+
+/// Keys are of passwords, too.
+impl std::fmt::Debug for KeyInput {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("KeyInput").finish_non_exhaustive()
+    }
+}
+
+/// A page of a window.
+#[derive(Debug, Clone)]
+pub struct LivePage {
+    shard: Arc<Shard>,
+    window: Arc<WindowState>,
+    tab: Arc<Tab>,
+}
+
+impl Window {
+    /// The page with this id; where there is none, the one in front.
+    #[must_use]
+    pub fn live_page(&self, target: Option<&str>) -> Option<LivePage> {
+        let front = lock(&self.state.front).clone();
+        let tabs = self.state.tabs.borrow();
+        let find = |target: Option<&str>| tabs.iter().find(|tab| Some(tab.target.as_str()) == target);
+        let tab = find(target).or_else(|| find(front.as_deref())).or_else(|| tabs.first())?;
+        let (shard, window) = (Arc::clone(&self.shard), Arc::clone(&self.state));
+        Some(LivePage { shard, window, tab: Arc::clone(tab) })
+    }
+
+    /// Opens another page, in front.
+    ///
+    /// # Errors
+    /// Where Chromium does not.
+    pub async fn open_page(&self) -> Result<(), WindowError> {
+        let create = CreateTarget {
+            url: "about:blank".into(),
+            browser_context_id: self.state.id.as_str().into(),
+            new_window: false,
+        };
+        self.shard.connection.call_within(None, create, COMMAND_TIMEOUT).await?;
+        Ok(())
+    }
+
+    /// Has dialogs wait for a person.
+    #[must_use]
+    pub fn steer(&self) -> Steering {
+        self.state.steered.fetch_add(1, Ordering::AcqRel);
+        Steering { window: self.clone() }
+    }
+}
+
+impl LivePage {
+    /// Chromium's id of the page.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.tab.target
+    }
+
+    /// Makes it the one in front.
+    ///
+    /// # Errors
+    /// Where the page is lost.
+    pub async fn bring_to_front(&self) -> Result<(), WindowError> {
+        Window::new(Arc::clone(&self.shard), Arc::clone(&self.window)).bring_to_front(&self.tab).await
+    }
+
+    /// The dialog that waits for a person.
+    #[must_use]
+    pub fn dialog(&self) -> Option<Dialog> {
+        self.tab.status.borrow().question.clone()
+    }
+
+    /// Begins to picture it.
+    ///
+    /// # Errors
+    /// Where the page is lost, or is being pictured already.
+    pub async fn cast(&self, quality: Quality) -> Result<Cast, WindowError> {
+        self.bring_to_front().await?;
+        let events = self.shard.connection.subscribe(Scope::Session(self.tab.session.clone()), CAST_QUEUE);
+        let start = StartScreencast {
+            format: "jpeg",
+            quality: quality.jpeg,
+            max_width: quality.side_max,
+            max_height: quality.side_max,
+            every_nth_frame: 1,
+        };
+        let (connection, session) = (&self.shard.connection, &self.tab.session);
+        // One that a dead server began goes on with the page's session.
+        self.tab.call(connection, session, StopScreencast {}, COMMAND_TIMEOUT).await?;
+        self.tab.call(connection, session, start, COMMAND_TIMEOUT).await?;
+        Ok(Cast { page: self.clone(), events, stopped: false })
+    }
+
+    /// Hands an event to the page and waits until it has been dealt with, or a dialog asks about it.
+    async fn dispatch<C: Command>(&self, command: C) -> Result<(), WindowError> {
+        let sent = self.tab.call(&self.shard.connection, &self.tab.session, command, INPUT_TIMEOUT);
+        tokio::select! {
+            reply = sent => reply.map(drop),
+            asked = self.tab.wait_for(INPUT_TIMEOUT, |status| status.dialog) => asked,
+        }
+    }
+
+    /// Moves, presses, releases or turns the wheel.
+    ///
+    /// # Errors
+    /// Where the page is lost or does not take it in time.
+    pub async fn mouse(&self, input: MouseInput) -> Result<(), WindowError> {
+        let (kind, wheel) = match input.mouse {
+            Mouse::Moved => ("mouseMoved", None),
+            Mouse::Pressed => ("mousePressed", None),
+            Mouse::Released => ("mouseReleased", None),
+            Mouse::Wheel(x, y) => ("mouseWheel", Some((x, y))),
+        };
+        self.dispatch(DispatchMouseEvent {
+            kind,
+            x: input.x,
+            y: input.y,
+            modifiers: input.modifiers,
+            button: input.button,
+            click_count: input.clicks,
+            buttons: Some(input.buttons),
+            delta_x: wheel.map(|(x, _)| x),
+            delta_y: wheel.map(|(_, y)| y),
+        })
+        .await
+    }
+
+    /// Presses or releases a key.
+    ///
+    /// # Errors
+    /// As [`Self::mouse`].
+    pub async fn key(&self, input: KeyInput) -> Result<(), WindowError> {
+        const CONTROL: u8 = 2;
+        let selects_all = input.down && input.modifiers == CONTROL && input.code == "KeyA";
+        let text = input.text.filter(|_| input.down);
+        self.dispatch(DispatchKeyEvent {
+            kind: match (input.down, &text) {
+                (false, _) => "keyUp",
+                (true, Some(_)) => "keyDown",
+                (true, None) => "rawKeyDown",
+            },
+            modifiers: input.modifiers,
+            text,
+            key: input.key,
+            code: input.code,
+            windows_virtual_key_code: input.key_code,
+            location: input.location,
+            commands: if selects_all { vec!["selectAll"] } else { Vec::new() },
+        })
+        .await
+    }
+
+    /// Puts text where the cursor is, as pasting or an input method does.
+    ///
+    /// # Errors
+    /// As [`Self::mouse`].
+    pub async fn insert_text(&self, text: String) -> Result<(), WindowError> {
+        self.dispatch(InsertText { text }).await
+    }
+
+    /// Moves fingers: `touchStart`, `touchMove`, `touchEnd` or `touchCancel`, and where they are now.
+    ///
+    /// # Errors
+    /// As [`Self::mouse`].
+    pub async fn touch(&self, kind: &'static str, points: &[(f64, f64)]) -> Result<(), WindowError> {
+        let touch_points = points.iter().map(|&(x, y)| TouchPoint { x, y }).collect();
+        self.dispatch(DispatchTouchEvent { kind, touch_points }).await
+    }
+
+    /// Answers the dialog that waits.
+    ///
+    /// # Errors
+    /// Where none waits.
+    pub async fn answer(&self, accept: bool, text: Option<String>) -> Result<(), WindowError> {
+        let answer = HandleJavaScriptDialog { accept, prompt_text: text };
+        let sent = self.tab.call(&self.shard.connection, &self.tab.session, answer, INPUT_TIMEOUT);
+        sent.await.map(drop)
+    }
+
+    /// Goes to `url`; returns once it has loaded.
+    ///
+    /// # Errors
+    /// As [`Window::navigate`].
+    pub async fn navigate(&self, url: &str) -> Result<(), WindowError> {
+        check_url(url)?;
+        navigate_tab(&self.shard, &self.tab, url, NAVIGATE_TIMEOUT).await?;
+        look_at(&self.shard, &self.window, &self.tab).await;
+        Ok(())
+    }
+
+    /// Loads it again.
+    ///
+    /// # Errors
+    /// As [`Window::reload`].
+    pub async fn reload(&self) -> Result<(), WindowError> {
+        crate::window::reload_tab(&self.shard, &self.tab, NAVIGATE_TIMEOUT).await
+    }
+
+    /// Goes back (-1) or forward (1) where there is something.
+    ///
+    /// # Errors
+    /// Where the page is lost.
+    pub async fn travel(&self, by: i32) -> Result<(), WindowError> {
+        let (connection, session) = (&self.shard.connection, &self.tab.session);
+        let history = self.tab.call(connection, session, GetNavigationHistory {}, COMMAND_TIMEOUT).await?;
+        let wanted = usize::try_from(history.current_index + i64::from(by)).ok();
+        if let Some(entry) = wanted.and_then(|index| history.entries.get(index)) {
+            self.dispatch(NavigateToHistoryEntry { entry_id: entry.id }).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes it. The last page of a window stays.
+    pub fn close(&self) {
+        if self.window.tabs.borrow().len() > 1 {
+            close_page(&self.shard, self.tab.target.clone());
+        }
+    }
+}
