@@ -16,6 +16,7 @@ mod ids;
 mod input;
 mod kept;
 mod limits;
+mod operation;
 mod reports;
 mod requests;
 mod rules;
@@ -33,6 +34,7 @@ pub use input::{
 };
 pub use kept::{Kept, KeptShard};
 pub use limits::{AtCapacity, Limits};
+pub use operation::{Ending, Operation, OperationAction, OperationInput, OperationRefusal, Stage};
 pub use rules::Rules;
 pub use session::{Hold, Session};
 pub use time::Moment;

@@ -3,4 +3,5 @@
 
 mod cold;
 mod guide;
+mod operations;
 mod scene;
