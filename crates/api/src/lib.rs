@@ -10,6 +10,7 @@ pub mod duration;
 pub mod error;
 pub mod event;
 pub mod live;
+pub mod operation;
 pub mod request;
 pub mod secret;
 pub mod session;
@@ -25,6 +26,10 @@ pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{Event, EventKind};
 pub use live::{LiveDialog, LiveMouse, LiveOption, LiveState, LiveTab, LiveTold, LiveTouch, LiveWish};
+pub use operation::{
+    ContinueOperation, InputKind, OperationAnswer, OperationDefinition, OperationScreenshot, OperationStatus,
+    PhaseDefinition, RunOperation,
+};
 pub use request::{
     CreateSession, DrainRequest, EnterDashboard, EvaluateRequest, EventsQuery, ExtendHold, HoldRequest,
     ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,

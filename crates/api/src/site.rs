@@ -1,5 +1,7 @@
 //! A site as it is written down: in `PUT /sites/{name}` and in the configuration.
 
+use std::collections::BTreeMap;
+
 use pilotlight_flow::condition::Condition;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -7,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::duration::Seconds;
+use crate::operation::OperationDefinition;
 use crate::validate::{self, FieldError};
 
 /// What Pilotlight is told of a portal.
@@ -38,6 +41,9 @@ pub struct SiteDefinition {
     /// How the sign-in is kept alive. Reloading the page where missing.
     #[serde(default)]
     pub refresh: RefreshDefinition,
+    /// What can be done in its sessions, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operations: BTreeMap<String, OperationDefinition>,
 }
 
 impl SiteDefinition {
@@ -49,6 +55,10 @@ impl SiteDefinition {
                 "signed_in",
                 "is needed beside `sign_in`, to tell whether it worked",
             ));
+        }
+        for (name, operation) in &self.operations {
+            validate::name(&format!("operations.{name}"), name)?;
+            operation.validate(&format!("operations.{name}"))?;
         }
         self.refresh.validate()
     }

@@ -139,7 +139,11 @@ impl Operation {
     ///
     /// # Errors
     /// Why it does not follow; nothing has changed then.
-    pub fn step(&mut self, now: Moment, input: OperationInput) -> Result<Vec<OperationAction>, OperationRefusal> {
+    pub fn step(
+        &mut self,
+        now: Moment,
+        input: OperationInput,
+    ) -> Result<Vec<OperationAction>, OperationRefusal> {
         use OperationInput as In;
         if let In::Tick = input {
             let late = matches!(self.stage, Stage::Waiting { expires_at, .. } if now >= expires_at);
@@ -161,11 +165,17 @@ impl Operation {
             }
             (Stage::Running { .. }, In::PhaseEnded(false)) => Ok(self.end(Ending::Failed, now)),
             (Stage::Running { .. }, In::Resumed) => Ok(self.end(Ending::Interrupted, now)),
-            (Stage::Running { .. } | Stage::Waiting { .. }, In::Cancel) => Ok(self.end(Ending::Cancelled, now)),
+            (Stage::Running { .. } | Stage::Waiting { .. }, In::Cancel) => {
+                Ok(self.end(Ending::Cancelled, now))
+            }
             (Stage::Running { .. } | Stage::Waiting { .. }, In::SessionEnded) => {
                 Ok(self.end(Ending::SessionEnded, now))
             }
-            (Stage::Ended { ending, .. }, In::Continue(_) | In::Cancel) => Err(OperationRefusal::Ended(*ending)),
+            (Stage::Ended { ending, .. }, In::Continue(_) | In::Cancel) => {
+                Err(OperationRefusal::Ended(*ending))
+            }
+            // The server that recorded its end may not have come to this; twice does no harm.
+            (Stage::Ended { .. }, In::Resumed) => Ok(vec![OperationAction::Release]),
             // A report about something that is over.
             (_, In::PhaseEnded(_) | In::SessionEnded | In::Resumed | In::Tick) => Ok(Vec::new()),
         }

@@ -131,6 +131,15 @@ impl Sites {
                 *flow = Some(SignIn::File(format!("{name}/{file}")));
             }
         }
+        for (operation, definition) in &mut written.operations {
+            for (index, phase) in definition.phases.iter_mut().enumerate() {
+                if let SignIn::Flow(steps) = &phase.flow {
+                    let file = format!("{name}/{operation}-{}.json", index + 1);
+                    write(&self.folder.join(&file), steps.to_string().as_bytes())?;
+                    phase.flow = SignIn::File(file);
+                }
+            }
+        }
         let text = toml::to_string(&written).map_err(SitesError::NotToml)?;
         write(&file(&self.folder, name), text.as_bytes())
     }
@@ -163,6 +172,9 @@ mod tests {
             "start_url": "http://127.0.0.1:8099/",
             "sign_in": {"title": "sign in", "steps": [{"type": "navigate", "url": "http://127.0.0.1:8099/"}]},
             "signed_in": {"any": [{"selector": "#user"}]},
+            "operations": {"look": {"phases": [{"flow": {"title": "look", "steps": [
+                {"type": "customStep", "name": "screenshot", "parameters": {"name": "${what}"}},
+            ]}, "needs": ["what"]}]}},
         }))
         .unwrap()
     }
@@ -176,6 +188,7 @@ mod tests {
         let text = fs::read_to_string(folder.path().join("portal.toml")).unwrap();
         assert!(text.contains("portal/sign-in.json"), "{text}");
         assert!(folder.path().join("portal/sign-in.json").exists());
+        assert!(text.contains("portal/look-1.json") && folder.path().join("portal/look-1.json").exists());
         sites.remove("portal").unwrap();
         assert!(sites.get("portal").is_none() && !folder.path().join("portal.toml").exists());
         assert!(matches!(sites.remove("portal"), Err(SitesError::Unknown)));

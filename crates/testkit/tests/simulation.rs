@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use pilotlight_testkit::simulation::{Report, run};
+use pilotlight_testkit::simulation::{Report, run, run_operations};
 
 const RUNS: u64 = 100;
 const STEPS: u64 = 10_000;
@@ -29,6 +29,17 @@ fn invariants_hold_over_a_million_steps() {
             assert!(total.seen.contains_key(*what), "the simulation never saw: {what}");
         }
     }
+}
+
+#[test]
+fn operations_begin_no_phase_twice_and_end() {
+    let first = RandomState::new().hash_one("first seed") >> 16;
+    println!("seeds {first} to {}", first + 1999);
+    let mut endings = std::collections::BTreeSet::new();
+    for seed in first..first + 2000 {
+        endings.insert(run_operations(seed).unwrap_or_else(|sentence| panic!("{sentence}")));
+    }
+    assert_eq!(endings.len(), 6, "not every ending was seen: {endings:?}");
 }
 
 /// A simulation in which these never happen proves nothing.

@@ -281,6 +281,36 @@ fn a_sign_in_may_only_ask_for_what_there_is() {
 }
 
 #[test]
+fn an_operation_is_read_with_its_phases() {
+    const PHASE: &str = r##"{"title": "x", "steps": [
+        {"type": "change", "selectors": ["#plate"], "value": "${plate}"},
+        {"type": "customStep", "name": "extract", "parameters": {"name": "number", "selectors": ["#number"]}}]}"##;
+    let with = |operation: &str| {
+        let site = format!("start_url = \"http://a.test/\"\n[operations.book]\n{operation}\n");
+        Folder::with(&[("sites/a.toml", &site), ("sites/a/1.json", PHASE), ("pilotlight.toml", "")])
+    };
+    let folder = with(
+        "phases = [ { flow = \"a/1.json\", needs = [\"plate\"] } ]\noutputs = [\"number\"]\ntimeout = \"5m\"",
+    );
+    let site = &folder.load().unwrap().sites["a"];
+    assert_eq!(site.operations["book"][0].steps.len(), 2);
+    assert_eq!(site.definition.operations["book"].timeout, Some(Seconds::new(300)));
+    for (operation, expected) in [
+        ("phases = [ { flow = \"a/1.json\" } ]", "`operations.book.phases.1.flow` uses `${plate}`"),
+        ("phases = [ { flow = \"a/2.json\" } ]", "`operations` of site `a`: "),
+        ("phases = [ { flow = \"a/1.json\", neds = [] } ]", "did you mean `needs`?"),
+        (
+            "phases = [ { flow = \"a/1.json\", needs = [\"plate\"] } ]\noutputs = [\"code\"]",
+            "`operations.book.outputs` has `code`, which no step makes",
+        ),
+    ] {
+        let folder = with(operation);
+        let problems = folder.problems(&folder.sources());
+        assert!(problems.starts_with("sites/a.toml:") && problems.contains(expected), "{problems}");
+    }
+}
+
+#[test]
 fn no_token_is_for_loopback_alone() {
     let folder =
         Folder::with(&[("pilotlight.toml", "[server]\nlisten = \"0.0.0.0:7070\"\nauth = \"none\"\n")]);

@@ -1,5 +1,6 @@
 //! Walks a parsed file with the tables of known keys, so that one mistake does not hide the next.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use pilotlight_api::{SignIn, SiteDefinition, validate};
@@ -18,8 +19,16 @@ use crate::sentence::with_sources;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
 const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
-const SITE_KEYS: [&str; 7] =
-    ["start_url", "sign_in", "signed_in", "needs_attention", "locked_out", "second_factor", "refresh"];
+const SITE_KEYS: [&str; 8] = [
+    "start_url",
+    "sign_in",
+    "signed_in",
+    "needs_attention",
+    "locked_out",
+    "second_factor",
+    "refresh",
+    "operations",
+];
 
 /// Walks a configuration file; with `only`, that section alone.
 pub(super) fn root(loader: &mut Loader<'_>, document: &Document, table: &Table<'_>, only: Option<&str>) {
@@ -148,6 +157,12 @@ pub(super) fn site(
         other => other,
     };
     let sign_in = read("sign_in", fields.sign_in);
+    let mut operations = fields.operations;
+    for phase in operations.values_mut().flat_map(|operation| &mut operation.phases) {
+        if let Some(flow) = read("operations", Some(phase.flow.clone())) {
+            phase.flow = flow;
+        }
+    }
     let mut refresh = fields.refresh.unwrap_or_default();
     refresh.flow = read("refresh", refresh.flow);
     // What follows from a mistake already told would only confuse.
@@ -162,6 +177,7 @@ pub(super) fn site(
         locked_out: fields.locked_out,
         second_factor: fields.second_factor,
         refresh,
+        operations,
     };
     match Site::new(definition) {
         Ok(site) => drop(loader.config.sites.insert(name.to_owned(), site)),
@@ -184,6 +200,7 @@ struct SiteFields {
     locked_out: Option<pilotlight_flow::condition::Condition>,
     second_factor: Option<pilotlight_flow::condition::Condition>,
     refresh: Option<pilotlight_api::RefreshDefinition>,
+    operations: BTreeMap<String, pilotlight_api::OperationDefinition>,
 }
 
 impl SiteFields {
@@ -199,7 +216,7 @@ impl SiteFields {
                 "locked_out" => read(value).map(|condition| fields.locked_out = Some(condition)),
                 "second_factor" => read(value).map(|condition| fields.second_factor = Some(condition)),
                 "refresh" => read(value).map(|refresh| fields.refresh = Some(refresh)),
-                "operations" => Err((name.span(), "operations are not there yet".to_owned())),
+                "operations" => read(value).map(|operations| fields.operations = operations),
                 unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
             };
             if let Err((span, problem)) = read {

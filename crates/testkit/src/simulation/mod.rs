@@ -7,6 +7,7 @@
 mod chance;
 mod checks;
 mod clients;
+mod operations;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,8 @@ use chance::Chance;
 use checks::Checks;
 use clients::Clients;
 use world::World;
+
+pub use operations::run as run_operations;
 
 /// How long a run goes on once nothing fails any more, until everything must stand.
 const CALM: Duration = Duration::from_secs(2 * 3600);
