@@ -44,6 +44,18 @@ pub struct SiteDefinition {
     /// What can be done in its sessions, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub operations: BTreeMap<String, OperationDefinition>,
+    /// Whether its pages bear standing still while nobody uses them. Yes where missing.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub freeze: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(freeze: &bool) -> bool {
+    *freeze
 }
 
 impl SiteDefinition {

@@ -81,6 +81,8 @@ pub(crate) struct WindowState {
     pub(crate) guests: Mutex<Guests>,
     /// How many people steer it at the moment.
     pub(crate) steered: AtomicUsize,
+    /// Its pages are frozen, or about to be.
+    pub(crate) still: AtomicBool,
     /// What is remembered between captures.
     pub(crate) record: Record,
 }
@@ -97,6 +99,7 @@ impl WindowState {
             closing: AtomicBool::new(false),
             guests: Mutex::default(),
             steered: AtomicUsize::new(0),
+            still: AtomicBool::new(false),
             record: Record::default(),
         }
     }
@@ -107,6 +110,14 @@ impl WindowState {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_still(&self) -> bool {
+        self.still.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_still(&self, still: bool) {
+        self.still.store(still, Ordering::Release);
     }
 
     pub(crate) fn set_closing(&self) {

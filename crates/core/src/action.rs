@@ -15,6 +15,8 @@ pub enum State {
     SigningIn,
     /// It stands and is signed in.
     Ready,
+    /// It is signed in, and its window stands still until somebody wants it.
+    Frozen,
     /// It has no window; its state is written down, and whoever asks for it gets it back.
     Hibernated,
     /// Its window was lost and is being brought back.
@@ -180,6 +182,20 @@ pub enum Action {
     },
     /// Write down the state of an open window; report `Saved`.
     Save {
+        /// Whose.
+        session: SessionId,
+        /// To be reported back.
+        ticket: Ticket,
+    },
+    /// Have the pages of a window stand still; report `Frozen`.
+    Freeze {
+        /// Whose.
+        session: SessionId,
+        /// To be reported back.
+        ticket: Ticket,
+    },
+    /// Have them run again; report `Thawed`.
+    Thaw {
         /// Whose.
         session: SessionId,
         /// To be reported back.

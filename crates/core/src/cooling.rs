@@ -143,6 +143,8 @@ impl Rules {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.asleep = true;
         match session.window {
+            // Nothing happened in it since its state was written down.
+            Window::Open(_) if session.is_frozen_as_written() => self.close_window(id, now),
             Window::Open(shard) if session.restored => self.farewell(id, shard, Farewell::Hibernate),
             _ => self.close_window(id, now),
         }
@@ -155,7 +157,7 @@ impl Rules {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.window = Window::Saving(shard, farewell);
         session.doing = Doing::Nothing;
-        session.saves = Saves { due: Some(Moment(0)), running: None };
+        session.saves = Saves { due: Some(Moment(0)), running: None, ..session.saves };
     }
 
     /// The state of a window that is to go is written down, or cannot be.

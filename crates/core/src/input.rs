@@ -73,6 +73,8 @@ pub struct Spec {
     pub launch: LaunchKey,
     /// Whether it shares that browser.
     pub isolation: Isolation,
+    /// Whether its pages bear standing still when nobody uses it.
+    pub freezes: bool,
     /// How it is treated.
     pub policy: Policy,
 }
@@ -242,6 +244,13 @@ pub enum Input {
         /// Which session.
         session: SessionId,
     },
+    /// A client wants the window to stand still; answered once it does.
+    Freeze {
+        /// Whom to answer.
+        request: RequestId,
+        /// Which session.
+        session: SessionId,
+    },
     /// A client wants the window to go and its state to be kept; answered once it is gone.
     Hibernate {
         /// Whom to answer.
@@ -327,6 +336,22 @@ pub enum Input {
         ticket: Ticket,
         /// Whether it worked.
         result: Result<(), Failure>,
+    },
+    /// A window stands still, or could not be made to.
+    Frozen {
+        /// Whose.
+        session: SessionId,
+        /// Of which action.
+        ticket: Ticket,
+        /// Whether it worked.
+        result: Result<(), Failure>,
+    },
+    /// A window was told to run again.
+    Thawed {
+        /// Whose.
+        session: SessionId,
+        /// Of which action.
+        ticket: Ticket,
     },
     /// An activity ended.
     ActivityEnded {

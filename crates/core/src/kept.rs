@@ -1,6 +1,7 @@
 //! What of a session outlives the rules that know it, and how new rules take it up.
 
 use crate::action::EndedReason;
+use crate::freezing::Motion;
 use crate::ids::{LaunchKey, SessionId, ShardId};
 use crate::input::{Activity, Isolation, Spec};
 use crate::rules::Rules;
@@ -62,6 +63,7 @@ impl Session {
             can_sign_in: self.can_sign_in,
             launch: self.launch,
             isolation: self.isolation,
+            freezes: self.freezes,
             policy: self.policy.clone(),
         };
         self.established.then(|| Kept {
@@ -157,6 +159,8 @@ impl Rules {
         session.window = Window::Open(shard);
         session.restored = true;
         session.doing = Doing::Next(Activity::Look);
+        // It may stand still: it is told to run before it is looked at.
+        session.motion = Motion::Frozen;
         self.save_by(id, now + self.limits.save_delay);
     }
 }

@@ -12,6 +12,7 @@ mod action;
 mod backoff;
 mod capacity;
 mod cooling;
+mod freezing;
 mod ids;
 mod input;
 mod kept;

@@ -48,6 +48,10 @@ pub struct Limits {
     pub shard_settled_after: Duration,
     /// How long a browser without windows is kept for the next one.
     pub shard_linger: Duration,
+    /// A session that nobody used for this long freezes; `None` is never.
+    pub freeze_after: Option<Duration>,
+    /// How long a page is let run after something was done in it, before it freezes again.
+    pub freeze_settle: Duration,
     /// A session that nobody used for this long hibernates; `None` is never.
     pub hibernate_after: Option<Duration>,
     /// How long after a change in a window its state is written down.
@@ -90,6 +94,8 @@ impl Default for Limits {
             loss_settled_after: Duration::from_secs(600),
             shard_settled_after: Duration::from_secs(10),
             shard_linger: Duration::from_secs(10),
+            freeze_after: Some(Duration::from_secs(120)),
+            freeze_settle: Duration::from_secs(5),
             hibernate_after: None,
             save_delay: Duration::from_secs(10),
             max_saves: 4,

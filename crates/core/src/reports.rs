@@ -140,10 +140,12 @@ impl Rules {
         outcome: Result<Standing, Failure>,
         now: Moment,
     ) {
+        let settled_at = now + self.limits.freeze_settle;
         let Some(session) = self.current(id, ticket) else { return };
         let Doing::Running(activity) = session.doing else { return };
         session.doing = Doing::Nothing;
         session.sign_in_running = false;
+        session.freeze_not_before = settled_at;
         session.restored |= outcome.is_ok();
         self.touch(id);
         match outcome {

@@ -29,6 +29,7 @@ impl Rules {
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
             Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
             Input::Restart { request, session } => self.restart(request, session, now),
+            Input::Freeze { request, session } => self.freeze(request, session),
             Input::Hibernate { request, session } => self.hibernate(request, session),
             Input::Wake { request, session } => self.wake(request, session, now),
             Input::Drain { request, timeout } => self.drain(request, timeout, now),
@@ -43,6 +44,8 @@ impl Rules {
             Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss, now),
             Input::WindowChanged { session } => self.window_changed(session, now),
             Input::Saved { session, ticket, result } => self.saved(session, ticket, result, now),
+            Input::Frozen { session, ticket, result } => self.frozen(session, ticket, result, now),
+            Input::Thawed { session, ticket } => self.thawed(session, ticket, now),
             Input::ActivityEnded { session, ticket, outcome } => {
                 self.activity_ended(session, ticket, outcome, now);
             }

@@ -6,6 +6,7 @@ use crate::action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, St
 use crate::backoff::Jitter;
 use crate::capacity::Queued;
 use crate::cooling::Drainer;
+use crate::freezing::Motion;
 use crate::ids::{RequestId, SessionId, Ticket};
 use crate::input::{Failure, Input};
 use crate::limits::Limits;
@@ -104,8 +105,9 @@ impl Rules {
         let save = session.save_due().filter(|at| *at > now);
         let cool = [session.cools_at(self.limits.hibernate_after), Some(session.cool_not_before)];
         let cool = cool.into_iter().flatten().filter(|at| *at > now && !session.asleep).min();
+        let freeze = session.freezes_at(&self.limits).filter(|at| *at > now);
         let moving = self.move_deadline(session).filter(|at| *at > now);
-        [holds, waiting, idle, retry, browser, save, cool, moving].into_iter().flatten().min()
+        [holds, waiting, idle, retry, browser, save, freeze, cool, moving].into_iter().flatten().min()
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -161,6 +163,7 @@ impl Rules {
         let mut told = std::mem::take(&mut session.creators);
         told.append(&mut session.askers);
         told.append(&mut session.wakers);
+        told.append(&mut session.freezers);
         told.append(&mut session.coolers);
         told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
         let kind = if reason == EndedReason::Evicted { NoticeKind::Evicted } else { NoticeKind::Ended };
@@ -176,6 +179,7 @@ impl Rules {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.doing = Doing::Nothing;
+        session.motion = Motion::Running;
         match session.window {
             // One that is closing already is waited for under the ticket it was told.
             Window::None | Window::Closing(_) => {}
@@ -199,6 +203,7 @@ impl Rules {
         session.doing = Doing::Nothing;
         session.sign_in_running = false;
         session.restored = false;
+        session.motion = Motion::Running;
         session.saves = Saves::default();
         self.touch(id);
     }

@@ -14,6 +14,8 @@ pub(crate) struct Saves {
     pub(crate) due: Option<Moment>,
     /// It is being written down.
     pub(crate) running: Option<Ticket>,
+    /// It was written down since its window was opened.
+    pub(crate) written: bool,
 }
 
 impl Session {
@@ -24,6 +26,7 @@ impl Session {
         let possible = at_rest
             && self.established
             && self.restored
+            && self.motion.runs()
             && self.ended.is_none()
             && self.saves.running.is_none();
         self.saves.due.filter(|_| possible)
@@ -59,7 +62,7 @@ impl Rules {
     fn begin_save(&mut self, id: SessionId) {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.saves = Saves { due: None, running: Some(ticket) };
+        session.saves = Saves { due: None, running: Some(ticket), ..session.saves };
         self.act(Action::Save { session: id, ticket });
     }
 
@@ -76,11 +79,13 @@ impl Rules {
             return;
         }
         session.saves.running = None;
+        session.saves.written |= result.is_ok();
         self.touch(id);
         if let Err(failure) = &result {
             let retry = now + self.limits.save_retry;
             self.save_by(id, retry);
             self.announce_aside(id, NoticeKind::SaveFailed, &failure.sentence);
+            self.stay_awake(id, failure.clone(), now);
         }
         self.bid_farewell(id, result, now);
     }

@@ -1,6 +1,7 @@
 //! One session as the rules know it. Only the rules change it; everybody else reads.
 
 use crate::action::{EndedReason, State};
+use crate::freezing::Motion;
 use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
 use crate::input::{Activity, Isolation, Policy, Spec};
 use crate::saving::Saves;
@@ -96,6 +97,8 @@ pub struct Session {
     pub(crate) can_sign_in: bool,
     pub(crate) launch: LaunchKey,
     pub(crate) isolation: Isolation,
+    /// Its pages bear standing still.
+    pub(crate) freezes: bool,
     /// Single requests that use the window right now.
     pub(crate) uses: usize,
     /// It once stood, and its client was told so: from here on only the rules of ending end it.
@@ -106,6 +109,7 @@ pub struct Session {
     pub(crate) asleep: bool,
     pub(crate) window: Window,
     pub(crate) saves: Saves,
+    pub(crate) motion: Motion,
     pub(crate) doing: Doing,
     /// Its window shows what it is to show, so that its state is worth writing down.
     pub(crate) restored: bool,
@@ -132,6 +136,10 @@ pub struct Session {
     pub(crate) wakers: Vec<RequestId>,
     /// Who waits for it to hibernate.
     pub(crate) coolers: Vec<RequestId>,
+    /// Who waits for it to freeze.
+    pub(crate) freezers: Vec<RequestId>,
+    /// It does not freeze by itself before this.
+    pub(crate) freeze_not_before: Moment,
     /// After its state could not be written down: when it may hibernate again.
     pub(crate) cool_not_before: Moment,
     /// Who waits for its window to be gone.
@@ -162,12 +170,14 @@ impl Session {
             can_sign_in: spec.can_sign_in,
             launch: spec.launch,
             isolation: spec.isolation,
+            freezes: spec.freezes,
             uses: 0,
             established: false,
             recovering: false,
             asleep: false,
             window: Window::None,
             saves: Saves::default(),
+            motion: Motion::default(),
             doing: Doing::Nothing,
             restored: false,
             refused: false,
@@ -182,6 +192,8 @@ impl Session {
             askers: Vec::new(),
             wakers: Vec::new(),
             coolers: Vec::new(),
+            freezers: Vec::new(),
+            freeze_not_before: now,
             cool_not_before: now,
             closers: Vec::new(),
             waiting: Vec::new(),
@@ -207,6 +219,8 @@ impl Session {
             State::NeedsAttention
         } else if self.recovering {
             State::Recovering
+        } else if self.motion == Motion::Frozen {
+            State::Frozen
         } else {
             State::Ready
         }
@@ -265,7 +279,8 @@ impl Session {
     /// Whether something of ours runs in it, or must before a client may have it.
     pub(crate) fn busy(&self, now: Moment) -> bool {
         let coming_back = self.recovering && self.attention.is_none();
-        let there = self.established && !coming_back && matches!(self.window, Window::Open(_));
+        let open = matches!(self.window, Window::Open(_)) && self.motion.runs();
+        let there = self.established && !coming_back && open;
         if !there || !self.askers.is_empty() {
             return true;
         }

@@ -27,6 +27,7 @@ impl Rules {
     pub(crate) fn settle(&mut self, now: Moment) {
         self.tell_closers();
         self.settle_cooling(now);
+        self.settle_freezing(now);
         self.admit(now);
         self.give_windows(now);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
@@ -134,6 +135,7 @@ impl Rules {
         let wants = |session: &&Session| {
             matches!(session.doing, Doing::Next(_))
                 && matches!(session.window, Window::Open(_))
+                && session.motion.runs()
                 && session.not_before <= now
         };
         let mut ready: Vec<_> =

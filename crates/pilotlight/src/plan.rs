@@ -96,6 +96,7 @@ impl Planner {
                 Isolation::Shared => core::Isolation::Shared,
                 Isolation::Dedicated => core::Isolation::Dedicated,
             },
+            freezes: site.as_ref().is_none_or(|site| site.definition.freeze),
             policy: Policy {
                 keep_alive: wanted.keep_alive,
                 never_terminate: wanted.never_terminate,

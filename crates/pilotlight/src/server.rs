@@ -355,6 +355,7 @@ fn limits(config: &Config) -> Limits {
         },
         queue_timeout: config.limits.queue_timeout,
         refresh_check: config.sessions.refresh_check,
+        freeze_after: config.sessions.freeze_after,
         hibernate_after: config.sessions.hibernate_after,
         browser_max_age: config.chromium.max_age,
         // Whoever has browsers replaced often cannot wait for long until their windows are idle.

@@ -60,6 +60,8 @@ const EXPECTED: &[&str] = &[
     "Cooling",
     "Moving",
     "Waking",
+    "frozen",
+    "thawed",
     "SaveFailed",
     "server died",
     "ended: ClosedByClient",

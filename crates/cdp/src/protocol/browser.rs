@@ -3,6 +3,9 @@
 use crate::command::{Nothing, commands, notifications, objects};
 
 commands! {
+    /// Empties the HTTP cache of the page's context.
+    ClearBrowserCache = "Network.clearBrowserCache" -> Nothing {}
+
     /// What browser this is. The first sign of life.
     GetVersion = "Browser.getVersion" -> Version {}
 

@@ -87,6 +87,12 @@ commands! {
     /// Makes the page the visible one of its window.
     BringToFront = "Page.bringToFront" -> Nothing {}
 
+    /// Freezes the page or lets it run. Has an effect only where page events were started before.
+    SetWebLifecycleState = "Page.setWebLifecycleState" -> Nothing {
+        /// `frozen` or `active`.
+        state: &'static str,
+    }
+
     /// Has a script run in every new document of the session, before the document's own.
     AddScriptToEvaluateOnNewDocument = "Page.addScriptToEvaluateOnNewDocument" -> ScriptAdded {
         /// JavaScript.

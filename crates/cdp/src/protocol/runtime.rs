@@ -6,6 +6,9 @@ use serde_json::Value;
 use crate::command::{Nothing, commands, notifications, objects};
 
 commands! {
+    /// Collects all garbage of the page's renderer.
+    CollectGarbage = "HeapProfiler.collectGarbage" -> Nothing {}
+
     /// Lets a target run that waits since its creation.
     RunIfWaitingForDebugger = "Runtime.runIfWaitingForDebugger" -> Nothing {}
 

@@ -23,14 +23,17 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Window {
     /// Asks every page for a sign of life, looks whether cookies changed, and tells again of a change that a
-    /// capture failed to see. A page that shows a dialog, or
-    /// waits for another document, lives.
+    /// capture failed to see. A page that shows a dialog, or waits for another document, lives. Of pages that
+    /// stand still nothing is asked: answering would bring their memory back.
     ///
     /// # Errors
     /// [`WindowError::Timeout`] where a page hangs, which [`Self::revive`] frees; [`WindowError::Crashed`]
     /// where the main page has.
     pub async fn heartbeat(&self, timeout: Duration) -> Result<(), WindowError> {
         let main = self.state.main_tab()?;
+        if self.state.is_still() {
+            return Ok(());
+        }
         let tabs = self.state.tabs.borrow().clone();
         let answers = join_all(tabs.iter().map(async |tab| match answers(&self.shard, tab, timeout).await {
             Err(WindowError::Closed | WindowError::Crashed) if !Arc::ptr_eq(tab, &main) => Ok(()),

@@ -3,6 +3,7 @@
 //! Every method ends within the time that it is given. Nothing here waits on a page that is gone or has
 //! crashed, and no URL in an error carries a user name or password.
 
+mod freeze;
 mod heartbeat;
 mod memory;
 mod navigation;

@@ -25,10 +25,17 @@ pub(crate) struct Scene {
     /// What writing a state down comes to, and how often it was done.
     pub(crate) save: Box<dyn Fn() -> Result<(), Failure>>,
     pub(crate) saves: usize,
+    pub(crate) freezes: usize,
+    pub(crate) thaws: usize,
 }
 
 impl Scene {
+    /// Where nothing freezes by itself.
     pub(crate) fn new(limits: Limits) -> Self {
+        Self::freezing(Limits { freeze_after: None, ..limits })
+    }
+
+    pub(crate) fn freezing(limits: Limits) -> Self {
         let now = Moment(1_000_000);
         Self {
             rules: Rules::new(limits, 1, now),
@@ -41,6 +48,8 @@ impl Scene {
             shards: Vec::new(),
             save: Box::new(|| Ok(())),
             saves: 0,
+            freezes: 0,
+            thaws: 0,
         }
     }
 
@@ -66,6 +75,14 @@ impl Scene {
             Action::Save { session, ticket } => {
                 self.saves += 1;
                 Some(Input::Saved { session, ticket, result: (self.save)() })
+            }
+            Action::Freeze { session, ticket } => {
+                self.freezes += 1;
+                Some(Input::Frozen { session, ticket, result: Ok(()) })
+            }
+            Action::Thaw { session, ticket } => {
+                self.thaws += 1;
+                Some(Input::Thawed { session, ticket })
             }
             Action::CloseWindow { session, ticket } => Some(Input::WindowClosed { session, ticket }),
             Action::Begin { session, ticket, activity } => {
@@ -111,6 +128,7 @@ impl Scene {
             can_sign_in: true,
             launch: LaunchKey(1),
             isolation: Isolation::Shared,
+            freezes: true,
             policy: Policy {
                 keep_alive: true,
                 never_terminate: false,

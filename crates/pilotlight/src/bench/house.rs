@@ -61,6 +61,7 @@ impl House {
         config.server.auth = Auth::Token;
         config.server.orphan_timeout = ORPHAN_TIMEOUT;
         config.sessions.refresh_interval = None;
+        config.sessions.freeze_after = None;
         config.sessions.hibernate_after = None;
         let profile = config.chromium.profile.clone();
         let server = server::start(config, Browsers::End).await?;

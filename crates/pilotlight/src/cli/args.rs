@@ -119,6 +119,8 @@ pub(super) enum ClientCommand {
     Refresh(SessionArg),
     /// Open a session's window anew
     Restart(SessionArg),
+    /// Let a session's window stand still until somebody uses it
+    Freeze(SessionArg),
     /// Let a session's window go; the session stays, signed in, and comes back when it is used
     Hibernate(SessionArg),
     /// Bring a session's window back
@@ -250,6 +252,9 @@ pub(super) struct ServerFlags {
     /// How long a newcomer waits for room
     #[arg(long, value_name = "DURATION")]
     queue_timeout: Option<String>,
+    /// After how long without use a session's window stands still; `never` for never
+    #[arg(long, value_name = "DURATION")]
+    freeze_after: Option<String>,
     /// After how long without use a session gives its window up; `never` for never
     #[arg(long, value_name = "DURATION")]
     hibernate_after: Option<String>,
@@ -285,6 +290,7 @@ impl ServerFlags {
             ("--max-sessions", "limits", "max_sessions", self.max_sessions),
             ("--max-live", "limits", "max_live", self.max_live),
             ("--at-capacity", "limits", "at_capacity", self.at_capacity),
+            ("--freeze-after", "sessions", "freeze_after", self.freeze_after),
             ("--hibernate-after", "sessions", "hibernate_after", self.hibernate_after),
             ("--queue-timeout", "limits", "queue_timeout", self.queue_timeout),
             ("--idle-timeout", "sessions", "idle_timeout", self.idle_timeout),

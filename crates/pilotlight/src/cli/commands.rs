@@ -52,6 +52,9 @@ pub(super) async fn run(
         ClientCommand::Restart(argument) => {
             work(client, &argument.session, "restart", "restarting", output).await
         }
+        ClientCommand::Freeze(argument) => {
+            work(client, &argument.session, "freeze", "freezing", output).await
+        }
         ClientCommand::Hibernate(argument) => {
             work(client, &argument.session, "hibernate", "writing its state down", output).await
         }

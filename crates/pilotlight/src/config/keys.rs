@@ -115,7 +115,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: "sessions",
         name: "freeze_after",
-        set: |_, v| v.never("freezing windows is not there yet"),
+        set: |c, v| v.seconds().map(|x| c.sessions.freeze_after = x.unless_never()),
     },
     Key {
         section: "sessions",
@@ -256,10 +256,6 @@ impl Value<'_> {
     fn duration(&self) -> Result<Duration, String> {
         let never = || "cannot be 0 or \"never\": it must be at least 1 s".to_owned();
         self.seconds()?.unless_never().ok_or_else(never)
-    }
-
-    fn never(&self, why: &str) -> Result<(), String> {
-        if self.seconds()?.is_never() { Ok(()) } else { Err(format!("can only be \"never\" for now: {why}")) }
     }
 
     pub(super) fn path(&self) -> Result<PathBuf, String> {

@@ -186,7 +186,7 @@ idle_timeout = "30m"
 [sessions]
 idle_timeout = "soon"
 refresh_check = 0
-freeze_after = "1h"
+freeze_after = "later"
 
 [chromium]
 engine = "headles"

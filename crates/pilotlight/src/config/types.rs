@@ -128,6 +128,8 @@ pub struct Sessions {
     pub refresh_interval: Option<Duration>,
     /// How often it is looked for sessions that are due.
     pub refresh_check: Duration,
+    /// After how long without use a session's window stands still; `None` for never.
+    pub freeze_after: Option<Duration>,
     /// After how long without use a session hibernates; `None` for never.
     pub hibernate_after: Option<Duration>,
     /// After how long without a request a waiting operation expires.
@@ -240,6 +242,7 @@ impl Config {
                 idle_timeout: 30 * MINUTE,
                 refresh_interval: Some(5 * MINUTE),
                 refresh_check: MINUTE,
+                freeze_after: Some(Duration::from_secs(120)),
                 hibernate_after: None,
                 operation_timeout: 60 * MINUTE,
             },

@@ -19,7 +19,7 @@ use crate::sentence::with_sources;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
 const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
-const SITE_KEYS: [&str; 8] = [
+const SITE_KEYS: [&str; 9] = [
     "start_url",
     "sign_in",
     "signed_in",
@@ -28,6 +28,7 @@ const SITE_KEYS: [&str; 8] = [
     "second_factor",
     "refresh",
     "operations",
+    "freeze",
 ];
 
 /// Walks a configuration file; with `only`, that section alone.
@@ -178,6 +179,7 @@ pub(super) fn site(
         second_factor: fields.second_factor,
         refresh,
         operations,
+        freeze: fields.freeze.unwrap_or(true),
     };
     match Site::new(definition) {
         Ok(site) => drop(loader.config.sites.insert(name.to_owned(), site)),
@@ -201,6 +203,7 @@ struct SiteFields {
     second_factor: Option<pilotlight_flow::condition::Condition>,
     refresh: Option<pilotlight_api::RefreshDefinition>,
     operations: BTreeMap<String, pilotlight_api::OperationDefinition>,
+    freeze: Option<bool>,
 }
 
 impl SiteFields {
@@ -217,6 +220,8 @@ impl SiteFields {
                 "second_factor" => read(value).map(|condition| fields.second_factor = Some(condition)),
                 "refresh" => read(value).map(|refresh| fields.refresh = Some(refresh)),
                 "operations" => read(value).map(|operations| fields.operations = operations),
+                "freeze" => read(value).map(|freeze| fields.freeze = Some(freeze)),
+                "operations" => Err((name.span(), "operations are not there yet".to_owned())),
                 unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
             };
             if let Err((span, problem)) = read {

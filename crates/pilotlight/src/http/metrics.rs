@@ -18,11 +18,12 @@ use super::problem::Problem;
 /// The media type of the format that is written.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The states that there can be so far.
-const STATES: [SessionState; 7] = [
+/// The states that there can be.
+const STATES: [SessionState; 8] = [
     SessionState::Starting,
     SessionState::SigningIn,
     SessionState::Ready,
+    SessionState::Frozen,
     SessionState::Hibernated,
     SessionState::Recovering,
     SessionState::NeedsAttention,

@@ -89,6 +89,7 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/hold/{hold_id}", post(sessions::extend_hold).delete(sessions::release_hold))
         .route("/sessions/{id}/refresh", post(sessions::refresh))
         .route("/sessions/{id}/restart", post(sessions::restart))
+        .route("/sessions/{id}/freeze", post(sessions::freeze))
         .route("/sessions/{id}/hibernate", post(sessions::hibernate))
         .route("/sessions/{id}/wake", post(sessions::wake))
         .route("/sessions/{id}/storage_state", get(sessions::storage_state))

@@ -17,7 +17,7 @@ use super::{cdp, events, live, machine, metrics, sessions, sites, system, window
         system::health, system::ready, metrics::metrics,
         sessions::create, sessions::list, sessions::show, sessions::patch, sessions::close, sessions::ping,
         sessions::hold, sessions::extend_hold, sessions::release_hold, sessions::refresh, sessions::restart,
-        sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
+        sessions::freeze, sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
         window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, machine::show,
         cdp::version, cdp::list, cdp::socket, cdp::files, cdp::file,
         events::all, events::of_session,

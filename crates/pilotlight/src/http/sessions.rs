@@ -176,6 +176,16 @@ pub(super) async fn refresh(State(app): State<App>, Id(id): Id) -> Result<Json<S
     Ok(Json(app.keeper.refresh(id).await?.into()))
 }
 
+/// Lets the window stand still: it needs next to nothing, and runs again, as it was, for whoever uses it.
+#[utoipa::path(post, path = "/sessions/{id}/freeze", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "It stands still, or hibernates already", body = SessionAnswer),
+    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
+    (status = "5XX", description = "It could not be frozen, or its state not written down; its window runs on",
+        body = ErrorBody)))]
+pub(super) async fn freeze(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
+    Ok(Json(app.keeper.freeze(id).await?.into()))
+}
+
 /// Lets the window go; the session keeps its state and its sign-in.
 #[utoipa::path(post, path = "/sessions/{id}/hibernate", tag = "sessions", params(("id" = Uuid, Path)), responses(
     (status = 200, description = "It hibernates", body = SessionAnswer),

@@ -177,6 +177,7 @@ pub(super) fn state(state: core::State) -> api::SessionState {
         core::State::Starting => api::SessionState::Starting,
         core::State::SigningIn => api::SessionState::SigningIn,
         core::State::Ready => api::SessionState::Ready,
+        core::State::Frozen => api::SessionState::Frozen,
         core::State::Hibernated => api::SessionState::Hibernated,
         core::State::Recovering => api::SessionState::Recovering,
         core::State::NeedsAttention => api::SessionState::NeedsAttention,

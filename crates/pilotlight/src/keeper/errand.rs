@@ -77,6 +77,8 @@ impl Errand {
                     if window.reload(LOAD_TIMEOUT).await.is_err() {
                         loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
                     }
+                    // It may have stood still when its renderer went, and would be hidden for good.
+                    window.thaw().await.map_err(of_window)?;
                     self.standing(window).await
                 }
                 Activity::Look => self.look(window).await,

@@ -126,6 +126,14 @@ impl KeeperHandle {
         self.session(id, Order::Restart).await
     }
 
+    /// Lets the session's window stand still; answers once it does.
+    ///
+    /// # Errors
+    /// Why it runs on.
+    pub async fn freeze(&self, id: Uuid) -> Result<Session, Refused> {
+        self.session(id, Order::Freeze).await
+    }
+
     /// Writes the session's state down and lets its window go.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub(super) enum Order {
     Use,
     Refresh,
     Restart,
+    Freeze,
     Hibernate,
     Wake,
     Drain { timeout: Duration },
@@ -67,6 +68,7 @@ impl Order {
             Self::Use => Input::BeginUse { request, session },
             Self::Refresh => Input::RefreshNow { request, session },
             Self::Restart => Input::Restart { request, session },
+            Self::Freeze => Input::Freeze { request, session },
             Self::Hibernate => Input::Hibernate { request, session },
             Self::Wake => Input::Wake { request, session },
             Self::Drain { timeout } => Input::Drain { request, timeout },
@@ -145,5 +147,7 @@ pub(super) enum Report {
     ShardHung { shard: ShardId },
     Captured { session: SessionId, ticket: Ticket, result: Result<Box<Checkpoint>, Failure> },
     Saved { session: SessionId, ticket: Ticket, result: Result<u64, Failure> },
+    Frozen { session: SessionId, ticket: Ticket, result: Result<(), Failure> },
+    Thawed { session: SessionId, ticket: Ticket },
     ActivityEnded { session: SessionId, ticket: Ticket, outcome: Result<Standing, Failure> },
 }

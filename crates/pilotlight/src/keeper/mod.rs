@@ -278,6 +278,8 @@ impl Keeper {
                 }
                 Input::Saved { session, ticket, result: result.map(drop) }
             }
+            Report::Frozen { session, ticket, result } => Input::Frozen { session, ticket, result },
+            Report::Thawed { session, ticket } => Input::Thawed { session, ticket },
             Report::ActivityEnded { session, ticket, outcome } => {
                 Input::ActivityEnded { session, ticket, outcome }
             }
@@ -320,6 +322,8 @@ impl Keeper {
                         self.world.open(session, ticket, shard, details.window.clone());
                     }
                 }
+                Action::Freeze { session, ticket } => self.world.freeze(session, ticket),
+                Action::Thaw { session, ticket } => self.world.thaw(session, ticket),
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
                     if let Some(details) = self.details.get(&session) {

@@ -39,6 +39,8 @@ struct Slot {
     /// Ended with the slot.
     heartbeat: Option<Ended>,
     save: Option<Ended>,
+    /// Freezing or thawing.
+    motion: Option<Ended>,
     /// It was told to close before it was open.
     closing: Option<Ticket>,
 }
@@ -267,6 +269,38 @@ impl World {
             drop(reports.send(Report::Captured { session, ticket, result }).await);
         });
         slot.save = Some(Ended(task.abort_handle()));
+    }
+
+    /// Has a window stand still.
+    pub(super) fn freeze(&mut self, session: SessionId, ticket: Ticket) {
+        self.set_in_motion(session, move |window, reports| async move {
+            let frozen = window.freeze().await;
+            let result = frozen.map_err(|error| {
+                browser_failure(format!("its window could not be frozen: {}", with_sources(&error)))
+            });
+            drop(reports.send(Report::Frozen { session, ticket, result }).await);
+        });
+    }
+
+    /// Has a window run again.
+    pub(super) fn thaw(&mut self, session: SessionId, ticket: Ticket) {
+        self.set_in_motion(session, move |window, reports| async move {
+            if let Err(error) = window.thaw().await {
+                tracing::warn!(window = %window.id(), error = with_sources(&error), "a page may still stand still");
+            }
+            drop(reports.send(Report::Thawed { session, ticket }).await);
+        });
+    }
+
+    fn set_in_motion<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        session: SessionId,
+        task: impl FnOnce(Window, mpsc::Sender<Report>) -> F,
+    ) {
+        let reports = self.reports.clone();
+        let Some(slot) = self.slots.get_mut(&session) else { return };
+        let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
+        slot.motion = Some(Ended(tokio::spawn(task(window, reports)).abort_handle()));
     }
 
     pub(super) fn close(&mut self, session: SessionId, ticket: Ticket) {

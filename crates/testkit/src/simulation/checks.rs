@@ -88,7 +88,9 @@ impl Checks {
                 (*request, Asked::Hibernate, *session)
             }
             Input::Drain { request, .. } => (*request, Asked::Drain, SessionId(0)),
-            Input::Wake { request, session } => (*request, Asked::Other, *session),
+            Input::Wake { request, session } | Input::Freeze { request, session } => {
+                (*request, Asked::Other, *session)
+            }
             Input::Ping { request, session } | Input::Patch { request, session, .. } => {
                 (*request, Asked::Other, *session)
             }
@@ -120,8 +122,16 @@ impl Checks {
         now: Moment,
     ) -> Result<(), String> {
         match action {
-            Action::Answer { request, answer } => self.answered(*request, answer, now),
+            Action::Answer { request, answer } => self.answered(*request, answer, world, now),
             Action::Begin { session, activity, .. } => self.begins(*session, *activity, rules, world),
+            Action::Freeze { session, .. } => self.freezes(*session, rules, world),
+            Action::Thaw { .. } => {
+                self.see("thawed");
+                Ok(())
+            }
+            Action::Save { session, .. } if world.still.contains(session) => {
+                Err(format!("the state of {session:?} is read while it stands still"))
+            }
             Action::Save { session, .. } => {
                 let worth_it = world.shown.contains(session) || world.lost.contains(session);
                 worth_it
@@ -133,6 +143,12 @@ impl Checks {
                 self.see("Moving");
                 let held = self.in_use(notice.session);
                 (!held).then_some(()).ok_or(format!("{:?} is held and moved", notice.session))
+            }
+            Action::Announce(notice) if notice.kind == NoticeKind::Waking => {
+                self.see("Waking");
+                // Whoever takes hold of it before it stands has nothing without a sign-in.
+                self.restarted.insert(notice.session);
+                Ok(())
             }
             Action::Announce(notice) if notice.kind == NoticeKind::Cooling => {
                 self.cools(notice.session, rules)
@@ -156,6 +172,7 @@ impl Checks {
         &mut self,
         request: RequestId,
         answer: &Result<Answer, Refusal>,
+        world: &World,
         now: Moment,
     ) -> Result<(), String> {
         let Some(pending) = self.pending.remove(&request) else {
@@ -167,6 +184,9 @@ impl Checks {
                 self.established.insert(*session);
             }
             (Asked::Create, Err(Refusal::AtCapacity { .. })) => self.see("turned away"),
+            (Asked::Use, Ok(Answer::MayUse)) if world.still.contains(&pending.session) => {
+                return Err(format!("{:?} is used while it stands still", pending.session));
+            }
             (Asked::Use, Ok(Answer::MayUse)) => *self.uses.entry(pending.session).or_default() += 1,
             (Asked::Hold(hold, shared), Ok(Answer::Hold { expires_at, .. })) => {
                 self.hold_granted(pending.session, hold, shared, *expires_at)?;
@@ -215,6 +235,9 @@ impl Checks {
         if session.ended.is_some() {
             return Err(format!("{activity:?} begins in {id:?}, which has ended"));
         }
+        if world.still.contains(&id) {
+            return Err(format!("{activity:?} begins in {id:?}, which stands still"));
+        }
         let background = matches!(activity, Activity::Refresh | Activity::Look)
             || (activity == Activity::SignIn && !world.lost.contains(&id) && !self.restarted.contains(&id));
         if background && self.in_use(id) {
@@ -226,6 +249,19 @@ impl Checks {
         let due = session.policy.refresh_interval().is_some() || self.pending.values().any(asked);
         if activity == Activity::Refresh && !due {
             return Err(format!("a refresh that neither policy nor client asked for: {session:?}"));
+        }
+        Ok(())
+    }
+
+    /// Invariant 2: a window stands still only where nobody has it and its state was written down.
+    fn freezes(&mut self, id: SessionId, rules: &Rules, world: &World) -> Result<(), String> {
+        self.see("frozen");
+        let session = rules.session(id).ok_or("a forgotten session is frozen")?;
+        if self.in_use(id) {
+            return Err(format!("{id:?} is held and frozen: {session:?}"));
+        }
+        if !world.saved.contains(&id) && !world.lost.contains(&id) {
+            return Err(format!("{id:?} is frozen before its state was written down: {session:?}"));
         }
         Ok(())
     }
@@ -342,6 +378,12 @@ impl Checks {
                 return Err(format!("{:?} is said to hibernate and has a window: {session:?}", session.id));
             }
             let there = world.windows.contains_key(&session.id) || world.lost.contains(&session.id);
+            if session.state() == State::Frozen
+                && !world.still.contains(&session.id)
+                && world.windows.contains_key(&session.id)
+            {
+                return Err(format!("{:?} is said to be frozen and runs: {session:?}", session.id));
+            }
             if session.state() == State::Ready && !there {
                 return Err(format!("{:?} is said to be ready and has no window: {session:?}", session.id));
             }
@@ -369,7 +411,7 @@ impl Checks {
                 return Err(format!("{:?} lives and has no window: {session:?}", session.id));
             }
             match session.state() {
-                State::Ready => {}
+                State::Ready | State::Frozen => {}
                 State::NeedsAttention if world.expects_attention(session.id) => {}
                 state => return Err(format!("{:?} is still {state:?}: {session:?}", session.id)),
             }

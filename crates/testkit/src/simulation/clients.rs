@@ -61,7 +61,8 @@ impl Clients {
             return self.create(request, chance);
         };
         let ttl = Duration::from_millis(chance.below(120_000));
-        match chance.below(23) {
+        match chance.below(25) {
+            23..=24 => Input::Freeze { request, session },
             20..=21 => Input::Hibernate { request, session },
             22 => Input::Wake { request, session },
             0..=2 => Input::Ping { request, session },
@@ -106,6 +107,7 @@ impl Clients {
             can_sign_in: with_site && chance.percent(90),
             launch: LaunchKey(chance.below(2)),
             isolation: if chance.percent(15) { Isolation::Dedicated } else { Isolation::Shared },
+            freezes: chance.percent(80),
             policy: policy(chance),
         };
         Input::Create { request, session, spec: Box::new(spec) }

@@ -29,6 +29,8 @@ pub use operations::run as run_operations;
 const CALM: Duration = Duration::from_secs(2 * 3600);
 /// Far in the future, for a world in which nothing is going to happen.
 const IDLE: Duration = Duration::from_secs(3600);
+/// Inputs after which, at some moment, everything must have stood.
+const PATIENCE: u32 = 200;
 /// Inputs at one moment; more of them mean a busy loop.
 const STANDSTILL: u32 = 1_000;
 
@@ -97,6 +99,8 @@ fn random_limits(chance: &mut Chance) -> Limits {
         loss_settled_after: Duration::from_secs(600),
         shard_settled_after: Duration::from_secs(10),
         shard_linger: Duration::from_secs(chance.below(20)),
+        freeze_after: chance.percent(70).then(|| Duration::from_secs(chance.below(600))),
+        freeze_settle: Duration::from_secs(chance.below(10)),
         hibernate_after: chance.percent(30).then(|| Duration::from_secs(chance.below(1_200))),
         save_delay: Duration::from_secs(chance.below(20)),
         max_saves: chance.between(1, 4),
@@ -129,6 +133,13 @@ impl Simulation {
         }
         self.world.calm();
         self.rest()?;
+        // Old browsers are replaced for ever: a window may just be moving.
+        for _ in 0..PATIENCE {
+            if self.checks.everything_stands(&self.rules, &self.world).is_ok() {
+                break;
+            }
+            self.advance(false)?;
+        }
         self.checks.everything_stands(&self.rules, &self.world)?;
         self.step(Input::Drain { request: RequestId(u64::MAX), timeout: CALM })?;
         self.rest()?;

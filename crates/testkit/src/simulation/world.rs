@@ -28,6 +28,8 @@ enum Report {
     Opened(SessionId, Ticket, ShardId),
     Saved(SessionId, Ticket),
     Closed(SessionId, Ticket, ShardId),
+    Frozen(SessionId, Ticket),
+    Thawed(SessionId, Ticket),
     Ended(SessionId, Ticket, Activity),
     Lost(SessionId, ShardId, Loss),
     Grown(ShardId),
@@ -55,6 +57,10 @@ pub(super) struct World {
     pub(super) shown: BTreeSet<SessionId>,
     /// Windows whose state was written down since they were opened.
     pub(super) saved: BTreeSet<SessionId>,
+    /// Windows that stand still, or are about to.
+    pub(super) still: BTreeSet<SessionId>,
+    /// The last order to freeze or to run that each window got.
+    moved: BTreeMap<SessionId, Ticket>,
     /// Sessions whose window was lost since they were last seen signed in.
     pub(super) lost: BTreeSet<SessionId>,
     reports: BTreeMap<(Moment, u64), Report>,
@@ -154,6 +160,8 @@ impl World {
         self.signing_in.remove(&session);
         self.signed_in.remove(&session);
         self.saved.remove(&session);
+        self.still.remove(&session);
+        self.moved.remove(&session);
         self.shown.remove(&session);
     }
 
@@ -213,6 +221,20 @@ impl World {
                 } else {
                     self.lost.insert(session);
                 }
+            }
+            Action::Freeze { session, ticket } => {
+                // A browser that died unnoticed has no windows.
+                if self.windows.contains_key(&session) {
+                    self.still.insert(session);
+                    self.moved.insert(session, ticket);
+                }
+                self.later(chance, now, Report::Frozen(session, ticket));
+            }
+            Action::Thaw { session, ticket } => {
+                if self.windows.contains_key(&session) {
+                    self.moved.insert(session, ticket);
+                }
+                self.later(chance, now, Report::Thawed(session, ticket));
             }
             Action::Save { session, ticket } => self.later(chance, now, Report::Saved(session, ticket)),
             Action::CloseWindow { session, ticket } => {
@@ -304,6 +326,21 @@ impl World {
                 }
                 let result = if fails { Err(failure(FailureKind::Browser, "no state came")) } else { Ok(()) };
                 Some(Input::Saved { session, ticket, result })
+            }
+            Report::Frozen(session, ticket) => {
+                let current = self.moved.get(&session) == Some(&ticket);
+                let fails = !current || (!self.calm && chance.percent(10));
+                if fails && current {
+                    self.still.remove(&session);
+                }
+                let result = if fails { Err(failure(FailureKind::Browser, "it runs on")) } else { Ok(()) };
+                Some(Input::Frozen { session, ticket, result })
+            }
+            Report::Thawed(session, ticket) => {
+                if self.moved.get(&session) == Some(&ticket) {
+                    self.still.remove(&session);
+                }
+                Some(Input::Thawed { session, ticket })
             }
             Report::Grown(shard) => Some(Input::ShardGrown { shard }),
             Report::Changed(session) => Some(Input::WindowChanged { session }),

@@ -1,0 +1,71 @@
+//! Having the pages of a window stand still, and run again with every variable in place.
+//!
+//! Nothing here reads or writes what a page holds: the state must have been captured before.
+
+use futures_util::future::try_join_all;
+use pilotlight_cdp::protocol::browser::ClearBrowserCache;
+use pilotlight_cdp::protocol::page::{BringToFront, SetWebLifecycleState};
+use pilotlight_cdp::protocol::runtime::CollectGarbage;
+
+use super::{COMMAND_TIMEOUT, Window};
+use crate::error::WindowError;
+use crate::state::{Tab, lock};
+
+impl Window {
+    /// Drops what is only cached, collects garbage, and freezes every page: its timers and tasks stop, it
+    /// counts as hidden, and Chromium frees a second later what it can do without
+    /// (`content/browser/devtools/protocol/page_handler.cc`, `SetWebLifecycleState`). Heartbeats leave the
+    /// window alone until [`Self::thaw`].
+    ///
+    /// # Errors
+    /// [`WindowError::Crashed`] where a page has crashed, [`WindowError::Closed`] where the window is gone, and
+    /// where Chromium refuses or does not answer. Then every page runs as before.
+    pub async fn freeze(&self) -> Result<(), WindowError> {
+        let connection = &self.shard.connection;
+        let main = self.state.main_tab()?;
+        main.call(connection, &main.session, ClearBrowserCache {}, COMMAND_TIMEOUT).await?;
+        let tabs = self.state.tabs.borrow().clone();
+        self.state.set_still(true);
+        let freezing = try_join_all(tabs.iter().map(async |tab| {
+            tab.call(connection, &tab.session, CollectGarbage {}, COMMAND_TIMEOUT).await?;
+            self.set_lifecycle(tab, "frozen").await
+        }));
+        if let Err(error) = freezing.await {
+            if let Err(error) = self.thaw().await {
+                tracing::debug!(window = %self.id(), %error, "a window that did not freeze may stand still");
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Has every page run again, visible as before: `active` alone would leave them hidden, with timers that
+    /// fire once a second. Does no harm to pages that run.
+    ///
+    /// # Errors
+    /// As [`Self::freeze`]; the other pages run all the same.
+    pub async fn thaw(&self) -> Result<(), WindowError> {
+        let mut tabs = self.state.tabs.borrow().clone();
+        let front = lock(&self.state.front).clone();
+        // The one that was in front comes last, and so is in front again.
+        tabs.sort_by_key(|tab| Some(&tab.target) == front.as_ref());
+        let mut result = Ok(());
+        for tab in &tabs {
+            result = self.run_again(tab).await.and(result);
+        }
+        self.state.set_still(false);
+        result
+    }
+
+    async fn run_again(&self, tab: &Tab) -> Result<(), WindowError> {
+        self.set_lifecycle(tab, "active").await?;
+        tab.call(&self.shard.connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT).await?;
+        Ok(())
+    }
+
+    async fn set_lifecycle(&self, tab: &Tab, state: &'static str) -> Result<(), WindowError> {
+        let set = SetWebLifecycleState { state };
+        tab.call(&self.shard.connection, &tab.session, set, COMMAND_TIMEOUT).await?;
+        Ok(())
+    }
+}
