@@ -1,8 +1,24 @@
 //! `Browser`, and the few commands of `Network`, `Emulation` and `Accessibility` that we send.
 
+use serde::Serialize;
+
 use crate::command::{Nothing, commands, notifications, objects};
 
 commands! {
+    /// The browser's window that shows a page.
+    GetWindowForTarget = "Browser.getWindowForTarget" -> BrowserWindow {
+        /// The page.
+        target_id: String,
+    }
+
+    /// Moves, sizes, minimizes a browser's window.
+    SetWindowBounds = "Browser.setWindowBounds" -> Nothing {
+        /// Which.
+        window_id: i64,
+        /// How it shall be.
+        bounds: Bounds,
+    }
+
     /// Empties the HTTP cache of the page's context.
     ClearBrowserCache = "Network.clearBrowserCache" -> Nothing {}
 
@@ -86,7 +102,21 @@ commands! {
     }
 }
 
+/// How a browser's window shall be.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bounds {
+    /// `normal` or `minimized`.
+    pub window_state: &'static str,
+}
+
 objects! {
+    /// The reply to [`GetWindowForTarget`].
+    BrowserWindow {
+        /// Which window it is.
+        window_id: i64,
+    }
+
     /// The reply to [`GetVersion`].
     Version {
         /// Such as `HeadlessChrome/156.0.8078.79`.

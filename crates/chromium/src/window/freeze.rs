@@ -3,11 +3,11 @@
 //! Nothing here reads or writes what a page holds: the state must have been captured before.
 
 use futures_util::future::try_join_all;
-use pilotlight_cdp::protocol::browser::ClearBrowserCache;
+use pilotlight_cdp::protocol::browser::{Bounds, ClearBrowserCache, GetWindowForTarget, SetWindowBounds};
 use pilotlight_cdp::protocol::page::{BringToFront, SetWebLifecycleState};
 use pilotlight_cdp::protocol::runtime::CollectGarbage;
 
-use super::{COMMAND_TIMEOUT, Window};
+use super::{COMMAND_TIMEOUT, Window, evaluate, isolated_world};
 use crate::error::WindowError;
 use crate::state::{Tab, lock};
 
@@ -59,8 +59,26 @@ impl Window {
 
     async fn run_again(&self, tab: &Tab) -> Result<(), WindowError> {
         self.set_lifecycle(tab, "active").await?;
-        tab.call(&self.shard.connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT).await?;
+        let connection = &self.shard.connection;
+        tab.call(connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT).await?;
+        if self.is_hidden(tab).await? {
+            // Headless shell takes a page for being in front already. Measured on 156: it is seen again once its
+            // window was minimized and restored.
+            let window = GetWindowForTarget { target_id: tab.target.clone() };
+            let window_id = connection.call_within(None, window, COMMAND_TIMEOUT).await?.window_id;
+            for window_state in ["minimized", "normal"] {
+                let set = SetWindowBounds { window_id, bounds: Bounds { window_state } };
+                connection.call_within(None, set, COMMAND_TIMEOUT).await?;
+            }
+        }
         Ok(())
+    }
+
+    async fn is_hidden(&self, tab: &Tab) -> Result<bool, WindowError> {
+        let world = isolated_world(&self.shard, tab, &tab.session, &tab.target).await?;
+        let question = "document.visibilityState === 'hidden'";
+        let answer = evaluate(&self.shard, tab, &tab.session, Some(world), question, COMMAND_TIMEOUT);
+        Ok(answer.await? == true)
     }
 
     async fn set_lifecycle(&self, tab: &Tab, state: &'static str) -> Result<(), WindowError> {

@@ -16,6 +16,7 @@ mod commands;
 mod dashboard;
 mod demo;
 mod events;
+mod frozen;
 mod health;
 mod hibernate;
 mod holds;
