@@ -221,7 +221,6 @@ impl SiteFields {
                 "refresh" => read(value).map(|refresh| fields.refresh = Some(refresh)),
                 "operations" => read(value).map(|operations| fields.operations = operations),
                 "freeze" => read(value).map(|freeze| fields.freeze = Some(freeze)),
-                "operations" => Err((name.span(), "operations are not there yet".to_owned())),
                 unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
             };
             if let Err((span, problem)) = read {
