@@ -127,6 +127,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_SERVER_AUTH", "none"),
             ("PILOTLIGHT_SERVER_ALLOWED_HOSTS", "Example.org, other.test:8443"),
             ("PILOTLIGHT_SERVER_ALLOWED_ORIGINS", "https://example.org"),
+            ("PILOTLIGHT_SERVER_WEBHOOK", "http://127.0.0.1:9/"),
             ("PILOTLIGHT_LIMITS_MAX_SESSIONS", "20"),
             ("PILOTLIGHT_LIMITS_MAX_LIVE", "10"),
             ("PILOTLIGHT_LIMITS_WINDOWS_PER_BROWSER", "4"),
