@@ -49,8 +49,9 @@ async fn replies_find_their_calls_in_any_order() {
         assert_eq!(first["sessionId"], "S1");
         assert_eq!(first["params"], json!({"url": "http://a.test/"}));
         assert!(second.get("sessionId").is_none());
-        peer.send(json!({"id": second["id"], "result": {"product": "P/1", "userAgent": "U", "new": 1}}))
-            .await;
+        let version = json!({"product": "P/1", "userAgent": "U", "protocolVersion": "1.3",
+            "revision": "@0", "jsVersion": "15", "new": 1});
+        peer.send(json!({"id": second["id"], "result": version})).await;
         peer.send(json!({"id": first["id"], "sessionId": "S1", "result": {"loaderId": "L"}})).await;
     };
     let (navigated, version, ()) = tokio::join!(
