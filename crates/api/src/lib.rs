@@ -35,7 +35,8 @@ pub use request::{
     ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,
 };
 pub use session::{
-    CreatedAnswer, EndedReason, Isolation, Session, SessionAnswer, SessionState, SessionsAnswer,
+    CreatedAnswer, EndedReason, Isolation, MemoryMeasure, Session, SessionAnswer, SessionState,
+    SessionsAnswer,
 };
 pub use site::{RefreshDefinition, RefreshHow, SignIn, SiteDefinition};
 pub use validate::FieldError;

@@ -98,6 +98,26 @@ pub enum Isolation {
     Dedicated,
 }
 
+/// How memory is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryMeasure {
+    /// Its own pages, and of shared ones its share among all who map them (PSS): sums are true.
+    Proportional,
+    /// Its own pages and its shared memory in full, without programs and files: the kernel tells no more.
+    Private,
+}
+
+impl MemoryMeasure {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proportional => "proportional",
+            Self::Private => "private",
+        }
+    }
+}
+
 /// One signed-in browser window that Pilotlight keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Session {
@@ -149,8 +169,13 @@ pub struct Session {
     pub profile: String,
     /// The browser process that has its window; null without a window.
     pub shard: Option<String>,
-    /// Memory of its window in bytes, 0 without a window; null where it is not measured.
+    /// Memory of its window in bytes, 0 without a window; null where it is not measured. What is swapped out
+    /// is not in it.
     pub memory_bytes: Option<u64>,
+    /// What of its window's memory is swapped out, in bytes before compression; as `memory_bytes` otherwise.
+    pub swapped_bytes: Option<u64>,
+    /// How both are counted; null where nothing is.
+    pub memory_measure: Option<MemoryMeasure>,
     /// Stored state in bytes; null where none is stored.
     pub storage_bytes: Option<u64>,
     /// Where a CDP client connects; null where the server offers none.
@@ -213,7 +238,7 @@ pub struct SessionsAnswer {
 mod tests {
     use super::*;
 
-    /// The contract's own example, with what this version leaves null.
+    /// The contract's own example, with what this version adds and leaves null.
     const EXAMPLE: &str = r#"{
         "session_id": "0198c1c2-0000-7000-8000-000000000001", "name": "acme-emodal", "site": "portal",
         "username": "acme", "state": "ready", "in_use": false, "keep_alive": true, "never_terminate": false,
@@ -221,7 +246,8 @@ mod tests {
         "signed_in_at": null, "next_refresh": null, "refresh_interval": 300, "idle_timeout": 1800,
         "checkpoint_at": null,
         "expires_at": null, "url": "https://portal.test/", "title": "Portal", "tabs": 1, "isolation": "shared",
-        "profile": "dense", "shard": "s3", "memory_bytes": 61341696, "storage_bytes": 18211, "cdp_url": null,
+        "profile": "dense", "shard": "s3", "memory_bytes": 61341696, "swapped_bytes": 0, "memory_measure": "proportional",
+        "storage_bytes": 18211, "cdp_url": null,
         "live_url": null, "ended_reason": null, "attention": null, "tags": {} }"#;
 
     #[test]

@@ -25,7 +25,7 @@ const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reclaimer {
     means: Means,
-    /// Why nothing better is used; empty where nothing is better.
+    /// All that the machine does not offer, of use here or not.
     lacks: Vec<Lack>,
 }
 
@@ -94,11 +94,10 @@ impl Reclaimer {
         Self::choose(lacks.into_iter().filter_map(|(is_there, lack)| (!is_there).then_some(lack)).collect())
     }
 
-    fn choose(mut lacks: Vec<Lack>) -> Self {
+    fn choose(lacks: Vec<Lack>) -> Self {
         let means = if lacks.contains(&Lack::Swap) {
             Means::None
         } else if !lacks.contains(&Lack::Capability) && !lacks.contains(&Lack::Call) {
-            lacks.clear();
             Means::Advice
         } else if lacks.contains(&Lack::Group) {
             Means::None
@@ -114,7 +113,7 @@ impl Reclaimer {
         self.means
     }
 
-    /// Why nothing better is used; empty where nothing is better.
+    /// All that the machine does not offer, whether it would be used or not.
     #[must_use]
     pub fn lacks(&self) -> &[Lack] {
         &self.lacks
@@ -128,7 +127,10 @@ impl Reclaimer {
             Means::Group => "cold pages are moved out by cgroup (memory.reclaim)",
             Means::None => "cold pages stay in memory",
         };
-        if self.lacks.is_empty() { means.to_owned() } else { format!("{means}: {}", self.reasons()) }
+        match self.means {
+            Means::Advice => means.to_owned(),
+            Means::Group | Means::None => format!("{means}: {}", self.reasons()),
+        }
     }
 
     fn reasons(&self) -> String {
@@ -300,7 +302,8 @@ mod tests {
     #[test]
     fn the_best_means_is_taken_and_the_reason_told() {
         let advice = Reclaimer::choose(vec![Lack::Group]);
-        assert_eq!((advice.means(), advice.lacks()), (Means::Advice, &[][..]));
+        assert_eq!((advice.means(), advice.lacks()), (Means::Advice, &[Lack::Group][..]));
+        assert!(!advice.describe().contains("cgroup"), "{}", advice.describe());
         let group = Reclaimer::choose(vec![Lack::Capability]);
         assert_eq!(group.means(), Means::Group);
         assert!(group.describe().contains("CAP_SYS_NICE"), "{}", group.describe());

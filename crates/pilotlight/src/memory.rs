@@ -1,40 +1,28 @@
-//! How much memory the machine has, and how it stands with it, by `/proc/meminfo`.
+//! How it stands with the memory that there is for us: the machine's, or less where a cgroup limits us.
 
-use std::fs;
+use pilotlight_levers::Memory;
 
-const MEMINFO: &str = "/proc/meminfo";
-
-/// Less than this share of the machine's memory available is short, in percent.
+/// Less than this share of the memory available is short, in percent.
 const SHORT_PERCENT: u64 = 5;
 
-/// Whether the machine has hardly any memory left. Where it does not say, it has.
+/// Whether there is hardly any memory left. Where the kernel does not say, there is.
 #[must_use]
 pub(crate) fn machine_is_short() -> bool {
-    fs::read_to_string(MEMINFO).is_ok_and(|meminfo| is_short(&meminfo))
+    Memory::now().is_some_and(is_short)
 }
 
-/// The machine's memory in bytes, where it says.
+/// The memory that there is in bytes, where the kernel says.
 pub(crate) fn total_bytes() -> Option<u64> {
-    let total = kibibytes(&fs::read_to_string(MEMINFO).ok()?, "MemTotal:")?;
-    Some(total * 1024)
+    Memory::now().map(|memory| memory.total_bytes)
 }
 
-/// The memory that is left in bytes, where the machine says.
+/// What of it is left in bytes, where the kernel says.
 pub(crate) fn available_bytes() -> Option<u64> {
-    let available = kibibytes(&fs::read_to_string(MEMINFO).ok()?, "MemAvailable:")?;
-    Some(available * 1024)
+    Memory::now().map(|memory| memory.available_bytes)
 }
 
-fn kibibytes(meminfo: &str, name: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
-}
-
-fn is_short(meminfo: &str) -> bool {
-    match (kibibytes(meminfo, "MemAvailable:"), kibibytes(meminfo, "MemTotal:")) {
-        (Some(available), Some(total)) => available.saturating_mul(100) < total.saturating_mul(SHORT_PERCENT),
-        _ => false,
-    }
+fn is_short(memory: Memory) -> bool {
+    memory.available_bytes.saturating_mul(100) < memory.total_bytes.saturating_mul(SHORT_PERCENT)
 }
 
 #[cfg(test)]
@@ -43,8 +31,8 @@ mod tests {
 
     #[test]
     fn short_is_less_than_a_twentieth() {
-        assert!(is_short("MemTotal:  1000 kB\nMemAvailable:  49 kB\n"));
-        assert!(!is_short("MemTotal:  1000 kB\nMemAvailable:  50 kB\n"));
-        assert!(!is_short("nothing of the kind"));
+        let with = |available_bytes| Memory { total_bytes: 1000, available_bytes, is_limited: false };
+        assert!(is_short(with(49)));
+        assert!(!is_short(with(50)));
     }
 }

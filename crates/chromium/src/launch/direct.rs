@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
+use pilotlight_levers::oom;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -86,6 +87,9 @@ impl Launcher for DirectLauncher {
         let (stream, child) = spawn(&mut command)
             .map_err(|source| LaunchError::Spawn { path: plan.binary.path.clone(), source })?;
         let pid = child.id().unwrap_or_default();
+        if let Err(error) = oom::put_above(&pid.to_string(), "self", oom::BROWSER) {
+            tracing::debug!(%error, "the kernel does not know that the browser may go first");
+        }
         let (reader, writer) = stream.into_split();
         let kill = CancellationToken::new();
         let stderr = StderrTail::default();

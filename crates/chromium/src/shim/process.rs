@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use pilotlight_levers::oom;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -43,6 +44,9 @@ pub fn run() -> ExitCode {
     // A session of its own, so that no terminal's signal reaches it. Refused only where it has one already.
     let _ = rustix::process::setsid();
     let _ = fs::write("/proc/self/comm", PROCESS_NAME);
+    // What the server may do to processes is not its browsers' business. Before there are other threads.
+    let _ = rustix::thread::clear_ambient_capability_set();
+    let _ = oom::put_above("self", "self", oom::SHIM);
     match begin() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

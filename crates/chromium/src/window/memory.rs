@@ -92,22 +92,6 @@ fn is_renderer(pid: u32) -> bool {
     })
 }
 
-/// The memory of one process in bytes: its proportional share where we may read it (the same user, or root),
-/// otherwise what is its alone and its shared memory in full. `None` where it has ended.
-pub fn process_memory_bytes(pid: u32) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
-    if let Some(share) = rollup.and_then(|text| kibibytes(&text, "Pss:")) {
-        return Some(share * 1024);
-    }
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let own = kibibytes(&status, "RssAnon:")? + kibibytes(&status, "RssShmem:")?;
-    Some(own * 1024)
-}
-
-fn kibibytes(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,12 +101,5 @@ mod tests {
         assert_eq!(pid_in("style-sheet-8283-1"), Some(8283));
         assert_eq!(pid_in("style-sheet-1"), Some(1));
         assert_eq!(pid_in("8283"), None);
-    }
-
-    #[test]
-    fn figures_are_read_by_their_keys() {
-        assert_eq!(kibibytes("Rss:  12 kB\nPss:      345 kB\nPss_Dirty: 1 kB\n", "Pss:"), Some(345));
-        assert_eq!(kibibytes("", "Pss:"), None);
-        assert!(process_memory_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
     }
 }

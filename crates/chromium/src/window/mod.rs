@@ -17,6 +17,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use pilotlight_cdp::protocol::browser::{GetVersion, Version};
 use pilotlight_cdp::protocol::page::{BringToFront, CaptureScreenshot, Clip, GetLayoutMetrics};
+use pilotlight_levers::ProcessMemory;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -25,7 +26,6 @@ use crate::driver::look_at;
 use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
 
-pub use memory::process_memory_bytes;
 pub(crate) use navigation::{check_url, navigate_tab, reload_tab};
 pub(crate) use script::{WORLD, evaluate, evaluated_value, isolated_world, message_of, run};
 
@@ -220,14 +220,13 @@ impl Window {
         memory::renderer_pids(self).await
     }
 
-    /// The memory of its renderers in bytes: proportional share where it may be read, otherwise what is
-    /// theirs alone. What the browser process holds for it is not in it.
+    /// The memory of its renderers. What the browser process holds for it is not in it.
     ///
     /// # Errors
     /// Where a page does not say which renderer is its.
-    pub async fn memory_bytes(&self) -> Result<u64, WindowError> {
+    pub async fn memory(&self) -> Result<ProcessMemory, WindowError> {
         let pids = self.renderer_pids().await?;
-        Ok(pids.into_iter().filter_map(process_memory_bytes).sum())
+        Ok(pids.into_iter().filter_map(ProcessMemory::of).sum())
     }
 
     /// Closes it with all of its pages, cookies and storage. Closing twice, or after its browser, is no

@@ -21,8 +21,8 @@ use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::launch::{DirectLauncher, Launched, Launcher};
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_chromium::shim::{ShimError, ShimLauncher, ShimOptions, Survivor};
-use pilotlight_chromium::window::process_memory_bytes;
 use pilotlight_chromium::{Browser, BrowserEvent, LostWindow, StartError, Window, WindowOptions};
+use pilotlight_levers::ProcessMemory;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -149,7 +149,7 @@ async fn a_new_server_finds_everything_as_it_was() {
         until("closing removes the note", || browser.notes().len() == 4).await;
         assert!(events.is_empty());
         browser.leave();
-        let memory_kib = process_memory_bytes(shim_pid).unwrap() / 1024;
+        let memory_kib = ProcessMemory::of(shim_pid).unwrap().bytes / 1024;
         println!("shim: {memory_kib} KiB");
     }
     let (browser, _events, _windows) = adopt(run.path()).await;

@@ -418,7 +418,7 @@ async fn memory_is_told_without_disturbing_the_page() {
     let window = fixture.window().await;
     window.navigate(&portal.url("/"), LIMIT).await.unwrap();
     window.evaluate("window.kept = 1", LIMIT).await.unwrap();
-    let bytes = window.memory_bytes().await.unwrap();
+    let bytes = window.memory().await.unwrap().bytes;
     assert!((1_000_000..1_000_000_000).contains(&bytes), "{bytes}");
     let state = "[kept, document.styleSheets.length, document.querySelectorAll('style').length]";
     assert_eq!(window.evaluate(state, LIMIT).await.unwrap(), json!([1, 0, 0]));

@@ -70,6 +70,8 @@ pub(super) enum Command {
     /// Work on sites and their recordings
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Say what this machine offers for windows that cost little, and how to get what is missing
+    Doctor,
     /// Print every Chromium switch that is known here, its worth, and which launch profiles have it
     Flags,
     /// Print completions for a shell

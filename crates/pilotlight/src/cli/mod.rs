@@ -7,6 +7,7 @@
 mod args;
 mod client;
 mod commands;
+mod doctor;
 mod events;
 pub mod exit_codes;
 mod failure;

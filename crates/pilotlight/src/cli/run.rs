@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::args::{Cli, Command, Common, Format, ServerFlags};
 use super::client::{Client, token_of};
+use super::doctor::Examination;
 use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
@@ -63,6 +64,7 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
             output.data(&report, || bench_table(&report))
         }
         Command::CheckConfig => check_config(&common, &mut output),
+        Command::Doctor => doctor(&common, &mut output),
         Command::Token => token(&common, &mut output),
         Command::RotateKey => rotate_key(&common, &mut output),
         Command::Site(command) => site::run(command, &mut output),
@@ -99,6 +101,18 @@ fn server_config(common: &Common, flags: ServerFlags) -> Result<Config, Failure>
     })?;
     config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
     Ok(config)
+}
+
+fn doctor(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
+    let examination = Examination::for_server(&server_config(common, ServerFlags::default())?);
+    output.data(&examination, || {
+        let table = table::lines(&Examination::HEADER, examination.lines());
+        format!("{table}\n\n{}", examination.advice())
+    })?;
+    if examination.success {
+        return Ok(());
+    }
+    Err(Failure::new(FAILED, "no window can be opened here").with_hint("get what is NEEDED first").into())
 }
 
 fn check_config(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {

@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
-use pilotlight_api::{Event, Session};
+use pilotlight_api::{Event, MemoryMeasure, Session};
 
 use super::output::printable;
 use super::resolve::short_ids;
@@ -12,7 +12,19 @@ const MAX_CELL_CHARS: usize = 60;
 
 /// The sessions, a line each.
 pub(super) fn sessions(sessions: &[Session], now: Timestamp) -> String {
-    let header = ["ID", "NAME", "SITE", "USER", "STATE", "IN USE", "LAST USED", "REFRESHED", "MEMORY", "URL"];
+    let header = [
+        "ID",
+        "NAME",
+        "SITE",
+        "USER",
+        "STATE",
+        "IN USE",
+        "LAST USED",
+        "REFRESHED",
+        "MEMORY",
+        "SWAPPED",
+        "URL",
+    ];
     let rows = sessions.iter().zip(short_ids(sessions)).map(|(session, id)| {
         vec![
             id,
@@ -24,6 +36,7 @@ pub(super) fn sessions(sessions: &[Session], now: Timestamp) -> String {
             ago(Some(session.last_used), now),
             ago(session.last_refresh, now),
             size(session.memory_bytes),
+            size(session.swapped_bytes),
             text(session.url.as_deref()),
         ]
     });
@@ -55,6 +68,8 @@ pub(super) fn session(session: &Session, now: Timestamp) -> String {
         ("profile", printable(&session.profile)),
         ("shard", optional(session.shard.as_deref())),
         ("memory", size(session.memory_bytes)),
+        ("swapped", size(session.swapped_bytes)),
+        ("memory_measure", optional(session.memory_measure.map(MemoryMeasure::as_str))),
         ("stored", size(session.storage_bytes)),
         ("cdp_url", optional(session.cdp_url.as_deref())),
         ("live_url", optional(session.live_url.as_deref())),
@@ -112,7 +127,7 @@ fn when(time: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 /// A size in its largest unit. Nothing is as good as unknown: a session without a window takes no memory.
-fn size(bytes: Option<u64>) -> String {
+pub(super) fn size(bytes: Option<u64>) -> String {
     match bytes.unwrap_or(0) {
         0 => "-".to_owned(),
         bytes @ ..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),

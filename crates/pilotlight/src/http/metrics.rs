@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use pilotlight_api::{ErrorCode, SessionState};
+use pilotlight_api::{ErrorCode, MemoryMeasure, SessionState};
+use pilotlight_levers::Memory;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
@@ -30,6 +31,12 @@ const STATES: [SessionState; 8] = [
     SessionState::Ended,
 ];
 
+/// How memory is counted, as far as it is known.
+const MEASURES: [MemoryMeasure; 2] = [MemoryMeasure::Proportional, MemoryMeasure::Private];
+
+/// Bytes by how they were counted.
+type ByMeasure = Family<[(&'static str, &'static str); 1], Gauge>;
+
 /// Numbers for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses(
     (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
@@ -45,12 +52,24 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
     for state in STATES {
         sessions.get_or_create(&[("state", state.as_str())]).set(0);
     }
-    let (mut in_use, mut memory_bytes) = (0, 0);
+    let (memory, swapped) = (ByMeasure::default(), ByMeasure::default());
+    for measure in MEASURES {
+        memory.get_or_create(&[("measure", measure.as_str())]).set(0);
+        swapped.get_or_create(&[("measure", measure.as_str())]).set(0);
+    }
+    let mut in_use = 0;
     let mut shards: BTreeMap<String, u64> = BTreeMap::new();
     for session in directory.sessions.values().map(|published| published.now()) {
         sessions.get_or_create(&[("state", session.state.as_str())]).inc();
         in_use += i64::from(session.in_use);
-        memory_bytes += session.memory_bytes.unwrap_or(0);
+        if let Some(measure) = session.memory_measure {
+            let add = |family: &ByMeasure, bytes: Option<u64>| {
+                let bytes = i64::try_from(bytes.unwrap_or(0)).unwrap_or(i64::MAX);
+                family.get_or_create(&[("measure", measure.as_str())]).inc_by(bytes);
+            };
+            add(&memory, session.memory_bytes);
+            add(&swapped, session.swapped_bytes);
+        }
         if let Some(shard) = session.shard {
             *shards.entry(shard).or_default() += 1;
         }
@@ -59,8 +78,17 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
     registry.register("sessions", "Sessions by state, those ended within the last hour among them", sessions);
     registry.register("sessions_in_use", "Sessions that somebody holds", gauge(in_use));
     registry.register("browsers", "Chromium processes with windows", gauge(length(shards.len())));
-    let memory_bytes = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
-    registry.register("windows_memory_bytes", "Memory of all windows as last measured", gauge(memory_bytes));
+    let sentence = "Memory of all windows as last measured, by how it was counted";
+    registry.register("windows_memory_bytes", sentence, memory);
+    let sentence = "What of the windows' memory is swapped out, before compression";
+    registry.register("windows_swapped_bytes", sentence, swapped);
+    if let Some(now) = Memory::now() {
+        let bytes = |bytes: u64| gauge(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let sentence = "Memory that there is, the machine's or the cgroup's";
+        registry.register("memory_total_bytes", sentence, bytes(now.total_bytes));
+        let sentence = "Memory that can be had without swapping";
+        registry.register("memory_available_bytes", sentence, bytes(now.available_bytes));
+    }
     let store_healthy = i64::from(app.archive.health().borrow().is_none());
     let sentence = "Whether what is new was written down at the last try";
     registry.register("store_healthy", sentence, gauge(store_healthy));

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use pilotlight_api as api;
 use pilotlight_chromium::{Window, WindowOptions};
 use pilotlight_core as core;
+use pilotlight_levers::Measure;
 use pilotlight_store::Checkpoint;
 use uuid::Uuid;
 
@@ -96,6 +97,8 @@ impl Published {
             profile: details.profile.clone(),
             shard: session.shard().map(shard_name),
             memory_bytes: None,
+            swapped_bytes: None,
+            memory_measure: None,
             storage_bytes: details.stored_bytes,
             cdp_url: lives.then(|| format!("ws://{address}/sessions/{id}/devtools/browser")),
             live_url: None,
@@ -116,10 +119,13 @@ impl Published {
                 session.url = Some(summary.url);
                 session.title = Some(summary.title);
                 session.tabs = u32::try_from(summary.tabs).unwrap_or(u32::MAX);
-                session.memory_bytes = window.memory_bytes();
+                let memory = window.memory();
+                session.memory_bytes = memory.map(|memory| memory.bytes);
+                session.swapped_bytes = memory.map(|memory| memory.swapped_bytes);
+                session.memory_measure = memory.map(|memory| measure(memory.measure));
             }
             None => {
-                session.memory_bytes = Some(0);
+                (session.memory_bytes, session.swapped_bytes) = (Some(0), Some(0));
                 session.url.clone_from(&self.left_at);
             }
         }
@@ -172,6 +178,13 @@ pub(super) fn shard_name(shard: core::ShardId) -> String {
 
 /// A state by the contract's name.
 #[must_use]
+fn measure(measure: Measure) -> api::MemoryMeasure {
+    match measure {
+        Measure::Proportional => api::MemoryMeasure::Proportional,
+        Measure::Private => api::MemoryMeasure::Private,
+    }
+}
+
 pub(super) fn state(state: core::State) -> api::SessionState {
     match state {
         core::State::Starting => api::SessionState::Starting,

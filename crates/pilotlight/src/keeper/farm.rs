@@ -85,6 +85,26 @@ pub enum FarmError {
     Find(#[from] FindError),
 }
 
+/// The browser of profiles that are based on this one.
+///
+/// # Errors
+/// Where there is none, with a hint how to install one.
+pub fn find_browser(
+    chromium: &config::Chromium,
+    base: Profile,
+    environment: &HashMap<String, String>,
+) -> Result<Binary, FindError> {
+    let has_display = environment.get("DISPLAY").is_some_and(|display| !display.is_empty());
+    let engines = match chromium.engine {
+        config::Engine::Auto => base.engines(has_display),
+        config::Engine::HeadlessShell => vec![Engine::HeadlessShell],
+        config::Engine::Headless => vec![Engine::Headless],
+        config::Engine::Headed => vec![Engine::Headed],
+    };
+    let search = Search { configured: chromium.binary.as_deref(), environment, root: Path::new("/") };
+    find(&search, &engines)
+}
+
 /// Starts browsers.
 #[derive(Debug)]
 pub struct Farm {
@@ -138,19 +158,7 @@ impl Farm {
     }
 
     fn find(&self, profile: &CustomProfile) -> Result<Binary, FindError> {
-        let has_display = self.environment.get("DISPLAY").is_some_and(|display| !display.is_empty());
-        let engines = match self.chromium.engine {
-            config::Engine::Auto => profile.base.engines(has_display),
-            config::Engine::HeadlessShell => vec![Engine::HeadlessShell],
-            config::Engine::Headless => vec![Engine::Headless],
-            config::Engine::Headed => vec![Engine::Headed],
-        };
-        let search = Search {
-            configured: self.chromium.binary.as_deref(),
-            environment: &self.environment,
-            root: Path::new("/"),
-        };
-        find(&search, &engines)
+        find_browser(&self.chromium, profile.base, &self.environment)
     }
 
     /// Starts a browser, and gives what it says from then on.

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_chromium::window::process_memory_bytes;
 use pilotlight_chromium::{Browser, Window, WindowError};
 use pilotlight_core::{SessionId, ShardId};
+use pilotlight_levers::ProcessMemory;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -66,8 +66,10 @@ impl Watched {
             if misses == BROWSER_MISSES {
                 return self.end().await;
             }
-            let bytes = process_memory_bytes(self.browser.pid());
-            if !has_grown && bytes.is_some_and(|bytes| bytes > BROWSER_MAX_BYTES) {
+            let memory = ProcessMemory::of(self.browser.pid());
+            // What is swapped out comes back when the browser works.
+            let is_grown = memory.is_some_and(|it| it.bytes + it.swapped_bytes > BROWSER_MAX_BYTES);
+            if !has_grown && is_grown {
                 has_grown = true;
                 drop(self.reports.send(Report::ShardGrown { shard: self.shard }).await);
             }

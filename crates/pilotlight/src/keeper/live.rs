@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pilotlight_chromium::Window;
+use pilotlight_levers::ProcessMemory;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -31,7 +32,7 @@ pub(super) struct LiveWindow {
 #[derive(Debug, Default)]
 struct Measured {
     at: Option<Instant>,
-    bytes: Option<u64>,
+    memory: Option<ProcessMemory>,
 }
 
 impl LiveWindow {
@@ -39,9 +40,9 @@ impl LiveWindow {
         Self { window, measured: Arc::default(), seen: Arc::default() }
     }
 
-    /// The memory of its renderers, in bytes, as last measured.
-    pub(super) fn memory_bytes(&self) -> Option<u64> {
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    /// The memory of its renderers as last measured.
+    pub(super) fn memory(&self) -> Option<ProcessMemory> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).memory
     }
 
     /// What its page shows, as a JPEG that is not older than [`PICTURE_MAX_AGE`] unless the page does not
@@ -69,8 +70,10 @@ impl LiveWindow {
             }
             measured.at = Some(Instant::now());
         }
-        match timeout(MEASURE_TIMEOUT, self.window.memory_bytes()).await {
-            Ok(Ok(bytes)) => self.measured.lock().unwrap_or_else(PoisonError::into_inner).bytes = Some(bytes),
+        match timeout(MEASURE_TIMEOUT, self.window.memory()).await {
+            Ok(Ok(memory)) => {
+                self.measured.lock().unwrap_or_else(PoisonError::into_inner).memory = Some(memory);
+            }
             Ok(Err(error)) => tracing::debug!(window = %self.window.id(), %error, "its memory is not known"),
             Err(_) => tracing::debug!(window = %self.window.id(), "its memory was not told in time"),
         }

@@ -38,7 +38,7 @@ pub use clock::{Clock, timestamp};
 pub use details::{Details, Published, ended_reason};
 pub use errand::Errand;
 pub use events::Events;
-pub use farm::{Farm, FarmError, FarmOptions, Inherited};
+pub use farm::{Farm, FarmError, FarmOptions, Inherited, find_browser};
 pub use handle::{Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;

@@ -21,6 +21,7 @@ mod health;
 mod hibernate;
 mod holds;
 mod launch;
+mod levers;
 mod lifecycle;
 mod pages;
 mod protection;

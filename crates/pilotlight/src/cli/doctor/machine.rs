@@ -1,0 +1,130 @@
+//! The facts, as the kernel and the file system have them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pilotlight_chromium::launch::RunAs;
+use pilotlight_chromium::profiles::Profile;
+use pilotlight_levers::reclaim::Lack;
+use pilotlight_levers::{Memory, Pressure, Reclaimer, Swap};
+use rustix::process::{Resource, getrlimit};
+
+use crate::config::Config;
+use crate::keeper::find_browser;
+
+/// Where fonts lie for everybody.
+const FONTS: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
+/// How deep below.
+const FONTS_DEPTH: u32 = 4;
+/// Settings that keep user namespaces from ordinary users, with the value that does, and the one that does not.
+const NAMESPACE_SETTINGS: [(&str, &str, &str); 3] = [
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+    ("user.max_user_namespaces", "0", "10000"),
+];
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    /// The browser's program, or why there is none.
+    pub(super) browser: Result<PathBuf, String>,
+    /// The setting that would have to be changed, as `name=value`.
+    pub(super) namespaces_forbidden_by: Option<String>,
+    pub(super) memory: Option<Memory>,
+    pub(super) pressure: Option<Pressure>,
+    pub(super) swap: Swap,
+    /// How many pages are read at once from swap, as a power of two.
+    pub(super) page_cluster: Option<u32>,
+    pub(super) reclaimer: Reclaimer,
+    /// Whether a cgroup of ours can be told to shrink.
+    pub(super) has_group: bool,
+    /// Whether the kernel's page merging runs; `None` where it has none.
+    pub(super) merging: Option<bool>,
+    /// Major and minor version.
+    pub(super) kernel: Option<(u32, u32)>,
+    pub(super) shared_memory_bytes: Option<u64>,
+    /// How many each process may have; `None` without a limit.
+    pub(super) open_files: Option<u64>,
+    pub(super) has_fonts: bool,
+}
+
+impl Machine {
+    /// Looks around for everything but the browser.
+    pub(super) fn look(browser: Result<PathBuf, String>) -> Self {
+        let reclaimer = Reclaimer::probe();
+        Self {
+            browser,
+            namespaces_forbidden_by: NAMESPACE_SETTINGS.iter().find_map(|&(name, bad, good)| {
+                (setting(name).as_deref() == Some(bad)).then(|| format!("{name}={good}"))
+            }),
+            memory: Memory::now(),
+            pressure: Pressure::now(),
+            swap: Swap::now(),
+            page_cluster: setting("vm.page-cluster").and_then(|cluster| cluster.parse().ok()),
+            has_group: !reclaimer.lacks().contains(&Lack::Group),
+            reclaimer,
+            merging: read("/sys/kernel/mm/ksm/run").map(|run| run == "1"),
+            kernel: version(&rustix::system::uname().release().to_string_lossy()),
+            shared_memory_bytes: rustix::fs::statvfs("/dev/shm").ok().map(|of| of.f_blocks * of.f_frsize),
+            open_files: getrlimit(Resource::Nofile).maximum,
+            has_fonts: FONTS.iter().any(|folder| has_font(Path::new(folder), FONTS_DEPTH)),
+        }
+    }
+}
+
+/// The program that a server with this configuration would start, or why it would start none.
+pub(super) fn browser(config: &Config) -> Result<PathBuf, String> {
+    RunAs::choose(config.chromium.user.as_deref()).map_err(|error| error.to_string())?;
+    let name = &config.chromium.profile;
+    let base = match config.profiles.get(name) {
+        Some(own) => own.custom().map_err(|error| error.to_string())?.base,
+        None => name.parse::<Profile>().map_err(|error| error.to_string())?,
+    };
+    let environment = std::env::vars().collect();
+    let found = find_browser(&config.chromium, base, &environment).map_err(|error| error.to_string())?;
+    Ok(found.path)
+}
+
+fn read(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+fn setting(name: &str) -> Option<String> {
+    read(&format!("/proc/sys/{}", name.replace('.', "/")))
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn has_font(folder: &Path, depth: u32) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    paths.any(|path| match path.extension().and_then(|extension| extension.to_str()) {
+        Some("ttf" | "otf" | "ttc" | "pfb" | "pcf") => true,
+        _ => depth > 0 && path.is_dir() && has_font(&path, depth - 1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_whatever_follows() {
+        assert_eq!(version("6.18.44-amd64"), Some((6, 18)));
+        assert_eq!(version("6.1"), Some((6, 1)));
+        assert_eq!(version("six"), None);
+    }
+
+    #[test]
+    fn fonts_are_found_below() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        assert!(!has_font(folder.path(), FONTS_DEPTH));
+        fs::write(folder.path().join("a/b/letters.ttf"), "").unwrap();
+        assert!(has_font(folder.path(), FONTS_DEPTH));
+        assert!(!has_font(folder.path(), 1));
+    }
+}

@@ -1,0 +1,101 @@
+//! What the machine offers about memory: how much windows take, who goes first, and what the doctor says.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+
+use pilotlight_api::MemoryMeasure;
+use pilotlight_testkit::harness::{Role, expect_that, wait_for};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::{SOON, house};
+
+/// An ordinary user that every Linux has, and its group.
+const NOBODY: u32 = 65534;
+const DOCTOR_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn score(id: i32) -> i32 {
+    fs::read_to_string(format!("/proc/{id}/oom_score_adj")).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn memory_is_counted_truly_and_a_page_goes_before_what_keeps_it() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    let measured = wait_for("its memory to be measured", SOON, async || {
+        let now = house.client().session(&session).await;
+        expect_that(now.memory_bytes.is_some_and(|bytes| bytes > 1_000_000), now)
+    })
+    .await;
+    // The tests' server is root, or the browsers' own user: it may look.
+    assert_eq!(measured.memory_measure, Some(MemoryMeasure::Proportional));
+    assert!(measured.swapped_bytes.is_some());
+    let metrics = house.client().get("/metrics").await.expect(200).bytes;
+    let metrics = String::from_utf8(metrics).unwrap();
+    for name in [
+        "pilotlight_windows_memory_bytes{measure=\"proportional\"} ",
+        "pilotlight_windows_memory_bytes{measure=\"private\"} 0",
+        "pilotlight_windows_swapped_bytes{measure=\"proportional\"} ",
+        "pilotlight_memory_available_bytes ",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+
+    let kept = &house.server.shims()[0];
+    let processes = house.server.processes();
+    let pages = processes.iter().filter(|process| process.role() == Role::Renderer);
+    let page = pages.map(|page| score(page.id)).min().unwrap();
+    let order = [score(house.server.server_pid()), score(kept.shim.id), score(kept.browser.id)];
+    assert!(order.is_sorted_by(|first, second| first < second), "server, shim, browser: {order:?}");
+    // Chromium gives its pages 300, whatever the server has.
+    assert!(page > order[2] || order[0] >= 100, "server, shim, browser: {order:?}, a page: {page}");
+}
+
+/// The doctor as somebody without any privilege, in a folder that he can read.
+async fn doctor_for_nobody(arguments: &[&str]) -> (i32, String) {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    // Any name but that of the folder in which a configuration would be looked for.
+    let program = folder.path().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_pilotlight"), &program).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(folder.path(), open).unwrap();
+    let mut command = Command::new(&program);
+    command.arg("doctor").args(arguments).current_dir(folder.path()).env_clear().env("PATH", "/usr/bin:/bin");
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(DOCTOR_TIMEOUT, command.output()).await.unwrap().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn the_doctor_tells_an_ordinary_user_what_is_missing_and_how_to_get_it() {
+    let (code, text) = doctor_for_nobody(&["-o", "json"]).await;
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &told["success"]), (0, &Value::Bool(true)), "{text}");
+    assert!(told["available_bytes"].as_u64() <= told["memory_bytes"].as_u64());
+    let levers = told["levers"].as_array().unwrap();
+    for lever in levers {
+        assert_eq!(lever["state"] == "present", lever["remedy"].is_null(), "{lever}");
+        assert!(
+            !lever["found"].as_str().unwrap().is_empty() && !lever["brings"].as_str().unwrap().is_empty()
+        );
+    }
+    let find = |name: &str| levers.iter().find(|lever| lever["lever"] == name).unwrap();
+    assert_eq!(find("browser")["state"], "present");
+    assert_eq!(find("user_namespaces")["state"], "present");
+    assert_eq!(find("paging_out")["state"], "missing");
+    assert!(find("paging_out")["remedy"].as_str().unwrap().contains("AmbientCapabilities=CAP_SYS_NICE"));
+    let has_swap = fs::read_to_string("/proc/swaps").unwrap().lines().count() > 1;
+    assert!(has_swap || find("compressed_swap")["remedy"].as_str().unwrap().contains("zram"));
+    assert!(told["reclaiming"].as_str().unwrap().contains("CAP_SYS_NICE"), "{text}");
+
+    let (_, table) = doctor_for_nobody(&[]).await;
+    for words in ["LEVER", "paging_out", "missing", "AmbientCapabilities=CAP_SYS_NICE", "Memory: "] {
+        assert!(table.contains(words), "{words} is missing:\n{table}");
+    }
+}
