@@ -4,16 +4,19 @@
 JOBS ?= 2
 # How long `make soak` keeps its sessions signed in.
 PILOTLIGHT_SOAK_SECONDS ?= 300
+# How long `make fuzz` goes on.
+PILOTLIGHT_FUZZ_SECONDS ?= 300
 # How long each test of `make chaos` goes on.
 PILOTLIGHT_CHAOS_SECONDS ?= 60
 
-.PHONY: help demo build web test soak chaos
+.PHONY: help demo build web test fuzz soak chaos
 
 help:
 	@echo 'make demo    start the demo portal and the server, sign three windows in'
 	@echo 'make build   build target/release/pilotlight'
 	@echo 'make web     make the dashboard in web/dist, which the server embeds, from web/src'
 	@echo 'make test    everything that must hold before a change goes in'
+	@echo 'make fuzz    let hostile clients loose on the gateway for $(PILOTLIGHT_FUZZ_SECONDS) s; PILOTLIGHT_FUZZ_SEED repeats a run'
 	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s'
 	@echo 'make chaos   kill servers, shims and browsers for $(PILOTLIGHT_CHAOS_SECONDS) s in each test; PILOTLIGHT_CHAOS_SEED repeats one'
 
@@ -38,6 +41,10 @@ test:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked --no-fail-fast -- --test-threads=$(JOBS)
 	@echo 'make test: all tests passed.'
+
+fuzz: export PILOTLIGHT_FUZZ_SECONDS := $(PILOTLIGHT_FUZZ_SECONDS)
+fuzz:
+	cargo test --release --locked --package pilotlight-gateway --test fuzz -- --nocapture
 
 soak: export PILOTLIGHT_SOAK_SECONDS := $(PILOTLIGHT_SOAK_SECONDS)
 soak:

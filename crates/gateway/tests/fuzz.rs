@@ -1,0 +1,368 @@
+//! The virtual browser between a client that says anything and a browser that has other windows: whatever comes,
+//! no name of theirs goes to the client, and none of theirs goes to the browser in a command that is looked into.
+//!
+//! Bounded in the tests; `make fuzz` goes on for `PILOTLIGHT_FUZZ_SECONDS`. A failure prints its seed, which
+//! `PILOTLIGHT_FUZZ_SEED` repeats.
+
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pilotlight_gateway::{Identity, Out, VirtualBrowser};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+/// What every name of another window begins with.
+const FOREIGN: &str = "FOREIGN";
+/// Messages in one run.
+const STEPS: usize = 400;
+
+const METHODS: [&str; 34] = [
+    "Target.getTargets",
+    "Target.getTargetInfo",
+    "Target.setDiscoverTargets",
+    "Target.setAutoAttach",
+    "Target.attachToBrowserTarget",
+    "Target.attachToTarget",
+    "Target.detachFromTarget",
+    "Target.activateTarget",
+    "Target.closeTarget",
+    "Target.createTarget",
+    "Target.getBrowserContexts",
+    "Target.createBrowserContext",
+    "Target.disposeBrowserContext",
+    "Target.exposeDevToolsProtocol",
+    "Target.autoAttachRelated",
+    "Target.sendMessageToTarget",
+    "Browser.getVersion",
+    "Browser.getWindowForTarget",
+    "Browser.getWindowBounds",
+    "Browser.setDownloadBehavior",
+    "Browser.grantPermissions",
+    "Browser.cancelDownload",
+    "Browser.crash",
+    "Storage.getCookies",
+    "Storage.setCookies",
+    "Storage.clearCookies",
+    "Security.setIgnoreCertificateErrors",
+    "Runtime.runIfWaitingForDebugger",
+    "DOM.setFileInputFiles",
+    "Page.setDownloadBehavior",
+    "Tracing.start",
+    "Fetch.enable",
+    "IO.read",
+    "SystemInfo.getInfo",
+];
+
+struct World {
+    random: StdRng,
+    browser: VirtualBrowser,
+    last_id: i64,
+    /// Commands that the browser has not answered: number, method, session.
+    asked: Vec<(i64, String, String)>,
+    /// Sessions that the browser gave to this client.
+    own: HashSet<String>,
+    targets: Vec<String>,
+    contexts: Vec<String>,
+    last_name: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let identity = Identity { session: "B".into(), context: "HOME".into(), folder: "/folder".into() };
+        let mut world = Self {
+            random: StdRng::seed_from_u64(seed),
+            browser: VirtualBrowser::new(identity, Vec::new()),
+            last_id: 0,
+            asked: Vec::new(),
+            own: HashSet::from(["B".to_owned()]),
+            targets: Vec::new(),
+            contexts: vec!["HOME".into()],
+            last_name: 0,
+        };
+        let mut last_id = 0;
+        world.browser.start(&mut || {
+            last_id += 1;
+            Some(last_id)
+        });
+        world.last_id = last_id;
+        world.drain();
+        world
+    }
+
+    fn fresh(&mut self, kind: &str) -> String {
+        self.last_name += 1;
+        format!("{kind}-{}", self.last_name)
+    }
+
+    fn pick(&mut self, names: &[String]) -> String {
+        names.choose(&mut self.random).cloned().unwrap_or_default()
+    }
+
+    fn target(&mut self) -> String {
+        let own = self.targets.clone();
+        match self.random.random_range(0..5) {
+            0 => format!("{FOREIGN}-page"),
+            1 => format!("TAB-{FOREIGN}-page"),
+            2 => format!("TAB-{}", self.pick(&own)),
+            3 => "BROWSER-B".to_owned(),
+            _ => self.pick(&own),
+        }
+    }
+
+    fn context(&mut self) -> String {
+        let own = self.contexts.clone();
+        if self.random.random() { self.pick(&own) } else { format!("{FOREIGN}-context") }
+    }
+
+    fn session(&mut self) -> Option<String> {
+        let own: Vec<String> = self.own.iter().cloned().collect();
+        match self.random.random_range(0..6) {
+            0 => Some(format!("{FOREIGN}-session")),
+            1 => Some(format!("VIRTUAL-{}", self.random.random_range(0..9))),
+            2 | 3 => Some(self.pick(&own)),
+            _ => None,
+        }
+    }
+
+    fn feed(&mut self, what: impl FnOnce(&mut VirtualBrowser, &mut dyn FnMut() -> Option<i64>)) {
+        let last_id = &mut self.last_id;
+        what(&mut self.browser, &mut || {
+            *last_id += 1;
+            Some(*last_id)
+        });
+        self.drain();
+    }
+
+    fn client_speaks(&mut self) {
+        let mut params = json!({});
+        let target = self.target();
+        let context = self.context();
+        let session = self.session().unwrap_or_default();
+        let values = [
+            ("targetId", json!(target)),
+            ("browserContextId", json!(context)),
+            ("sessionId", json!(session)),
+            ("flatten", json!(self.random.random::<bool>())),
+            ("autoAttach", json!(self.random.random::<bool>())),
+            ("discover", json!(self.random.random::<bool>())),
+            ("waitForDebuggerOnStart", json!(self.random.random::<bool>())),
+            ("filter", json!([{}])),
+            ("url", json!("about:blank")),
+            ("behavior", json!("allowAndName")),
+            ("downloadPath", json!("/etc")),
+            ("files", json!(["/etc/passwd"])),
+            ("windowId", json!(self.random.random_range(0..5))),
+        ];
+        for (name, value) in values {
+            match self.random.random_range(0..8) {
+                0..5 => params[name] = value,
+                5 => params[name] = json!(null),
+                6 => params[name] = json!({ "of": [1] }),
+                _ => {}
+            }
+        }
+        let method = METHODS.choose(&mut self.random).copied().unwrap_or("Page.enable");
+        let mut message =
+            json!({ "id": self.random.random_range(0..1000), "method": method, "params": params });
+        if let Some(session) = self.session() {
+            message["sessionId"] = json!(session);
+        }
+        let mut bytes = message.to_string().into_bytes();
+        if self.random.random_ratio(1, 10) && !bytes.is_empty() {
+            let place = self.random.random_range(0..bytes.len());
+            match self.random.random_range(0..3) {
+                0 => bytes.truncate(place),
+                1 => bytes[place] = self.random.random_range(32..127),
+                _ => self.random.fill_bytes(&mut bytes[place..]),
+            }
+        }
+        self.feed(|browser, ids| browser.from_client(&bytes, ids));
+    }
+
+    fn browser_speaks(&mut self) {
+        let event = match self.random.random_range(0..9) {
+            0 | 1 => {
+                let target = self.fresh("page");
+                self.targets.push(target.clone());
+                let context = self.contexts.clone();
+                let context = self.pick(&context);
+                if context == "HOME" {
+                    let shown: Vec<String> = self.targets.iter().take(20).cloned().collect();
+                    self.feed(|browser, ids| browser.pages(shown, ids));
+                }
+                json!({ "method": "Target.targetCreated", "params": { "targetInfo": info(&target, &context) } })
+            }
+            2 | 3 => {
+                let target = format!("{FOREIGN}-page");
+                let foreign = info(&target, &format!("{FOREIGN}-context"));
+                let method =
+                    if self.random.random() { "Target.targetCreated" } else { "Target.targetInfoChanged" };
+                json!({ "method": method, "params": { "targetInfo": foreign } })
+            }
+            4 => {
+                json!({ "method": "Target.targetDestroyed", "params": { "targetId": format!("{FOREIGN}-page") } })
+            }
+            5 => {
+                json!({ "method": "Target.targetCrashed", "params": { "targetId": format!("{FOREIGN}-page") } })
+            }
+            6 => {
+                let targets = self.targets.clone();
+                let target = self.pick(&targets);
+                self.targets.retain(|known| *known != target);
+                json!({ "method": "Target.targetDestroyed", "params": { "targetId": target } })
+            }
+            7 => {
+                let targets = self.targets.clone();
+                let page = self.pick(&targets);
+                return self.feed(|browser, ids| browser.hold(page, ids));
+            }
+            _ => return self.answer(),
+        };
+        self.say(event, Some("B"));
+    }
+
+    fn say(&mut self, mut event: Value, session: Option<&str>) {
+        if let Some(session) = session {
+            event["sessionId"] = json!(session);
+        }
+        let message = Bytes::from(event.to_string());
+        self.feed(|browser, ids| browser.from_browser(&message, ids));
+    }
+
+    fn answer(&mut self) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let place = self.random.random_range(0..self.asked.len());
+        let (id, method, session) = self.asked.swap_remove(place);
+        let result = match method.as_str() {
+            "Target.attachToTarget" => {
+                let given = self.fresh("SESSION");
+                self.own.insert(given.clone());
+                let targets = self.targets.clone();
+                let target = self.pick(&targets);
+                let params = json!({
+                    "sessionId": given, "targetInfo": info(&target, "HOME"), "waitingForDebugger": false,
+                });
+                self.say(json!({ "method": "Target.attachedToTarget", "params": params }), Some("B"));
+                json!({ "sessionId": given })
+            }
+            "Target.createBrowserContext" => {
+                let context = self.fresh("context");
+                self.contexts.push(context.clone());
+                json!({ "browserContextId": context })
+            }
+            "Target.createTarget" => json!({ "targetId": self.fresh("page") }),
+            "Browser.getWindowForTarget" => json!({ "windowId": 3 }),
+            _ => json!({}),
+        };
+        let mut reply = json!({ "id": id, "result": result });
+        if self.random.random_ratio(1, 6) {
+            reply = json!({ "id": id, "error": { "code": -32000, "message": "no" } });
+        }
+        self.say(reply, Some(&session));
+    }
+
+    /// What must always hold of what goes out.
+    fn drain(&mut self) {
+        while let Some(out) = self.browser.take() {
+            match out {
+                Out::Client(message) => {
+                    let text = std::str::from_utf8(&message).unwrap();
+                    let value: Value = serde_json::from_str(text).unwrap();
+                    // A reply names the session that the client itself named, whoever's it is.
+                    let said = value.as_object().unwrap().iter().filter(|(name, _)| *name != "sessionId");
+                    for (name, value) in said {
+                        assert!(!value.to_string().contains(FOREIGN), "{name} tells of others: {text}");
+                    }
+                }
+                Out::Browser(message) => {
+                    let value: Value = serde_json::from_slice(&message).unwrap();
+                    let session = value["sessionId"].as_str().unwrap();
+                    assert!(self.own.contains(session), "a session that was never given: {value}");
+                    let method = value["method"].as_str().unwrap();
+                    for name in counts(method) {
+                        let named = value["params"].get(name).map(Value::to_string).unwrap_or_default();
+                        assert!(!named.contains(FOREIGN), "names others: {value}");
+                    }
+                    let refused = [
+                        "Browser.crash",
+                        "Tracing.start",
+                        "SystemInfo.getInfo",
+                        "Target.exposeDevToolsProtocol",
+                    ];
+                    assert!(!refused.contains(&method), "{value}");
+                    if session == "B" {
+                        assert!(
+                            !["Fetch.enable", "IO.read", "Target.setAutoAttach"].contains(&method),
+                            "{value}"
+                        );
+                    }
+                    if method.ends_with("setDownloadBehavior")
+                        && let Some(path) = value["params"].get("downloadPath")
+                    {
+                        assert_eq!(path, "/folder", "{value}");
+                    }
+                    assert_ne!(method, "DOM.setFileInputFiles", "nobody has looked at the files: {value}");
+                    self.asked.push((value["id"].as_i64().unwrap(), method.into(), session.into()));
+                }
+                Out::Upload { .. }
+                | Out::Deliver { .. }
+                | Out::Release(_)
+                | Out::OwnContext(_)
+                | Out::Close => {}
+            }
+        }
+    }
+}
+
+/// What of its parameters Chromium looks at to find what a method is about; whatever else is there it ignores.
+fn counts(method: &str) -> &'static [&'static str] {
+    match method {
+        "Target.setAutoAttach" | "Target.setDiscoverTargets" | "Browser.getVersion" => &[],
+        "Target.detachFromTarget" => &["sessionId"],
+        "Browser.getWindowForTarget" => &["targetId"],
+        // Only windows that the client was told of may be named, by number.
+        "Browser.getWindowBounds" | "Browser.setWindowBounds" | "Browser.setContentsSize" => &[],
+        _ if method.starts_with("Browser.") || method.starts_with("Storage.") => &["browserContextId"],
+        "Target.createTarget" | "Target.disposeBrowserContext" => &["browserContextId"],
+        _ if method.starts_with("Target.") && method != "Target.createBrowserContext" => &["targetId"],
+        _ => &[],
+    }
+}
+
+fn info(target: &str, context: &str) -> Value {
+    json!({
+        "targetId": target, "type": "page", "title": "", "url": "about:blank", "attached": false,
+        "canAccessOpener": false, "browserContextId": context,
+    })
+}
+
+fn run(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        if world.random.random() { world.client_speaks() } else { world.browser_speaks() }
+    }
+}
+
+#[test]
+fn nothing_of_others_goes_through() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    if let Some(seed) = number("PILOTLIGHT_FUZZ_SEED") {
+        return run(seed);
+    }
+    let until = Instant::now() + Duration::from_secs(number("PILOTLIGHT_FUZZ_SECONDS").unwrap_or(5));
+    let mut runs = 0_u64;
+    while Instant::now() < until {
+        let seed = rand::random();
+        let ended = std::panic::catch_unwind(|| run(seed));
+        assert!(ended.is_ok(), "PILOTLIGHT_FUZZ_SEED={seed} repeats this");
+        runs += 1;
+    }
+    println!("{runs} runs of {STEPS} messages");
+}
