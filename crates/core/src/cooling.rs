@@ -35,6 +35,17 @@ impl Session {
             && self.cool_not_before <= now
     }
 
+    /// Why a client's order for it is not taken on, with `waiting` others waiting for the same.
+    pub(crate) fn refusal(&self, waiting: usize, max_waiting: usize) -> Option<Refusal> {
+        if self.in_use() || !self.waiting.is_empty() {
+            Some(Refusal::InUse)
+        } else if !self.established {
+            Some(Refusal::NotReady { retry_after: RETRY_AFTER })
+        } else {
+            (waiting >= max_waiting).then_some(Refusal::TooMany)
+        }
+    }
+
     /// Whether a newcomer, or the passing of time, may make its window go.
     pub(crate) fn may_be_cooled(&self, now: Moment) -> bool {
         !self.policy.never_terminate && self.coolers.is_empty() && self.can_cool(now)
@@ -60,17 +71,11 @@ impl Rules {
     pub(crate) fn hibernate(&mut self, request: RequestId, id: SessionId) {
         let max_waiting = self.limits.max_waiting;
         let Some(session) = self.living_mut(request, id) else { return };
-        let refusal = if session.in_use() || !session.waiting.is_empty() {
-            Refusal::InUse
-        } else if !session.established {
-            Refusal::NotReady { retry_after: RETRY_AFTER }
-        } else if session.coolers.len() >= max_waiting {
-            Refusal::TooMany
-        } else {
-            session.cool_not_before = Moment(0);
-            return session.coolers.push(request);
-        };
-        self.answer(request, Err(refusal));
+        if let Some(refusal) = session.refusal(session.coolers.len(), max_waiting) {
+            return self.answer(request, Err(refusal));
+        }
+        session.cool_not_before = Moment(0);
+        session.coolers.push(request);
     }
 
     pub(crate) fn wake(&mut self, request: RequestId, id: SessionId, now: Moment) {

@@ -4,7 +4,6 @@
 //! frozen page: whoever needs it waits until it runs.
 
 use crate::action::{Action, Answer, Refusal};
-use crate::capacity::RETRY_AFTER;
 use crate::ids::{RequestId, SessionId, Ticket};
 use crate::input::Failure;
 use crate::limits::Limits;
@@ -77,16 +76,10 @@ impl Rules {
     pub(crate) fn freeze(&mut self, request: RequestId, id: SessionId) {
         let max_waiting = self.limits.max_waiting;
         let Some(session) = self.living_mut(request, id) else { return };
-        let refusal = if session.in_use() || !session.waiting.is_empty() {
-            Refusal::InUse
-        } else if !session.established {
-            Refusal::NotReady { retry_after: RETRY_AFTER }
-        } else if session.freezers.len() >= max_waiting {
-            Refusal::TooMany
-        } else {
-            return session.freezers.push(request);
-        };
-        self.answer(request, Err(refusal));
+        match session.refusal(session.freezers.len(), max_waiting) {
+            Some(refusal) => self.answer(request, Err(refusal)),
+            None => session.freezers.push(request),
+        }
     }
 
     /// Freezes what rests, and has what is needed run again.

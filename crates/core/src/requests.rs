@@ -205,23 +205,16 @@ impl Rules {
     fn ask(&mut self, request: RequestId, id: SessionId, now: Moment) -> Option<&mut Session> {
         let (max_waiting, draining) = (self.limits.max_waiting, self.draining);
         let session = self.living_mut(request, id)?;
-        let refusal = if draining {
-            Refusal::Draining
-        } else if session.in_use() || !session.waiting.is_empty() {
-            Refusal::InUse
-        } else if !session.established {
-            Refusal::NotReady { retry_after: RETRY_AFTER }
-        } else if session.askers.len() >= max_waiting {
-            Refusal::TooMany
-        } else {
-            session.askers.push(request);
-            session.not_before = now;
-            session.failures = 0;
-            session.refused = false;
-            return self.sessions.get_mut(&id);
-        };
-        self.answer(request, Err(refusal));
-        None
+        let refusal = session.refusal(session.askers.len(), max_waiting);
+        if let Some(refusal) = draining.then_some(Refusal::Draining).or(refusal) {
+            self.answer(request, Err(refusal));
+            return None;
+        }
+        session.askers.push(request);
+        session.not_before = now;
+        session.failures = 0;
+        session.refused = false;
+        self.sessions.get_mut(&id)
     }
 
     fn refresh_now(&mut self, request: RequestId, id: SessionId, now: Moment) {

@@ -1,13 +1,11 @@
 //! The way in for clients of the Chrome DevTools Protocol: what they ask for before they connect, and the
-//! WebSocket itself (RFC 6455, section 4.2).
+//! WebSocket itself.
 
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use hyper_util::rt::TokioIo;
 use pilotlight_api::{ErrorBody, ErrorCode};
 use serde::Serialize;
@@ -17,10 +15,8 @@ use uuid::Uuid;
 
 use super::App;
 use super::problem::{Id, Problem};
+use super::websocket::accept;
 use crate::gateway::{FileError, Peer, Visit, serve};
-
-/// What the answer to a WebSocket's key is made with.
-const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// What `/json/version` says of the browser, by the names that Chromium has for it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -108,8 +104,7 @@ pub(super) async fn socket(
     Extension(peer): Extension<Peer>,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    let accept = accept_key(request.headers())?;
-    let upgrade = hyper::upgrade::on(&mut request);
+    let (upgrade, response) = accept(&mut request)?;
     let files = app.gateway.files(id);
     let visit = Visit::begin(&app.keeper, id).await?;
     let files = files?;
@@ -121,31 +116,7 @@ pub(super) async fn socket(
             Err(error) => tracing::debug!(%error, "a client left before it was let in"),
         }
     });
-    let mut response = Response::new(HttpBody::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     Ok(response)
-}
-
-/// The answer to the key of a WebSocket's client.
-pub(super) fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
-    let told = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let has = |name: header::HeaderName, word: &str| {
-        told(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
-    };
-    let key = told(header::SEC_WEBSOCKET_KEY);
-    let is_socket = has(header::UPGRADE, "websocket")
-        && has(header::CONNECTION, "upgrade")
-        && told(header::SEC_WEBSOCKET_VERSION) == Some("13");
-    let Some(key) = key.filter(|_| is_socket) else {
-        return Err(Problem::new(ErrorCode::InvalidBody, "This route is a WebSocket, version 13"));
-    };
-    let digest = sha1_smol::Sha1::from(format!("{key}{WEBSOCKET_GUID}")).digest().bytes();
-    HeaderValue::from_str(&BASE64_STANDARD.encode(digest))
-        .map_err(|_| Problem::new(ErrorCode::Internal, "The key cannot be answered"))
 }
 
 impl From<FileError> for Problem {
@@ -190,26 +161,4 @@ pub(super) async fn file(
         ],
         body,
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_answered_as_the_standard_has_it() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("upgrade", "WebSocket"),
-            ("connection", "keep-alive, Upgrade"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        // The example of RFC 6455, section 1.3.
-        assert_eq!(accept_key(&headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        headers.remove("upgrade");
-        assert!(accept_key(&headers).is_err());
-    }
 }

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use pilotlight_api::ErrorCode;
 use tokio_websockets::{Limits, ServerBuilder, WebSocketStream};
@@ -25,8 +25,7 @@ pub(super) fn upgrade<S: Future<Output = ()> + Send>(
     max_bytes: usize,
     serve: impl FnOnce(Socket) -> S + Send + 'static,
 ) -> Result<Response, Problem> {
-    let accept = accept_key(request.headers())?;
-    let upgrade = hyper::upgrade::on(&mut request);
+    let (upgrade, response) = accept(&mut request)?;
     tokio::spawn(async move {
         match upgrade.await {
             Ok(stream) => {
@@ -36,13 +35,19 @@ pub(super) fn upgrade<S: Future<Output = ()> + Send>(
             Err(error) => tracing::debug!(%error, "a client left before it was let in"),
         }
     });
+    Ok(response)
+}
+
+/// Checks that a WebSocket is asked for, and gives what it is to become once this answer was sent.
+pub(super) fn accept(request: &mut Request) -> Result<(OnUpgrade, Response), Problem> {
+    let key = accept_key(request.headers())?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    Ok(response)
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    Ok((hyper::upgrade::on(request), response))
 }
 
 fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
@@ -78,5 +83,22 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         assert_eq!(accept_key(&headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn keys_are_answered_as_the_standard_has_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("upgrade", "WebSocket"),
+            ("connection", "keep-alive, Upgrade"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        // The example of RFC 6455, section 1.3.
+        assert_eq!(accept_key(&headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        headers.remove("upgrade");
+        assert!(accept_key(&headers).is_err());
     }
 }
