@@ -1,5 +1,5 @@
-//! What is inside a seal: JSON that names its version, `{"version":1,"record":…}` or
-//! `{"version":1,"checkpoint":…}`.
+//! What is inside a seal: JSON that names its version and kind, `{"version":1,"record":…}`,
+//! `{"version":1,"checkpoint":…}` or `{"version":1,"operation":…}`.
 //!
 //! Every version that a release ever wrote can be read by all later ones; the golden files in `tests/golden`
 //! are there to show it. Never may anything of the content come into an error.
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{RecordError, StoreError};
+use crate::operation::OperationRecord;
 use crate::record::SessionRecord;
 use uuid::Uuid;
 
@@ -36,6 +37,10 @@ impl Content for Checkpoint {
     const NAME: &'static str = "checkpoint";
 }
 
+impl Content for OperationRecord {
+    const NAME: &'static str = "operation";
+}
+
 pub(crate) fn encode_record(record: &SessionRecord) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     encode(record.id, record)
 }
@@ -59,6 +64,14 @@ pub(crate) fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, RecordError>
     decode(bytes)
 }
 
+pub(crate) fn encode_operation(operation: &OperationRecord) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    encode(operation.session, operation)
+}
+
+pub(crate) fn decode_operation(bytes: &[u8]) -> Result<OperationRecord, RecordError> {
+    decode(bytes)
+}
+
 fn encode<T: Content>(session: Uuid, content: &T) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let too_large = |problem| StoreError::TooLarge { session, problem };
     let mut bytes = Zeroizing::new(format!(r#"{{"version":{VERSION},"{}":"#, T::NAME).into_bytes());
@@ -75,7 +88,7 @@ fn decode<T: Content>(bytes: &[u8]) -> Result<T, RecordError> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         version: u32,
-        #[serde(borrow, rename = "record", alias = "checkpoint")]
+        #[serde(borrow, rename = "record", alias = "checkpoint", alias = "operation")]
         content: Option<&'a RawValue>,
     }
     let malformed =

@@ -7,14 +7,16 @@ use uuid::Uuid;
 use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::format;
+use crate::operation::OperationRecord;
 use crate::record::SessionRecord;
-use crate::store::{CheckpointInfo, Loaded, LoadedSession, Store};
+use crate::store::{CheckpointInfo, Loaded, LoadedOperations, LoadedSession, Store};
 
-/// Sessions and checkpoints in memory, unsealed.
+/// Sessions, checkpoints and operations in memory, unsealed.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     sessions: BTreeMap<Uuid, SessionRecord>,
     checkpoints: BTreeMap<Uuid, (CheckpointInfo, Checkpoint)>,
+    operations: BTreeMap<Uuid, OperationRecord>,
 }
 
 impl Store for MemoryStore {
@@ -45,10 +47,28 @@ impl Store for MemoryStore {
         Ok(self.checkpoints.get(&session).map(|(_, checkpoint)| checkpoint.clone()))
     }
 
+    fn operations(&mut self) -> Result<LoadedOperations, StoreError> {
+        Ok(LoadedOperations { operations: self.operations.values().cloned().collect(), damaged: Vec::new() })
+    }
+
+    fn save_operation(&mut self, operation: &OperationRecord) -> Result<(), StoreError> {
+        if !self.sessions.contains_key(&operation.session) {
+            return Err(StoreError::NoSession(operation.session));
+        }
+        self.operations.insert(operation.id, operation.clone());
+        Ok(())
+    }
+
+    fn remove_operations(&mut self, operations: &[Uuid]) -> Result<(), StoreError> {
+        self.operations.retain(|id, _| !operations.contains(id));
+        Ok(())
+    }
+
     fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
         for session in sessions {
             self.sessions.remove(session);
             self.checkpoints.remove(session);
+            self.operations.retain(|_, operation| operation.session != *session);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::checkpoint::{
     Checkpoint, Cookie, Entry, Field, FieldContent, Origin, PartitionKey, SessionStorage, Tab,
 };
 use crate::keys::Keyring;
+use crate::operation::{DownloadRecord, FaultRecord, OperationRecord, ScreenshotRecord, StageRecord};
 use crate::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
 
 /// The id of [`record`].
@@ -133,5 +134,36 @@ pub(crate) fn record() -> SessionRecord {
         live: true,
         ended: Some(EndedRecord { at_ms: 5, reason: "closed".to_owned() }),
         holds: vec![HoldRecord { id: Uuid::from_u128(6), shared: true, expires_at_ms: 7 }],
+    }
+}
+
+/// An operation of such a number in the session of such a number, with something in every field.
+pub(crate) fn operation(number: u128, session: u128) -> OperationRecord {
+    let text = str::to_owned;
+    OperationRecord {
+        id: id(number),
+        session: id(session),
+        operation: text("make_appointment"),
+        hold: id(77),
+        created_at_ms: 1_760_000_000_000,
+        timeout_ms: 3_600_000,
+        needs: vec![["container", "terminal"].map(text).into(), ["truck_plate"].map(text).into()],
+        inputs: [("container", "MSKU4822107"), ("terminal", "Pier T")]
+            .map(|(name, value)| (text(name), text(value)))
+            .into(),
+        requests: [(text("key-1"), text("d1935t"))].into(),
+        stage: StageRecord::Ended { ending: text("failed"), at_ms: 1_760_000_060_000 },
+        phase: 1,
+        outputs: json!({ "rows": [["a", "b"]], "number": "HG-0001" })
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+        downloads: [(text("gate_pass"), DownloadRecord { name: text("HG-0001.txt"), size: 120 })].into(),
+        screenshots: vec![ScreenshotRecord { name: text("1-01.png"), step: text("1.1") }],
+        fault: Some(FaultRecord {
+            step: Some(2),
+            code: text("flow_failed"),
+            sentence: text("step 2 (click) failed"),
+        }),
     }
 }

@@ -51,6 +51,20 @@ impl Store for Gated {
         self.inner.remove_sessions(sessions)
     }
 
+    fn operations(&mut self) -> Result<LoadedOperations, StoreError> {
+        self.inner.operations()
+    }
+
+    fn save_operation(&mut self, operation: &OperationRecord) -> Result<(), StoreError> {
+        self.pass()?;
+        self.inner.save_operation(operation)
+    }
+
+    fn remove_operations(&mut self, operations: &[Uuid]) -> Result<(), StoreError> {
+        self.pass()?;
+        self.inner.remove_operations(operations)
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::samples::{checkpoint_at, id, keyring, session};
+use crate::samples::{checkpoint_at, id, keyring, operation, session};
 
 /// A frame of the log: a header and a page.
 const FRAME_BYTES: usize = 24 + 4096;
@@ -208,9 +208,10 @@ fn the_wrong_keyring_is_refused() {
 fn a_store_of_a_later_release_is_refused() {
     let place = Place::new();
     drop(place.filled());
-    Connection::open(place.path()).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let later = i64::try_from(MIGRATIONS.len()).unwrap() + 1;
+    Connection::open(place.path()).unwrap().pragma_update(None, "user_version", later).unwrap();
     let error = place.refusal(&["a"]);
-    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found, .. } if found == later), "{error}");
 }
 
 #[test]
@@ -298,7 +299,10 @@ fn one_damaged_record_does_not_keep_the_others_away() {
 #[test]
 fn records_under_an_older_key_are_rewrapped() {
     let place = Place::new();
-    let before = contents(&mut place.filled());
+    let mut filled = place.filled();
+    filled.save_operation(&operation(5, 1)).unwrap();
+    let before = contents(&mut filled);
+    drop(filled);
     // Of which one is damaged: it is left alone.
     let mut store = place.open();
     store.save_sessions(&[session(4, "four")]).unwrap();
@@ -315,6 +319,7 @@ fn records_under_an_older_key_are_rewrapped() {
     assert_eq!(store.load().unwrap().damaged.len(), 1);
     store.remove_sessions(&[id(4)]).unwrap();
     assert_eq!(contents(&mut store), before);
+    assert_eq!(store.operations().unwrap().operations, [operation(5, 1)]);
     store.save_checkpoint(id(1), &checkpoint_at(8)).unwrap();
     drop(store);
     assert_eq!(contents(&mut place.try_open(&["b"]).unwrap())["one"], 8);

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::memory::MemoryStore;
-use crate::samples::{checkpoint, checkpoint_at, id, keyring, record, session};
+use crate::operation::StageRecord;
+use crate::samples::{checkpoint, checkpoint_at, id, keyring, operation, record, session};
 use crate::sqlite::SqliteStore;
 
 /// The names of the sessions in the order of their ids, and when their checkpoints were taken.
@@ -68,6 +69,24 @@ fn has_no_checkpoint_without_a_session(mut store: impl Store) {
     assert_eq!(contents(&mut store), of(&[("c", None), ("b", Some(7))]));
 }
 
+fn keeps_operations_with_their_session(mut store: impl Store) {
+    let refused = store.save_operation(&operation(5, 1));
+    assert!(matches!(refused, Err(StoreError::NoSession(session)) if session == id(1)));
+    store.save_sessions(&[session(1, "a"), session(2, "b")]).unwrap();
+    for (number, session) in [(5, 1), (6, 2), (7, 2)] {
+        store.save_operation(&operation(number, session)).unwrap();
+    }
+    let waiting = OperationRecord { stage: StageRecord::Waiting { expires_at_ms: 9 }, ..operation(6, 2) };
+    store.save_operation(&waiting).unwrap();
+    store.save_sessions(&[session(1, "c")]).unwrap();
+    store.remove_operations(&[id(7), id(9)]).unwrap();
+    let mut loaded = store.operations().unwrap();
+    loaded.operations.sort_by_key(|operation| operation.id);
+    assert_eq!((loaded.operations, loaded.damaged), (vec![operation(5, 1), waiting], vec![]));
+    store.remove_sessions(&[id(2)]).unwrap();
+    assert_eq!(store.operations().unwrap().operations, [operation(5, 1)]);
+}
+
 macro_rules! conformance {
     ($($check:ident),* $(,)?) => {
         mod memory {
@@ -91,5 +110,6 @@ conformance!(
     begins_empty,
     gives_back_what_it_was_given,
     keeps_the_latest,
-    has_no_checkpoint_without_a_session
+    has_no_checkpoint_without_a_session,
+    keeps_operations_with_their_session,
 );
