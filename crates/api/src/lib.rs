@@ -28,7 +28,7 @@ pub use event::{Event, EventKind};
 pub use live::{LiveDialog, LiveMouse, LiveOption, LiveState, LiveTab, LiveTold, LiveTouch, LiveWish};
 pub use operation::{
     ContinueOperation, InputKind, OperationAnswer, OperationDefinition, OperationScreenshot, OperationStatus,
-    PhaseDefinition, RunOperation,
+    OperationsAnswer, OperationsQuery, PhaseDefinition, RunOperation,
 };
 pub use request::{
     CreateSession, DrainRequest, EnterDashboard, EvaluateRequest, EventsQuery, ExtendHold, HoldRequest,

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::{PatchSession, Seconds, Session};
+use pilotlight_api::{Event, EventKind, PatchSession, Seconds, Session};
 use pilotlight_core::{HoldId, Moment, PolicyPatch, SessionId, Spec};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::clock::Clock;
+use super::clock::{Clock, timestamp};
 use super::details::{Details, Published};
 use super::events::Events;
 use super::message::{Message, Order, Refused, Reply};
@@ -59,6 +59,33 @@ impl KeeperHandle {
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Tells of something that happened to a session outside the rules of sessions.
+    pub fn announce(&self, session: Uuid, kind: EventKind, reason: &str, sentence: String) {
+        let published = self.published(session).map(|published| published.now());
+        self.events.tell(Event {
+            id: 0,
+            time: timestamp(self.clock.now()),
+            session_id: Some(session),
+            name: published.as_ref().and_then(|session| session.name.clone()),
+            kind,
+            state: published.map(|session| session.state),
+            reason: reason.to_owned(),
+            sentence,
+        });
+    }
+
+    /// Returns once a session has ended, or where there is none.
+    pub async fn until_ended(&self, id: Uuid) {
+        let ended = |directory: &Arc<Directory>| {
+            directory.sessions.get(&id.as_u128()).is_none_or(|session| session.ended().is_some())
+        };
+        let mut directory = self.directory.clone();
+        if directory.wait_for(ended).await.is_err() {
+            // The keeper is gone, which says nothing of the session.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// The clock that everything here goes by.
