@@ -15,6 +15,7 @@ pub mod keeper;
 pub mod live;
 pub mod machine;
 mod memory;
+pub mod operations;
 pub mod plan;
 pub mod rotate;
 mod sentence;

@@ -29,6 +29,7 @@ use crate::http::{self, App, Guard, Readiness, router};
 use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperHandle, KeeperOptions};
 use crate::live::Live;
 use crate::machine::Machine;
+use crate::operations::Operations;
 use crate::plan::Planner;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
@@ -146,6 +147,8 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         run_as: farm.run_as().cloned(),
         stop: CancellationToken::new(),
     };
+    let operation_timeout = config.sessions.operation_timeout;
+    let operations_dir = state_dir.operations_dir()?;
     let planner = Planner {
         sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
         farm: Arc::clone(&farm),
@@ -171,6 +174,16 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let readiness = Readiness::default();
     let door = Arc::new(Door::new(&state_dir.visitors_file(), address.port(), token.as_ref()));
     let machine = Machine::watch(max_live, keeper.clone(), stop.clone());
+    let operations = Operations::new(
+        keeper.clone(),
+        Arc::clone(&planner.sites),
+        archive.clone(),
+        operations_dir,
+        reachable(address),
+        operation_timeout,
+        stop.clone(),
+    );
+    operations.resume().await?;
     let live = Live::new(keeper.clone());
     let app = App {
         keeper,
@@ -180,10 +193,11 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         door: Arc::clone(&door),
         live,
         machine,
+        operations: operations.clone(),
         gateway: gateway.clone(),
         readiness: readiness.clone(),
     };
-    tokio::spawn(sweep_files(gateway, app.keeper.clone()));
+    tokio::spawn(sweep_files(gateway, app.keeper.clone(), operations));
     if let Some(url) = config.server.webhook {
         let events = app.keeper.events().subscribe();
         tokio::spawn(webhook::run(url, address, events, stop.clone()));
@@ -322,7 +336,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Removes the files of sessions that are no more, now and then.
-async fn sweep_files(gateway: Gateway, keeper: KeeperHandle) {
+async fn sweep_files(gateway: Gateway, keeper: KeeperHandle, operations: Operations) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     while gateway.stop.run_until_cancelled(turns.tick()).await.is_some() {
         let (folder, directory) = (gateway.folder.clone(), keeper.directory());
@@ -330,6 +344,7 @@ async fn sweep_files(gateway: Gateway, keeper: KeeperHandle) {
             directory.sessions.get(&id.as_u128()).is_some_and(|session| session.ended().is_none())
         };
         drop(tokio::task::spawn_blocking(move || gateway::sweep(&folder, lives)).await);
+        operations.sweep().await;
     }
 }
 

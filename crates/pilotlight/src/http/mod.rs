@@ -13,6 +13,7 @@ mod live;
 mod machine;
 mod metrics;
 mod openapi;
+mod operations;
 mod problem;
 mod sessions;
 mod sites;
@@ -34,6 +35,7 @@ use crate::gateway::Gateway;
 use crate::keeper::KeeperHandle;
 use crate::live::Live;
 use crate::machine::Machine;
+use crate::operations::Operations;
 use crate::plan::Planner;
 
 pub use guard::Guard;
@@ -65,6 +67,8 @@ pub struct App {
     pub live: Live,
     /// What the machine has carried lately.
     pub machine: Machine,
+    /// Carries operations out.
+    pub operations: Operations,
     /// Lets clients in.
     pub gateway: Gateway,
     /// Whether the server is ready.
@@ -110,6 +114,14 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/files/{name}", get(cdp::file))
         .route("/sessions/{id}/events", get(events::of_session))
         .route("/events", get(events::all))
+        .route("/sessions/{id}/operations", get(operations::of_session).post(operations::begin))
+        .route("/operations", get(operations::list))
+        .route(
+            "/operations/{operation_id}",
+            get(operations::show).post(operations::go_on).delete(operations::cancel),
+        )
+        .route("/operations/{operation_id}/files/{name}", get(operations::file))
+        .route("/operations/{operation_id}/bundle.zip", get(operations::bundle))
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::show).put(sites::define).delete(sites::remove))
         .route("/", get(dashboard::home))

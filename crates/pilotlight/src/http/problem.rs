@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_DISCARDED_BYTES};
 use crate::keeper::{Refused, ended_reason};
+use crate::operations::OperationError;
 use crate::plan::PlanError;
 use crate::sentence::capitalised;
 
@@ -248,6 +249,31 @@ impl<S: Send + Sync> FromRequestParts<S> for HoldId {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id = segment(parts, state, "hold_id").await.and_then(|id| Uuid::try_parse(&id).ok());
         id.map(Self).ok_or_else(|| Refused::ByRules(Refusal::HoldNotFound).into())
+    }
+}
+
+/// The operation's id in a path.
+#[derive(Debug)]
+pub(super) struct OperationId(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for OperationId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = segment(parts, state, "operation_id").await.and_then(|id| Uuid::try_parse(&id).ok());
+        id.map(Self).ok_or_else(|| OperationError::NotFound.into())
+    }
+}
+
+/// The name of an operation's file in a path.
+#[derive(Debug)]
+pub(super) struct FileName(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for FileName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        segment(parts, state, "name").await.map(Self).ok_or_else(|| OperationError::NoFile.into())
     }
 }
 
