@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use pilotlight_api::{Seconds, Viewport};
 
+use super::operations::Given;
 use crate::bench::BenchArgs;
 use crate::config::Override;
 
@@ -153,6 +154,32 @@ pub(super) enum ClientCommand {
         session: SessionArg,
         /// What `hold` printed
         hold_id: uuid::Uuid,
+    },
+    /// Run an operation of a session's site, and print what it gives
+    Run {
+        #[command(flatten)]
+        session: SessionArg,
+        /// Its name in the site
+        operation: String,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Go on with an operation that waits for an input
+    Continue {
+        /// What `run` named
+        operation_id: uuid::Uuid,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Give an operation up; its session stays
+    GiveUp {
+        /// What `run` named
+        operation_id: uuid::Uuid,
+    },
+    /// List operations, the newest first
+    Operations {
+        /// Only those of this session: its id, a unique beginning of it, or its name
+        session: Option<String>,
     },
     /// Follow what happens
     Events {

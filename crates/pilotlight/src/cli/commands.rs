@@ -15,6 +15,7 @@ use super::client::{Client, WORK_TIMEOUT, typed};
 use super::events;
 use super::exit_codes::{FAILED, USAGE};
 use super::failure::{Failure, Stop};
+use super::operations;
 use super::output::{Output, Waiting, printable, tell};
 use super::table;
 
@@ -82,6 +83,14 @@ pub(super) async fn run(
             let answer = client.tell(Method::DELETE, &format!("sessions/{id}/hold/{hold_id}")).await?;
             output.data(&answer, || "released".to_owned())
         }
+        ClientCommand::Run { session, operation, given } => {
+            operations::run(client, &session.session, operation, given, output).await
+        }
+        ClientCommand::Continue { operation_id, given } => {
+            operations::go_on(client, operation_id, given, output).await
+        }
+        ClientCommand::GiveUp { operation_id } => operations::give_up(client, operation_id, output).await,
+        ClientCommand::Operations { session } => operations::list(client, session, output).await,
         ClientCommand::Events { session } => {
             let path = match session {
                 Some(session) => format!("sessions/{}/events", client.session_id(&session).await?),

@@ -12,6 +12,7 @@ mod events;
 pub mod exit_codes;
 mod failure;
 mod flags;
+mod operations;
 mod output;
 mod resolve;
 mod run;

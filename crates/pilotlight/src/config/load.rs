@@ -263,12 +263,9 @@ impl<'a> Loader<'a> {
             );
             self.config.warnings.push(warning);
         }
-        for (section, key) in [("limits", "memory_budget"), ("sessions", "operation_timeout")] {
-            if self.set_at.contains_key(&(section, key)) {
-                let sentence =
-                    format!("`{section}.{key}` is accepted, but has no effect in this release yet");
-                self.config.warnings.push(sentence);
-            }
+        if self.set_at.contains_key(&("limits", "memory_budget")) {
+            let sentence = "`limits.memory_budget` is accepted, but has no effect in this release yet";
+            self.config.warnings.push(sentence.to_owned());
         }
         self.check_live_fits();
         self.check_profiles();

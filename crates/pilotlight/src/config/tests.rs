@@ -410,7 +410,7 @@ fn the_examples_are_without_a_mistake_and_hold_every_default() {
                 .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
                 .unwrap_or(line)
         })
-        .filter(|line| !line.starts_with("memory_budget") && !line.starts_with("operation_timeout"))
+        .filter(|line| !line.starts_with("memory_budget"))
         .collect();
     let all = Folder::with(&[("pilotlight.toml", &uncommented.join("\n"))]);
     let config = all.load().unwrap_or_else(|errors| panic!("{errors}"));

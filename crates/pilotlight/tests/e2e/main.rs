@@ -25,6 +25,7 @@ mod holds;
 mod launch;
 mod levers;
 mod lifecycle;
+mod operations;
 mod pages;
 mod protection;
 mod recovery;
