@@ -19,7 +19,7 @@ pub mod validate;
 
 pub use answer::{
     EvaluateAnswer, Health, HealthStatus, HoldAnswer, LoadSample, MachineAnswer, MessageAnswer, PingAnswer,
-    ShardAnswer, SiteAnswer, SitesAnswer,
+    ShardAnswer, SiteAnswer, SitesAnswer, TakenAnswer,
 };
 pub use body::parse_body;
 pub use duration::Seconds;

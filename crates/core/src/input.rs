@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
 use crate::kept::{Kept, KeptShard};
+use crate::memory::Memory;
 
 /// Whether a session shares its Chromium with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -361,6 +362,11 @@ pub enum Input {
         ticket: Ticket,
         /// How.
         outcome: Result<Standing, Failure>,
+    },
+    /// What all browsers take was measured.
+    Measured {
+        /// What was found.
+        memory: Memory,
     },
     /// Time has passed.
     Tick,

@@ -17,6 +17,7 @@ mod ids;
 mod input;
 mod kept;
 mod limits;
+mod memory;
 mod operation;
 mod reports;
 mod requests;
@@ -35,6 +36,7 @@ pub use input::{
 };
 pub use kept::{Kept, KeptShard};
 pub use limits::{AtCapacity, Limits};
+pub use memory::Memory;
 pub use operation::{Ending, Operation, OperationAction, OperationInput, OperationRefusal, Stage};
 pub use rules::Rules;
 pub use session::{Hold, Session};

@@ -49,6 +49,7 @@ impl Rules {
             Input::ActivityEnded { session, ticket, outcome } => {
                 self.activity_ended(session, ticket, outcome, now);
             }
+            Input::Measured { memory } => self.measured(memory, now),
             Input::Tick => {}
         }
     }

@@ -140,6 +140,12 @@ pub struct Session {
     pub(crate) freezers: Vec<RequestId>,
     /// It does not freeze by itself before this.
     pub(crate) freeze_not_before: Moment,
+    /// It could not be frozen, and is not tried again before this.
+    pub(crate) unfreezable_until: Moment,
+    /// It is to freeze because memory is short.
+    pub(crate) pressed: bool,
+    /// When it came to a stand.
+    pub(crate) still_since: Moment,
     /// After its state could not be written down: when it may hibernate again.
     pub(crate) cool_not_before: Moment,
     /// Who waits for its window to be gone.
@@ -194,6 +200,9 @@ impl Session {
             coolers: Vec::new(),
             freezers: Vec::new(),
             freeze_not_before: now,
+            unfreezable_until: now,
+            pressed: false,
+            still_since: now,
             cool_not_before: now,
             closers: Vec::new(),
             waiting: Vec::new(),

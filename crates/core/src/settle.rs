@@ -29,6 +29,7 @@ impl Rules {
         self.settle_cooling(now);
         self.settle_freezing(now);
         self.admit(now);
+        self.relieve(now);
         self.give_windows(now);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {

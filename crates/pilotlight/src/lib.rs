@@ -10,6 +10,7 @@ pub mod demo;
 pub mod door;
 mod fingerprint;
 pub mod gateway;
+mod gauge;
 pub mod http;
 pub mod keeper;
 pub mod live;

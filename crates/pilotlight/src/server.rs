@@ -25,6 +25,7 @@ use crate::config::{self, Auth, Config};
 use crate::door::Door;
 use crate::fingerprint::Fingerprint;
 use crate::gateway::{self, Gateway};
+use crate::gauge::Gauge;
 use crate::http::{self, App, Guard, Readiness, router};
 use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperHandle, KeeperOptions};
 use crate::live::Live;
@@ -173,7 +174,8 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
     let readiness = Readiness::default();
     let door = Arc::new(Door::new(&state_dir.visitors_file(), address.port(), token.as_ref()));
-    let machine = Machine::watch(max_live, keeper.clone(), stop.clone());
+    let gauge = Gauge::watch(config.limits.memory_budget, keeper.clone(), stop.clone());
+    let machine = Machine::watch(max_live, gauge, keeper.clone(), stop.clone());
     let operations = Operations::new(
         keeper.clone(),
         Arc::clone(&planner.sites),

@@ -61,6 +61,7 @@ const EXPECTED: &[&str] = &[
     "Moving",
     "Waking",
     "frozen",
+    "memory was short",
     "thawed",
     "SaveFailed",
     "server died",

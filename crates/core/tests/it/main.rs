@@ -4,5 +4,6 @@
 mod cold;
 mod frozen;
 mod guide;
+mod memory;
 mod operations;
 mod scene;

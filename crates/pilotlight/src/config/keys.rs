@@ -143,6 +143,11 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: "chromium",
+        name: "merge_pages",
+        set: |c, v| v.boolean().map(|x| c.chromium.merge_pages = x),
+    },
+    Key {
+        section: "chromium",
         name: "allow_unsafe_args",
         set: |c, v| v.boolean().map(|x| c.chromium.allow_unsafe_args = x),
     },

@@ -263,10 +263,6 @@ impl<'a> Loader<'a> {
             );
             self.config.warnings.push(warning);
         }
-        if self.set_at.contains_key(&("limits", "memory_budget")) {
-            let sentence = "`limits.memory_budget` is accepted, but has no effect in this release yet";
-            self.config.warnings.push(sentence.to_owned());
-        }
         self.check_live_fits();
         self.check_profiles();
     }

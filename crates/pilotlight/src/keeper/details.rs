@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pilotlight_api as api;
 use pilotlight_chromium::{Window, WindowOptions};
 use pilotlight_core as core;
-use pilotlight_levers::Measure;
+use pilotlight_levers::{Measure, ProcessMemory};
 use pilotlight_store::Checkpoint;
 use uuid::Uuid;
 
@@ -122,7 +122,7 @@ impl Published {
                 let memory = window.memory();
                 session.memory_bytes = memory.map(|memory| memory.bytes);
                 session.swapped_bytes = memory.map(|memory| memory.swapped_bytes);
-                session.memory_measure = memory.map(|memory| measure(memory.measure));
+                session.memory_measure = memory.map(|memory| memory_measure(memory.measure));
             }
             None => {
                 (session.memory_bytes, session.swapped_bytes) = (Some(0), Some(0));
@@ -136,6 +136,21 @@ impl Published {
     pub async fn measure(&self) {
         if let Some(window) = &self.window {
             window.measure().await;
+        }
+    }
+
+    /// The processes of its renderers, as far as its pages say so soon.
+    pub(crate) async fn renderer_pids(&self) -> Vec<u32> {
+        match &self.window {
+            Some(window) => window.renderer_pids().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes in what its renderers were measured to take.
+    pub(crate) fn note_memory(&self, memory: ProcessMemory) {
+        if let Some(window) = &self.window {
+            window.note_memory(memory);
         }
     }
 
@@ -176,15 +191,16 @@ pub(super) fn shard_name(shard: core::ShardId) -> String {
     format!("s{}", shard.0)
 }
 
-/// A state by the contract's name.
+/// How memory was counted, by the contract's name.
 #[must_use]
-fn measure(measure: Measure) -> api::MemoryMeasure {
+pub fn memory_measure(measure: Measure) -> api::MemoryMeasure {
     match measure {
         Measure::Proportional => api::MemoryMeasure::Proportional,
         Measure::Private => api::MemoryMeasure::Private,
     }
 }
 
+/// A state by the contract's name.
 pub(super) fn state(state: core::State) -> api::SessionState {
     match state {
         core::State::Starting => api::SessionState::Starting,

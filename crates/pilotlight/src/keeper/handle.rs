@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_api::{Event, EventKind, PatchSession, Seconds, Session};
-use pilotlight_core::{HoldId, Moment, PolicyPatch, SessionId, Spec};
+use pilotlight_core::{HoldId, Memory, Moment, PolicyPatch, SessionId, ShardId, Spec};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -22,6 +22,17 @@ pub struct Directory {
     pub generation: u64,
     /// By id.
     pub sessions: BTreeMap<u128, Arc<Published>>,
+    /// The browsers that run.
+    pub browsers: BTreeMap<ShardId, BrowserProcess>,
+}
+
+/// The processes of a browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrowserProcess {
+    /// Its main process.
+    pub pid: u32,
+    /// The shim that owns it, where there is one.
+    pub shim_pid: Option<u32>,
 }
 
 /// The keeper, for everybody else. Cheap to clone.
@@ -226,6 +237,12 @@ impl KeeperHandle {
             Reply::Using(using) => Ok(using),
             _ => Err(Refused::Stopping),
         }
+    }
+
+    /// Tells the rules what was measured.
+    pub async fn measured(&self, memory: Memory) {
+        // A keeper that is gone needs no memory.
+        drop(self.messages.send(Message::Measured { memory }).await);
     }
 
     async fn session(&self, id: Uuid, order: Order) -> Result<Session, Refused> {

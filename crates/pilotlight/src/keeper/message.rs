@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pilotlight_chromium::{Browser, BrowserEvent, Window};
 use pilotlight_core::{
-    Failure, HoldId, Input, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, Spec, Standing,
-    Ticket,
+    Failure, HoldId, Input, Memory, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, Spec,
+    Standing, Ticket,
 };
 use pilotlight_store::Checkpoint;
 use tokio::sync::oneshot;
@@ -125,6 +125,10 @@ pub(super) enum Message {
         session: SessionId,
         hold: HoldId,
         ttl: Duration,
+    },
+    /// What all browsers take was measured.
+    Measured {
+        memory: Memory,
     },
     /// A hold was given to somebody who is gone.
     HoldUnwanted {

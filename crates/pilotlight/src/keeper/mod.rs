@@ -15,6 +15,7 @@ mod lasting;
 mod live;
 mod message;
 mod scribe;
+mod shrink;
 mod using;
 mod world;
 
@@ -35,11 +36,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use clock::{Clock, timestamp};
-pub use details::{Details, Published, ended_reason};
+pub use details::{Details, Published, ended_reason, memory_measure};
 pub use errand::Errand;
 pub use events::Events;
 pub use farm::{Farm, FarmError, FarmOptions, Inherited, find_browser};
-pub use handle::{Directory, KeeperHandle};
+pub use handle::{BrowserProcess, Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;
 
@@ -207,6 +208,7 @@ impl Keeper {
 
     fn message(&mut self, message: Message) {
         match message {
+            Message::Measured { memory } => self.step(Input::Measured { memory }),
             Message::UseEnded { session } => self.step(Input::EndUse { session }),
             Message::HoldKept { session, hold, ttl } => self.step(Input::KeepHold { session, hold, ttl }),
             Message::HoldUnwanted { session, hold } => {
@@ -278,13 +280,25 @@ impl Keeper {
                 }
                 Input::Saved { session, ticket, result: result.map(drop) }
             }
-            Report::Frozen { session, ticket, result } => Input::Frozen { session, ticket, result },
+            Report::Frozen { session, ticket, result } => {
+                self.step(Input::Frozen { session, ticket, result });
+                return self.shrink_cold_browser(session);
+            }
             Report::Thawed { session, ticket } => Input::Thawed { session, ticket },
             Report::ActivityEnded { session, ticket, outcome } => {
                 Input::ActivityEnded { session, ticket, outcome }
             }
         };
         self.step(input);
+    }
+
+    /// Where nobody's page runs in a browser any more, its own processes do nothing either.
+    fn shrink_cold_browser(&mut self, session: SessionId) {
+        if let Some(shard) = self.rules.session(session).and_then(pilotlight_core::Session::shard)
+            && self.rules.is_cold(shard)
+        {
+            self.world.shrink_browser(shard);
+        }
     }
 
     fn browser_event(&mut self, shard: ShardId, event: BrowserEvent) -> Option<Input> {
@@ -402,7 +416,8 @@ impl Keeper {
     }
 
     fn publish(&mut self, changed: &[SessionId]) {
-        if changed.is_empty() {
+        let browsers = self.world.browsers();
+        if changed.is_empty() && self.directory.borrow().browsers == browsers {
             return;
         }
         for id in changed {
@@ -415,6 +430,7 @@ impl Keeper {
         self.directory.send_modify(|directory| {
             let directory = Arc::make_mut(directory);
             directory.generation += 1;
+            directory.browsers = browsers;
             for (id, published) in updates {
                 match published {
                     Some(published) => directory.sessions.insert(id.0, published),

@@ -10,6 +10,7 @@
 mod access;
 mod bad_input;
 mod bench;
+mod budget;
 mod capacity;
 mod chaos;
 mod clients;

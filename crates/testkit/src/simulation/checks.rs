@@ -7,7 +7,7 @@ use pilotlight_core::{
     Rules, Session, SessionId, State,
 };
 
-use super::world::World;
+use super::world::{BROWSER, RUNNING, World};
 
 /// What a request asked for, as far as its answer is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,12 @@ impl Checks {
                     .ok_or(format!("the state of {session:?} is saved before it was restored"))
             }
             Action::CloseWindow { session, .. } => self.closes(*session, rules, world),
+            Action::Announce(notice)
+                if notice.kind == NoticeKind::Cooling && notice.reason.starts_with("memory") =>
+            {
+                self.was_short(world)?;
+                self.cools(notice.session, rules)
+            }
             Action::Announce(notice) if notice.kind == NoticeKind::Moving => {
                 self.see("Moving");
                 let held = self.in_use(notice.session);
@@ -283,6 +289,18 @@ impl Checks {
         Ok(())
     }
 
+    /// Memory is said to be short only where what there is, and what is waited for, does not fit: what happened
+    /// since the last measurement is reckoned with, but for browsers that came or went.
+    fn was_short(&mut self, world: &World) -> Result<(), String> {
+        self.see("memory was short");
+        let waiting = u64::try_from(self.pending.len() + world.lost.len()).unwrap_or(u64::MAX);
+        let most = world.used() + waiting * RUNNING + 4 * BROWSER;
+        let low = world.budget.unwrap_or(u64::MAX) / 100 * 85;
+        (most > low)
+            .then_some(())
+            .ok_or(format!("memory is said to be short with {most} of {:?}", world.budget))
+    }
+
     /// Invariants 1 and 2: whose window may go.
     fn cools(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
         self.see("Cooling");
@@ -414,6 +432,17 @@ impl Checks {
                 State::Ready | State::Frozen => {}
                 State::NeedsAttention if world.expects_attention(session.id) => {}
                 state => return Err(format!("{:?} is still {state:?}: {session:?}", session.id)),
+            }
+        }
+        if let Some(budget) = world.budget.filter(|budget| world.used() > *budget && world.windows.len() > 1)
+        {
+            let spare = rules.living().find(|session| {
+                world.windows.contains_key(&session.id)
+                    && !session.policy.never_terminate
+                    && !session.in_use()
+            });
+            if let Some(spare) = spare {
+                return Err(format!("{} of {budget} are taken, and {spare:?} is not colder", world.used()));
             }
         }
         if let Some(session) = world.windows.keys().find(|id| !rules.living().any(|s| s.id == **id)) {

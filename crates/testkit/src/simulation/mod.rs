@@ -61,10 +61,13 @@ pub fn run(seed: u64, steps: u64) -> Result<Report, String> {
     let mut chance = Chance::new(seed);
     let limits = random_limits(&mut chance);
     let now = Moment(1_700_000_000_000);
+    let mut world = World::default();
+    world.budget = chance.percent(50).then(|| chance.between(200, 1_000));
+    world.begin_measuring(now);
     let mut simulation = Simulation {
         now,
         rules: Rules::new(limits.clone(), seed, now),
-        world: World::default(),
+        world,
         clients: Clients::new(now),
         checks: Checks::new(limits),
         chance,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    Action, Activity, Failure, FailureKind, Input, Loss, Moment, SessionId, ShardId, Spec, Standing, Ticket,
+    Action, Activity, Failure, FailureKind, Input, Loss, Memory, Moment, SessionId, ShardId, Spec, Standing,
+    Ticket,
 };
 
 use super::chance::Chance;
@@ -12,6 +13,13 @@ use super::clients::SITES;
 
 /// Nothing that the fake world does takes longer.
 const SLOWEST_MS: u64 = 8_000;
+/// What a window takes whose page runs.
+pub(super) const RUNNING: u64 = 100;
+/// What a window takes that stands still.
+const FROZEN: u64 = 30;
+/// What a browser takes beside its windows.
+pub(super) const BROWSER: u64 = 50;
+const MEASURED_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Portal {
@@ -34,6 +42,7 @@ enum Report {
     Lost(SessionId, ShardId, Loss),
     Grown(ShardId),
     Changed(SessionId),
+    Measured,
 }
 
 #[derive(Default)]
@@ -63,6 +72,8 @@ pub(super) struct World {
     moved: BTreeMap<SessionId, Ticket>,
     /// Sessions whose window was lost since they were last seen signed in.
     pub(super) lost: BTreeSet<SessionId>,
+    /// What the windows may take; `None` where nobody measures.
+    pub(super) budget: Option<u64>,
     reports: BTreeMap<(Moment, u64), Report>,
     reported: u64,
 }
@@ -76,6 +87,20 @@ impl World {
     pub(super) fn calm(&mut self) {
         self.calm = true;
         self.portals.clear();
+    }
+
+    /// What all browsers take: a window less where it stands still, and each browser something of its own.
+    pub(super) fn used(&self) -> u64 {
+        let windows = self.windows.keys().map(|id| if self.still.contains(id) { FROZEN } else { RUNNING });
+        windows.sum::<u64>() + BROWSER * u64::try_from(self.shards.len()).unwrap_or(u64::MAX)
+    }
+
+    /// From now on memory is measured, if it is at all.
+    pub(super) fn begin_measuring(&mut self, now: Moment) {
+        if self.budget.is_some() {
+            self.reported += 1;
+            self.reports.insert((now + MEASURED_EVERY, self.reported), Report::Measured);
+        }
     }
 
     pub(super) fn next_at(&self) -> Option<Moment> {
@@ -171,7 +196,7 @@ impl World {
         &mut self,
         kept: &BTreeSet<SessionId>,
     ) -> (Vec<ShardId>, Vec<(SessionId, ShardId)>) {
-        self.reports.clear();
+        self.reports.retain(|_, report| matches!(report, Report::Measured));
         self.signing_in.clear();
         self.begun.clear();
         let starting: Vec<ShardId> = self.shards.difference(&self.started).copied().collect();
@@ -284,7 +309,7 @@ impl World {
 
     /// What the world reports next; `None` where the one who was to report is dead.
     pub(super) fn next_report(&mut self, chance: &mut Chance) -> Option<Input> {
-        let ((_, _), report) = self.reports.pop_first()?;
+        let ((at, _), report) = self.reports.pop_first()?;
         match report {
             Report::ShardStarted(shard) => {
                 let lives = self.shards.contains(&shard);
@@ -341,6 +366,13 @@ impl World {
                     self.still.remove(&session);
                 }
                 Some(Input::Thawed { session, ticket })
+            }
+            Report::Measured => {
+                self.begin_measuring(at);
+                let (used_bytes, budget_bytes) = (self.used(), self.budget?);
+                let memory =
+                    Memory { used_bytes, budget_bytes, running_bytes: RUNNING, frozen_bytes: FROZEN };
+                Some(Input::Measured { memory })
             }
             Report::Grown(shard) => Some(Input::ShardGrown { shard }),
             Report::Changed(session) => Some(Input::WindowChanged { session }),
