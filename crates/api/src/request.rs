@@ -106,6 +106,14 @@ impl Default for CreateSession {
 impl CreateSession {
     /// Checks every field by itself. Whether the site and profile exist is for the server to know.
     pub fn validate(&self) -> Result<(), FieldError> {
+        if self.site.is_none() && self.url.is_none() {
+            return Err(FieldError::new("site", "or `url` must be given"));
+        }
+        self.validate_fields()
+    }
+
+    /// The same where a window may be empty at first.
+    pub fn validate_fields(&self) -> Result<(), FieldError> {
         match (&self.site, &self.url) {
             (Some(site), None) => validate::name("site", site)?,
             (None, Some(url)) => {
@@ -117,7 +125,7 @@ impl CreateSession {
             (Some(_), Some(_)) => {
                 return Err(FieldError::new("url", "cannot stand beside `site`: give one of them"));
             }
-            (None, None) => return Err(FieldError::new("site", "or `url` must be given")),
+            (None, None) => {}
         }
         for (field, name) in [("name", &self.name), ("profile", &self.profile)] {
             name.as_ref().map_or(Ok(()), |name| validate::name(field, name))?;

@@ -24,4 +24,5 @@ pub mod serve;
 pub mod server;
 mod service_manager;
 pub mod sites;
+pub mod webdriver;
 mod webhook;

@@ -21,6 +21,9 @@ use crate::fingerprint::Fingerprint;
 use crate::keeper::{Details, Errand, Farm, ended_reason};
 use crate::sites::Sites;
 
+/// Where a window begins whose client wants to begin by itself.
+const EMPTY_PAGE: &str = "about:blank";
+
 /// Why a session cannot be had as it is asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -110,7 +113,7 @@ impl Planner {
         };
         let start_url = match &site {
             Some(site) => site.definition.start_url.clone(),
-            None => wanted.url.unwrap_or_default(),
+            None => wanted.url.unwrap_or_else(|| EMPTY_PAGE.to_owned()),
         };
         let details = Details {
             site: wanted.site,

@@ -35,6 +35,7 @@ use crate::plan::Planner;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
 use crate::sites::Sites;
+use crate::webdriver::WebDriver;
 use crate::webhook;
 
 /// How often files that nobody can ask for any more are looked for.
@@ -150,6 +151,8 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     };
     let operation_timeout = config.sessions.operation_timeout;
     let operations_dir = state_dir.operations_dir()?;
+    let webdriver =
+        WebDriver::new(&state_dir.run_dir()?, farm.run_as().cloned(), config.sessions.webdriver_timeout);
     let planner = Planner {
         sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
         farm: Arc::clone(&farm),
@@ -197,15 +200,17 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         machine,
         operations: operations.clone(),
         gateway: gateway.clone(),
+        webdriver: webdriver.clone(),
         readiness: readiness.clone(),
     };
     tokio::spawn(sweep_files(gateway, app.keeper.clone(), operations));
+    tokio::spawn(http::look_after(app.clone()));
     if let Some(url) = config.server.webhook {
         let events = app.keeper.events().subscribe();
         tokio::spawn(webhook::run(url, address, events, stop.clone()));
     }
     let (hosts, origins) = (config.server.allowed_hosts, config.server.allowed_origins);
-    let guard = Guard::new(token, address, hosts, origins, door, clock);
+    let guard = Guard::new(token, address, hosts, origins, door, webdriver, clock);
     let service = router(app.clone(), guard);
     let draining = readiness.draining();
     let served = tokio::spawn(http::serve(listener, service, draining));

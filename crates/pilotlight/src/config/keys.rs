@@ -114,6 +114,11 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: "sessions",
+        name: "webdriver_timeout",
+        set: |c, v| v.duration().map(|x| c.sessions.webdriver_timeout = x),
+    },
+    Key {
+        section: "sessions",
         name: "freeze_after",
         set: |c, v| v.seconds().map(|x| c.sessions.freeze_after = x.unless_never()),
     },

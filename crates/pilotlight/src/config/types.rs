@@ -134,6 +134,8 @@ pub struct Sessions {
     pub hibernate_after: Option<Duration>,
     /// After how long without a request a waiting operation expires.
     pub operation_timeout: Duration,
+    /// After how long without a command a WebDriver session ends, and no longer holds its window.
+    pub webdriver_timeout: Duration,
 }
 
 /// Which browser, and how it is started.
@@ -247,6 +249,7 @@ impl Config {
                 freeze_after: Some(Duration::from_secs(120)),
                 hibernate_after: None,
                 operation_timeout: 60 * MINUTE,
+                webdriver_timeout: 5 * MINUTE,
             },
             chromium: Chromium {
                 binary: None,

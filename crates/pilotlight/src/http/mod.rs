@@ -18,6 +18,7 @@ mod problem;
 mod sessions;
 mod sites;
 mod system;
+mod webdriver;
 mod websocket;
 mod window;
 
@@ -37,11 +38,13 @@ use crate::live::Live;
 use crate::machine::Machine;
 use crate::operations::Operations;
 use crate::plan::Planner;
+use crate::webdriver::WebDriver;
 
 pub use guard::Guard;
 pub use listen::serve;
 pub use openapi::document as openapi_document;
 pub use system::Readiness;
+pub use webdriver::look_after;
 
 /// The largest body that is read; a `storage_state` with databases in it is the largest one.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -71,6 +74,8 @@ pub struct App {
     pub operations: Operations,
     /// Lets clients in.
     pub gateway: Gateway,
+    /// The sessions of WebDriver.
+    pub webdriver: WebDriver,
     /// Whether the server is ready.
     pub readiness: Readiness,
 }
@@ -130,6 +135,7 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/ui/assets/{name}", get(dashboard::file))
         .route("/ui/enter", post(dashboard::enter))
         .route("/ui/leave", post(dashboard::leave))
+        .merge(webdriver::routes())
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(from_fn_with_state(guard, guard::check))

@@ -22,6 +22,7 @@ use crate::keeper::{Refused, ended_reason};
 use crate::operations::OperationError;
 use crate::plan::PlanError;
 use crate::sentence::capitalised;
+use crate::webdriver::{WebDriverError, error_body};
 
 /// What a client that is told to come back later is told to wait, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -36,6 +37,31 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(code: ErrorCode, sentence: impl Into<String>) -> Self {
         ErrorBody::new(code, sentence).into()
+    }
+}
+
+impl Problem {
+    /// The same answer to a client that speaks WebDriver.
+    pub(super) fn to_webdriver(self) -> Response {
+        let body = error_body("unknown error", &self.in_words()).to_string();
+        let mut response = self.into_response();
+        *response.body_mut() = axum::body::Body::from(body);
+        response
+    }
+
+    /// As one of WebDriver's own errors, where no session came of it.
+    pub(super) fn not_created(self) -> WebDriverError {
+        match self.body.code {
+            ErrorCode::InvalidBody | ErrorCode::InvalidField => {
+                WebDriverError::InvalidArgument(self.in_words())
+            }
+            _ => WebDriverError::SessionNotCreated(self.in_words()),
+        }
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        let ErrorBody { error, code, hint, .. } = &self.body;
+        format!("{error} ({}). {hint}", code.as_str())
     }
 }
 

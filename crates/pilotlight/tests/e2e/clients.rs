@@ -6,11 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use pilotlight_api::Session;
-use pilotlight_testkit::harness::{expect_that, wait_for};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{House, SOON, house};
+use crate::support::{House, house};
 
 /// How long one script may take.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
@@ -44,20 +43,19 @@ async fn works(
     program: &Path,
     script: &str,
     user: &str,
-    reached_by: impl FnOnce(&House, &Session) -> String,
+    reached_by: impl FnOnce(&House, &Session) -> [String; 2],
 ) {
     let house = house().await;
     let session = house.sign_in(user).await;
-    let url = reached_by(&house, &session);
+    let [url, key] = reached_by(&house, &session);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("upload.txt");
     std::fs::write(&file, UPLOAD).unwrap();
     let downloads = folder.path().join("downloads");
     std::fs::create_dir(&downloads).unwrap();
     let [file, downloads] = [&file, &downloads].map(|path| path.to_str().unwrap());
-    run(program, script, &[&url, house.client().token(), user, file, downloads]).await;
-    wait_for("the end of its hold", SOON, async || {
-        let now = house.client().session(&session).await;
+    run(program, script, &[&url, &key, user, file, downloads]).await;
+    house.is_free(&session).await;
         expect_that(!now.in_use, now)
     })
     .await;
@@ -66,12 +64,18 @@ async fn works(
     house.each_signed_in_once();
 }
 
-fn session_url(house: &House, session: &Session) -> String {
-    format!("http://{}/sessions/{}", house.server.address(), session.session_id)
+fn session_url(house: &House, session: &Session) -> [String; 2] {
+    let url = format!("http://{}/sessions/{}", house.server.address(), session.session_id);
+    [url, house.client().token().to_owned()]
 }
 
-fn cdp_url(_: &House, session: &Session) -> String {
-    session.cdp_url.clone().unwrap()
+fn cdp_url(house: &House, session: &Session) -> [String; 2] {
+    [session.cdp_url.clone().unwrap(), house.client().token().to_owned()]
+}
+
+fn server_url(house: &House, session: &Session) -> [String; 2] {
+    let url = format!("http://pilotlight:{}@{}", house.client().token(), house.server.address());
+    [url, session.session_id.to_string()]
 }
 
 #[tokio::test]
@@ -87,6 +91,16 @@ async fn playwright_for_python_works_in_a_session_and_finds_it_again() {
 #[tokio::test]
 async fn puppeteer_works_in_a_session_and_finds_it_again() {
     works("node".as_ref(), "puppeteer.js", "puppeteer", cdp_url).await;
+}
+
+#[tokio::test]
+async fn selenium_for_python_works_in_a_session_and_finds_it_again() {
+    works(&python(), "selenium_client.py", "selenium-python", server_url).await;
+}
+
+#[tokio::test]
+async fn selenium_works_in_a_session_and_finds_it_again() {
+    works("node".as_ref(), "selenium.js", "selenium", server_url).await;
 }
 
 /// What users are shown is what is run here.

@@ -24,14 +24,6 @@ async fn try_connect(house: &House, session: &Session) -> Result<DevTools, Strin
     DevTools::connect(session.cdp_url.as_deref().unwrap(), Some(house.client().token())).await
 }
 
-async fn is_free(house: &House, session: &Session) {
-    wait_for("the end of the hold", SOON, async || {
-        let now = house.client().session(session).await;
-        expect_that(!now.in_use, now)
-    })
-    .await;
-}
-
 fn renderers(house: &House) -> usize {
     house.server.processes().iter().filter(|process| process.role() == Role::Renderer).count()
 }
@@ -236,7 +228,7 @@ async fn with_a_client_that_vanishes_goes_all_that_was_its() {
         // In the middle of a command, without a word.
         client.tell(Some(&theirs.session), "Runtime.evaluate", &json!({ "expression": "1" })).await;
         drop(client);
-        is_free(&house, &session).await;
+        house.is_free(&session).await;
         wait_for("the end of its context", SOON, async || {
             let left = renderers(&house);
             expect_that(left <= before, left)
@@ -306,7 +298,7 @@ async fn clients_share_a_session_unless_somebody_holds_it_alone() {
     // Closing the browser is leaving it.
     other.call(None, "Browser.close", json!({})).await;
     assert_eq!(other.farewell().await.map(|(code, _)| code), Some(1000));
-    is_free(&house, &session).await;
+    house.is_free(&session).await;
     assert_eq!(house.client().evaluate(&session, "said").await, "hello");
 }
 
@@ -331,7 +323,7 @@ async fn a_client_wakes_the_session_and_its_work_is_use() {
         })
         .await;
         drop(client);
-        is_free(&house, &session).await;
+        house.is_free(&session).await;
     }
     house.each_signed_in_once();
 }

@@ -37,3 +37,4 @@ mod sign_in;
 mod soak;
 mod store;
 mod support;
+mod webdriver;
