@@ -177,7 +177,7 @@ fn token_in(header: &str) -> Option<String> {
 pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let Some(problem) = guard.refuses(&request) else { return next.run(request).await };
     let speaks_webdriver = is_webdriver(request.uri().path());
-    let mut response = if speaks_webdriver { problem.to_webdriver() } else { problem.into_response() };
+    let mut response = if speaks_webdriver { problem.into_webdriver() } else { problem.into_response() };
     if is_of_a_page(request.headers()) {
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
     }

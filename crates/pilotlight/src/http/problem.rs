@@ -42,7 +42,7 @@ impl Problem {
 
 impl Problem {
     /// The same answer to a client that speaks WebDriver.
-    pub(super) fn to_webdriver(self) -> Response {
+    pub(super) fn into_webdriver(self) -> Response {
         let body = error_body("unknown error", &self.in_words()).to_string();
         let mut response = self.into_response();
         *response.body_mut() = axum::body::Body::from(body);

@@ -304,7 +304,7 @@ async fn of_session(State(app): State<App>, Path(id): Path<String>, mut request:
     };
     let (upgrade, response) = match accept(&mut request) {
         Ok(accepted) => accepted,
-        Err(problem) => return problem.to_webdriver(),
+        Err(problem) => return problem.into_webdriver(),
     };
     let stop = app.gateway.stop.clone();
     tokio::spawn(async move {
@@ -327,7 +327,7 @@ async fn cdp(
     let session = session(&app, &id).map_err(IntoResponse::into_response)?;
     let rights = FileRights { is_own_user: peer.is_own_user(), downloads: true };
     let let_in = let_in(&app, session.window_of, rights, session.busy(), request).await;
-    let_in.map_err(Problem::to_webdriver)
+    let_in.map_err(Problem::into_webdriver)
 }
 
 /// Takes a file that a client is going to type into a file input, as Selenium's servers do.

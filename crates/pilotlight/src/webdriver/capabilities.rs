@@ -263,7 +263,8 @@ mod tests {
             ["--headless", "--no-sandbox", "--user-data-dir", "binary", "excludeSwitches", "browserVersion"];
         let mut expected: Vec<_> = expected.map(str::to_owned).to_vec();
         let mut ignored = wanted.ignored;
-        (expected.sort(), ignored.sort());
+        expected.sort();
+        ignored.sort();
         assert_eq!(ignored, expected);
         assert_eq!(wanted.for_driver[CHROME_OPTIONS], json!({ "mobileEmulation": { "deviceName": "X" } }));
         for refused in [
