@@ -8,7 +8,6 @@
 
 mod cgroup;
 pub mod machine;
-pub mod merge;
 pub mod oom;
 pub mod pressure;
 pub mod process;
@@ -18,6 +17,6 @@ mod text;
 
 pub use machine::Memory;
 pub use pressure::Pressure;
-pub use process::{Measure, ProcessMemory, trees};
+pub use process::{Measure, ProcessMemory, tree_memory};
 pub use reclaim::{ReclaimError, Reclaimer};
 pub use swap::{Swap, SwapKind};

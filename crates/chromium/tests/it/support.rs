@@ -72,13 +72,7 @@ pub(crate) fn plan(
     let binary = find(&search, &[engine])
         .unwrap_or_else(|error| panic!("this test needs a real Chromium: {error} ({INSTALL_HINT})"));
     let resolved = resolve(profile, engine, &[], false).unwrap();
-    LaunchPlan {
-        binary,
-        arguments: resolved.arguments,
-        preferences: resolved.preferences,
-        environment,
-        merges_pages: false,
-    }
+    LaunchPlan { binary, arguments: resolved.arguments, preferences: resolved.preferences, environment }
 }
 
 /// One that the browser's user can enter.

@@ -1,14 +1,10 @@
-// Playwright, by `connectOverCDP`: node playwright.js SESSION_URL TOKEN USER FILE
+// Playwright, by `connectOverCDP`: node playwright.js URL TOKEN USER FILE
 const fs = require('node:fs');
 const { chromium } = require('playwright-core');
-const { BUILD, check, run } = require('./workshop');
+const { BUILD, check } = require('./workshop');
 
-const [sessionUrl, token, user, file] = process.argv.slice(2);
-
-async function connect() {
-  const browser = await chromium.connectOverCDP(sessionUrl, { headers: { Authorization: `Bearer ${token}` } });
-  return browser;
-}
+const [url, token, user, file] = process.argv.slice(2);
+const connect = () => chromium.connectOverCDP(url, { headers: { Authorization: `Bearer ${token}` } });
 
 async function work() {
   let browser = await connect();
@@ -70,4 +66,4 @@ async function work() {
   await browser.close();
 }
 
-run(work);
+work().then(() => console.log('done'), (error) => { console.error(error); process.exitCode = 1; });

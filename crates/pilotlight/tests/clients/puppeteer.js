@@ -1,15 +1,12 @@
-// Puppeteer, by `connect`: node puppeteer.js CDP_URL TOKEN USER FILE DOWNLOADS
+// Puppeteer, by `connect`: node puppeteer.js WEBSOCKET TOKEN USER FILE DOWNLOADS
 const fs = require('node:fs');
 const path = require('node:path');
 const puppeteer = require('puppeteer-core');
-const { BUILD, check, run } = require('./workshop');
+const { BUILD, check } = require('./workshop');
 
-const [cdpUrl, token, user, file, downloads] = process.argv.slice(2);
-
-async function connect() {
-  const browser = await puppeteer.connect({ browserWSEndpoint: cdpUrl, headers: { Authorization: `Bearer ${token}` }, defaultViewport: null });
-  return browser;
-}
+const [url, token, user, file, downloads] = process.argv.slice(2);
+const connect = () =>
+  puppeteer.connect({ browserWSEndpoint: url, headers: { Authorization: `Bearer ${token}` }, defaultViewport: null });
 
 async function work() {
   let browser = await connect();
@@ -69,4 +66,4 @@ async function work() {
   await browser.disconnect();
 }
 
-run(work);
+work().then(() => console.log('done'), (error) => { console.error(error); process.exitCode = 1; });
