@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ACTS, actOn, type Act } from "./actions";
 import { at, call, type Session } from "./api";
 import { LiveView } from "./live";
+import { Operations } from "./operations";
 import { nameOf, Notice, Question, useRoutes } from "./parts";
 import { store, useStore } from "./store";
 import { Ago, bytes, StateBadge } from "./words";
@@ -103,6 +104,7 @@ export function SessionView({ id }: { id: string }) {
             <dt>Checkpoint</dt><dd><Ago time={session.checkpoint_at} />, {bytes(session.storage_bytes)}</dd>
             <dt>Window</dt><dd>{session.shard ? `in ${session.shard}, ${session.tabs} tabs, ${bytes(session.memory_bytes)}` : "none"}</dd>
           </dl>
+          <Operations session={session} onSaid={setSaid} />
           <h2>Policy</h2>
           <Policy key={`${session.keep_alive}${session.never_terminate}${session.refresh_interval}${session.idle_timeout}`} session={session} onSaid={setSaid} />
         </>

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { call, type Happening } from "./api";
+import { definitions, inputsOf, type Definition } from "./operations";
 import { useStore } from "./store";
 import { Ago, StateBadge } from "./words";
 
@@ -26,6 +27,26 @@ function Health({ events }: { events: Happening[] }) {
   );
 }
 
+/** What can be done there, and what it takes. */
+function Operations({ site }: { site: string }) {
+  const [known, setKnown] = useState<Record<string, Definition>>({});
+  useEffect(() => {
+    definitions(site).then(setKnown, () => undefined);
+  }, [site]);
+  const names = Object.keys(known);
+  if (names.length === 0) return null;
+  return (
+    <>
+      <h3>Operations</h3>
+      <dl>{names.map((name) => {
+        const { needed, optional } = inputsOf(known[name]!);
+        const takes = [needed.join(", "), optional.length > 0 ? `optional ${optional.join(", ")}` : ""].filter(Boolean).join("; ");
+        return <><dt>{name}</dt><dd>{takes || "takes nothing"}</dd></>;
+      })}</dl>
+    </>
+  );
+}
+
 export function SitesView() {
   const { sessions, events } = useStore();
   const [sites, setSites] = useState<string[]>();
@@ -45,6 +66,8 @@ export function SitesView() {
           <section class="site" aria-label={site}>
             <h2>{site}</h2>
             <Health events={fared} />
+            <Operations site={site} />
+            {own.length > 0 && <h3>Sessions</h3>}
             <ul>{own.map((session) => (
               <li><a href={`/ui/sessions/${session.session_id}`}>{session.name ?? session.username ?? session.session_id}</a> <StateBadge state={session.state} /></li>
             ))}</ul>

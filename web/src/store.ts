@@ -73,7 +73,7 @@ class Store {
       "created", "state_changed", "updated", "signed_in", "sign_in_failed", "refreshed", "refresh_failed",
       "hold_started", "hold_ended", "page_crashed", "page_hung", "window_lost", "recovery_failed", "freezing",
       "frozen", "thawed", "hibernating", "waking", "moving", "checkpoint_failed", "evicted", "ended", "lagged",
-      "operation_started", "operation_waiting", "operation_done", "operation_failed", "message",
+      "operation_started", "operation_needs_input", "operation_ended", "message",
     ];
     for (const kind of kinds) source.addEventListener(kind, (message) => this.heard((message as MessageEvent).data));
   }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::session::MemoryMeasure;
 use crate::site::SiteDefinition;
 
 /// The answer to `POST /ping_session/{id}`.
@@ -120,6 +121,8 @@ pub struct MachineAnswer {
     pub cores: u32,
     /// The machine's memory in bytes; null where it does not say.
     pub memory_bytes: Option<u64>,
+    /// What browsers and we ourselves take; null before it was first measured.
+    pub taken: Option<TakenAnswer>,
     /// How many windows there may be at once.
     pub max_live: u32,
     /// How many sessions there may be.
@@ -128,6 +131,29 @@ pub struct MachineAnswer {
     pub shards: Vec<ShardAnswer>,
     /// The last hour, oldest first.
     pub samples: Vec<LoadSample>,
+}
+
+/// Memory that is taken, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TakenAnswer {
+    /// What all browsers may take at the moment: `limits.memory_budget`, or less where the machine is short.
+    pub budget_bytes: u64,
+    /// What all browsers take, what is swapped and compressed among it.
+    pub used_bytes: u64,
+    /// What of theirs is swapped out, before compression.
+    pub swapped_bytes: u64,
+    /// What that takes compressed, in memory.
+    pub compressed_bytes: u64,
+    /// How it was counted.
+    pub measure: MemoryMeasure,
+    /// The part of `used_bytes` that windows have whose page runs.
+    pub live_bytes: u64,
+    /// The part of it that frozen windows have.
+    pub frozen_bytes: u64,
+    /// What the server takes.
+    pub server_bytes: u64,
+    /// What all shims take together.
+    pub shims_bytes: u64,
 }
 
 /// A browser process.
@@ -152,6 +178,10 @@ pub struct LoadSample {
     pub available_bytes: Option<u64>,
     /// Memory of all windows in bytes, as last measured.
     pub windows_bytes: u64,
+    /// Memory of all browsers in bytes, as last measured; null before.
+    pub used_bytes: Option<u64>,
+    /// What they could take then, in bytes.
+    pub budget_bytes: Option<u64>,
     /// Sessions with a window that works.
     pub live: u32,
     /// Sessions whose window is frozen.

@@ -15,10 +15,14 @@ pub enum ErrorCode {
     InvalidField,
     /// 422: the named site is not defined.
     UnknownSite,
-    /// 422: the named credential is not there.
-    UnknownCredential,
     /// 422: the named launch profile is not defined.
     UnknownProfile,
+    /// 422: the session's site has no such operation.
+    UnknownOperation,
+    /// 422: the operation waits for the inputs that stand in `missing`.
+    NeedsInput,
+    /// 422: another request had the same `Idempotency-Key`.
+    IdempotencyKeyReused,
     /// 422: the script in the page threw, or its result cannot be given as JSON.
     ScriptFailed,
     /// 401: the token is missing or wrong.
@@ -37,8 +41,10 @@ pub enum ErrorCode {
     HoldNotFound,
     /// 404: there is no such site.
     SiteNotFound,
-    /// 404: there is no such credential.
-    CredentialNotFound,
+    /// 404: there is no such operation.
+    OperationNotFound,
+    /// 404: the operation has no such file.
+    FileNotFound,
     /// 405: the route exists, but not with this method.
     MethodNotAllowed,
     /// 408: the request did not arrive in time.
@@ -49,8 +55,10 @@ pub enum ErrorCode {
     NameTaken,
     /// 409: the site comes from the configuration, or sessions still use it.
     SiteInUse,
-    /// 409: sessions still sign in with the credential.
-    CredentialInUse,
+    /// 409: a phase of the operation runs.
+    OperationRunning,
+    /// 409: the operation is over.
+    OperationEnded,
     /// 409: the session is in a state in which this cannot be done.
     WrongState,
     /// 410: the session has ended; `error` says why.
@@ -61,11 +69,13 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// 500: a fault in Pilotlight.
     Internal,
+    /// 500: the server ended in the middle of a phase, of which nobody knows how far it came.
+    OperationInterrupted,
     /// 502: the portal or page could not be reached.
     PortalUnreachable,
     /// 502: the page did not load.
     NavigationFailed,
-    /// 502: the sign-in flow could not be carried out on the page as it is.
+    /// 502: the sign-in flow, or a phase of an operation, could not be carried out on the page as it is.
     FlowFailed,
     /// 503: no room, and nothing may make room; come again.
     AtCapacity,
@@ -85,12 +95,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in the order of their status.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 41] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::UnknownSite,
-        Self::UnknownCredential,
         Self::UnknownProfile,
+        Self::UnknownOperation,
+        Self::NeedsInput,
+        Self::IdempotencyKeyReused,
         Self::ScriptFailed,
         Self::Unauthorized,
         Self::SignInFailed,
@@ -100,18 +112,21 @@ impl ErrorCode {
         Self::SessionNotFound,
         Self::HoldNotFound,
         Self::SiteNotFound,
-        Self::CredentialNotFound,
+        Self::OperationNotFound,
+        Self::FileNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::SessionInUse,
         Self::NameTaken,
         Self::SiteInUse,
-        Self::CredentialInUse,
+        Self::OperationRunning,
+        Self::OperationEnded,
         Self::WrongState,
         Self::SessionEnded,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::Internal,
+        Self::OperationInterrupted,
         Self::PortalUnreachable,
         Self::NavigationFailed,
         Self::FlowFailed,
@@ -136,10 +151,18 @@ impl ErrorCode {
                 "unknown_site",
                 "Name a site from the configuration, or define it with PUT /sites/{name}.",
             ),
-            Self::UnknownCredential => {
-                (422, "unknown_credential", "GET /credentials lists them; PUT /credentials/{name} makes one.")
-            }
             Self::UnknownProfile => (422, "unknown_profile", "`pilotlight flags` lists the launch profiles."),
+            Self::UnknownOperation => {
+                (422, "unknown_operation", "GET /sites/{name} lists the operations of a site.")
+            }
+            Self::NeedsInput => {
+                (422, "needs_input", "Send what is missing with POST /operations/{operation_id}.")
+            }
+            Self::IdempotencyKeyReused => (
+                422,
+                "idempotency_key_reused",
+                "Give every request a key of its own, and repeat it unchanged.",
+            ),
             Self::ScriptFailed => {
                 (422, "script_failed", "Correct the expression; its result must be a JSON value.")
             }
@@ -167,11 +190,14 @@ impl ErrorCode {
             Self::SiteNotFound => {
                 (404, "site_not_found", "Define it with PUT /sites/{name} or in the configuration.")
             }
-            Self::CredentialNotFound => (
+            Self::OperationNotFound => (
                 404,
-                "credential_not_found",
-                "GET /credentials lists them; PUT /credentials/{name} makes one.",
+                "operation_not_found",
+                "GET /operations lists the operations of sessions that are known.",
             ),
+            Self::FileNotFound => {
+                (404, "file_not_found", "GET /operations/{operation_id} names its downloads and screenshots.")
+            }
             Self::MethodNotAllowed => {
                 (405, "method_not_allowed", "/openapi.json lists the routes and their methods.")
             }
@@ -183,11 +209,10 @@ impl ErrorCode {
             Self::SiteInUse => {
                 (409, "site_in_use", "Change it in the configuration, or close the sessions that use it.")
             }
-            Self::CredentialInUse => (
-                409,
-                "credential_in_use",
-                "Close the sessions that sign in with it, or give it other values.",
-            ),
+            Self::OperationRunning => {
+                (409, "operation_running", "Wait until it is done or asks for something.")
+            }
+            Self::OperationEnded => (409, "operation_ended", "Begin another one."),
             Self::WrongState => {
                 (409, "wrong_state", "Look at the session's state, and try again when it has changed.")
             }
@@ -197,6 +222,9 @@ impl ErrorCode {
                 (415, "unsupported_media_type", "Send `Content-Type: application/json`.")
             }
             Self::Internal => (500, "internal", "This is a fault in Pilotlight; its log says more."),
+            Self::OperationInterrupted => {
+                (500, "operation_interrupted", "Look at the portal how far it came before you repeat it.")
+            }
             Self::PortalUnreachable => {
                 (502, "portal_unreachable", "Check that the portal can be reached from this machine.")
             }

@@ -29,6 +29,12 @@ pub enum EventKind {
     HoldStarted,
     /// A hold was given back or expired.
     HoldEnded,
+    /// An operation was begun, or goes on.
+    OperationStarted,
+    /// An operation waits for an input.
+    OperationNeedsInput,
+    /// An operation is over.
+    OperationEnded,
     /// A tab crashed.
     PageCrashed,
     /// Its page no longer answers; it is loaded again.
@@ -66,6 +72,9 @@ impl EventKind {
             Self::RefreshFailed => "refresh_failed",
             Self::HoldStarted => "hold_started",
             Self::HoldEnded => "hold_ended",
+            Self::OperationStarted => "operation_started",
+            Self::OperationNeedsInput => "operation_needs_input",
+            Self::OperationEnded => "operation_ended",
             Self::PageCrashed => "page_crashed",
             Self::PageHung => "page_hung",
             Self::WindowLost => "window_lost",
@@ -119,6 +128,9 @@ mod tests {
             RefreshFailed,
             HoldStarted,
             HoldEnded,
+            OperationStarted,
+            OperationNeedsInput,
+            OperationEnded,
             PageCrashed,
             PageHung,
             WindowLost,

@@ -6,7 +6,6 @@
 
 pub mod answer;
 pub mod body;
-pub mod credential;
 pub mod duration;
 pub mod error;
 pub mod event;
@@ -20,17 +19,16 @@ pub mod validate;
 
 pub use answer::{
     EvaluateAnswer, Health, HealthStatus, HoldAnswer, LoadSample, MachineAnswer, MessageAnswer, PingAnswer,
-    ShardAnswer, SiteAnswer, SitesAnswer,
+    ShardAnswer, SiteAnswer, SitesAnswer, TakenAnswer,
 };
 pub use body::parse_body;
-pub use credential::{Credential, CredentialAnswer, CredentialDefinition, CredentialsAnswer};
 pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{Event, EventKind};
 pub use live::{LiveDialog, LiveMouse, LiveOption, LiveState, LiveTab, LiveTold, LiveTouch, LiveWish};
 pub use operation::{
     ContinueOperation, InputKind, OperationAnswer, OperationDefinition, OperationScreenshot, OperationStatus,
-    PhaseDefinition, RunOperation,
+    OperationsAnswer, OperationsQuery, PhaseDefinition, RunOperation,
 };
 pub use request::{
     CreateSession, DrainRequest, EnterDashboard, EvaluateRequest, EventsQuery, ExtendHold, HoldRequest,

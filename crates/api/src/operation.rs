@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::duration::Seconds;
@@ -153,7 +153,7 @@ impl OperationDefinition {
 }
 
 /// The body of `POST /sessions/{id}/operations`.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunOperation {
     /// Its name in the site.
@@ -164,7 +164,7 @@ pub struct RunOperation {
 }
 
 /// The body of `POST /operations/{operation_id}`.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContinueOperation {
     /// Further inputs by name.
@@ -182,7 +182,7 @@ pub enum OperationStatus {
     NeedsInput,
     /// It is through.
     Done,
-    /// A step failed.
+    /// A step failed, or nobody knows how far a phase came (`operation_interrupted`).
     Failed,
     /// Nobody gave what it waited for.
     Expired,
@@ -217,7 +217,7 @@ pub struct OperationAnswer {
     pub operation: String,
     /// Where it is.
     pub status: OperationStatus,
-    /// The phase that runs, waits or failed, counted from 1.
+    /// The phase that runs, waits, or was the last one, counted from 1.
     pub phase: usize,
     /// How many phases there are.
     pub phases: usize,
@@ -257,6 +257,24 @@ pub struct OperationScreenshot {
     pub step: String,
     /// Where it is.
     pub url: String,
+}
+
+/// All operations that are known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OperationsAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The newest first.
+    pub operations: Vec<OperationAnswer>,
+}
+
+/// The query of `GET /operations`.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OperationsQuery {
+    /// Only in this state.
+    pub status: Option<OperationStatus>,
 }
 
 #[cfg(test)]

@@ -43,10 +43,6 @@ pub struct CreateSession {
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Password, write_only)]
     pub password: Option<SecretString>,
-    /// The name of the credential to sign in with, instead of `username` and `password`. It is looked up whenever it
-    /// signs in, so that a correction reaches every session that names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
     /// Whether it never expires.
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -93,7 +89,6 @@ impl Default for CreateSession {
             url: None,
             username: None,
             password: None,
-            credential: None,
             keep_alive: true,
             never_terminate: false,
             idle_timeout: None,
@@ -111,32 +106,28 @@ impl Default for CreateSession {
 impl CreateSession {
     /// Checks every field by itself. Whether the site and profile exist is for the server to know.
     pub fn validate(&self) -> Result<(), FieldError> {
+        if self.site.is_none() && self.url.is_none() {
+            return Err(FieldError::new("site", "or `url` must be given"));
+        }
+        self.validate_fields()
+    }
+
+    /// The same where a window may be empty at first.
+    pub fn validate_fields(&self) -> Result<(), FieldError> {
         match (&self.site, &self.url) {
             (Some(site), None) => validate::name("site", site)?,
             (None, Some(url)) => {
                 validate::web_url("url", url)?;
-                for (field, given) in
-                    [("password", self.password.is_some()), ("credential", self.credential.is_some())]
-                {
-                    if given {
-                        return Err(FieldError::new(field, "is only of use with a `site` that signs in"));
-                    }
+                if self.password.is_some() {
+                    return Err(FieldError::new("password", "is only of use with a `site` that signs in"));
                 }
             }
             (Some(_), Some(_)) => {
                 return Err(FieldError::new("url", "cannot stand beside `site`: give one of them"));
             }
-            (None, None) => return Err(FieldError::new("site", "or `url` must be given")),
+            (None, None) => {}
         }
-        if self.credential.is_some() && (self.username.is_some() || self.password.is_some()) {
-            return Err(FieldError::new(
-                "credential",
-                "stands for `username` and `password`: give one or the other",
-            ));
-        }
-        for (field, name) in
-            [("name", &self.name), ("profile", &self.profile), ("credential", &self.credential)]
-        {
+        for (field, name) in [("name", &self.name), ("profile", &self.profile)] {
             name.as_ref().map_or(Ok(()), |name| validate::name(field, name))?;
         }
         if let Some(username) = &self.username {

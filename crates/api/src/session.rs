@@ -129,8 +129,6 @@ pub struct Session {
     pub site: Option<String>,
     /// The user name it is signed in with.
     pub username: Option<String>,
-    /// The credential that it signs in with, where it names one.
-    pub credential: Option<String>,
     /// What it is doing.
     pub state: SessionState,
     /// Whether somebody holds it.

@@ -150,7 +150,7 @@ impl Rules {
     /// Lets in whoever waits while there are places, and makes places where the configuration says how.
     pub(crate) fn admit(&mut self, now: Moment) {
         self.queue_sleepers(now);
-        while self.occupied() < self.limits.max_live {
+        while self.occupied() < self.limits.max_live && self.has_memory() {
             let room = self.living().count() < self.limits.max_sessions;
             let may_enter = |queued: &Queued| room || matches!(queued, Queued::Sleeper { .. });
             let Some(next) = self.queue.iter().position(may_enter) else { break };
@@ -214,7 +214,7 @@ impl Rules {
     }
 
     /// Those in the queue who could come in if there were places.
-    fn wanted_places(&self) -> usize {
+    pub(crate) fn wanted_places(&self) -> usize {
         let room = self.limits.max_sessions.saturating_sub(self.living().count());
         let newcomers = self.queue.iter().filter(|q| matches!(q, Queued::Newcomer(_))).count();
         newcomers.min(room) + (self.queue.len() - newcomers)
@@ -230,7 +230,7 @@ impl Rules {
         self.sessions.values().filter(|session| session.is_leaving()).count()
     }
 
-    fn least_recently_used(&self, may_go: impl Fn(&Session) -> bool) -> Option<SessionId> {
+    pub(crate) fn least_recently_used(&self, may_go: impl Fn(&Session) -> bool) -> Option<SessionId> {
         let candidates = self.living().filter(|session| may_go(session));
         candidates.min_by_key(|session| (session.last_used, session.id)).map(|session| session.id)
     }

@@ -4,7 +4,7 @@
 //! frozen page: whoever needs it waits until it runs.
 
 use crate::action::{Action, Answer, Refusal};
-use crate::ids::{RequestId, SessionId, Ticket};
+use crate::ids::{RequestId, SessionId, ShardId, Ticket};
 use crate::input::Failure;
 use crate::limits::Limits;
 use crate::rules::Rules;
@@ -32,7 +32,7 @@ impl Motion {
 
 impl Session {
     /// Whether its window could stand still now without anybody missing it.
-    fn can_freeze(&self, now: Moment) -> bool {
+    pub(crate) fn can_freeze(&self, now: Moment) -> bool {
         let at_rest = match self.doing {
             Doing::Nothing => true,
             Doing::Next(_) => self.not_before > now,
@@ -94,30 +94,31 @@ impl Rules {
                 self.tell_freezers(id, &Ok(Answer::Session { session: id, is_new: false }));
             }
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let asked = !session.freezers.is_empty();
             let idle = session.freezes_at(&self.limits).is_some_and(|at| at <= now);
-            let rests = (asked || idle) && session.can_freeze(now);
+            let rests = (idle || session.pressed || !session.freezers.is_empty()) && session.can_freeze(now);
             match session.motion {
                 Motion::Frozen if session.needs_page(now) => self.thaw(id),
                 Motion::Running if rests => self.settle_down(id, now),
-                Motion::Settling if rests => self.freeze_settled(id, asked, now),
-                Motion::Settling => session.motion = Motion::Running,
+                Motion::Settling if rests => self.freeze_settled(id, now),
+                Motion::Settling => {
+                    session.motion = Motion::Running;
+                    session.pressed = false;
+                }
                 Motion::Running | Motion::Freezing(_) | Motion::Frozen | Motion::Thawing(_) => {}
             }
         }
     }
 
     /// Has the state written down, where there is anything new.
-    fn settle_down(&mut self, id: SessionId, now: Moment) {
+    pub(crate) fn settle_down(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.motion = Motion::Settling;
         let is_new = session.saves.due.is_some() || !session.saves.written;
         session.saves.due = is_new.then_some(session.saves.due.map_or(now, |due| due.min(now)));
-        let asked = !session.freezers.is_empty();
-        self.freeze_settled(id, asked, now);
+        self.freeze_settled(id, now);
     }
 
-    fn freeze_settled(&mut self, id: SessionId, asked: bool, now: Moment) {
+    fn freeze_settled(&mut self, id: SessionId, now: Moment) {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         // A page that changes all the time is not waited for: what was due when it came to rest is.
@@ -125,9 +126,23 @@ impl Rules {
             return;
         }
         session.motion = Motion::Freezing(ticket);
-        let why = if asked { "a client asked for it" } else { "nobody used it for a while" };
+        let why = if !session.freezers.is_empty() {
+            "a client asked for it"
+        } else if session.pressed {
+            "memory is short and it was the least recently used"
+        } else {
+            "nobody used it for a while"
+        };
         why.clone_into(&mut session.why);
         self.act(Action::Freeze { session: id, ticket });
+    }
+
+    /// Whether a browser has windows, and all of them stand still.
+    #[must_use]
+    pub fn is_cold(&self, shard: ShardId) -> bool {
+        let windows = self.shards.all.get(&shard).map(|shard| &shard.windows);
+        let is_still = |id| self.sessions.get(id).is_some_and(|session| session.motion == Motion::Frozen);
+        windows.is_some_and(|windows| !windows.is_empty() && windows.iter().all(is_still))
     }
 
     fn thaw(&mut self, id: SessionId) {
@@ -147,7 +162,11 @@ impl Rules {
             return;
         }
         match result {
-            Ok(()) => session.motion = Motion::Frozen,
+            Ok(()) => {
+                session.motion = Motion::Frozen;
+                session.pressed = false;
+                session.still_since = now;
+            }
             Err(failure) => self.stay_awake(id, failure, now),
         }
         self.touch(id);
@@ -170,7 +189,9 @@ impl Rules {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if matches!(session.motion, Motion::Settling | Motion::Freezing(_)) {
             session.motion = Motion::Running;
+            session.pressed = false;
             session.freeze_not_before = retry_at;
+            session.unfreezable_until = retry_at;
             self.tell_freezers(id, &Err(Refusal::Failed(failure)));
         }
     }

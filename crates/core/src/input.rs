@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
+use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
 use crate::kept::{Kept, KeptShard};
+use crate::memory::Memory;
 
 /// Whether a session shares its Chromium with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,17 +57,6 @@ pub struct PolicyPatch {
     pub refresh_interval: Option<Option<Duration>>,
 }
 
-/// With what a session is signed in, as far as the rules care.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Portal and user name, where there are both.
-    pub account: Option<AccountId>,
-    /// The same with the password.
-    pub login: Option<LoginId>,
-    /// Whether Pilotlight is able to sign it in: a flow and what the flow needs.
-    pub can_sign_in: bool,
-}
-
 /// A session to be made, as far as the rules care.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -76,8 +66,10 @@ pub struct Spec {
     pub identity: Option<u64>,
     /// The site, where there is one.
     pub site: Option<SiteId>,
-    /// With what it is signed in.
-    pub access: Access,
+    /// Site and user name, where there are both.
+    pub account: Option<AccountId>,
+    /// Whether Pilotlight is able to sign it in: a flow and what the flow needs.
+    pub can_sign_in: bool,
     /// How its browser is started.
     pub launch: LaunchKey,
     /// Whether it shares that browser.
@@ -239,12 +231,6 @@ pub enum Input {
         /// Which session.
         session: SessionId,
     },
-    /// A credential was changed: what sessions sign in with from now on. Those whose sign-in the portal had refused
-    /// try once more.
-    AccessChanged {
-        /// Which sessions, and with what.
-        sessions: Vec<(SessionId, Access)>,
-    },
     /// A client wants a refresh now; answered with its outcome.
     RefreshNow {
         /// Whom to answer.
@@ -368,13 +354,6 @@ pub enum Input {
         /// Of which action.
         ticket: Ticket,
     },
-    /// A sign-in is about to be typed, and waits until that is written down.
-    Typing {
-        /// Whose.
-        session: SessionId,
-        /// Of which action.
-        ticket: Ticket,
-    },
     /// An activity ended.
     ActivityEnded {
         /// Whose.
@@ -383,6 +362,11 @@ pub enum Input {
         ticket: Ticket,
         /// How.
         outcome: Result<Standing, Failure>,
+    },
+    /// What all browsers take was measured.
+    Measured {
+        /// What was found.
+        memory: Memory,
     },
     /// Time has passed.
     Tick,

@@ -8,7 +8,6 @@
 //! The world (browsers, portals, people) answers an action by a later input. Every activity carries a
 //! [`Ticket`], so that a late report about something long over is recognised and dropped.
 
-mod access;
 mod action;
 mod backoff;
 mod capacity;
@@ -18,6 +17,7 @@ mod ids;
 mod input;
 mod kept;
 mod limits;
+mod memory;
 mod operation;
 mod reports;
 mod requests;
@@ -30,12 +30,13 @@ mod time;
 
 pub use action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
 pub use backoff::Backoff;
-pub use ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
+pub use ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
 pub use input::{
-    Access, Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
+    Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
 };
 pub use kept::{Kept, KeptShard};
 pub use limits::{AtCapacity, Limits};
+pub use memory::Memory;
 pub use operation::{Ending, Operation, OperationAction, OperationInput, OperationRefusal, Stage};
 pub use rules::Rules;
 pub use session::{Hold, Session};

@@ -10,6 +10,7 @@ use crate::freezing::Motion;
 use crate::ids::{RequestId, SessionId, Ticket};
 use crate::input::{Failure, Input};
 use crate::limits::Limits;
+use crate::memory::Reckoning;
 use crate::saving::Saves;
 use crate::session::{Doing, Session, Window};
 use crate::shard::Shards;
@@ -25,6 +26,8 @@ pub struct Rules {
     /// Everything is to be at rest, for good.
     pub(crate) draining: bool,
     pub(crate) drainers: Vec<Drainer>,
+    /// None before the first measurement.
+    pub(crate) reckoning: Option<Reckoning>,
     pub(crate) next_look: Moment,
     pub(crate) jitter: Jitter,
     last_ticket: u64,
@@ -44,6 +47,7 @@ impl Rules {
             queue: VecDeque::new(),
             draining: false,
             drainers: Vec::new(),
+            reckoning: None,
             jitter: Jitter(seed),
             last_ticket: 0,
             out: Vec::new(),
@@ -202,9 +206,9 @@ impl Rules {
         session.window = Window::None;
         session.doing = Doing::Nothing;
         session.sign_in_running = false;
-        session.tried_at = None;
         session.restored = false;
         session.motion = Motion::Running;
+        session.pressed = false;
         session.saves = Saves::default();
         self.touch(id);
     }

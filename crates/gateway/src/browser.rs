@@ -150,10 +150,15 @@ impl VirtualBrowser {
     }
 
     /// Asks the browser for what must be known before the client is listened to. It is, once
-    /// [`Self::is_ready`].
-    pub fn start(&mut self, ids: Ids<'_>) {
+    /// [`Self::is_ready`]. Where it `takes_downloads`, they come without its asking.
+    pub fn start(&mut self, takes_downloads: bool, ids: Ids<'_>) {
         let params = json!({ "discover": true, "filter": [{}] });
         self.ask("Target.setDiscoverTargets", &params, Pending::Unasked, ids);
+        if takes_downloads {
+            let Identity { context, folder, .. } = &self.identity;
+            let params = json!({ "behavior": "allow", "browserContextId": context, "downloadPath": folder });
+            self.ask("Browser.setDownloadBehavior", &params, Pending::Unasked, ids);
+        }
     }
 
     /// Whether the pages that the window shows are known.

@@ -8,6 +8,7 @@
 
 mod cgroup;
 pub mod machine;
+pub mod merge;
 pub mod oom;
 pub mod pressure;
 pub mod process;
@@ -17,6 +18,6 @@ mod text;
 
 pub use machine::Memory;
 pub use pressure::Pressure;
-pub use process::{Measure, ProcessMemory, tree_memory};
+pub use process::{Measure, ProcessMemory, trees};
 pub use reclaim::{ReclaimError, Reclaimer};
 pub use swap::{Swap, SwapKind};

@@ -89,13 +89,9 @@ impl Sum for ProcessMemory {
     }
 }
 
-/// The memory of a process and of all below it. Walks all of `/proc`.
+/// Each process with all below it. Walks all of `/proc`, once.
 #[must_use]
-pub fn tree_memory(pid: u32) -> ProcessMemory {
-    tree(pid).into_iter().filter_map(ProcessMemory::of).sum()
-}
-
-fn tree(pid: u32) -> Vec<u32> {
+pub fn trees(roots: &[u32]) -> Vec<Vec<u32>> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -104,14 +100,17 @@ fn tree(pid: u32) -> Vec<u32> {
             children.entry(parent).or_default().push(id);
         }
     }
-    let mut found = vec![pid];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        // Taken out, so that ids that are given anew meanwhile cannot lead in a circle.
-        found.extend(children.remove(&parent).unwrap_or_default());
-        next += 1;
-    }
-    found
+    let mut below = |root: &u32| {
+        let mut found = vec![*root];
+        let mut next = 0;
+        while let Some(&parent) = found.get(next) {
+            // Taken out, so that ids that are given anew meanwhile cannot lead in a circle.
+            found.extend(children.remove(&parent).unwrap_or_default());
+            next += 1;
+        }
+        found
+    };
+    roots.iter().map(&mut below).collect()
 }
 
 /// The second field behind the name, which ends at the last bracket whatever it holds: proc(5).
@@ -145,11 +144,12 @@ mod tests {
         assert_eq!(parent_in("7 (a) b (c) S 3 7 7 0"), Some(3));
         let mut child = Command::new("sh").args(["-c", "cat; true"]).stdin(Stdio::piped()).spawn().unwrap();
         let own = std::process::id();
-        assert!(tree(own).contains(&child.id()));
-        assert!(tree_memory(own).bytes > ProcessMemory::of(child.id()).unwrap().bytes);
+        assert!(trees(&[child.id(), own])[1].contains(&own));
+        let tree = &trees(&[own])[0];
+        assert!(tree.len() > 2 && tree.contains(&child.id()), "{tree:?}");
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(!tree(own).contains(&child.id()));
-        assert_eq!(tree_memory(child.id()).bytes, 0);
+        assert!(!trees(&[own])[0].contains(&child.id()));
+        assert_eq!(ProcessMemory::of(child.id()), None);
     }
 }

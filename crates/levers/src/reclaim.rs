@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use pilotlight_page_out::{RANGES_MAX, page_out};
+use pilotlight_system_calls::{RANGES_MAX, page_out};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 

@@ -63,6 +63,16 @@ impl Swap {
         self.areas.iter().any(|area| area.used_bytes < area.size_bytes)
     }
 
+    /// How much memory so many swapped bytes take all the same, because they are compressed there. What zswap
+    /// keeps is not known process by process and left out.
+    #[must_use]
+    pub fn held_bytes(&self, swapped_bytes: u64) -> u64 {
+        let used: u128 = self.areas.iter().map(|area| u128::from(area.used_bytes)).sum();
+        let held: u128 = self.areas.iter().filter_map(|area| area.held_bytes).map(u128::from).sum();
+        let share = u128::from(swapped_bytes) * held.min(used) / used.max(1);
+        u64::try_from(share).unwrap_or(swapped_bytes)
+    }
+
     /// Whether pages are kept compressed in memory, from where they are back in microseconds.
     #[must_use]
     pub fn is_compressed(&self) -> bool {
@@ -128,6 +138,9 @@ mod tests {
         assert_eq!(swap.areas[0].held_bytes, Some(400_000));
         assert_eq!(swap.areas[2].path, Path::new("/my swap"));
         assert!(swap.has_room() && swap.is_compressed() && !swap.has_zswap);
+        // 400000 are held for all that both devices have taken.
+        assert_eq!(swap.held_bytes(3 * 1024 * 1024), 400_000);
+        assert_eq!(Swap::default().held_bytes(1), 0);
     }
 
     #[test]

@@ -88,6 +88,12 @@ pub(crate) fn demo_site(url: &str) -> Result<Site, Box<dyn std::error::Error + S
     let example = example_site(url);
     let mut definition: SiteDefinition = toml::from_str(&example.site_toml)?;
     definition.sign_in = Some(SignIn::Flow(serde_json::from_str(&example.sign_in_json)?));
+    for phase in definition.operations.values_mut().flat_map(|operation| &mut operation.phases) {
+        let found = example.flows.iter().find(|(path, _)| phase.flow == SignIn::File(path.clone()));
+        if let Some((_, flow)) = found {
+            phase.flow = SignIn::Flow(serde_json::from_str(flow)?);
+        }
+    }
     Ok(Site::new(definition)?)
 }
 

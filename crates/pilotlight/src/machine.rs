@@ -9,6 +9,7 @@ use pilotlight_api::{LoadSample, SessionState};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::gauge::{Gauge, Reading};
 use crate::keeper::{KeeperHandle, timestamp};
 use crate::memory::available_bytes;
 
@@ -22,14 +23,16 @@ const MAX_SAMPLES: usize = 360;
 pub struct Machine {
     /// How many windows there may be at once.
     pub max_live: u32,
+    /// What browsers take.
+    pub gauge: Gauge,
     samples: Arc<Mutex<VecDeque<LoadSample>>>,
 }
 
 impl Machine {
     /// Takes samples until `stop`.
     #[must_use]
-    pub fn watch(max_live: u32, keeper: KeeperHandle, stop: CancellationToken) -> Self {
-        let machine = Self { max_live, samples: Arc::default() };
+    pub fn watch(max_live: u32, gauge: Gauge, keeper: KeeperHandle, stop: CancellationToken) -> Self {
+        let machine = Self { max_live, gauge, samples: Arc::default() };
         let watching = machine.clone();
         tokio::spawn(async move {
             let mut ticks = interval(EVERY);
@@ -39,7 +42,8 @@ impl Machine {
                 let spent = fs::read_to_string("/proc/stat").ok().and_then(|stat| Spent::read(&stat));
                 let cpu_percent = before.zip(spent).and_then(|(before, now): (Spent, _)| now.percent(before));
                 before = spent;
-                watching.add(sample(&keeper, cpu_percent));
+                let taken = watching.gauge.reading();
+                watching.add(sample(&keeper, cpu_percent, taken));
             }
         });
         machine
@@ -60,12 +64,14 @@ impl Machine {
     }
 }
 
-fn sample(keeper: &KeeperHandle, cpu_percent: Option<f64>) -> LoadSample {
+fn sample(keeper: &KeeperHandle, cpu_percent: Option<f64>, taken: Option<Reading>) -> LoadSample {
     let mut sample = LoadSample {
         time: timestamp(keeper.clock().now()),
         cpu_percent,
         available_bytes: available_bytes(),
         windows_bytes: 0,
+        used_bytes: taken.map(|taken| taken.used_bytes()),
+        budget_bytes: taken.map(|taken| taken.budget_bytes),
         live: 0,
         frozen: 0,
         hibernated: 0,

@@ -22,18 +22,20 @@ pub(crate) use state_dir::write_private;
 pub use state_dir::{StateDir, StateDirError};
 
 use crate::config::{self, Auth, Config};
-use crate::credentials::Credentials;
 use crate::door::Door;
 use crate::fingerprint::Fingerprint;
 use crate::gateway::{self, Gateway};
+use crate::gauge::Gauge;
 use crate::http::{self, App, Guard, Readiness, router};
 use crate::keeper::{self, Clock, Details, Farm, FarmOptions, Inheritance, KeeperHandle, KeeperOptions};
 use crate::live::Live;
 use crate::machine::Machine;
+use crate::operations::Operations;
 use crate::plan::Planner;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
 use crate::sites::Sites;
+use crate::webdriver::WebDriver;
 use crate::webhook;
 
 /// How often files that nobody can ask for any more are looked for.
@@ -147,29 +149,25 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         run_as: farm.run_as().cloned(),
         stop: CancellationToken::new(),
     };
-    let loaded = archive.load().await?;
-    let fingerprint = Arc::new(Fingerprint::new(random_key()));
+    let operation_timeout = config.sessions.operation_timeout;
+    let operations_dir = state_dir.operations_dir()?;
+    let webdriver =
+        WebDriver::new(&state_dir.run_dir()?, farm.run_as().cloned(), config.sessions.webdriver_timeout);
     let planner = Planner {
         sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
         farm: Arc::clone(&farm),
         defaults: Arc::new(config.sessions),
         profile: config.chromium.profile.into(),
-        credentials: Arc::new(Credentials::new(archive.clone(), loaded.credentials)),
-        fingerprint: Arc::clone(&fingerprint),
+        fingerprint: Arc::new(Fingerprint::new(random_key())),
     };
     let clock = Clock::start();
-    for damaged in &loaded.damaged {
-        let error = with_sources(&damaged.error);
-        tracing::error!(id = %damaged.id, error, "a session or a credential cannot be read");
-    }
-    let inheritance = inheritance(&planner, &archive, loaded.sessions, clock).await;
+    let inheritance = inheritance(&planner, &archive, clock).await?;
     let stop = CancellationToken::new();
     let options = KeeperOptions {
         limits,
         seed: rand::random(),
         clock,
         address: reachable(address),
-        fingerprint,
         farm,
         archive: archive.clone(),
         leaves_browsers: browsers == Browsers::Stay,
@@ -179,7 +177,18 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
     let readiness = Readiness::default();
     let door = Arc::new(Door::new(&state_dir.visitors_file(), address.port(), token.as_ref()));
-    let machine = Machine::watch(max_live, keeper.clone(), stop.clone());
+    let gauge = Gauge::watch(config.limits.memory_budget, keeper.clone(), stop.clone());
+    let machine = Machine::watch(max_live, gauge, keeper.clone(), stop.clone());
+    let operations = Operations::new(
+        keeper.clone(),
+        Arc::clone(&planner.sites),
+        archive.clone(),
+        operations_dir,
+        reachable(address),
+        operation_timeout,
+        stop.clone(),
+    );
+    operations.resume().await?;
     let live = Live::new(keeper.clone());
     let app = App {
         keeper,
@@ -189,16 +198,19 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         door: Arc::clone(&door),
         live,
         machine,
+        operations: operations.clone(),
         gateway: gateway.clone(),
+        webdriver: webdriver.clone(),
         readiness: readiness.clone(),
     };
-    tokio::spawn(sweep_files(gateway, app.keeper.clone()));
+    tokio::spawn(sweep_files(gateway, app.keeper.clone(), operations));
+    tokio::spawn(http::look_after(app.clone()));
     if let Some(url) = config.server.webhook {
         let events = app.keeper.events().subscribe();
         tokio::spawn(webhook::run(url, address, events, stop.clone()));
     }
     let (hosts, origins) = (config.server.allowed_hosts, config.server.allowed_origins);
-    let guard = Guard::new(token, address, hosts, origins, door, clock);
+    let guard = Guard::new(token, address, hosts, origins, door, webdriver, clock);
     let service = router(app.clone(), guard);
     let draining = readiness.draining();
     let served = tokio::spawn(http::serve(listener, service, draining));
@@ -226,14 +238,13 @@ fn open_store(config: &Config) -> Result<Archive, ServeError> {
 }
 
 /// All that an earlier server left: what it wrote down, and browsers that still run.
-async fn inheritance(
-    planner: &Planner,
-    archive: &Archive,
-    loaded: Vec<LoadedSession>,
-    clock: Clock,
-) -> Inheritance {
+async fn inheritance(planner: &Planner, archive: &Archive, clock: Clock) -> Result<Inheritance, ServeError> {
+    let loaded = archive.load().await?;
+    for damaged in &loaded.damaged {
+        tracing::error!(session_id = %damaged.id, error = with_sources(&damaged.error), "a session cannot be read");
+    }
     let mut sessions = BTreeMap::new();
-    for LoadedSession { record, checkpoint } in loaded {
+    for LoadedSession { record, checkpoint } in loaded.sessions {
         let id = record.id;
         match planner.recall(record, clock.now()) {
             Ok((kept, details)) => {
@@ -258,7 +269,7 @@ async fn inheritance(
             }
         }
     }
-    Inheritance { sessions, browsers }
+    Ok(Inheritance { sessions, browsers })
 }
 
 impl Running {
@@ -332,7 +343,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Removes the files of sessions that are no more, now and then.
-async fn sweep_files(gateway: Gateway, keeper: KeeperHandle) {
+async fn sweep_files(gateway: Gateway, keeper: KeeperHandle, operations: Operations) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     while gateway.stop.run_until_cancelled(turns.tick()).await.is_some() {
         let (folder, directory) = (gateway.folder.clone(), keeper.directory());
@@ -340,6 +351,7 @@ async fn sweep_files(gateway: Gateway, keeper: KeeperHandle) {
             directory.sessions.get(&id.as_u128()).is_some_and(|session| session.ended().is_none())
         };
         drop(tokio::task::spawn_blocking(move || gateway::sweep(&folder, lives)).await);
+        operations.sweep().await;
     }
 }
 

@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
-use crate::record::{CredentialRecord, SessionRecord};
-use crate::store::{Loaded, Store};
+use crate::operation::OperationRecord;
+use crate::record::SessionRecord;
+use crate::store::{Loaded, LoadedOperations, Store};
 
 /// How many orders may wait. Whoever has one more waits until there is room.
 pub const QUEUE_ORDERS_MAX: usize = 64;
@@ -36,8 +37,9 @@ enum Order {
     SaveCheckpoint(Uuid, Box<Checkpoint>, Reply<u64>),
     Checkpoint(Uuid, Reply<Option<Checkpoint>>),
     RemoveSessions(Vec<Uuid>, Reply<()>),
-    SaveCredential(Box<CredentialRecord>, Reply<()>),
-    RemoveCredential(Uuid, Reply<()>),
+    Operations(Reply<LoadedOperations>),
+    SaveOperation(Box<OperationRecord>, Reply<()>),
+    RemoveOperations(Vec<Uuid>, Reply<()>),
     Close(Reply<()>),
 }
 
@@ -77,14 +79,19 @@ impl Archive {
         self.ask(|reply| Order::RemoveSessions(sessions, reply)).await
     }
 
-    /// As [`Store::save_credential`].
-    pub async fn save_credential(&self, record: CredentialRecord) -> Result<(), StoreError> {
-        self.ask(|reply| Order::SaveCredential(Box::new(record), reply)).await
+    /// As [`Store::operations`].
+    pub async fn operations(&self) -> Result<LoadedOperations, StoreError> {
+        self.ask(Order::Operations).await
     }
 
-    /// As [`Store::remove_credential`].
-    pub async fn remove_credential(&self, id: Uuid) -> Result<(), StoreError> {
-        self.ask(|reply| Order::RemoveCredential(id, reply)).await
+    /// As [`Store::save_operation`].
+    pub async fn save_operation(&self, operation: OperationRecord) -> Result<(), StoreError> {
+        self.ask(|reply| Order::SaveOperation(Box::new(operation), reply)).await
+    }
+
+    /// As [`Store::remove_operations`].
+    pub async fn remove_operations(&self, operations: Vec<Uuid>) -> Result<(), StoreError> {
+        self.ask(|reply| Order::RemoveOperations(operations, reply)).await
     }
 
     /// The sentence of the last failed write; none once a write works again.
@@ -135,12 +142,13 @@ impl<S: Store> Archivist<S> {
                     let removed = self.store.remove_sessions(&sessions);
                     drop(reply.send(self.noted(removed)));
                 }
-                Order::SaveCredential(record, reply) => {
-                    let saved = self.store.save_credential(&record);
+                Order::Operations(reply) => drop(reply.send(self.store.operations())),
+                Order::SaveOperation(operation, reply) => {
+                    let saved = self.store.save_operation(&operation);
                     drop(reply.send(self.noted(saved)));
                 }
-                Order::RemoveCredential(id, reply) => {
-                    let removed = self.store.remove_credential(id);
+                Order::RemoveOperations(operations, reply) => {
+                    let removed = self.store.remove_operations(&operations);
                     drop(reply.send(self.noted(removed)));
                 }
                 Order::Close(reply) => return self.close(reply),

@@ -1,5 +1,5 @@
-//! What is inside a seal: JSON that names its version, `{"version":1,"record":…}`, with `checkpoint` or
-//! `credential` for the others.
+//! What is inside a seal: JSON that names its version and kind, `{"version":1,"record":…}`,
+//! `{"version":1,"checkpoint":…}` or `{"version":1,"operation":…}`.
 //!
 //! Every version that a release ever wrote can be read by all later ones; the golden files in `tests/golden`
 //! are there to show it. Never may anything of the content come into an error.
@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{RecordError, StoreError};
-use crate::record::{CredentialRecord, SessionRecord};
+use crate::operation::OperationRecord;
+use crate::record::SessionRecord;
 use uuid::Uuid;
 
 /// The version that is written.
@@ -32,12 +33,12 @@ impl Content for SessionRecord {
     const NAME: &'static str = "record";
 }
 
-impl Content for CredentialRecord {
-    const NAME: &'static str = "credential";
-}
-
 impl Content for Checkpoint {
     const NAME: &'static str = "checkpoint";
+}
+
+impl Content for OperationRecord {
+    const NAME: &'static str = "operation";
 }
 
 pub(crate) fn encode_record(record: &SessionRecord) -> Result<Zeroizing<Vec<u8>>, StoreError> {
@@ -45,14 +46,6 @@ pub(crate) fn encode_record(record: &SessionRecord) -> Result<Zeroizing<Vec<u8>>
 }
 
 pub(crate) fn decode_record(bytes: &[u8]) -> Result<SessionRecord, RecordError> {
-    decode(bytes)
-}
-
-pub(crate) fn encode_credential(record: &CredentialRecord) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    encode(record.id, record)
-}
-
-pub(crate) fn decode_credential(bytes: &[u8]) -> Result<CredentialRecord, RecordError> {
     decode(bytes)
 }
 
@@ -68,6 +61,14 @@ pub(crate) fn encode_checkpoint(
 }
 
 pub(crate) fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, RecordError> {
+    decode(bytes)
+}
+
+pub(crate) fn encode_operation(operation: &OperationRecord) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    encode(operation.session, operation)
+}
+
+pub(crate) fn decode_operation(bytes: &[u8]) -> Result<OperationRecord, RecordError> {
     decode(bytes)
 }
 
@@ -87,7 +88,7 @@ fn decode<T: Content>(bytes: &[u8]) -> Result<T, RecordError> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         version: u32,
-        #[serde(borrow, rename = "record", alias = "checkpoint", alias = "credential")]
+        #[serde(borrow, rename = "record", alias = "checkpoint", alias = "operation")]
         content: Option<&'a RawValue>,
     }
     let malformed =

@@ -1,4 +1,4 @@
-//! What must outlast the server: sessions and their checkpoints.
+//! What must outlast the server: sessions, their checkpoints and their operations.
 //!
 //! Everything here that is written down is sealed. Nothing here decides, and nothing here knows a browser.
 
@@ -8,6 +8,7 @@ mod error;
 mod format;
 pub mod keys;
 mod memory;
+pub mod operation;
 pub mod record;
 #[cfg(test)]
 mod samples;
@@ -22,8 +23,9 @@ pub use error::{RecordError, StoreError};
 pub use format::{NESTING_MAX, RECORD_BYTES_MAX};
 pub use keys::{KeyError, KeySources, Keyring};
 pub use memory::MemoryStore;
-pub use record::{CredentialRecord, SessionRecord};
+pub use operation::OperationRecord;
+pub use record::SessionRecord;
 pub use seal::SealError;
 pub use sqlite::SqliteStore;
 pub use storage_state::StorageStateError;
-pub use store::{CheckpointInfo, DamagedRecord, Loaded, LoadedSession, Store};
+pub use store::{CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, Store};

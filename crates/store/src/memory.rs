@@ -7,15 +7,16 @@ use uuid::Uuid;
 use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::format;
-use crate::record::{CredentialRecord, SessionRecord};
-use crate::store::{CheckpointInfo, Loaded, LoadedSession, Store};
+use crate::operation::OperationRecord;
+use crate::record::SessionRecord;
+use crate::store::{CheckpointInfo, Loaded, LoadedOperations, LoadedSession, Store};
 
-/// Sessions, checkpoints and credentials in memory, unsealed.
+/// Sessions, checkpoints and operations in memory, unsealed.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     sessions: BTreeMap<Uuid, SessionRecord>,
     checkpoints: BTreeMap<Uuid, (CheckpointInfo, Checkpoint)>,
-    credentials: BTreeMap<Uuid, CredentialRecord>,
+    operations: BTreeMap<Uuid, OperationRecord>,
 }
 
 impl Store for MemoryStore {
@@ -24,11 +25,7 @@ impl Store for MemoryStore {
             record: record.clone(),
             checkpoint: self.checkpoints.get(&record.id).map(|(info, _)| *info),
         };
-        Ok(Loaded {
-            sessions: self.sessions.values().map(session).collect(),
-            credentials: self.credentials.values().cloned().collect(),
-            damaged: Vec::new(),
-        })
+        Ok(Loaded { sessions: self.sessions.values().map(session).collect(), damaged: Vec::new() })
     }
 
     fn save_sessions(&mut self, records: &[SessionRecord]) -> Result<(), StoreError> {
@@ -50,21 +47,29 @@ impl Store for MemoryStore {
         Ok(self.checkpoints.get(&session).map(|(_, checkpoint)| checkpoint.clone()))
     }
 
+    fn operations(&mut self) -> Result<LoadedOperations, StoreError> {
+        Ok(LoadedOperations { operations: self.operations.values().cloned().collect(), damaged: Vec::new() })
+    }
+
+    fn save_operation(&mut self, operation: &OperationRecord) -> Result<(), StoreError> {
+        if !self.sessions.contains_key(&operation.session) {
+            return Err(StoreError::NoSession(operation.session));
+        }
+        self.operations.insert(operation.id, operation.clone());
+        Ok(())
+    }
+
+    fn remove_operations(&mut self, operations: &[Uuid]) -> Result<(), StoreError> {
+        self.operations.retain(|id, _| !operations.contains(id));
+        Ok(())
+    }
+
     fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
         for session in sessions {
             self.sessions.remove(session);
             self.checkpoints.remove(session);
+            self.operations.retain(|_, operation| operation.session != *session);
         }
-        Ok(())
-    }
-
-    fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
-        self.credentials.insert(record.id, record.clone());
-        Ok(())
-    }
-
-    fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
-        self.credentials.remove(&id);
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use crate::checkpoint::{
     Checkpoint, Cookie, Entry, Field, FieldContent, Origin, PartitionKey, SessionStorage, Tab,
 };
 use crate::keys::Keyring;
-use crate::record::{CredentialRecord, EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
+use crate::operation::{DownloadRecord, FaultRecord, OperationRecord, ScreenshotRecord, StageRecord};
+use crate::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
 
 /// The id of [`record`].
 pub(crate) const ID: Uuid = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001);
@@ -108,7 +109,6 @@ pub(crate) fn record() -> SessionRecord {
         site: text("portal"),
         username: text("ada"),
         password: Some(SecretString::from("p4ss")),
-        credential: text("harbour"),
         start_url: "https://portal.example/".to_owned(),
         profile: "dense".to_owned(),
         dedicated: true,
@@ -130,7 +130,6 @@ pub(crate) fn record() -> SessionRecord {
         signed_in_at_ms: Some(4),
         attention: text("needs a person"),
         refused: true,
-        tried_at_ms: Some(8),
         left_at: Some("https://portal.example/inside".to_owned()),
         live: true,
         ended: Some(EndedRecord { at_ms: 5, reason: "closed".to_owned() }),
@@ -138,13 +137,33 @@ pub(crate) fn record() -> SessionRecord {
     }
 }
 
-/// With something in every field.
-pub(crate) fn credential() -> CredentialRecord {
-    CredentialRecord {
-        id: Uuid::from_u128(9),
-        name: "harbour".to_owned(),
-        username: "ada".to_owned(),
-        password: Some(SecretString::from("p4ss")),
-        totp_secret: Some(SecretString::from("GEZDGNBVGY3TQOJQ")),
+/// An operation of such a number in the session of such a number, with something in every field.
+pub(crate) fn operation(number: u128, session: u128) -> OperationRecord {
+    let text = str::to_owned;
+    OperationRecord {
+        id: id(number),
+        session: id(session),
+        operation: text("make_appointment"),
+        hold: id(77),
+        created_at_ms: 1_760_000_000_000,
+        timeout_ms: 3_600_000,
+        needs: vec![["container", "terminal"].map(text).into(), ["truck_plate"].map(text).into()],
+        inputs: [("container", "MSKU4822107"), ("terminal", "Pier T")]
+            .map(|(name, value)| (text(name), text(value)))
+            .into(),
+        requests: [(text("key-1"), text("d1935t"))].into(),
+        stage: StageRecord::Ended { ending: text("failed"), at_ms: 1_760_000_060_000 },
+        phase: 1,
+        outputs: json!({ "rows": [["a", "b"]], "number": "HG-0001" })
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+        downloads: [(text("gate_pass"), DownloadRecord { name: text("HG-0001.txt"), size: 120 })].into(),
+        screenshots: vec![ScreenshotRecord { name: text("1-01.png"), step: text("1.1") }],
+        fault: Some(FaultRecord {
+            step: Some(2),
+            code: text("flow_failed"),
+            sentence: text("step 2 (click) failed"),
+        }),
     }
 }

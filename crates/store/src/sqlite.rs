@@ -27,13 +27,14 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{RecordError, StoreError};
 use crate::format;
 use crate::keys::Keyring;
-use crate::record::{CredentialRecord, SessionRecord};
+use crate::operation::OperationRecord;
+use crate::record::SessionRecord;
 use crate::seal::{self, HEADER_BYTES_MAX, Kind, Place, SealError};
-use crate::store::{CheckpointInfo, DamagedRecord, Loaded, LoadedSession, Store};
+use crate::store::{CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, Store};
 
 /// What brings a store from one version to the next. Once released, none of them changes.
 const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_start.sql"), include_str!("../migrations/0002_credentials.sql")];
+    &[include_str!("../migrations/0001_start.sql"), include_str!("../migrations/0003_operations.sql")];
 
 /// How long to wait for somebody else's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -110,6 +111,20 @@ impl SqliteStore {
         Ok(result)
     }
 
+    /// Removes rows by their ids.
+    fn remove(&mut self, statement: &str, ids: &[Uuid]) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.write(|transaction, _| {
+            for id in ids {
+                transaction
+                    .execute(statement, [id.as_bytes()])
+                    .map_err(|error| database_error(&path, error))?;
+            }
+            Ok(())
+        })?;
+        self.empty_log()
+    }
+
     /// Brings the log into the file and cuts it to nothing.
     fn empty_log(&mut self) -> Result<(), StoreError> {
         self.log_is_mixed = true;
@@ -134,7 +149,7 @@ impl SqliteStore {
             for (table, key, kind) in [
                 ("sessions", "id", Kind::Session),
                 ("checkpoints", "session", Kind::Checkpoint),
-                ("credentials", "id", Kind::Credential),
+                ("operations", "id", Kind::Operation),
             ] {
                 let (read, write) = (
                     format!("SELECT sealed FROM {table} WHERE {key} = ?1"),
@@ -181,16 +196,6 @@ impl Store for SqliteStore {
             let (id, sealed, checkpoint) = read_session(row).map_err(failed)?;
             match open_record(&self.keyring, id, &sealed) {
                 Ok(record) => loaded.sessions.push(LoadedSession { record, checkpoint }),
-                Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
-            }
-        }
-        let mut statement = self.connection.prepare("SELECT id, sealed FROM credentials").map_err(failed)?;
-        let mut rows = statement.query(()).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let id = Uuid::from_bytes(row.get(0).map_err(failed)?);
-            let sealed: Vec<u8> = row.get(1).map_err(failed)?;
-            match open_credential(&self.keyring, id, &sealed) {
-                Ok(record) => loaded.credentials.push(record),
                 Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
             }
         }
@@ -253,44 +258,47 @@ impl Store for SqliteStore {
     }
 
     fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        self.write(|transaction, _| {
-            for session in sessions {
-                transaction
-                    .execute("DELETE FROM sessions WHERE id = ?1", [session.as_bytes()])
-                    .map_err(|error| database_error(&path, error))?;
+        self.remove("DELETE FROM sessions WHERE id = ?1", sessions)
+    }
+
+    fn operations(&mut self) -> Result<LoadedOperations, StoreError> {
+        let failed = |error| database_error(&self.path, error);
+        let mut loaded = LoadedOperations::default();
+        let mut statement = self.connection.prepare("SELECT id, sealed FROM operations").map_err(failed)?;
+        let mut rows = statement.query(()).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let id = Uuid::from_bytes(row.get(0).map_err(failed)?);
+            let sealed: Vec<u8> = row.get(1).map_err(failed)?;
+            match open_operation(&self.keyring, id, &sealed) {
+                Ok(operation) => loaded.operations.push(operation),
+                Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
             }
-            Ok(())
-        })?;
-        self.empty_log()
+        }
+        Ok(loaded)
     }
 
-    fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
+    fn save_operation(&mut self, operation: &OperationRecord) -> Result<(), StoreError> {
         let path = self.path.clone();
-        let plain = format::encode_credential(record)?;
+        let plain = format::encode_operation(operation)?;
+        let (id, session) = (operation.id, operation.session);
         self.write(|transaction, keyring| {
-            let sealed = seal_content(keyring, Kind::Credential, record.id, &plain)?;
-            transaction
+            let sealed = seal_content(keyring, Kind::Operation, id, &plain)?;
+            let written = transaction
                 .execute(
-                    "INSERT INTO credentials (id, sealed) VALUES (?1, ?2)
+                    "INSERT INTO operations (id, session, sealed)
+                     SELECT ?1, id, ?3 FROM sessions WHERE id = ?2
                      ON CONFLICT DO UPDATE SET sealed = excluded.sealed",
-                    params![record.id.as_bytes(), sealed],
+                    params![id.as_bytes(), session.as_bytes(), sealed],
                 )
-                .map(drop)
-                .map_err(|error| database_error(&path, error))
+                .map_err(|error| database_error(&path, error))?;
+            if written == 0 { Err(StoreError::NoSession(session)) } else { Ok(()) }
         })?;
+        // An older one would have a phase begin that has begun.
         self.empty_log()
     }
 
-    fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        self.write(|transaction, _| {
-            transaction
-                .execute("DELETE FROM credentials WHERE id = ?1", [id.as_bytes()])
-                .map(drop)
-                .map_err(|error| database_error(&path, error))
-        })?;
-        self.empty_log()
+    fn remove_operations(&mut self, operations: &[Uuid]) -> Result<(), StoreError> {
+        self.remove("DELETE FROM operations WHERE id = ?1", operations)
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -434,12 +442,12 @@ fn open_record(keyring: &Keyring, id: Uuid, sealed: &[u8]) -> Result<SessionReco
     format::decode_record(&seal::open(keyring, Place { kind: Kind::Session, id }, sealed)?)
 }
 
-fn open_credential(keyring: &Keyring, id: Uuid, sealed: &[u8]) -> Result<CredentialRecord, RecordError> {
-    format::decode_credential(&seal::open(keyring, Place { kind: Kind::Credential, id }, sealed)?)
-}
-
 fn open_checkpoint(keyring: &Keyring, id: Uuid, sealed: &[u8]) -> Result<Checkpoint, RecordError> {
     format::decode_checkpoint(&seal::open(keyring, Place { kind: Kind::Checkpoint, id }, sealed)?)
+}
+
+fn open_operation(keyring: &Keyring, id: Uuid, sealed: &[u8]) -> Result<OperationRecord, RecordError> {
+    format::decode_operation(&seal::open(keyring, Place { kind: Kind::Operation, id }, sealed)?)
 }
 
 fn seal_content(keyring: &Keyring, kind: Kind, id: Uuid, plain: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -50,6 +50,8 @@ pub struct LaunchPlan {
     /// The environment to take the few variables from that Chromium needs: `LANG`, `TZ`, and for a window
     /// `DISPLAY` and `XAUTHORITY`.
     pub environment: HashMap<String, String>,
+    /// Whether the kernel may merge equal pages of its processes with those of others. Needs a shim.
+    pub merges_pages: bool,
 }
 
 /// Starts browsers.

@@ -132,6 +132,7 @@ impl ShimLauncher {
             arguments: plan.arguments.clone(),
             preferences: plan.preferences.clone(),
             environment: passed_on(plan),
+            merges_pages: plan.merges_pages,
         }
     }
 

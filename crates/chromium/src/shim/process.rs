@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pilotlight_levers::oom;
+use pilotlight_levers::{merge, oom};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -88,6 +88,10 @@ async fn live(description: Description) -> Result<(), String> {
     let unusable =
         |error: io::Error| format!("`{}` cannot be used: {error}", description.run_directory.display());
     let plan = description.plan()?;
+    if plan.merges_pages {
+        // Inherited by the browser. Where the kernel cannot, the doctor says so.
+        let _ = merge::merge_own_pages();
+    }
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let folder = LockedFolder::claim(&description.run_directory, PREFIX).map_err(unusable)?;
     let listener = listen(folder.path())?;

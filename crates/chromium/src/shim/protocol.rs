@@ -54,6 +54,7 @@ pub(super) struct Description {
     pub(super) arguments: Vec<String>,
     pub(super) preferences: Value,
     pub(super) environment: HashMap<String, String>,
+    pub(super) merges_pages: bool,
 }
 
 /// Whom the browser runs as.
@@ -89,6 +90,7 @@ impl Description {
             arguments: self.arguments.clone(),
             preferences: self.preferences.clone(),
             environment: self.environment.clone(),
+            merges_pages: self.merges_pages,
         })
     }
 }

@@ -42,7 +42,8 @@ fn serve(run_directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let (arguments, preferences) = (resolved.arguments, resolved.preferences);
         let options = ShimOptions { arguments: Vec::new(), ..ShimOptions::new(run_directory.into()) };
         let launcher = ShimLauncher::new(options, None)?.labelled("killed");
-        let plan = LaunchPlan { binary, arguments, preferences, environment: HashMap::new() };
+        let plan =
+            LaunchPlan { binary, arguments, preferences, environment: HashMap::new(), merges_pages: false };
         let (browser, _events) = Browser::start(&launcher, plan).await?;
         let options = WindowOptions { label: Some("its window".into()), ..WindowOptions::default() };
         let window = browser.open_window(options).await?;

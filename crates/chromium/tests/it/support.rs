@@ -72,7 +72,13 @@ pub(crate) fn plan(
     let binary = find(&search, &[engine])
         .unwrap_or_else(|error| panic!("this test needs a real Chromium: {error} ({INSTALL_HINT})"));
     let resolved = resolve(profile, engine, &[], false).unwrap();
-    LaunchPlan { binary, arguments: resolved.arguments, preferences: resolved.preferences, environment }
+    LaunchPlan {
+        binary,
+        arguments: resolved.arguments,
+        preferences: resolved.preferences,
+        environment,
+        merges_pages: false,
+    }
 }
 
 /// One that the browser's user can enter.

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use pilotlight_api::{Seconds, Viewport};
 
+use super::operations::Given;
 use crate::bench::BenchArgs;
 use crate::config::Override;
 
@@ -154,39 +155,36 @@ pub(super) enum ClientCommand {
         /// What `hold` printed
         hold_id: uuid::Uuid,
     },
-    /// Keep what sessions sign in with by name
-    #[command(subcommand)]
-    Credential(CredentialCommand),
+    /// Run an operation of a session's site, and print what it gives
+    Run {
+        #[command(flatten)]
+        session: SessionArg,
+        /// Its name in the site
+        operation: String,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Go on with an operation that waits for an input
+    Continue {
+        /// What `run` named
+        operation_id: uuid::Uuid,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Give an operation up; its session stays
+    GiveUp {
+        /// What `run` named
+        operation_id: uuid::Uuid,
+    },
+    /// List operations, the newest first
+    Operations {
+        /// Only those of this session: its id, a unique beginning of it, or its name
+        session: Option<String>,
+    },
     /// Follow what happens
     Events {
         /// Only this session: its id, a unique beginning of it, or its name
         session: Option<String>,
-    },
-}
-
-/// What can be done with credentials.
-#[derive(Debug, Subcommand)]
-pub(super) enum CredentialCommand {
-    /// Keep a credential, or give it other values; sessions that name it sign in with them from then on
-    Set {
-        /// Its name
-        name: String,
-        /// Who signs in; the password is asked for
-        #[arg(long)]
-        username: String,
-        /// Read the password from stdin instead of asking for it
-        #[arg(long)]
-        password_stdin: bool,
-        /// Ask for the secret of a second factor too; with `--password-stdin` it is the second line
-        #[arg(long)]
-        totp: bool,
-    },
-    /// List the credentials, without their secrets
-    List,
-    /// Forget a credential that no session names
-    Remove {
-        /// Its name
-        name: String,
     },
 }
 
@@ -219,9 +217,6 @@ pub(super) struct OpenArgs {
     /// Who signs in; the password is asked for
     #[arg(long)]
     pub(super) username: Option<String>,
-    /// The credential to sign in with, which `pilotlight credential set` keeps
-    #[arg(long, requires = "site", conflicts_with = "username")]
-    pub(super) credential: Option<String>,
     /// Read the password from stdin instead of asking for it
     #[arg(long, requires = "username", requires = "site")]
     pub(super) password_stdin: bool,

@@ -1,6 +1,6 @@
 //! Talks to the server's REST interface.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -94,6 +94,39 @@ impl Client {
             return Err(refusal(status, &bytes));
         }
         serde_json::from_slice(&bytes).map_err(|error| strange(&error))
+    }
+
+    /// Has an operation do something. Its answer says how it stands, also where that is no success.
+    pub(super) async fn operation(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.request(Method::POST, path)?.timeout(WORK_TIMEOUT).json(body);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let bytes = self.read(response).await?;
+        match serde_json::from_slice::<Value>(&bytes) {
+            Ok(answer) if answer.get("operation_id").is_some() => Ok(answer),
+            Ok(answer) if status.is_success() => Ok(answer),
+            _ => Err(refusal(status, &bytes)),
+        }
+    }
+
+    /// Writes what is at `path` into a new file.
+    pub(super) async fn save(&self, path: &str, file: &Path) -> Result<(), Failure> {
+        let unwritable =
+            |error: io::Error| Failure::new(FAILED, format!("{} cannot be written: {error}", file.display()));
+        let mut response = self.stream(path).await?;
+        let mut to = std::fs::File::create_new(file).map_err(unwritable)?;
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            to.write_all(&chunk).map_err(unwritable)?;
+        }
+        Ok(())
     }
 
     /// `ask` with GET, for what the server does at once.

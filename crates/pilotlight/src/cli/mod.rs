@@ -7,16 +7,15 @@
 mod args;
 mod client;
 mod commands;
-mod credential;
 mod doctor;
 mod events;
 pub mod exit_codes;
 mod failure;
 mod flags;
+mod operations;
 mod output;
 mod resolve;
 mod run;
-mod secret;
 mod site;
 mod table;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::{commands, flags, site, table};
 use crate::bench::{BenchArgs, Report};
 use crate::config::{Auth, Config, Override, Server, Sources};
 use crate::rotate;
+use crate::webdriver;
 
 /// What `serve` and `demo` start. Each returns when the server has ended.
 #[derive(Debug, Clone, Copy)]
@@ -32,9 +33,11 @@ pub struct Servers {
 
 /// Runs what the process was started with.
 pub fn main(servers: &Servers) -> ExitCode {
-    // Before everything else, since it is to stay small. It is no command that anybody gives.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == SUBCOMMAND) {
-        return pilotlight_chromium::shim::run();
+    // Before everything else, since they are to stay small. They are no commands that anybody gives.
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == SUBCOMMAND => return pilotlight_chromium::shim::run(),
+        Some(argument) if argument == webdriver::SUBCOMMAND => return webdriver::run(),
+        _ => {}
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -114,6 +114,11 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: "sessions",
+        name: "webdriver_timeout",
+        set: |c, v| v.duration().map(|x| c.sessions.webdriver_timeout = x),
+    },
+    Key {
+        section: "sessions",
         name: "freeze_after",
         set: |c, v| v.seconds().map(|x| c.sessions.freeze_after = x.unless_never()),
     },
@@ -140,6 +145,11 @@ pub(super) const KEYS: &[Key] = &[
         section: "chromium",
         name: "extra_args",
         set: |c, v| v.switches().map(|x| c.chromium.extra_args = x),
+    },
+    Key {
+        section: "chromium",
+        name: "merge_pages",
+        set: |c, v| v.boolean().map(|x| c.chromium.merge_pages = x),
     },
     Key {
         section: "chromium",

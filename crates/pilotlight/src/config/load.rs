@@ -263,13 +263,6 @@ impl<'a> Loader<'a> {
             );
             self.config.warnings.push(warning);
         }
-        for (section, key) in [("limits", "memory_budget"), ("sessions", "operation_timeout")] {
-            if self.set_at.contains_key(&(section, key)) {
-                let sentence =
-                    format!("`{section}.{key}` is accepted, but has no effect in this release yet");
-                self.config.warnings.push(sentence);
-            }
-        }
         self.check_live_fits();
         self.check_profiles();
     }

@@ -138,6 +138,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_SESSIONS_REFRESH_INTERVAL", "never"),
             ("PILOTLIGHT_SESSIONS_REFRESH_CHECK", "1s"),
             ("PILOTLIGHT_SESSIONS_OPERATION_TIMEOUT", "2h"),
+            ("PILOTLIGHT_SESSIONS_WEBDRIVER_TIMEOUT", "10m"),
             ("PILOTLIGHT_SESSIONS_FREEZE_AFTER", "never"),
             ("PILOTLIGHT_SESSIONS_HIBERNATE_AFTER", "2h"),
             ("PILOTLIGHT_SERVER_ORPHAN_TIMEOUT", "1h"),
@@ -148,6 +149,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_CHROMIUM_PROFILE", "moderate"),
             ("PILOTLIGHT_CHROMIUM_USER", "nobody"),
             ("PILOTLIGHT_CHROMIUM_EXTRA_ARGS", "--mute-audio,--lang=de"),
+            ("PILOTLIGHT_CHROMIUM_MERGE_PAGES", "true"),
             ("PILOTLIGHT_CHROMIUM_ALLOW_UNSAFE_ARGS", "true"),
             ("PILOTLIGHT_TOKEN", "read elsewhere"),
             ("PILOTLIGHT_PORT_7070_TCP", "set by a cluster"),
@@ -410,7 +412,6 @@ fn the_examples_are_without_a_mistake_and_hold_every_default() {
                 .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
                 .unwrap_or(line)
         })
-        .filter(|line| !line.starts_with("memory_budget") && !line.starts_with("operation_timeout"))
         .collect();
     let all = Folder::with(&[("pilotlight.toml", &uncommented.join("\n"))]);
     let config = all.load().unwrap_or_else(|errors| panic!("{errors}"));

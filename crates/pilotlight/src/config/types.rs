@@ -134,6 +134,8 @@ pub struct Sessions {
     pub hibernate_after: Option<Duration>,
     /// After how long without a request a waiting operation expires.
     pub operation_timeout: Duration,
+    /// After how long without a command a WebDriver session ends, and no longer holds its window.
+    pub webdriver_timeout: Duration,
 }
 
 /// Which browser, and how it is started.
@@ -152,6 +154,8 @@ pub struct Chromium {
     /// How often browsers and their pages are asked whether they still answer. With the delay of a checkpoint
     /// it bounds what a crash can cost: a changed cookie is only noticed then.
     pub heartbeat: Duration,
+    /// Whether equal pages of browsers are merged: a side channel between whoever shares the machine.
+    pub merge_pages: bool,
     /// Further switches for every browser.
     pub extra_args: Vec<String>,
     /// Whether switches that take protection away are accepted.
@@ -245,6 +249,7 @@ impl Config {
                 freeze_after: Some(Duration::from_secs(120)),
                 hibernate_after: None,
                 operation_timeout: 60 * MINUTE,
+                webdriver_timeout: 5 * MINUTE,
             },
             chromium: Chromium {
                 binary: None,
@@ -253,6 +258,7 @@ impl Config {
                 user: None,
                 max_age: 24 * 60 * MINUTE,
                 heartbeat: MINUTE / 4,
+                merge_pages: false,
                 extra_args: Vec::new(),
                 allow_unsafe_args: false,
             },

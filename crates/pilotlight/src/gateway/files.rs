@@ -4,10 +4,11 @@
 //! no link of that user leads us astray. Within `d` links are not followed. Uploads are copies of ours that the
 //! browser's user may read, in folders whose names nobody else can guess.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use pilotlight_chromium::launch::RunAs;
 use rustix::fs::OFlags;
@@ -41,6 +42,15 @@ pub enum FileError {
     },
 }
 
+/// What a client may do with files.
+#[derive(Debug, Clone, Default)]
+pub struct FileRights {
+    /// It is of our own user: its own files are its to give, and downloads are brought to it.
+    pub is_own_user: bool,
+    /// Downloads come to the session's folder without its asking.
+    pub downloads: bool,
+}
+
 /// The folder of one session.
 #[derive(Debug, Clone)]
 pub struct SessionFiles {
@@ -68,7 +78,7 @@ impl SessionFiles {
             builder.recursive(true).mode(0o711);
             builder
         };
-        let (uploads, downloads) = (files.folder.join("u"), files.downloads());
+        let (uploads, downloads) = (files.uploads(), files.downloads());
         passable().create(&uploads).map_err(at(&uploads))?;
         match DirBuilder::new().mode(0o700).create(&downloads) {
             Ok(()) => {
@@ -140,27 +150,49 @@ impl SessionFiles {
     ///
     /// # Errors
     /// Why one of them cannot be had.
-    pub fn take(&self, files: &[String], is_own_user: bool) -> Result<Vec<String>, FileError> {
-        files.iter().map(|file| self.take_one(Path::new(file), is_own_user)).collect()
+    pub fn take(&self, files: &[String], rights: &FileRights) -> Result<Vec<String>, FileError> {
+        files.iter().map(|file| self.take_one(Path::new(file), rights)).collect()
     }
 
-    fn take_one(&self, file: &Path, is_own_user: bool) -> Result<String, FileError> {
+    fn take_one(&self, file: &Path, rights: &FileRights) -> Result<String, FileError> {
         let own = file.parent().filter(|parent| *parent == self.downloads()).and_then(|_| file.file_name());
         if let Some(name) = own.and_then(|name| name.to_str()) {
             self.read(name)?;
             return Ok(file.to_string_lossy().into_owned());
         }
-        if !is_own_user {
+        // What was sent to us lies in folders that are ours alone.
+        let sent = file.strip_prefix(self.uploads()).ok().map(|below| below.components().collect::<Vec<_>>());
+        if let Some([Component::Normal(_), Component::Normal(_)]) = sent.as_deref() {
+            open_ordinary(file)?;
+            return Ok(file.to_string_lossy().into_owned());
+        }
+        if !rights.is_own_user {
             return Err(FileError::Foreign);
         }
         let name = file.file_name().ok_or(FileError::Missing)?;
         let full = file.canonicalize().map_err(at(file))?;
-        let mut from = open_ordinary(&full)?;
-        let folder = self.folder.join("u").join(Uuid::now_v7().to_string());
+        self.put(name, &mut open_ordinary(&full)?)
+    }
+
+    /// Keeps a file that was sent, to be uploaded: its path. Blocks.
+    ///
+    /// # Errors
+    /// Where it has no name, or cannot be written.
+    pub fn receive(&self, name: &str, mut contents: &[u8]) -> Result<String, FileError> {
+        let name = Path::new(name).file_name().ok_or(FileError::Missing)?;
+        self.put(name, &mut contents)
+    }
+
+    fn uploads(&self) -> PathBuf {
+        self.folder.join("u")
+    }
+
+    fn put(&self, name: &OsStr, from: &mut impl io::Read) -> Result<String, FileError> {
+        let folder = self.uploads().join(Uuid::now_v7().to_string());
         DirBuilder::new().mode(0o711).create(&folder).map_err(at(&folder))?;
         let path = folder.join(name);
         let mut to = OpenOptions::new().write(true).create_new(true).open(&path).map_err(at(&path))?;
-        io::copy(&mut from, &mut to).map_err(at(&path))?;
+        io::copy(from, &mut to).map_err(at(&path))?;
         to.set_permissions(fs::Permissions::from_mode(0o644)).map_err(at(&path))?;
         Ok(path.to_string_lossy().into_owned())
     }
@@ -213,10 +245,11 @@ mod tests {
         let own = files.downloads().join("a.txt").display().to_string();
         let foreign = other.downloads().join("secret").display().to_string();
         let dotted = files.downloads().join("../d/../../2/d/secret").display().to_string();
-        assert_eq!(files.take(std::slice::from_ref(&own), false).unwrap(), [own]);
+        let foreigner = FileRights::default();
+        assert_eq!(files.take(std::slice::from_ref(&own), &foreigner).unwrap(), [own]);
         for path in [foreign, dotted, "/etc/passwd".to_owned(), "relative".to_owned()] {
             assert!(
-                matches!(files.take(std::slice::from_ref(&path), false), Err(FileError::Foreign)),
+                matches!(files.take(std::slice::from_ref(&path), &foreigner), Err(FileError::Foreign)),
                 "{path}"
             );
         }
@@ -228,7 +261,8 @@ mod tests {
         let files = SessionFiles::open(root.path(), Uuid::from_u128(1), None).unwrap();
         let mine = root.path().join("mine.txt");
         fs::write(&mine, "mine").unwrap();
-        let taken = files.take(&[mine.display().to_string()], true).unwrap();
+        let own_user = FileRights { is_own_user: true, ..FileRights::default() };
+        let taken = files.take(&[mine.display().to_string()], &own_user).unwrap();
         assert!(taken[0].ends_with("/mine.txt") && taken[0] != mine.display().to_string());
         assert_eq!(fs::read_to_string(&taken[0]).unwrap(), "mine");
         fs::write(files.downloads().join("got.txt"), "got").unwrap();
@@ -236,6 +270,17 @@ mod tests {
         files.deliver("got.txt", wanted.path()).unwrap();
         assert_eq!(fs::read_to_string(wanted.path().join("got.txt")).unwrap(), "got");
         assert!(files.deliver("got.txt", wanted.path()).is_err(), "nothing is overwritten");
+        // What was sent to us is given to whoever names it, and nothing beside it.
+        let sent = files.receive("../sent.txt", b"sent").unwrap();
+        let foreigner = FileRights::default();
+        assert_eq!(files.take(std::slice::from_ref(&sent), &foreigner).unwrap(), std::slice::from_ref(&sent));
+        assert_eq!(fs::read_to_string(&sent).unwrap(), "sent");
+        assert!(files.receive("..", b"").is_err());
+        for path in
+            [format!("{sent}/../../../d/got.txt"), format!("{sent}/.."), sent.replace("sent.txt", "none")]
+        {
+            assert!(files.take(std::slice::from_ref(&path), &foreigner).is_err(), "{path}");
+        }
         sweep(root.path(), |session| session != Uuid::from_u128(1));
         assert!(!files.downloads().exists());
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use client::serve;
 pub(crate) use files::sweep;
-pub use files::{Downloaded, FileError, SessionFiles};
+pub use files::{Downloaded, FileError, FileRights, SessionFiles};
 pub use peer::Peer;
 pub use visit::Visit;
 

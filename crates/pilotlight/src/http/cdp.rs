@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::App;
 use super::problem::{Id, Problem};
 use super::websocket::accept;
-use crate::gateway::{FileError, Peer, Visit, serve};
+use crate::gateway::{FileError, FileRights, Peer, Visit, serve};
 
 /// What `/json/version` says of the browser, by the names that Chromium has for it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -46,6 +46,10 @@ pub(super) async fn version(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<VersionAnswer>, Problem> {
+    version_of(&app, id, socket_url(id, &uri, &headers)).await
+}
+
+pub(super) async fn version_of(app: &App, id: Uuid, socket: String) -> Result<Json<VersionAnswer>, Problem> {
     let using = app.keeper.window(id).await?;
     let version = using.window.browser_version().await?;
     Ok(Json(VersionAnswer {
@@ -54,7 +58,7 @@ pub(super) async fn version(
         user_agent: version.user_agent,
         v8_version: version.js_version,
         webkit_version: format!("537.36 ({})", version.revision),
-        websocket_debugger_url: socket_url(id, &uri, &headers),
+        websocket_debugger_url: socket,
     }))
 }
 
@@ -69,8 +73,11 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<Vec<Value>>, Problem> {
+    pages_of(&app, id, socket_url(id, &uri, &headers)).await
+}
+
+pub(super) async fn pages_of(app: &App, id: Uuid, socket: String) -> Result<Json<Vec<Value>>, Problem> {
     let using = app.keeper.window(id).await?;
-    let socket = socket_url(id, &uri, &headers);
     let page = |page: pilotlight_chromium::PageInfo| {
         json!({
             "id": page.target_id, "type": "page", "title": page.title, "url": page.url, "description": "",
@@ -80,9 +87,14 @@ pub(super) async fn list(
     Ok(Json(using.window.pages().into_iter().map(page).collect()))
 }
 
+/// The host that a client asked.
+pub(super) fn host(headers: &HeaderMap) -> &str {
+    headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1")
+}
+
 /// Where the client connects: the host that it asked, and the token where it gave it in the URL.
 fn socket_url(id: Uuid, uri: &Uri, headers: &HeaderMap) -> String {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
+    let host = host(headers);
     let query = uri.query().unwrap_or_default();
     let mut given = url::form_urlencoded::parse(query.as_bytes());
     let token = given.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
@@ -102,6 +114,18 @@ pub(super) async fn socket(
     State(app): State<App>,
     Id(id): Id,
     Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let rights = FileRights { is_own_user: peer.is_own_user(), ..FileRights::default() };
+    let_in(&app, id, rights, (), request).await
+}
+
+/// Lets a client in to a session's window. What it `keeps` goes with it.
+pub(super) async fn let_in(
+    app: &App,
+    id: Uuid,
+    rights: FileRights,
+    keeps: impl Send + 'static,
     mut request: Request,
 ) -> Result<Response, Problem> {
     let (upgrade, response) = accept(&mut request)?;
@@ -112,9 +136,10 @@ pub(super) async fn socket(
     let stop = app.gateway.stop.clone();
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(stream) => serve(TokioIo::new(stream), visit, guest, files, peer.is_own_user(), stop).await,
+            Ok(stream) => serve(TokioIo::new(stream), visit, guest, files, rights, stop).await,
             Err(error) => tracing::debug!(%error, "a client left before it was let in"),
         }
+        drop(keeps);
     });
     Ok(response)
 }

@@ -22,8 +22,10 @@ use subtle::ConstantTimeEq;
 use url::{Host, Url};
 
 use super::problem::Problem;
+use super::webdriver::is_webdriver;
 use crate::door::Door;
 use crate::keeper::Clock;
+use crate::webdriver::WebDriver;
 
 /// Whether a route answers without a token.
 fn is_open(path: &str) -> bool {
@@ -39,6 +41,7 @@ pub struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
     door: Arc<Door>,
+    webdriver: WebDriver,
     clock: Clock,
 }
 
@@ -51,9 +54,10 @@ impl Guard {
         hosts: Vec<String>,
         origins: Vec<String>,
         door: Arc<Door>,
+        webdriver: WebDriver,
         clock: Clock,
     ) -> Self {
-        Self { token, listen, hosts, origins, door, clock }
+        Self { token, listen, hosts, origins, door, webdriver, clock }
     }
 
     fn refuses(&self, request: &Request) -> Option<Problem> {
@@ -116,8 +120,10 @@ impl Guard {
         if let Some(header) = request.headers().get(header::AUTHORIZATION) {
             return header.to_str().is_ok_and(|header| token_in(header).is_some_and(|given| is_it(&given)));
         }
-        let query = request.uri().query().unwrap_or_default();
-        url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "token" && is_it(&value))
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let mut given = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
+        // Sockets of a WebDriver session have a ticket of their own: many clients print where they connect.
+        given.any(|(_, value)| is_it(&value) || self.webdriver.admits(path, &value))
     }
 
     /// Whether a visitor of the dashboard asks, by a page of ours: anything but reading says from where it comes.
@@ -170,7 +176,8 @@ fn token_in(header: &str) -> Option<String> {
 
 pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let Some(problem) = guard.refuses(&request) else { return next.run(request).await };
-    let mut response = problem.into_response();
+    let speaks_webdriver = is_webdriver(request.uri().path());
+    let mut response = if speaks_webdriver { problem.into_webdriver() } else { problem.into_response() };
     if is_of_a_page(request.headers()) {
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
     }
@@ -197,6 +204,7 @@ mod tests {
             vec!["pilot.example".to_owned()],
             vec!["https://ok.example".to_owned()],
             Arc::new(Door::new(visitors, 7070, None)),
+            WebDriver::new(Path::new("/nonexistent"), None, std::time::Duration::MAX),
             Clock::start(),
         )
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use pilotlight_api::{MachineAnswer, ShardAnswer};
+use pilotlight_api::{MachineAnswer, ShardAnswer, TakenAnswer};
 
 use super::App;
+use crate::gauge::Reading;
+use crate::keeper::memory_measure;
 use crate::memory::total_bytes;
 
 /// Memory, processors and browsers, now and over the last hour.
@@ -27,9 +29,24 @@ pub(super) async fn show(State(app): State<App>) -> Json<MachineAnswer> {
         success: true,
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
         memory_bytes: total_bytes(),
+        taken: app.machine.gauge.reading().map(taken),
         max_live: app.machine.max_live,
         max_sessions: app.max_sessions,
         shards: shards.into_values().collect(),
         samples: app.machine.samples(),
     })
+}
+
+fn taken(reading: Reading) -> TakenAnswer {
+    TakenAnswer {
+        budget_bytes: reading.budget_bytes,
+        used_bytes: reading.used_bytes(),
+        swapped_bytes: reading.browsers.swapped_bytes,
+        compressed_bytes: reading.compressed_bytes,
+        measure: memory_measure(reading.browsers.measure),
+        live_bytes: reading.running.bytes,
+        frozen_bytes: reading.frozen.bytes,
+        server_bytes: reading.server.bytes,
+        shims_bytes: reading.shims.bytes,
+    }
 }

@@ -82,6 +82,23 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
     registry.register("windows_memory_bytes", sentence, memory);
     let sentence = "What of the windows' memory is swapped out, before compression";
     registry.register("windows_swapped_bytes", sentence, swapped);
+    if let Some(reading) = app.machine.gauge.reading() {
+        let mut add = |name: &str, sentence: &str, bytes: u64| {
+            registry.register(name, sentence, gauge(i64::try_from(bytes).unwrap_or(i64::MAX)));
+        };
+        add("memory_budget_bytes", "What all browsers may take at the moment", reading.budget_bytes);
+        add("browsers_memory_bytes", "What they take, what is compressed among it", reading.used_bytes());
+        add(
+            "browsers_swapped_bytes",
+            "What of it is swapped out, before compression",
+            reading.browsers.swapped_bytes,
+        );
+        add("browsers_compressed_bytes", "What that takes compressed, in memory", reading.compressed_bytes);
+        add("live_windows_bytes", "What windows take whose page runs", reading.running.bytes);
+        add("frozen_windows_bytes", "What windows take that stand still", reading.frozen.bytes);
+        add("server_memory_bytes", "What the server takes", reading.server.bytes);
+        add("shims_memory_bytes", "What all shims take together", reading.shims.bytes);
+    }
     if let Some(now) = Memory::now() {
         let bytes = |bytes: u64| gauge(i64::try_from(bytes).unwrap_or(i64::MAX));
         let sentence = "Memory that there is, the machine's or the cgroup's";

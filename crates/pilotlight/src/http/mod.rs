@@ -4,7 +4,6 @@
 //! to be here is turned away in [`guard`], before anything else.
 
 mod cdp;
-mod credentials;
 mod dashboard;
 mod docs;
 mod events;
@@ -14,10 +13,12 @@ mod live;
 mod machine;
 mod metrics;
 mod openapi;
+mod operations;
 mod problem;
 mod sessions;
 mod sites;
 mod system;
+mod webdriver;
 mod websocket;
 mod window;
 
@@ -35,12 +36,15 @@ use crate::gateway::Gateway;
 use crate::keeper::KeeperHandle;
 use crate::live::Live;
 use crate::machine::Machine;
+use crate::operations::Operations;
 use crate::plan::Planner;
+use crate::webdriver::WebDriver;
 
 pub use guard::Guard;
 pub use listen::serve;
 pub use openapi::document as openapi_document;
 pub use system::Readiness;
+pub use webdriver::look_after;
 
 /// The largest body that is read; a `storage_state` with databases in it is the largest one.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -66,8 +70,12 @@ pub struct App {
     pub live: Live,
     /// What the machine has carried lately.
     pub machine: Machine,
+    /// Carries operations out.
+    pub operations: Operations,
     /// Lets clients in.
     pub gateway: Gateway,
+    /// The sessions of WebDriver.
+    pub webdriver: WebDriver,
     /// Whether the server is ready.
     pub readiness: Readiness,
 }
@@ -111,19 +119,23 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/files/{name}", get(cdp::file))
         .route("/sessions/{id}/events", get(events::of_session))
         .route("/events", get(events::all))
+        .route("/sessions/{id}/operations", get(operations::of_session).post(operations::begin))
+        .route("/operations", get(operations::list))
+        .route(
+            "/operations/{operation_id}",
+            get(operations::show).post(operations::go_on).delete(operations::cancel),
+        )
+        .route("/operations/{operation_id}/files/{name}", get(operations::file))
+        .route("/operations/{operation_id}/bundle.zip", get(operations::bundle))
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::show).put(sites::define).delete(sites::remove))
-        .route("/credentials", get(credentials::list))
-        .route(
-            "/credentials/{name}",
-            get(credentials::show).put(credentials::define).delete(credentials::remove),
-        )
         .route("/", get(dashboard::home))
         .route("/ui", get(dashboard::page))
         .route("/ui/{*view}", get(dashboard::page))
         .route("/ui/assets/{name}", get(dashboard::file))
         .route("/ui/enter", post(dashboard::enter))
         .route("/ui/leave", post(dashboard::leave))
+        .merge(webdriver::routes())
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(from_fn_with_state(guard, guard::check))

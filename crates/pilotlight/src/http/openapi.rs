@@ -4,7 +4,7 @@ use utoipa::Modify;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{cdp, credentials, events, live, machine, metrics, sessions, sites, system, window};
+use super::{cdp, events, live, machine, metrics, operations, sessions, sites, system, window};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,9 +20,10 @@ use super::{cdp, credentials, events, live, machine, metrics, sessions, sites, s
         sessions::freeze, sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
         window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, machine::show,
         cdp::version, cdp::list, cdp::socket, cdp::files, cdp::file,
+        operations::begin, operations::of_session, operations::list, operations::show, operations::go_on,
+        operations::cancel, operations::file, operations::bundle,
         events::all, events::of_session,
         sites::list, sites::show, sites::define, sites::remove,
-        credentials::list, credentials::show, credentials::define, credentials::remove,
     ),
     modifiers(&Token),
     security(("token" = [])),

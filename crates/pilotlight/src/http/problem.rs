@@ -19,8 +19,10 @@ use uuid::Uuid;
 
 use super::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_DISCARDED_BYTES};
 use crate::keeper::{Refused, ended_reason};
+use crate::operations::OperationError;
 use crate::plan::PlanError;
 use crate::sentence::capitalised;
+use crate::webdriver::{WebDriverError, error_body};
 
 /// What a client that is told to come back later is told to wait, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -35,6 +37,31 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(code: ErrorCode, sentence: impl Into<String>) -> Self {
         ErrorBody::new(code, sentence).into()
+    }
+}
+
+impl Problem {
+    /// The same answer to a client that speaks WebDriver.
+    pub(super) fn into_webdriver(self) -> Response {
+        let body = error_body("unknown error", &self.in_words()).to_string();
+        let mut response = self.into_response();
+        *response.body_mut() = axum::body::Body::from(body);
+        response
+    }
+
+    /// As one of WebDriver's own errors, where no session came of it.
+    pub(super) fn not_created(self) -> WebDriverError {
+        match self.body.code {
+            ErrorCode::InvalidBody | ErrorCode::InvalidField => {
+                WebDriverError::InvalidArgument(self.in_words())
+            }
+            _ => WebDriverError::SessionNotCreated(self.in_words()),
+        }
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        let ErrorBody { error, code, hint, .. } = &self.body;
+        format!("{error} ({}). {hint}", code.as_str())
     }
 }
 
@@ -78,11 +105,8 @@ impl From<PlanError> for Problem {
         let code = match error {
             PlanError::UnknownSite(_) => ErrorCode::UnknownSite,
             PlanError::UnknownProfile(_) => ErrorCode::UnknownProfile,
-            PlanError::UnknownCredential(_) => ErrorCode::UnknownCredential,
             PlanError::Field(error) => return error.into(),
-            PlanError::Missing(_) | PlanError::Lacks(_) | PlanError::StorageState(_) => {
-                ErrorCode::InvalidField
-            }
+            PlanError::Missing(_) | PlanError::StorageState(_) => ErrorCode::InvalidField,
         };
         Self::new(code, capitalised(&error.to_string()))
     }
@@ -254,6 +278,31 @@ impl<S: Send + Sync> FromRequestParts<S> for HoldId {
     }
 }
 
+/// The operation's id in a path.
+#[derive(Debug)]
+pub(super) struct OperationId(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for OperationId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = segment(parts, state, "operation_id").await.and_then(|id| Uuid::try_parse(&id).ok());
+        id.map(Self).ok_or_else(|| OperationError::NotFound.into())
+    }
+}
+
+/// The name of an operation's file in a path.
+#[derive(Debug)]
+pub(super) struct FileName(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for FileName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        segment(parts, state, "name").await.map(Self).ok_or_else(|| OperationError::NoFile.into())
+    }
+}
+
 /// The site's name in a path.
 #[derive(Debug)]
 pub(super) struct SiteName(pub(super) String);
@@ -264,19 +313,5 @@ impl<S: Send + Sync> FromRequestParts<S> for SiteName {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let name = segment(parts, state, "name").await;
         name.map(Self).ok_or_else(|| Problem::new(ErrorCode::SiteNotFound, "there is no such site"))
-    }
-}
-
-/// The credential's name in a path.
-#[derive(Debug)]
-pub(super) struct CredentialName(pub(super) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for CredentialName {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let name = segment(parts, state, "name").await;
-        name.map(Self)
-            .ok_or_else(|| Problem::new(ErrorCode::CredentialNotFound, "there is no such credential"))
     }
 }

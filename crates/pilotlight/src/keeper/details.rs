@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pilotlight_api as api;
 use pilotlight_chromium::{Window, WindowOptions};
 use pilotlight_core as core;
-use pilotlight_levers::Measure;
+use pilotlight_levers::{Measure, ProcessMemory};
 use pilotlight_store::Checkpoint;
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ pub struct Details {
     pub stored_bytes: Option<u64>,
     /// When that was written.
     pub stored_at: Option<core::Moment>,
-    /// What is done in its window. It may hold a password, which goes when the session ends.
+    /// What is done in its window. It holds the password and goes when the session ends.
     pub errand: Arc<Errand>,
 }
 
@@ -48,9 +48,8 @@ impl Details {
         self.begins_with = None;
         self.left_at = None;
         self.stored_bytes = None;
-        if self.errand.login.own_password().is_some() {
-            let login = self.errand.login.without_secrets();
-            self.errand = Arc::new(Errand { login, ..Errand::clone(&self.errand) });
+        if self.errand.password.is_some() || self.errand.totp.is_some() {
+            self.errand = Arc::new(Errand { password: None, totp: None, ..Errand::clone(&self.errand) });
         }
     }
 }
@@ -77,8 +76,7 @@ impl Published {
             session_id: id,
             name: session.name.clone(),
             site: details.site.clone(),
-            username: details.errand.login.username(),
-            credential: details.errand.login.credential().map(str::to_owned),
+            username: details.errand.username.clone(),
             state: state(session.state()),
             in_use: session.in_use(),
             keep_alive: session.policy.keep_alive,
@@ -124,7 +122,7 @@ impl Published {
                 let memory = window.memory();
                 session.memory_bytes = memory.map(|memory| memory.bytes);
                 session.swapped_bytes = memory.map(|memory| memory.swapped_bytes);
-                session.memory_measure = memory.map(|memory| measure(memory.measure));
+                session.memory_measure = memory.map(|memory| memory_measure(memory.measure));
             }
             None => {
                 (session.memory_bytes, session.swapped_bytes) = (Some(0), Some(0));
@@ -138,6 +136,21 @@ impl Published {
     pub async fn measure(&self) {
         if let Some(window) = &self.window {
             window.measure().await;
+        }
+    }
+
+    /// The processes of its renderers, as far as its pages say so soon.
+    pub(crate) async fn renderer_pids(&self) -> Vec<u32> {
+        match &self.window {
+            Some(window) => window.renderer_pids().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes in what its renderers were measured to take.
+    pub(crate) fn note_memory(&self, memory: ProcessMemory) {
+        if let Some(window) = &self.window {
+            window.note_memory(memory);
         }
     }
 
@@ -165,12 +178,6 @@ impl Published {
         self.session.state
     }
 
-    /// The credential that it signs in with, where it names one.
-    #[must_use]
-    pub fn credential(&self) -> Option<&str> {
-        self.session.credential.as_deref()
-    }
-
     /// Whether it never expires.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
@@ -184,15 +191,16 @@ pub(super) fn shard_name(shard: core::ShardId) -> String {
     format!("s{}", shard.0)
 }
 
-/// A state by the contract's name.
+/// How memory was counted, by the contract's name.
 #[must_use]
-fn measure(measure: Measure) -> api::MemoryMeasure {
+pub fn memory_measure(measure: Measure) -> api::MemoryMeasure {
     match measure {
         Measure::Proportional => api::MemoryMeasure::Proportional,
         Measure::Private => api::MemoryMeasure::Private,
     }
 }
 
+/// A state by the contract's name.
 pub(super) fn state(state: core::State) -> api::SessionState {
     match state {
         core::State::Starting => api::SessionState::Starting,

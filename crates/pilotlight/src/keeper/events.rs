@@ -63,21 +63,26 @@ impl Events {
 
     pub(super) fn announce(&self, notice: &Notice, name: Option<String>, time: Timestamp) {
         let (kind, reason) = event_kind(notice.kind);
-        let session_id = Uuid::from_u128(notice.session.0);
-        let state = state(notice.state);
-        tracing::info!(%session_id, kind = kind.as_str(), %state, "{}", notice.reason);
-        let mut past = self.past();
-        past.last += 1;
-        let event = Arc::new(Event {
-            id: past.last,
+        self.tell(Event {
+            id: 0,
             time,
-            session_id: Some(session_id),
+            session_id: Some(Uuid::from_u128(notice.session.0)),
             name,
             kind,
-            state: Some(state),
+            state: Some(state(notice.state)),
             reason: reason.to_owned(),
             sentence: notice.reason.clone(),
         });
+    }
+
+    /// Tells of an event, which gets its number here.
+    pub(super) fn tell(&self, event: Event) {
+        let (session_id, state) = (event.session_id.unwrap_or_default(), event.state);
+        let state = state.map(tracing::field::display);
+        tracing::info!(%session_id, kind = event.kind.as_str(), state, "{}", event.sentence);
+        let mut past = self.past();
+        past.last += 1;
+        let event = Arc::new(Event { id: past.last, ..event });
         if past.kept.len() >= MAX_KEPT {
             past.kept.pop_front();
         }

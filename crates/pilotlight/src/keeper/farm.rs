@@ -192,6 +192,7 @@ impl Farm {
             arguments: resolved.arguments,
             preferences: resolved.preferences,
             environment: self.environment.clone(),
+            merges_pages: self.chromium.merge_pages,
         };
         let started = Browser::start(&self.launcher.labelled(&label), plan).await;
         let (browser, events) = started.map_err(|error| of_start(&error))?;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::{PatchSession, Seconds, Session};
-use pilotlight_core::{HoldId, Moment, PolicyPatch, SessionId, Spec};
+use pilotlight_api::{Event, EventKind, PatchSession, Seconds, Session};
+use pilotlight_core::{HoldId, Memory, Moment, PolicyPatch, SessionId, ShardId, Spec};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::clock::Clock;
+use super::clock::{Clock, timestamp};
 use super::details::{Details, Published};
 use super::events::Events;
 use super::message::{Message, Order, Refused, Reply};
@@ -22,6 +22,17 @@ pub struct Directory {
     pub generation: u64,
     /// By id.
     pub sessions: BTreeMap<u128, Arc<Published>>,
+    /// The browsers that run.
+    pub browsers: BTreeMap<ShardId, BrowserProcess>,
+}
+
+/// The processes of a browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrowserProcess {
+    /// Its main process.
+    pub pid: u32,
+    /// The shim that owns it, where there is one.
+    pub shim_pid: Option<u32>,
 }
 
 /// The keeper, for everybody else. Cheap to clone.
@@ -59,6 +70,33 @@ impl KeeperHandle {
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Tells of something that happened to a session outside the rules of sessions.
+    pub fn announce(&self, session: Uuid, kind: EventKind, reason: &str, sentence: String) {
+        let published = self.published(session).map(|published| published.now());
+        self.events.tell(Event {
+            id: 0,
+            time: timestamp(self.clock.now()),
+            session_id: Some(session),
+            name: published.as_ref().and_then(|session| session.name.clone()),
+            kind,
+            state: published.map(|session| session.state),
+            reason: reason.to_owned(),
+            sentence,
+        });
+    }
+
+    /// Returns once a session has ended, or where there is none.
+    pub async fn until_ended(&self, id: Uuid) {
+        let ended = |directory: &Arc<Directory>| {
+            directory.sessions.get(&id.as_u128()).is_none_or(|session| session.ended().is_some())
+        };
+        let mut directory = self.directory.clone();
+        if directory.wait_for(ended).await.is_err() {
+            // The keeper is gone, which says nothing of the session.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// The clock that everything here goes by.
@@ -182,14 +220,6 @@ impl KeeperHandle {
         drop(self.messages.send(Message::HoldKept { session, hold, ttl }).await);
     }
 
-    /// Has the sessions that name a credential sign in with what it is now. Returns once that is written down.
-    pub async fn credential_changed(&self, name: String) {
-        let (written, waits) = oneshot::channel();
-        // A keeper that is gone leaves it to the next one, which begins with what the credential is.
-        drop(self.messages.send(Message::CredentialChanged { name, written }).await);
-        let _ = waits.await;
-    }
-
     /// Gives a hold back.
     ///
     /// # Errors
@@ -207,6 +237,12 @@ impl KeeperHandle {
             Reply::Using(using) => Ok(using),
             _ => Err(Refused::Stopping),
         }
+    }
+
+    /// Tells the rules what was measured.
+    pub async fn measured(&self, memory: Memory) {
+        // A keeper that is gone needs no memory.
+        drop(self.messages.send(Message::Measured { memory }).await);
     }
 
     async fn session(&self, id: Uuid, order: Order) -> Result<Session, Refused> {

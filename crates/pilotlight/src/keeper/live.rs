@@ -61,6 +61,24 @@ impl LiveWindow {
         seen.as_ref().map(|(_, picture)| picture.clone())
     }
 
+    /// The processes of its renderers; none where its pages do not say soon.
+    pub(super) async fn renderer_pids(&self) -> Vec<u32> {
+        match timeout(MEASURE_TIMEOUT, self.window.renderer_pids()).await {
+            Ok(Ok(pids)) => pids,
+            Ok(Err(error)) => {
+                tracing::debug!(window = %self.window.id(), %error, "its renderers are not known");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Takes in what somebody else has measured.
+    pub(super) fn note_memory(&self, memory: ProcessMemory) {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        *measured = Measured { at: Some(Instant::now()), memory: Some(memory) };
+    }
+
     /// Measures its memory where the last measurement is too old.
     pub(super) async fn measure(&self) {
         {

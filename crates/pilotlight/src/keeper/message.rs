@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pilotlight_chromium::{Browser, BrowserEvent, Window};
 use pilotlight_core::{
-    Failure, HoldId, Input, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, Spec, Standing,
-    Ticket,
+    Failure, HoldId, Input, Memory, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, Spec,
+    Standing, Ticket,
 };
 use pilotlight_store::Checkpoint;
 use tokio::sync::oneshot;
@@ -126,11 +126,9 @@ pub(super) enum Message {
         hold: HoldId,
         ttl: Duration,
     },
-    /// A credential has other values, or new ones.
-    CredentialChanged {
-        name: String,
-        /// Told once what follows is written down.
-        written: oneshot::Sender<()>,
+    /// What all browsers take was measured.
+    Measured {
+        memory: Memory,
     },
     /// A hold was given to somebody who is gone.
     HoldUnwanted {
@@ -155,6 +153,5 @@ pub(super) enum Report {
     Saved { session: SessionId, ticket: Ticket, result: Result<u64, Failure> },
     Frozen { session: SessionId, ticket: Ticket, result: Result<(), Failure> },
     Thawed { session: SessionId, ticket: Ticket },
-    Typing { session: SessionId, ticket: Ticket, written: oneshot::Sender<()> },
     ActivityEnded { session: SessionId, ticket: Ticket, outcome: Result<Standing, Failure> },
 }

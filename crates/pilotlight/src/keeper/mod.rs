@@ -15,6 +15,7 @@ mod lasting;
 mod live;
 mod message;
 mod scribe;
+mod shrink;
 mod using;
 mod world;
 
@@ -29,22 +30,20 @@ use pilotlight_core::{
     ShardId,
 };
 use pilotlight_store::Archive;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use clock::{Clock, timestamp};
-pub use details::{Details, Published, ended_reason};
+pub use details::{Details, Published, ended_reason, memory_measure};
 pub use errand::Errand;
 pub use events::Events;
 pub use farm::{Farm, FarmError, FarmOptions, Inherited, find_browser};
-pub use handle::{Directory, KeeperHandle};
+pub use handle::{BrowserProcess, Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;
 
-use crate::fingerprint::Fingerprint;
-use crate::plan::access;
 use crate::service_manager::Pulse;
 use message::{Left, Message, ReplySender, Report};
 use scribe::{Scribe, Writ};
@@ -63,7 +62,6 @@ struct Keeper {
     rules: Rules,
     /// Where clients reach us.
     address: SocketAddr,
-    fingerprint: Arc<Fingerprint>,
     world: World,
     details: BTreeMap<SessionId, Details>,
     pending: HashMap<RequestId, Pending>,
@@ -79,8 +77,6 @@ struct Keeper {
     flush_at: Option<Instant>,
     /// Replies that wait until what they tell of is written down.
     replies: Vec<(ReplySender, Result<Reply, Refused>, SessionId)>,
-    /// Others who wait for the same.
-    waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// A client that waits for its answer.
@@ -102,8 +98,6 @@ pub struct KeeperOptions {
     pub clock: Clock,
     /// Where clients reach us.
     pub address: SocketAddr,
-    /// Recognises accounts.
-    pub fingerprint: Arc<Fingerprint>,
     /// Starts browsers.
     pub farm: Arc<Farm>,
     /// Keeps what must outlast us.
@@ -131,18 +125,8 @@ pub fn start(
     inheritance: Inheritance,
     stop: CancellationToken,
 ) -> (KeeperHandle, tokio::task::JoinHandle<()>) {
-    let KeeperOptions {
-        limits,
-        seed,
-        clock,
-        address,
-        fingerprint,
-        farm,
-        archive,
-        leaves_browsers,
-        heartbeat,
-        pulse,
-    } = options;
+    let KeeperOptions { limits, seed, clock, address, farm, archive, leaves_browsers, heartbeat, pulse } =
+        options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
@@ -150,7 +134,6 @@ pub fn start(
     let mut keeper = Keeper {
         clock,
         address,
-        fingerprint,
         rules: Rules::new(limits, seed, clock.now()),
         world: World::new(farm, archive.clone(), report.clone(), leaves_browsers, heartbeat),
         details: BTreeMap::new(),
@@ -164,7 +147,6 @@ pub fn start(
         unwritten: BTreeSet::new(),
         flush_at: None,
         replies: Vec::new(),
-        waiters: Vec::new(),
     };
     keeper.inherit(inheritance);
     let task = tokio::spawn(keeper.run(orders, reports, stop, pulse));
@@ -226,19 +208,12 @@ impl Keeper {
 
     fn message(&mut self, message: Message) {
         match message {
+            Message::Measured { memory } => self.step(Input::Measured { memory }),
             Message::UseEnded { session } => self.step(Input::EndUse { session }),
             Message::HoldKept { session, hold, ttl } => self.step(Input::KeepHold { session, hold, ttl }),
             Message::HoldUnwanted { session, hold } => {
                 let request = self.next_request();
                 self.step(Input::ReleaseHold { request, session, hold });
-            }
-            Message::CredentialChanged { name, written } => {
-                let named = |details: &Details| details.errand.login.credential() == Some(name.as_str());
-                let sessions = self.details.iter().filter(|(_, details)| named(details));
-                let sessions =
-                    sessions.map(|(id, details)| (*id, access(&self.fingerprint, &details.errand))).collect();
-                self.step(Input::AccessChanged { sessions });
-                self.flush_for(written);
             }
             Message::Order { session, order, reply } => {
                 let request = self.next_request();
@@ -305,26 +280,25 @@ impl Keeper {
                 }
                 Input::Saved { session, ticket, result: result.map(drop) }
             }
-            Report::Frozen { session, ticket, result } => Input::Frozen { session, ticket, result },
-            Report::Thawed { session, ticket } => Input::Thawed { session, ticket },
-            Report::Typing { session, ticket, written } => {
-                self.step(Input::Typing { session, ticket });
-                // Whoever is no longer the one to type hears nothing, and has been ended.
-                if self.rules.session(session).is_some_and(|session| session.tried_at.is_some()) {
-                    self.flush_for(written);
-                }
-                return;
+            Report::Frozen { session, ticket, result } => {
+                self.step(Input::Frozen { session, ticket, result });
+                return self.shrink_cold_browser(session);
             }
+            Report::Thawed { session, ticket } => Input::Thawed { session, ticket },
             Report::ActivityEnded { session, ticket, outcome } => {
-                let is_refusal = matches!(&outcome, Err(failure) if failure.kind == FailureKind::Rejected);
-                self.step(Input::ActivityEnded { session, ticket, outcome });
-                if is_refusal {
-                    self.flush();
-                }
-                return;
+                Input::ActivityEnded { session, ticket, outcome }
             }
         };
         self.step(input);
+    }
+
+    /// Where nobody's page runs in a browser any more, its own processes do nothing either.
+    fn shrink_cold_browser(&mut self, session: SessionId) {
+        if let Some(shard) = self.rules.session(session).and_then(pilotlight_core::Session::shard)
+            && self.rules.is_cold(shard)
+        {
+            self.world.shrink_browser(shard);
+        }
     }
 
     fn browser_event(&mut self, shard: ShardId, event: BrowserEvent) -> Option<Input> {
@@ -366,9 +340,8 @@ impl Keeper {
                 Action::Thaw { session, ticket } => self.world.thaw(session, ticket),
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
-                    let tried_at = self.rules.session(session).and_then(|session| session.tried_at);
                     if let Some(details) = self.details.get(&session) {
-                        self.world.begin(session, ticket, activity, details, tried_at);
+                        self.world.begin(session, ticket, activity, details);
                     }
                 }
                 Action::Answer { request, answer } => self.answer(request, answer),
@@ -443,7 +416,8 @@ impl Keeper {
     }
 
     fn publish(&mut self, changed: &[SessionId]) {
-        if changed.is_empty() {
+        let browsers = self.world.browsers();
+        if changed.is_empty() && self.directory.borrow().browsers == browsers {
             return;
         }
         for id in changed {
@@ -456,6 +430,7 @@ impl Keeper {
         self.directory.send_modify(|directory| {
             let directory = Arc::make_mut(directory);
             directory.generation += 1;
+            directory.browsers = browsers;
             for (id, published) in updates {
                 match published {
                     Some(published) => directory.sessions.insert(id.0, published),

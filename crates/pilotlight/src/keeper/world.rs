@@ -15,21 +15,24 @@ use pilotlight_core::{
     Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, Ticket,
 };
 use pilotlight_store::{Archive, Checkpoint};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::details::Details;
-use super::errand::Foretell;
 use super::farm::{Farm, Inherited, label};
+use super::handle::BrowserProcess;
 use super::heartbeat::Watched;
 use super::live::LiveWindow;
 use super::message::Report;
+use super::shrink::Shrinker;
 use crate::sentence::with_sources;
 
 /// How long all browsers together may take to end with the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A browser whose windows run one by one, to be refreshed, is cold time and again.
+const SHRINK_BROWSER_EVERY: Duration = Duration::from_secs(60);
 
 /// A session's window, or the opening of it.
 #[derive(Debug, Default)]
@@ -70,6 +73,9 @@ pub(super) struct World {
     /// Browsers that no longer answered and are being ended for it.
     hung: BTreeSet<ShardId>,
     slots: BTreeMap<SessionId, Slot>,
+    shrinker: Shrinker,
+    /// When a browser's own processes were last shrunk.
+    shrunk_at: BTreeMap<ShardId, Instant>,
     sessions: BTreeMap<WindowId, SessionId>,
     /// Browsers that are being started or ended.
     tasks: JoinSet<()>,
@@ -92,6 +98,8 @@ impl World {
             browsers: BTreeMap::new(),
             hung: BTreeSet::new(),
             slots: BTreeMap::new(),
+            shrinker: Shrinker::default(),
+            shrunk_at: BTreeMap::new(),
             sessions: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
@@ -179,11 +187,13 @@ impl World {
         } else {
             "the browser ended by itself"
         };
+        self.shrunk_at.remove(&shard);
         self.browsers.remove(&shard).map(|_| why)
     }
 
     pub(super) fn stop_shard(&mut self, shard: ShardId) {
         let browser = self.browsers.remove(&shard);
+        self.shrunk_at.remove(&shard);
         let reports = self.reports.clone();
         self.spawn(async move {
             if let Some(browser) = browser {
@@ -274,13 +284,41 @@ impl World {
 
     /// Has a window stand still.
     pub(super) fn freeze(&mut self, session: SessionId, ticket: Ticket) {
+        let shrinker = self.shrinker.clone();
         self.set_in_motion(session, move |window, reports| async move {
+            // Asked while the page still runs.
+            let renderers = window.renderer_pids().await.unwrap_or_default();
             let frozen = window.freeze().await;
+            let stands = frozen.is_ok();
             let result = frozen.map_err(|error| {
                 browser_failure(format!("its window could not be frozen: {}", with_sources(&error)))
             });
             drop(reports.send(Report::Frozen { session, ticket, result }).await);
+            if stands {
+                shrinker.shrink(renderers).await;
+            }
         });
+    }
+
+    /// Moves what the processes of a browser hold out of the way, unless that was done lately.
+    pub(super) fn shrink_browser(&mut self, shard: ShardId) {
+        let Some(browser) = self.browsers.get(&shard) else { return };
+        let now = Instant::now();
+        if self.shrunk_at.get(&shard).is_some_and(|at| now < *at + SHRINK_BROWSER_EVERY) {
+            return;
+        }
+        self.shrunk_at.insert(shard, now);
+        let (shrinker, pid) = (self.shrinker.clone(), browser.pid());
+        tokio::spawn(async move { shrinker.shrink_tree(pid).await });
+    }
+
+    /// The processes of all browsers.
+    pub(super) fn browsers(&self) -> BTreeMap<ShardId, BrowserProcess> {
+        let process = |browser: &Browser| BrowserProcess {
+            pid: browser.pid(),
+            shim_pid: browser.shim().map(pilotlight_chromium::shim::ShimHandle::pid),
+        };
+        self.browsers.iter().map(|(shard, browser)| (*shard, process(browser))).collect()
     }
 
     /// Has a window run again.
@@ -338,7 +376,6 @@ impl World {
         ticket: Ticket,
         activity: Activity,
         details: &Details,
-        tried_at: Option<Moment>,
     ) {
         let (archive, reports) = (self.archive.clone(), self.reports.clone());
         let (errand, begins_with) = (Arc::clone(&details.errand), details.begins_with.clone());
@@ -355,8 +392,7 @@ impl World {
                     Activity::Visit => newest_checkpoint(&archive, session, begins_with).await?,
                     _ => None,
                 };
-                let foreteller = Foreteller { session, ticket, reports: &reports };
-                errand.perform(activity, &window, checkpoint.as_ref(), tried_at, &foreteller).await
+                errand.perform(activity, &window, checkpoint.as_ref()).await
             };
             let work = AssertUnwindSafe(work).catch_unwind();
             let outcome = work.await.unwrap_or_else(|_| {
@@ -423,22 +459,6 @@ impl World {
         if timeout(CLOSE_TIMEOUT, self.tasks.join_all()).await.is_err() {
             tracing::warn!("a browser did not end in time");
         }
-    }
-}
-
-/// Tells the keeper that a sign-in is about to be typed.
-struct Foreteller<'a> {
-    session: SessionId,
-    ticket: Ticket,
-    reports: &'a mpsc::Sender<Report>,
-}
-
-impl Foretell for Foreteller<'_> {
-    async fn typing(&self) -> Result<(), Failure> {
-        let (written, waits) = oneshot::channel();
-        let Self { session, ticket, reports } = *self;
-        drop(reports.send(Report::Typing { session, ticket, written }).await);
-        waits.await.map_err(|_| browser_failure("the server is stopping".to_owned()))
     }
 }
 

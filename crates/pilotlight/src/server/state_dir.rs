@@ -127,6 +127,16 @@ impl StateDir {
         make_folder(&path)?;
         path.canonicalize().map_err(|source| StateDirError::Unusable { path, source })
     }
+
+    /// Where operations keep their screenshots and downloads.
+    ///
+    /// # Errors
+    /// That it cannot be made.
+    pub fn operations_dir(&self) -> Result<PathBuf, StateDirError> {
+        let path = self.path.join("operations");
+        make_folder(&path)?;
+        Ok(path)
+    }
 }
 
 /// Makes a folder. One that is there already must be ours alone to change: whoever else could put a token, or

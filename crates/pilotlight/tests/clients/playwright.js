@@ -1,10 +1,14 @@
-// Playwright, by `connectOverCDP`: node playwright.js URL TOKEN USER FILE
+// Playwright, by `connectOverCDP`: node playwright.js SESSION_URL TOKEN USER FILE
 const fs = require('node:fs');
 const { chromium } = require('playwright-core');
-const { BUILD, check } = require('./workshop');
+const { BUILD, check, run } = require('./workshop');
 
-const [url, token, user, file] = process.argv.slice(2);
-const connect = () => chromium.connectOverCDP(url, { headers: { Authorization: `Bearer ${token}` } });
+const [sessionUrl, token, user, file] = process.argv.slice(2);
+
+async function connect() {
+  const browser = await chromium.connectOverCDP(sessionUrl, { headers: { Authorization: `Bearer ${token}` } });
+  return browser;
+}
 
 async function work() {
   let browser = await connect();
@@ -66,4 +70,4 @@ async function work() {
   await browser.close();
 }
 
-work().then(() => console.log('done'), (error) => { console.error(error); process.exitCode = 1; });
+run(work);

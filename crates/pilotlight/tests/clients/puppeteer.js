@@ -1,12 +1,15 @@
-// Puppeteer, by `connect`: node puppeteer.js WEBSOCKET TOKEN USER FILE DOWNLOADS
+// Puppeteer, by `connect`: node puppeteer.js CDP_URL TOKEN USER FILE DOWNLOADS
 const fs = require('node:fs');
 const path = require('node:path');
 const puppeteer = require('puppeteer-core');
-const { BUILD, check } = require('./workshop');
+const { BUILD, check, run } = require('./workshop');
 
-const [url, token, user, file, downloads] = process.argv.slice(2);
-const connect = () =>
-  puppeteer.connect({ browserWSEndpoint: url, headers: { Authorization: `Bearer ${token}` }, defaultViewport: null });
+const [cdpUrl, token, user, file, downloads] = process.argv.slice(2);
+
+async function connect() {
+  const browser = await puppeteer.connect({ browserWSEndpoint: cdpUrl, headers: { Authorization: `Bearer ${token}` }, defaultViewport: null });
+  return browser;
+}
 
 async function work() {
   let browser = await connect();
@@ -66,4 +69,4 @@ async function work() {
   await browser.disconnect();
 }
 
-work().then(() => console.log('done'), (error) => { console.error(error); process.exitCode = 1; });
+run(work);

@@ -1,17 +1,18 @@
 // What every client works on: put into the portal's page, so that it is of the portal's origin and signed in.
-const WORKSHOP = `<section id="workshop">
-  <input id="text"><button id="press" onclick="window.presses = (window.presses || 0) + 1; this.textContent = 'pressed ' + window.presses">press</button>
-  <select id="choice"><option value="a">A</option><option value="b">B</option></select>
-  <input id="file" type="file"><a id="down" download="report.txt" href="data:text/plain,hello%20download">download</a>
-  <button id="popup" onclick="window.open('/appointments', 'p', 'width=300,height=300')">popup</button>
-  <button id="ask" onclick="this.textContent = 'asked ' + confirm('sure?')">ask</button>
-  <iframe id="frame" srcdoc="<p id=inner>within</p>"></iframe></section>`;
+const fs = require('node:fs');
+const path = require('node:path');
+
+const WORKSHOP = fs.readFileSync(path.join(__dirname, 'workshop.html'), 'utf8');
+// What the page does is the same for every client.
+const BUILD = `window.presses = 0; document.querySelector('#workshop')?.remove(); document.body.insertAdjacentHTML('beforeend', ${JSON.stringify(WORKSHOP)})`;
 
 function check(condition, what) {
   if (!condition) throw new Error(`not as it should be: ${what}`);
 }
 
-// The script as a string: what the page does is the same for every client.
-const BUILD = `window.presses = 0; document.querySelector('#workshop')?.remove(); document.body.insertAdjacentHTML('beforeend', ${JSON.stringify(WORKSHOP)})`;
+// Runs a client's work to its end; what went wrong is said where tests look.
+function run(work) {
+  work().then(() => console.log('done'), (error) => { console.error(error); process.exit(1); });
+}
 
-module.exports = { BUILD, check };
+module.exports = { BUILD, check, run };

@@ -28,7 +28,7 @@ fn link(house: &House) -> String {
 }
 
 /// Runs a script of `web/tests`, and does to the server what it asks for.
-async fn script(name: &str, mut house: House) {
+async fn script(name: &str, mut house: House) -> House {
     let mut command = Command::new("node");
     command.arg(web().join("tests").join(name)).kill_on_drop(true);
     command.env("PILOTLIGHT_URL", format!("http://{}", house.server.address()));
@@ -53,10 +53,11 @@ async fn script(name: &str, mut house: House) {
                 }
             }
         }
-        node.wait().await.unwrap()
+        (node.wait().await.unwrap(), house)
     };
-    let status = timeout(SCRIPT_TIMEOUT, running).await.expect("the script does not end");
+    let (status, house) = timeout(SCRIPT_TIMEOUT, running).await.expect("the script does not end");
     assert!(status.success(), "{name}: {status}");
+    house
 }
 
 #[tokio::test]
@@ -73,4 +74,14 @@ async fn people_see_and_steer_all_sessions() {
 #[tokio::test]
 async fn people_look_into_a_window_and_steer_it() {
     script("live.mjs", house_with("", PortalOptions::default()).await).await;
+}
+
+#[tokio::test]
+async fn people_run_operations_and_go_on_with_them() {
+    let house = house_with("", PortalOptions::default()).await;
+    house.client().create(&with(account("ada"), json!({ "name": "ada" }))).await;
+    let house = script("operations.mjs", house).await;
+    let bookings = house.portal.bookings();
+    assert_eq!(bookings.len(), 1, "{bookings:?}");
+    assert_eq!((&*bookings[0].truck_plate, bookings[0].own_chassis), ("B-HG 77", true));
 }

@@ -63,6 +63,15 @@ impl House {
         .await
     }
 
+    /// Waits until nobody holds the session.
+    pub(crate) async fn is_free(&self, session: &Session) {
+        wait_for("the end of the hold", SOON, async || {
+            let now = self.client().session(session).await;
+            expect_that(!now.in_use, now)
+        })
+        .await;
+    }
+
     /// The names of the living sessions, in order.
     pub(crate) async fn names(&self) -> Vec<String> {
         let mut names: Vec<_> =

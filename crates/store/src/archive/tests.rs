@@ -51,12 +51,18 @@ impl Store for Gated {
         self.inner.remove_sessions(sessions)
     }
 
-    fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
-        self.inner.save_credential(record)
+    fn operations(&mut self) -> Result<LoadedOperations, StoreError> {
+        self.inner.operations()
     }
 
-    fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
-        self.inner.remove_credential(id)
+    fn save_operation(&mut self, operation: &OperationRecord) -> Result<(), StoreError> {
+        self.pass()?;
+        self.inner.save_operation(operation)
+    }
+
+    fn remove_operations(&mut self, operations: &[Uuid]) -> Result<(), StoreError> {
+        self.pass()?;
+        self.inner.remove_operations(operations)
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::memory::MemoryStore;
-use crate::samples::{checkpoint, checkpoint_at, credential, id, keyring, record, session};
+use crate::operation::StageRecord;
+use crate::samples::{checkpoint, checkpoint_at, id, keyring, operation, record, session};
 use crate::sqlite::SqliteStore;
 
 /// The names of the sessions in the order of their ids, and when their checkpoints were taken.
@@ -68,17 +69,22 @@ fn has_no_checkpoint_without_a_session(mut store: impl Store) {
     assert_eq!(contents(&mut store), of(&[("c", None), ("b", Some(7))]));
 }
 
-fn keeps_the_latest_of_a_credential(mut store: impl Store) {
-    store.save_credential(&credential()).unwrap();
-    store
-        .save_credential(&CredentialRecord { password: Some("new".to_owned().into()), ..credential() })
-        .unwrap();
-    store.save_credential(&CredentialRecord { id: id(5), ..credential() }).unwrap();
-    store.remove_credential(id(5)).unwrap();
-    store.remove_credential(id(6)).unwrap();
-    let loaded = store.load().unwrap();
-    let kept: Vec<_> = loaded.credentials.iter().map(|kept| serde_json::to_value(kept).unwrap()).collect();
-    assert_eq!((loaded.sessions.len(), kept.len(), &kept[0]["password"]), (0, 1, &"new".into()));
+fn keeps_operations_with_their_session(mut store: impl Store) {
+    let refused = store.save_operation(&operation(5, 1));
+    assert!(matches!(refused, Err(StoreError::NoSession(session)) if session == id(1)));
+    store.save_sessions(&[session(1, "a"), session(2, "b")]).unwrap();
+    for (number, session) in [(5, 1), (6, 2), (7, 2)] {
+        store.save_operation(&operation(number, session)).unwrap();
+    }
+    let waiting = OperationRecord { stage: StageRecord::Waiting { expires_at_ms: 9 }, ..operation(6, 2) };
+    store.save_operation(&waiting).unwrap();
+    store.save_sessions(&[session(1, "c")]).unwrap();
+    store.remove_operations(&[id(7), id(9)]).unwrap();
+    let mut loaded = store.operations().unwrap();
+    loaded.operations.sort_by_key(|operation| operation.id);
+    assert_eq!((loaded.operations, loaded.damaged), (vec![operation(5, 1), waiting], vec![]));
+    store.remove_sessions(&[id(2)]).unwrap();
+    assert_eq!(store.operations().unwrap().operations, [operation(5, 1)]);
 }
 
 macro_rules! conformance {
@@ -105,5 +111,5 @@ conformance!(
     gives_back_what_it_was_given,
     keeps_the_latest,
     has_no_checkpoint_without_a_session,
-    keeps_the_latest_of_a_credential
+    keeps_operations_with_their_session,
 );

@@ -6,6 +6,7 @@
 
 mod client;
 mod command;
+mod devtools;
 mod events;
 mod processes;
 mod proxy;
@@ -15,6 +16,7 @@ mod wait;
 
 pub use self::client::{Answer, Client};
 pub use self::command::{Finished, run};
+pub use self::devtools::DevTools;
 pub use self::events::EventStream;
 pub use self::processes::{Process, Role, cpu_time, descendants, pss_bytes};
 pub use self::proxy::{ProxyOptions, TestProxy};

@@ -230,12 +230,19 @@ fn the_example_site_fits_the_portal() {
         signed_in: Condition,
         needs_attention: Condition,
         refresh: Value,
+        operations: Value,
     }
     let example = example_site("http://127.0.0.1:4711/");
     let site: Site = toml::from_str(&example.site_toml).unwrap();
     assert_eq!(site.start_url, "http://127.0.0.1:4711/");
     assert_eq!(site.sign_in, SIGN_IN_PATH);
     assert_eq!(site.refresh["how"], "reload");
+    let named: Vec<&str> = example.flows.iter().map(|(path, _)| path.as_str()).collect();
+    for operation in site.operations.as_object().unwrap().values() {
+        for phase in operation["phases"].as_array().unwrap() {
+            assert!(named.contains(&phase["flow"].as_str().unwrap()), "{phase}");
+        }
+    }
     assert_ne!(site.signed_in, site.needs_attention);
     let flow = Flow::parse(&example.sign_in_json).unwrap();
     assert_eq!(flow.placeholders().into_iter().collect::<Vec<_>>(), ["password", "username"]);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilotlight_core::{
-    Action, Activity, Answer, EndedReason, FailureKind, HoldId, Input, Limits, Moment, NoticeKind, Refusal,
-    RequestId, Rules, Session, SessionId, Standing, State,
+    Action, Activity, Answer, EndedReason, HoldId, Input, Limits, Moment, NoticeKind, Refusal, RequestId,
+    Rules, Session, SessionId, State,
 };
 
-use super::world::World;
+use super::world::{BROWSER, RUNNING, World};
 
 /// What a request asked for, as far as its answer is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,6 @@ pub(super) struct Checks {
     sent_away: BTreeSet<SessionId>,
     holds: BTreeMap<HoldId, Held>,
     uses: BTreeMap<SessionId, u64>,
-    /// What these sign in with was refused, and since then nobody asked for another try.
-    refused: BTreeSet<SessionId>,
 }
 
 impl Checks {
@@ -64,7 +62,6 @@ impl Checks {
             sent_away: BTreeSet::new(),
             holds: BTreeMap::new(),
             uses: BTreeMap::new(),
-            refused: BTreeSet::new(),
         }
     }
 
@@ -72,8 +69,7 @@ impl Checks {
         *self.seen.entry(what.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn before(&mut self, input: &Input, rules: &Rules, world: &World, now: Moment) {
-        self.note_refusals(input, rules, world);
+    pub(super) fn before(&mut self, input: &Input, now: Moment) {
         self.holds.retain(|_, held| held.expires_at > now);
         let (request, asked, session) = match input {
             Input::Create { request, session, .. } => (*request, Asked::Create, *session),
@@ -113,31 +109,6 @@ impl Checks {
         self.pending.insert(request, Pending { asked, session, at: now });
     }
 
-    /// Invariant 3: who may no longer try its sign-in unasked.
-    fn note_refusals(&mut self, input: &Input, rules: &Rules, world: &World) {
-        let lives = |id: &SessionId| rules.session(*id).is_some_and(|session| session.ended.is_none());
-        match input {
-            Input::ActivityEnded { session, ticket, outcome: Err(failure) }
-                if failure.kind == FailureKind::Rejected
-                    && world.is_current(*session, *ticket)
-                    && lives(session) =>
-            {
-                let established = |id: &SessionId| self.established.contains(id);
-                self.refused.extend(world.share_its_refusal(*session).into_iter().filter(established));
-            }
-            Input::ActivityEnded { session, outcome: Ok(Standing::SignedIn), .. }
-            | Input::RefreshNow { session, .. }
-            | Input::Restart { session, .. } => {
-                self.refused.remove(session);
-            }
-            Input::AccessChanged { sessions } => {
-                self.see("access changed");
-                self.refused.retain(|id| sessions.iter().all(|(session, _)| session != id));
-            }
-            _ => {}
-        }
-    }
-
     fn in_use(&self, session: SessionId) -> bool {
         self.uses.get(&session).is_some_and(|uses| *uses > 0)
             || self.holds.values().any(|held| held.session == session)
@@ -168,6 +139,12 @@ impl Checks {
                     .ok_or(format!("the state of {session:?} is saved before it was restored"))
             }
             Action::CloseWindow { session, .. } => self.closes(*session, rules, world),
+            Action::Announce(notice)
+                if notice.kind == NoticeKind::Cooling && notice.reason.starts_with("memory") =>
+            {
+                self.was_short(world)?;
+                self.cools(notice.session, rules)
+            }
             Action::Announce(notice) if notice.kind == NoticeKind::Moving => {
                 self.see("Moving");
                 let held = self.in_use(notice.session);
@@ -267,9 +244,6 @@ impl Checks {
         if world.still.contains(&id) {
             return Err(format!("{activity:?} begins in {id:?}, which stands still"));
         }
-        if activity == Activity::SignIn && self.refused.contains(&id) {
-            return Err(format!("what was refused is typed again unasked: {session:?}"));
-        }
         let background = matches!(activity, Activity::Refresh | Activity::Look)
             || (activity == Activity::SignIn && !world.lost.contains(&id) && !self.restarted.contains(&id));
         if background && self.in_use(id) {
@@ -315,6 +289,18 @@ impl Checks {
         Ok(())
     }
 
+    /// Memory is said to be short only where what there is, and what is waited for, does not fit: what happened
+    /// since the last measurement is reckoned with, but for browsers that came or went.
+    fn was_short(&mut self, world: &World) -> Result<(), String> {
+        self.see("memory was short");
+        let waiting = u64::try_from(self.pending.len() + world.lost.len()).unwrap_or(u64::MAX);
+        let most = world.used() + waiting * RUNNING + 4 * BROWSER;
+        let low = world.budget.unwrap_or(u64::MAX) / 100 * 85;
+        (most > low)
+            .then_some(())
+            .ok_or(format!("memory is said to be short with {most} of {:?}", world.budget))
+    }
+
     /// Invariants 1 and 2: whose window may go.
     fn cools(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
         self.see("Cooling");
@@ -348,8 +334,7 @@ impl Checks {
 
     /// Invariants 1, 2 and 3: who may end, and of what.
     fn ends(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
-        // Where many end at once, some are forgotten at once.
-        let Some(session) = rules.session(id) else { return Ok(()) };
+        let session = rules.session(id).ok_or("a forgotten session ends")?;
         let Some((_, reason)) = session.ended else { return Err(format!("{id:?} ends without a reason")) };
         self.see(&format!("ended: {reason:?}"));
         if reason == EndedReason::ClosedByClient {
@@ -380,8 +365,7 @@ impl Checks {
         let older = rules.living().find(|other| {
             other.last_used < victim.last_used
                 && other.kept().is_some_and(|kept| kept.live)
-                // Whoever is coming back may do so for somebody whose request named another.
-                && !matches!(other.state(), State::Recovering | State::SigningIn)
+                && other.state() != State::Recovering
                 && self.established.contains(&other.id)
                 && !other.policy.never_terminate
                 && !self.in_use(other.id)
@@ -448,6 +432,17 @@ impl Checks {
                 State::Ready | State::Frozen => {}
                 State::NeedsAttention if world.expects_attention(session.id) => {}
                 state => return Err(format!("{:?} is still {state:?}: {session:?}", session.id)),
+            }
+        }
+        if let Some(budget) = world.budget.filter(|budget| world.used() > *budget && world.windows.len() > 1)
+        {
+            let spare = rules.living().find(|session| {
+                world.windows.contains_key(&session.id)
+                    && !session.policy.never_terminate
+                    && !session.in_use()
+            });
+            if let Some(spare) = spare {
+                return Err(format!("{} of {budget} are taken, and {spare:?} is not colder", world.used()));
             }
         }
         if let Some(session) = world.windows.keys().find(|id| !rules.living().any(|s| s.id == **id)) {

@@ -4,15 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    Access, Action, Activity, Failure, FailureKind, Input, LoginId, Loss, Moment, SessionId, ShardId, Spec,
-    Standing, Ticket,
+    Action, Activity, Failure, FailureKind, Input, Loss, Memory, Moment, SessionId, ShardId, Spec, Standing,
+    Ticket,
 };
 
 use super::chance::Chance;
-use super::clients::{ACCOUNTS, SITES};
+use super::clients::SITES;
 
 /// Nothing that the fake world does takes longer.
 const SLOWEST_MS: u64 = 8_000;
+/// What a window takes whose page runs.
+pub(super) const RUNNING: u64 = 100;
+/// What a window takes that stands still.
+const FROZEN: u64 = 30;
+/// What a browser takes beside its windows.
+pub(super) const BROWSER: u64 = 50;
+const MEASURED_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Portal {
@@ -31,11 +38,11 @@ enum Report {
     Closed(SessionId, Ticket, ShardId),
     Frozen(SessionId, Ticket),
     Thawed(SessionId, Ticket),
-    Typing(SessionId, Ticket),
     Ended(SessionId, Ticket, Activity),
     Lost(SessionId, ShardId, Loss),
     Grown(ShardId),
     Changed(SessionId),
+    Measured,
 }
 
 #[derive(Default)]
@@ -48,15 +55,6 @@ pub(super) struct World {
     /// Windows that exist, are being opened or are being closed.
     pub(super) windows: BTreeMap<SessionId, ShardId>,
     pub(super) signed_in: BTreeSet<SessionId>,
-    /// The logins that portals take, where they were changed.
-    passwords: BTreeMap<u64, LoginId>,
-    changes: u64,
-    /// What was last typed in each window.
-    typed: BTreeMap<SessionId, LoginId>,
-    /// Windows in which a sign-in was typed that nobody has told the outcome of.
-    tried: BTreeSet<SessionId>,
-    /// Windows that show that their sign-in was refused.
-    refusals: BTreeSet<SessionId>,
     /// Sign-ins that are typing right now.
     signing_in: BTreeMap<SessionId, Ticket>,
     opening: BTreeMap<SessionId, Ticket>,
@@ -74,6 +72,8 @@ pub(super) struct World {
     moved: BTreeMap<SessionId, Ticket>,
     /// Sessions whose window was lost since they were last seen signed in.
     pub(super) lost: BTreeSet<SessionId>,
+    /// What the windows may take; `None` where nobody measures.
+    pub(super) budget: Option<u64>,
     reports: BTreeMap<(Moment, u64), Report>,
     reported: u64,
 }
@@ -87,6 +87,20 @@ impl World {
     pub(super) fn calm(&mut self) {
         self.calm = true;
         self.portals.clear();
+    }
+
+    /// What all browsers take: a window less where it stands still, and each browser something of its own.
+    pub(super) fn used(&self) -> u64 {
+        let windows = self.windows.keys().map(|id| if self.still.contains(id) { FROZEN } else { RUNNING });
+        windows.sum::<u64>() + BROWSER * u64::try_from(self.shards.len()).unwrap_or(u64::MAX)
+    }
+
+    /// From now on memory is measured, if it is at all.
+    pub(super) fn begin_measuring(&mut self, now: Moment) {
+        if self.budget.is_some() {
+            self.reported += 1;
+            self.reports.insert((now + MEASURED_EVERY, self.reported), Report::Measured);
+        }
     }
 
     pub(super) fn next_at(&self) -> Option<Moment> {
@@ -131,11 +145,6 @@ impl World {
                 };
                 self.portals.insert(chance.below(SITES), portal);
             }
-            61..=62 => {
-                self.changes += 1;
-                let login = LoginId(2 * ACCOUNTS + self.changes);
-                self.passwords.insert(chance.below(ACCOUNTS), login);
-            }
             41..=42 => {
                 if let Some(shard) = chance.pick(&shards) {
                     self.reported += 1;
@@ -158,40 +167,6 @@ impl World {
         }
     }
 
-    /// Somebody corrects what an account signs in with, or gets it wrong.
-    pub(super) fn correct(&mut self, chance: &mut Chance) -> Input {
-        let account = chance.below(ACCOUNTS);
-        let login = if chance.percent(80) { self.password(account) } else { LoginId(account * 2 + 1) };
-        let mut sessions = Vec::new();
-        for (id, spec) in &mut self.specs {
-            if spec.access.account.is_some_and(|known| known.0 == account) {
-                spec.access.login = Some(login);
-                sessions.push((*id, spec.access));
-            }
-        }
-        Input::AccessChanged { sessions }
-    }
-
-    fn password(&self, account: u64) -> LoginId {
-        self.passwords.get(&account).copied().unwrap_or(LoginId(account * 2))
-    }
-
-    fn is_refused(&self, access: Access) -> bool {
-        access.account.is_some_and(|account| access.login != Some(self.password(account.0)))
-    }
-
-    /// Whether this is the latest that was begun, and its window was not lost since.
-    pub(super) fn is_current(&self, session: SessionId, ticket: Ticket) -> bool {
-        self.begun.get(&session) == Some(&ticket)
-    }
-
-    /// The sessions whose login is the one that was typed in the window of `session` and refused.
-    pub(super) fn share_its_refusal(&self, session: SessionId) -> Vec<SessionId> {
-        let Some(login) = self.typed.get(&session) else { return Vec::new() };
-        let same = self.specs.iter().filter(|(_, spec)| spec.access.login == Some(*login));
-        same.map(|(id, _)| *id).collect()
-    }
-
     fn kill(&mut self, shard: ShardId) {
         self.shards.remove(&shard);
         self.started.remove(&shard);
@@ -207,8 +182,6 @@ impl World {
         self.begun.remove(&session);
         self.opening.remove(&session);
         self.windows.remove(&session);
-        self.tried.remove(&session);
-        self.refusals.remove(&session);
         self.signing_in.remove(&session);
         self.signed_in.remove(&session);
         self.saved.remove(&session);
@@ -223,14 +196,8 @@ impl World {
         &mut self,
         kept: &BTreeSet<SessionId>,
     ) -> (Vec<ShardId>, Vec<(SessionId, ShardId)>) {
-        self.reports.clear();
-        // The portals answer all the same.
-        for (index, session) in std::mem::take(&mut self.signing_in).into_keys().enumerate() {
-            let is_refused = self.specs.get(&session).is_some_and(|spec| self.is_refused(spec.access));
-            if is_refused && index % 2 == 0 {
-                self.refusals.insert(session);
-            }
-        }
+        self.reports.retain(|_, report| matches!(report, Report::Measured));
+        self.signing_in.clear();
         self.begun.clear();
         let starting: Vec<ShardId> = self.shards.difference(&self.started).copied().collect();
         for shard in starting {
@@ -297,7 +264,6 @@ impl World {
             Action::Save { session, ticket } => self.later(chance, now, Report::Saved(session, ticket)),
             Action::CloseWindow { session, ticket } => {
                 self.opening.remove(&session);
-                self.typed.remove(&session);
                 if let Some(shard) = self.windows.get(&session).copied() {
                     self.later(chance, now, Report::Closed(session, ticket, shard));
                 }
@@ -307,7 +273,6 @@ impl World {
                 self.begun.insert(session, ticket);
                 if activity == Activity::SignIn {
                     self.begin_sign_in(session, ticket)?;
-                    self.later(chance, now, Report::Typing(session, ticket));
                 }
                 self.later(chance, now, Report::Ended(session, ticket, activity));
             }
@@ -317,9 +282,9 @@ impl World {
     }
 
     fn begin_sign_in(&mut self, session: SessionId, ticket: Ticket) -> Result<(), String> {
-        let account = self.specs.get(&session).and_then(|spec| spec.access.account);
+        let account = self.specs.get(&session).and_then(|spec| spec.account);
         let other = self.signing_in.keys().find(|other| {
-            account.is_some() && self.specs.get(other).and_then(|spec| spec.access.account) == account
+            account.is_some() && self.specs.get(other).and_then(|spec| spec.account) == account
         });
         if let Some(other) = other {
             return Err(format!("{session:?} and {other:?} sign {account:?} in at the same time"));
@@ -327,8 +292,6 @@ impl World {
         // A browser that died unnoticed types nothing any more.
         if self.windows.contains_key(&session) {
             self.signing_in.insert(session, ticket);
-            let login = self.specs.get(&session).and_then(|spec| spec.access.login);
-            login.map(|login| self.typed.insert(session, login));
         }
         Ok(())
     }
@@ -346,7 +309,7 @@ impl World {
 
     /// What the world reports next; `None` where the one who was to report is dead.
     pub(super) fn next_report(&mut self, chance: &mut Chance) -> Option<Input> {
-        let ((_, _), report) = self.reports.pop_first()?;
+        let ((at, _), report) = self.reports.pop_first()?;
         match report {
             Report::ShardStarted(shard) => {
                 let lives = self.shards.contains(&shard);
@@ -404,22 +367,20 @@ impl World {
                 }
                 Some(Input::Thawed { session, ticket })
             }
+            Report::Measured => {
+                self.begin_measuring(at);
+                let (used_bytes, budget_bytes) = (self.used(), self.budget?);
+                let memory =
+                    Memory { used_bytes, budget_bytes, running_bytes: RUNNING, frozen_bytes: FROZEN };
+                Some(Input::Measured { memory })
+            }
             Report::Grown(shard) => Some(Input::ShardGrown { shard }),
             Report::Changed(session) => Some(Input::WindowChanged { session }),
-            Report::Typing(session, ticket) => {
-                if self.signing_in.get(&session) == Some(&ticket) {
-                    self.tried.insert(session);
-                }
-                Some(Input::Typing { session, ticket })
-            }
             Report::Ended(session, ticket, activity) => {
                 if self.signing_in.get(&session) == Some(&ticket) {
                     self.signing_in.remove(&session);
                 }
                 let outcome = self.outcome(session, activity, chance);
-                if activity != Activity::Look || outcome.is_ok() {
-                    self.tried.remove(&session);
-                }
                 if self.begun.get(&session) == Some(&ticket) && outcome.is_ok() {
                     self.shown.insert(session);
                 }
@@ -455,24 +416,11 @@ impl World {
         if portal == Portal::Down && activity != Activity::Look {
             return Err(failure(FailureKind::Unreachable, "the portal is down"));
         }
-        let rejected = || failure(FailureKind::Rejected, "the password is wrong");
-        match activity {
-            Activity::SignIn if portal == Portal::Up => {
-                let typed = Access { login: self.typed.get(&session).copied(), ..spec.access };
-                if self.is_refused(typed) {
-                    self.refusals.insert(session);
-                    return Err(rejected());
-                }
-                self.refusals.remove(&session);
-                self.signed_in.insert(session);
+        if activity == Activity::SignIn && portal == Portal::Up {
+            if spec.identity.is_some_and(|identity| identity % 2 == 1) {
+                return Err(failure(FailureKind::Rejected, "the password is wrong"));
             }
-            Activity::Look if self.tried.contains(&session) && self.refusals.contains(&session) => {
-                return Err(rejected());
-            }
-            Activity::SignIn | Activity::Look => {}
-            Activity::Visit | Activity::Refresh | Activity::Repair => {
-                self.refusals.remove(&session);
-            }
+            self.signed_in.insert(session);
         }
         if self.signed_in.contains(&session) {
             Ok(Standing::SignedIn)

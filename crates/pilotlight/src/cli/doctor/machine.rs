@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pilotlight_chromium::launch::RunAs;
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_levers::reclaim::Lack;
-use pilotlight_levers::{Memory, Pressure, Reclaimer, Swap};
+use pilotlight_levers::{Memory, Pressure, Reclaimer, Swap, merge};
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Config;
@@ -63,7 +63,7 @@ impl Machine {
             page_cluster: setting("vm.page-cluster").and_then(|cluster| cluster.parse().ok()),
             has_group: !reclaimer.lacks().contains(&Lack::Group),
             reclaimer,
-            merging: read("/sys/kernel/mm/ksm/run").map(|run| run == "1"),
+            merging: merge::is_running(),
             kernel: version(&rustix::system::uname().release().to_string_lossy()),
             shared_memory_bytes: rustix::fs::statvfs("/dev/shm").ok().map(|of| of.f_blocks * of.f_frsize),
             open_files: getrlimit(Resource::Nofile).maximum,

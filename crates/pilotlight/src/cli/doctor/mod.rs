@@ -251,7 +251,7 @@ fn pressure(machine: &Machine) -> Lever {
 
 fn merging(machine: &Machine) -> Lever {
     let brings =
-        "equal pages are kept once; those who share a machine can spy by it. Not used by this version";
+        "equal pages are kept once, with chromium.merge_pages; those who share a machine can spy by it";
     let is_new = machine.kernel.is_none_or(|kernel| kernel >= MERGING_KERNEL);
     let (found, remedy) = match machine.merging {
         _ if !is_new => ("the kernel is too old", "Linux 6.4 or later"),

@@ -1,4 +1,5 @@
-//! One system call that no crate wraps: `process_madvise` with `MADV_PAGEOUT`.
+//! Two system calls that no crate wraps: `process_madvise` with `MADV_PAGEOUT`, and `prctl` with
+//! `PR_SET_MEMORY_MERGE`.
 //!
 //! It is a crate of its own because it is the only place of the project with `unsafe` in it. It knows nothing
 //! of browsers, and must never learn another kind of advice: `MADV_DONTNEED`, for one, destroys what it is told of.
@@ -41,4 +42,20 @@ pub fn page_out(process: BorrowedFd<'_>, ranges: &[Range<usize>]) -> io::Result<
         )
     };
     usize::try_from(done).map_err(|_| io::Error::last_os_error())
+}
+
+/// Lets the kernel merge equal pages of this process, and of every process that it starts from now on, with
+/// those of others that are merged too (`PR_SET_MEMORY_MERGE`; Linux 6.4, and 6.7 for what is executed later).
+///
+/// Merging is a side channel: whoever shares the machine can find out what a page holds by how long a write to
+/// an equal one takes.
+///
+/// # Errors
+/// As `prctl(2)` has them: `EINVAL` where the kernel does not know it.
+pub fn merge_own_pages() -> io::Result<()> {
+    const ON: libc::c_ulong = 1;
+    const UNUSED: libc::c_ulong = 0;
+    // SAFETY: The call takes numbers and touches no memory of ours; pages keep what they hold.
+    let done = unsafe { libc::prctl(libc::PR_SET_MEMORY_MERGE, ON, UNUSED, UNUSED, UNUSED) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

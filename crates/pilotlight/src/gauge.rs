@@ -1,0 +1,255 @@
+//! The gauge: measures what all browsers take, and tells the rules how that stands to the budget.
+//!
+//! It decides nothing: who gets colder is the rules' affair. It never asks a page for more than which process
+//! shows it, and counts shared memory once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pilotlight_api::SessionState;
+use pilotlight_core as core;
+use pilotlight_levers::{Measure, Memory, Pressure, ProcessMemory, Swap, trees};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::MemoryBudget;
+use crate::keeper::{KeeperHandle, Published};
+
+/// The time between two measurements while memory is short, or could soon be.
+const EVERY: Duration = Duration::from_secs(2);
+/// While there is plenty, only every so many times is measured: each costs the kernel a walk over all memory.
+const RELAXED_TURNS: u32 = 5;
+/// What is plenty: less than this share of the budget is taken, in percent.
+const RELAXED_PERCENT: u64 = 70;
+/// The share of the machine's memory that `memory_budget = "auto"` is, in percent.
+const AUTO_PERCENT: u64 = 70;
+/// This share of the machine's memory is left free for others whatever the budget, in percent.
+const RESERVE_PERCENT: u64 = 5;
+/// Where everybody waited for memory for more than this share of the last 10 s, in percent, …
+const STALLED_PERCENT: f64 = 5.0;
+/// … the browsers are to take only this share of what they take.
+const STALLED_BUDGET_PERCENT: u64 = 90;
+/// What a running window is reckoned with until one was measured, in bytes.
+const RUNNING_BYTES: u64 = 120_000_000;
+/// What is reckoned to be left of it when it stands still, until one was measured, in percent.
+const FROZEN_PERCENT: u64 = 60;
+
+/// What was measured last. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Gauge {
+    reading: watch::Receiver<Option<Reading>>,
+}
+
+/// What is taken, in bytes where nothing else is said.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// All browsers: each process once, shared memory by shares where we may look.
+    pub browsers: ProcessMemory,
+    /// What the swapped part of it takes of the memory all the same, compressed.
+    pub compressed_bytes: u64,
+    /// The shims.
+    pub shims: ProcessMemory,
+    /// This server.
+    pub server: ProcessMemory,
+    /// What the browsers may take at the moment.
+    pub budget_bytes: u64,
+    /// The renderers of windows that run.
+    pub running: Tier,
+    /// The renderers of windows that stand still.
+    pub frozen: Tier,
+}
+
+/// Windows of one temperature.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tier {
+    /// How many were measured.
+    pub windows: u64,
+    /// What they take, compressed swap among it, in bytes.
+    pub bytes: u64,
+}
+
+impl Tier {
+    fn add(&mut self, bytes: u64) {
+        self.windows += 1;
+        self.bytes += bytes;
+    }
+
+    fn average(&self) -> Option<u64> {
+        self.bytes.checked_div(self.windows)
+    }
+}
+
+impl Reading {
+    /// What the browsers take, compressed swap among it.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.browsers.bytes.saturating_add(self.compressed_bytes)
+    }
+
+    fn for_the_rules(&self) -> core::Memory {
+        let running_bytes = self.running.average().unwrap_or(RUNNING_BYTES);
+        let frozen_bytes = self.frozen.average().unwrap_or(running_bytes / 100 * FROZEN_PERCENT);
+        core::Memory {
+            used_bytes: self.used_bytes(),
+            budget_bytes: self.budget_bytes,
+            running_bytes,
+            frozen_bytes: frozen_bytes.min(running_bytes),
+        }
+    }
+
+    fn is_relaxed(&self) -> bool {
+        self.used_bytes() < self.budget_bytes / 100 * RELAXED_PERCENT
+    }
+}
+
+impl Gauge {
+    /// Measures until `stop`.
+    #[must_use]
+    pub fn watch(budget: MemoryBudget, keeper: KeeperHandle, stop: CancellationToken) -> Self {
+        let (sender, reading) = watch::channel(None);
+        tokio::spawn(async move {
+            let mut ticks = interval(EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut turns_left = 0;
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                if turns_left > 0 {
+                    turns_left -= 1;
+                    continue;
+                }
+                let Some(reading) = read(budget, &keeper).await else { continue };
+                turns_left = if reading.is_relaxed() { RELAXED_TURNS - 1 } else { 0 };
+                keeper.measured(reading.for_the_rules()).await;
+                sender.send_replace(Some(reading));
+            }
+        });
+        Self { reading }
+    }
+
+    /// The last reading; `None` before the first one.
+    #[must_use]
+    pub fn reading(&self) -> Option<Reading> {
+        *self.reading.borrow()
+    }
+}
+
+/// A window's renderers.
+struct Renderers {
+    published: Arc<Published>,
+    pids: Vec<u32>,
+}
+
+async fn read(budget: MemoryBudget, keeper: &KeeperHandle) -> Option<Reading> {
+    let directory = keeper.directory();
+    let windows = directory.sessions.values().map(async |published| {
+        let pids = published.renderer_pids().await;
+        Renderers { published: Arc::clone(published), pids }
+    });
+    let windows: Vec<Renderers> = join_all(windows).await;
+    let browsers: Vec<u32> = directory.browsers.values().map(|browser| browser.pid).collect();
+    let shims: Vec<u32> = directory.browsers.values().filter_map(|browser| browser.shim_pid).collect();
+    // Walks over page tables, on a thread that may.
+    tokio::task::spawn_blocking(move || weigh(budget, &windows, &browsers, &shims)).await.ok()
+}
+
+fn weigh(budget: MemoryBudget, windows: &[Renderers], browsers: &[u32], shims: &[u32]) -> Reading {
+    let swap = Swap::now();
+    let processes = trees(browsers).into_iter().flatten();
+    let measured: BTreeMap<u32, ProcessMemory> =
+        processes.filter_map(|pid| Some((pid, ProcessMemory::of(pid)?))).collect();
+    let (mut running, mut frozen) = (Tier::default(), Tier::default());
+    for Renderers { published, pids } in windows.iter().filter(|window| !window.pids.is_empty()) {
+        let memory: ProcessMemory = pids.iter().filter_map(|pid| measured.get(pid).copied()).sum();
+        published.note_memory(memory);
+        let is_still = published.state() == SessionState::Frozen;
+        let tier = if is_still { &mut frozen } else { &mut running };
+        tier.add(memory.bytes + swap.held_bytes(memory.swapped_bytes));
+    }
+    let browsers: ProcessMemory = measured.into_values().sum();
+    let compressed_bytes = swap.held_bytes(browsers.swapped_bytes);
+    let used_bytes = browsers.bytes.saturating_add(compressed_bytes);
+    Reading {
+        browsers,
+        compressed_bytes,
+        shims: shims.iter().filter_map(|pid| ProcessMemory::of(*pid)).sum(),
+        server: ProcessMemory::of(std::process::id()).unwrap_or(NOTHING),
+        budget_bytes: budget_bytes(budget, used_bytes, Memory::now(), Pressure::now()),
+        running,
+        frozen,
+    }
+}
+
+const NOTHING: ProcessMemory = ProcessMemory { bytes: 0, swapped_bytes: 0, measure: Measure::Proportional };
+
+/// What the browsers may take now: what was configured, or less where the machine has less to give.
+fn budget_bytes(
+    budget: MemoryBudget,
+    used_bytes: u64,
+    memory: Option<Memory>,
+    pressure: Option<Pressure>,
+) -> u64 {
+    let configured = match (budget, memory) {
+        (MemoryBudget::Bytes(bytes), _) => bytes,
+        (MemoryBudget::Auto, Some(memory)) => memory.total_bytes / 100 * AUTO_PERCENT,
+        (MemoryBudget::Auto, None) => u64::MAX,
+    };
+    let spared = memory.map(|memory| {
+        let reserve = memory.total_bytes / 100 * RESERVE_PERCENT;
+        used_bytes.saturating_add(memory.available_bytes).saturating_sub(reserve)
+    });
+    let stalled = pressure.is_some_and(|pressure| pressure.full.last_10_s_percent > STALLED_PERCENT);
+    let unstalled = stalled.then_some(used_bytes / 100 * STALLED_BUDGET_PERCENT);
+    [spared, unstalled].into_iter().flatten().fold(configured, u64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: Memory = Memory { total_bytes: 10_000, available_bytes: 5_000, is_limited: false };
+
+    fn pressure(percent: f64) -> Option<Pressure> {
+        let text = format!(
+            "some avg10=90.00 avg60=0.00 avg300=0.00 total=0\nfull avg10={percent:.2} avg60=0.00 avg300=0.00 total=0"
+        );
+        Some(Pressure::parse(&text).unwrap())
+    }
+
+    #[test]
+    fn the_budget_is_what_was_configured_or_what_the_machine_can_spare() {
+        let auto = |used, memory, pressure| budget_bytes(MemoryBudget::Auto, used, memory, pressure);
+        assert_eq!(auto(3_000, Some(MEMORY), pressure(0.0)), 7_000);
+        assert_eq!(budget_bytes(MemoryBudget::Bytes(4_000), 3_000, Some(MEMORY), None), 4_000);
+        let short = Memory { available_bytes: 400, ..MEMORY };
+        assert_eq!(
+            auto(3_000, Some(short), None),
+            2_900,
+            "others take so much that 100 are to be given back"
+        );
+        assert_eq!(auto(3_000, Some(MEMORY), pressure(20.0)), 2_700, "everybody waits");
+        assert_eq!(auto(3_000, None, None), u64::MAX);
+    }
+
+    #[test]
+    fn windows_are_reckoned_with_as_they_were_measured() {
+        let browsers = ProcessMemory { bytes: 500, swapped_bytes: 300, measure: Measure::Proportional };
+        let mut reading = Reading {
+            browsers,
+            compressed_bytes: 100,
+            shims: NOTHING,
+            server: NOTHING,
+            budget_bytes: 1_000,
+            running: Tier { windows: 3, bytes: 300 },
+            frozen: Tier::default(),
+        };
+        let memory = reading.for_the_rules();
+        assert_eq!((memory.used_bytes, memory.running_bytes, memory.frozen_bytes), (600, 100, 60));
+        assert!(reading.is_relaxed());
+        reading.frozen = Tier { windows: 2, bytes: 30 };
+        assert_eq!(reading.for_the_rules().frozen_bytes, 15);
+        reading.running = Tier::default();
+        assert_eq!(reading.for_the_rules().running_bytes, RUNNING_BYTES);
+    }
+}

@@ -1,0 +1,344 @@
+//! Operations keep their place, and book once, whatever happens between their phases.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use pilotlight_api::{EventKind, OperationAnswer, OperationStatus, OperationsAnswer, Session, SessionState};
+use pilotlight_testkit::harness::{Answer, expect_that, wait_for};
+use pilotlight_testkit::portal::PortalOptions;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{House, SOON, account, house, house_with, path, with};
+
+/// All that an appointment needs, but for the plate.
+fn without_plate() -> Value {
+    json!({ "terminal": "Pier T", "container": "MSKU4822107", "time": "07:30", "own_chassis": true })
+}
+
+fn everything() -> Value {
+    with(without_plate(), json!({ "truck_plate": "B-HG 77" }))
+}
+
+fn appointment(inputs: Value) -> Value {
+    json!({ "operation": "make_appointment", "inputs": inputs })
+}
+
+async fn begin(house: &House, session: &Session, inputs: Value) -> Answer {
+    house.client().post(&path(session, "/operations"), &appointment(inputs)).await
+}
+
+async fn begin_with_key(house: &House, session: &Session, inputs: Value, key: &str) -> Answer {
+    let request = house.client().request(Method::POST, &path(session, "/operations"));
+    house.client().send(request.header("Idempotency-Key", key).json(&appointment(inputs))).await
+}
+
+fn of(operation: &OperationAnswer) -> String {
+    format!("/operations/{}", operation.operation_id)
+}
+
+async fn go_on(house: &House, operation: &OperationAnswer, inputs: Value) -> Answer {
+    house.client().post(&of(operation), &json!({ "inputs": inputs })).await
+}
+
+/// Begins one that stops at the plate.
+async fn waiting(house: &House, session: &Session) -> OperationAnswer {
+    let waiting: OperationAnswer = begin(house, session, without_plate()).await.expect(422).typed();
+    assert_eq!(waiting.status, OperationStatus::NeedsInput);
+    assert_eq!((waiting.phase, waiting.phases, &*waiting.missing), (2, 3, &["truck_plate".to_owned()][..]));
+    assert!(house.client().session(session).await.in_use, "it holds its session while it waits");
+    waiting
+}
+
+async fn stands_ready(house: &House, session: &Session) {
+    let ready = house.reaches(session, SessionState::Ready).await;
+    assert!(!ready.in_use, "nothing holds it any more");
+    assert_eq!(house.client().evaluate(session, "!!document.querySelector('#user')").await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_with_all_inputs_books_once() {
+    let house = house().await;
+    let session = house.sign_in("ada").await;
+    let mut events = house.client().events(&path(&session, "/events")).await;
+    let done: OperationAnswer = begin(&house, &session, everything()).await.expect(200).typed();
+    assert_eq!((done.status, done.success, done.phase), (OperationStatus::Done, true, 3));
+    let bookings = house.portal.bookings();
+    assert_eq!(bookings.len(), 1, "{bookings:?}");
+    let booking = &bookings[0];
+    assert_eq!((&*booking.user, &*booking.container), ("ada", "MSKU4822107"));
+    assert_eq!((&*booking.truck_plate, &*booking.time), ("B-HG 77", "07:30"));
+    assert!(booking.own_chassis, "a boolean is typed as it is meant");
+    assert!(done.outputs["confirmation"].to_string().contains(&booking.number), "{:?}", done.outputs);
+    assert!(done.outputs["summary"].is_array(), "a table: {:?}", done.outputs);
+
+    // Everything that it made can be had, each by its address, and all together.
+    let pass = &done.outputs["gate_pass"];
+    let address = format!("http://{}", house.server.address());
+    let below = |url: &str| url.strip_prefix(&address).expect("an address of the server").to_owned();
+    let file = house.client().get(&below(pass["url"].as_str().unwrap())).await.expect(200);
+    assert_eq!(file.bytes.len() as u64, pass["size"], "{pass}");
+    assert!(String::from_utf8_lossy(&file.bytes).contains(&booking.number));
+    assert_eq!(file.headers["content-disposition"], "attachment");
+    assert!(done.screenshots.len() >= 20, "one of every step: {:?}", done.screenshots);
+    assert_eq!(done.screenshots[0].step, "1.1");
+    let picture = house.client().get(&below(&done.screenshots[0].url)).await.expect(200);
+    assert!(picture.bytes.starts_with(b"\x89PNG") && picture.headers["content-type"] == "image/png");
+    let bundle = house.client().get(&format!("{}/bundle.zip", of(&done))).await.expect(200);
+    let bundle = zip::ZipArchive::new(Cursor::new(bundle.bytes)).unwrap();
+    let has = |name: &str| bundle.file_names().any(|found| found == name);
+    assert!(has("operation.json") && has(&format!("files/{}", pass["name"].as_str().unwrap())));
+    assert!(done.screenshots.iter().all(|screenshot| has(&format!("files/{}", screenshot.name))));
+    assert!(done.screenshots.iter().any(|screenshot| screenshot.name == "booked.png"), "a named one");
+    for other in ["none.png", "..%2f..%2ftoken", "%2e%2e"] {
+        let answer = house.client().get(&format!("{}/files/{other}", of(&done))).await;
+        assert_eq!(answer.status, 404, "{other}: {}", answer.body);
+    }
+
+    assert_eq!(events.kind(EventKind::OperationStarted, SOON).await.reason, "phase_begins");
+    assert_eq!(events.kind(EventKind::OperationEnded, SOON).await.reason, "done");
+    stands_ready(&house, &session).await;
+    assert_eq!(go_on(&house, &done, json!({})).await.refusal(), (409, "operation_ended"));
+    assert_eq!(house.client().delete(&of(&done)).await.refusal(), (409, "operation_ended"));
+    let listed: OperationsAnswer = house.client().get("/operations?status=done").await.expect(200).typed();
+    assert_eq!(listed.operations, [done]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_input_is_asked_for_and_the_place_is_kept() {
+    let house = house().await;
+    let session = house.sign_in("ada").await;
+    let operation = waiting(&house, &session).await;
+    assert_eq!(house.portal.bookings(), []);
+    // Nothing cuts in while it waits.
+    for below in ["/refresh", "/hibernate", "/restart"] {
+        let answer = house.client().post_nothing(&path(&session, below)).await;
+        assert_eq!(answer.refusal(), (409, "session_in_use"), "{below}");
+    }
+    let second = begin(&house, &session, everything()).await;
+    assert_eq!(second.refusal(), (409, "session_in_use"), "{}", second.body);
+    for (inputs, code) in [
+        (json!({ "truck_plate": "" }), "invalid_field"),
+        (json!({ "plate": "B-HG 77" }), "invalid_field"),
+        (json!({ "own_chassis": "perhaps" }), "invalid_field"),
+        (json!({}), "needs_input"),
+    ] {
+        assert_eq!(go_on(&house, &operation, inputs.clone()).await.refusal(), (422, code), "{inputs}");
+    }
+    let plate = json!({ "truck_plate": "B-HG 77" });
+    let done: OperationAnswer = go_on(&house, &operation, plate).await.expect(200).typed();
+    assert_eq!((done.operation_id, done.status), (operation.operation_id, OperationStatus::Done));
+    assert_eq!(house.portal.bookings().len(), 1);
+    stands_ready(&house, &session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_place_is_kept_where_the_server_is_killed_while_it_waits() {
+    let mut house = house().await;
+    let session = house.sign_in("ada").await;
+    let operation = waiting(&house, &session).await;
+    house.server.kill_server();
+    house.server = house.server.start_again().await;
+    let now: OperationAnswer = house.client().get(&of(&operation)).await.expect(200).typed();
+    assert_eq!((now.status, now.missing), (OperationStatus::NeedsInput, vec!["truck_plate".to_owned()]));
+    assert!(house.client().session(&session).await.in_use, "its hold outlasts the server");
+    let plate = json!({ "truck_plate": "B-HG 77" });
+    let done: OperationAnswer = go_on(&house, &operation, plate).await.expect(200).typed();
+    assert_eq!(done.status, OperationStatus::Done);
+    assert!(done.screenshots.iter().any(|screenshot| screenshot.step == "1.1"), "of before too");
+    assert_eq!(house.portal.bookings().len(), 1);
+    stands_ready(&house, &session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phase_in_which_the_server_is_killed_is_not_repeated() {
+    let mut house = house().await;
+    let session = house.sign_in("ada").await;
+    let mut events = house.client().events(&path(&session, "/events")).await;
+    let client = house.client().clone();
+    let request = client.request(Method::POST, &path(&session, "/operations"));
+    let request = request.header("Idempotency-Key", "once").json(&appointment(everything()));
+    let begun = tokio::spawn(async move { client.try_send(request).await.is_ok() });
+    events.kind(EventKind::OperationStarted, SOON).await;
+    house.server.kill_server();
+    assert!(!begun.await.unwrap(), "nobody has answered");
+    house.server = house.server.start_again().await;
+    let listed: OperationsAnswer =
+        house.client().get(&path(&session, "/operations")).await.expect(200).typed();
+    assert_eq!(listed.operations.len(), 1);
+    let operation = &listed.operations[0];
+    assert_eq!(operation.status, OperationStatus::Failed);
+    // The same request again is told the same, and does nothing.
+    let again = begin_with_key(&house, &session, everything(), "once").await;
+    assert_eq!(again.refusal(), (500, "operation_interrupted"));
+    assert_eq!(house.portal.bookings(), []);
+    stands_ready(&house, &session).await;
+    // What a person wants again is another operation.
+    begin(&house, &session, everything()).await.expect(200);
+    assert_eq!(house.portal.bookings().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_nobody_continues_ends_and_its_session_stays() {
+    let house = house_with("[sessions]\noperation_timeout = \"2s\"", Default::default()).await;
+    let session = house.sign_in("ada").await;
+    let mut events = house.client().events(&path(&session, "/events")).await;
+    let operation = waiting(&house, &session).await;
+    let ended = events.kind(EventKind::OperationEnded, SOON).await;
+    assert_eq!(ended.reason, "expired");
+    assert!(Some(ended.time) >= operation.expires_at, "{ended:?}: {operation:?}");
+    let now: OperationAnswer = house.client().get(&of(&operation)).await.expect(200).typed();
+    assert_eq!(now.status, OperationStatus::Expired);
+    let plate = json!({ "truck_plate": "B-HG 77" });
+    assert_eq!(go_on(&house, &operation, plate).await.refusal(), (409, "operation_ended"));
+    stands_ready(&house, &session).await;
+    assert_eq!(house.portal.bookings(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_portal_does_not_forget_whoever_waits() {
+    let portal = PortalOptions { session_timeout: Duration::from_secs(3), ..PortalOptions::default() };
+    let house = house_with("", portal).await;
+    let session = house.client().create(&with(account("ada"), json!({ "refresh_interval": 1 }))).await;
+    let operation = waiting(&house, &session).await;
+    let before = house.portal.requests("ada");
+    wait_for("longer than the portal's patience", SOON, async || {
+        let requests = house.portal.requests("ada") - before;
+        expect_that(requests >= 5, requests)
+    })
+    .await;
+    let plate = json!({ "truck_plate": "B-HG 77" });
+    go_on(&house, &operation, plate).await.expect(200);
+    assert_eq!((house.portal.bookings().len(), house.portal.sign_ins("ada")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_is_not_a_second_one() {
+    let mut house = house().await;
+    let session = house.sign_in("ada").await;
+    let (one, other) = tokio::join!(
+        begin_with_key(&house, &session, everything(), "key-1"),
+        begin_with_key(&house, &session, everything(), "key-1"),
+    );
+    let (one, other): (OperationAnswer, OperationAnswer) =
+        (one.expect(200).typed(), other.expect(200).typed());
+    assert_eq!(one, other);
+    let reused = begin_with_key(&house, &session, without_plate(), "key-1").await;
+    assert_eq!(reused.refusal(), (422, "idempotency_key_reused"));
+    house.server.kill_server();
+    house.server = house.server.start_again().await;
+    let again = begin_with_key(&house, &session, everything(), "key-1").await.expect(200);
+    assert_eq!(again.typed::<OperationAnswer>().operation_id, one.operation_id);
+    assert_eq!(house.portal.bookings().len(), 1);
+
+    // So it is with the request that goes on.
+    let waiting = waiting(&house, &session).await;
+    let plate = json!({ "inputs": { "truck_plate": "B-HG 77" } });
+    for _ in 0..2 {
+        let request = house.client().request(Method::POST, &of(&waiting)).header("Idempotency-Key", "key-2");
+        house.client().send(request.json(&plate)).await.expect(200);
+    }
+    assert_eq!(house.portal.bookings().len(), 2);
+    begin_with_key(&house, &session, everything(), "key-3").await.expect(200);
+    assert_eq!(house.portal.bookings().len(), 3, "another key is another request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_signed_out_is_signed_in_first() {
+    let house = house().await;
+    let session = house.sign_in("ada").await;
+    house.portal.log_everybody_out();
+    begin(&house, &session, everything()).await.expect(200);
+    assert_eq!((house.portal.bookings().len(), house.portal.sign_ins("ada")), (1, 2));
+    // And one that hibernates comes back for it.
+    house.client().post_nothing(&path(&session, "/hibernate")).await.expect(200);
+    let moves = json!({ "operation": "moves" });
+    let moves = house.client().post(&path(&session, "/operations"), &moves).await.expect(200);
+    assert!(moves.body["outputs"]["moves"].as_array().unwrap().len() >= 100, "the whole endless list");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_refused_before_anything_is_clicked() {
+    let house = house().await;
+    let session = house.sign_in("ada").await;
+    let below = path(&session, "/operations");
+    let unknown = house.client().post(&below, &json!({ "operation": "make_coffee" })).await;
+    assert_eq!(unknown.refusal(), (422, "unknown_operation"));
+    let wrong = begin(&house, &session, with(everything(), json!({ "container": ["a"] }))).await;
+    assert_eq!(wrong.refusal(), (422, "invalid_field"));
+    assert!(wrong.body["error"].as_str().unwrap().contains("`inputs.container`"), "{}", wrong.body);
+    let hold = house.client().post(&path(&session, "/hold"), &json!({})).await.expect(201);
+    assert_eq!(begin(&house, &session, everything()).await.refusal(), (409, "session_in_use"));
+    let hold = path(&session, &format!("/hold/{}", hold.body["hold_id"].as_str().unwrap()));
+    house.client().delete(&hold).await.expect(200);
+    let window = house.window("plain", json!({})).await;
+    let none = house.client().post(&path(&window, "/operations"), &appointment(json!({}))).await;
+    assert_eq!(none.refusal(), (422, "unknown_operation"));
+    let nobody = uuid_path();
+    assert_eq!(house.client().get(&nobody).await.refusal(), (404, "operation_not_found"));
+    assert_eq!(house.client().get("/operations/none").await.refusal(), (404, "operation_not_found"));
+    let listed: OperationsAnswer = house.client().get("/operations").await.expect(200).typed();
+    assert_eq!(listed.operations, [], "nothing was begun");
+}
+
+fn uuid_path() -> String {
+    "/operations/0198c1c2-0000-7000-8000-000000000000".to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_is_told_with_its_picture() {
+    let house = house().await;
+    let session = house.sign_in("ada").await;
+    let inputs = with(everything(), json!({ "container": "NOSUCH0000000" }));
+    let failed: OperationAnswer = begin(&house, &session, inputs).await.expect(502).typed();
+    assert_eq!((failed.status, failed.phase, failed.step), (OperationStatus::Failed, 1, Some(5)));
+    assert!(!failed.error.as_ref().unwrap().contains("NOSUCH"), "no value is repeated: {failed:?}");
+    assert_eq!(failed.screenshots.last().unwrap().step, "1.5");
+    stands_ready(&house, &session).await;
+
+    // One that is given up leaves its session too.
+    let operation = waiting(&house, &session).await;
+    let given_up: OperationAnswer = house.client().delete(&of(&operation)).await.expect(200).typed();
+    assert_eq!(given_up.status, OperationStatus::Cancelled);
+    stands_ready(&house, &session).await;
+
+    // And one whose session is closed ends with it.
+    let operation = waiting(&house, &session).await;
+    house.client().delete(&path(&session, "")).await.expect(200);
+    wait_for("its end", Duration::from_secs(10), async || {
+        let now: OperationAnswer = house.client().get(&of(&operation)).await.expect(200).typed();
+        expect_that(now.status == OperationStatus::Cancelled, now)
+    })
+    .await;
+    assert_eq!(house.portal.bookings(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_runs_and_continues_them() {
+    let house = house().await;
+    let session = house.sign_in("ada").await;
+    let id = session.session_id.to_string();
+    let run = ["run", &id, "make_appointment", "--input", "time=07:30", "--inputs-file", "-", "-o", "json"];
+    let stdin = json!({ "terminal": "Pier T", "container": "MSKU4822107" }).to_string();
+    let asked = house.server.command(&run, &stdin).await.expect(1);
+    let operation = asked.json()["operation_id"].as_str().unwrap().to_owned();
+    let hint = format!("hint: pilotlight continue {operation} --input truck_plate=");
+    assert!(asked.stderr.contains(&hint), "{asked:?}");
+    let listed = house.server.command(&["operations", &id], "").await.expect(0).stdout;
+    assert!(listed.contains("needs_input") && listed.contains("truck_plate"), "{listed}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("all.zip");
+    let plate = "truck_plate=B-HG 77";
+    let go_on = ["continue", &operation, "--input", plate, "--bundle", bundle.to_str().unwrap()];
+    let done = house.server.command(&go_on, "").await.expect(0);
+    assert!(done.stdout.contains("confirmation: ") && done.stdout.contains("gate_pass: "), "{done:?}");
+    assert!(zip::ZipArchive::new(std::fs::File::open(&bundle).unwrap()).unwrap().len() > 20);
+    assert_eq!(house.portal.bookings().len(), 1);
+
+    let asked = house.server.command(&["run", &id, "make_appointment", "-o", "json"], "").await.expect(1);
+    let operation = asked.json()["operation_id"].as_str().unwrap().to_owned();
+    house.server.command(&["give-up", &operation], "").await.expect(0);
+    let refused = house.server.command(&["continue", &operation, "--input", plate], "").await.expect(1);
+    assert!(refused.stdout.is_empty() && refused.stderr.contains("hint: "), "{refused:?}");
+}
