@@ -10,6 +10,7 @@ export interface Session {
   username: string | null;
   state: State;
   in_use: boolean;
+  holds: { owner: string | null; shared: boolean; expires_at: string }[];
   keep_alive: boolean;
   never_terminate: boolean;
   created_at: string;

@@ -98,6 +98,9 @@ export function SessionView({ id }: { id: string }) {
             <dt>Site</dt><dd>{session.site ?? "–"}{session.username ? `, as ${session.username}` : ""}</dd>
             <dt>Page</dt><dd>{session.title} {session.url}</dd>
             <dt>Used</dt><dd><Ago time={session.last_used} />{session.in_use ? ", in use now" : ""}</dd>
+            <dt>Held by</dt><dd>{session.holds.length === 0 ? "nobody" : <ul class="holds">{session.holds.map((hold) => (
+              <li>{hold.owner ?? "somebody"}, {hold.shared ? "together with others" : "alone"}, until <Ago time={hold.expires_at} /> unless renewed</li>
+            ))}</ul>}</dd>
             <dt>Signed in</dt><dd><Ago time={session.signed_in_at} />, seen alive <Ago time={session.last_refresh} /></dd>
             <dt>Next refresh</dt><dd><Ago time={session.next_refresh} /></dd>
             <dt>Ends</dt><dd><Ago time={session.expires_at} /></dd>

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { accessible, fits, launch, link, open, url } from "./browser.mjs";
+import { accessible, fits, launch, link, open, outside, url } from "./browser.mjs";
 
 const PAGE = `<!doctype html><title>A desk</title><style>body{margin:0;font:20px sans-serif}
   #press{position:absolute;left:20px;top:20px;width:200px;height:60px}
@@ -115,6 +115,33 @@ await page.keyboard.press("Enter");
 await becomes("location.pathname", "/other");
 await page.getByRole("button", { name: "Back" }).click();
 await becomes("location.pathname", "/");
+await page.getByRole("button", { name: "Forward" }).click();
+await becomes("location.pathname", "/other");
+await page.getByRole("button", { name: "Back" }).click();
+await becomes("location.pathname", "/");
+await inPage("window.stays = true");
+await page.getByRole("button", { name: "Reload" }).click();
+await becomes("[document.readyState, window.stays ?? null]", ["complete", null]);
+
+// A tab of one's own.
+await page.getByRole("button", { name: "New tab" }).click();
+await tabs.getByRole("button", { name: "about:blank", exact: true }).and(page.locator("[aria-pressed=true]")).waitFor();
+await page.getByLabel("Address").fill(`${address}other`);
+await page.keyboard.press("Enter");
+await tabs.getByRole("button", { name: "Another", exact: true }).and(page.locator("[aria-pressed=true]")).waitFor();
+await tabs.getByRole("button", { name: "Close tab Another" }).click();
+await tabs.getByRole("button", { name: "A desk", exact: true }).and(page.locator("[aria-pressed=true]")).waitFor();
+
+// The server goes and comes again: the view goes on by itself, and hands reach the page.
+await inPage("window.pressed = 0");
+await outside("restart");
+await page.getByText("2 looking").waitFor();
+for (const end = Date.now() + 20_000; (await inPage("window.pressed")) === 0; ) {
+  // The picture of before is still there until the first new one comes.
+  await page.mouse.click(...(await at(120, 50)));
+  assert.ok(Date.now() < end, "no click reaches the page");
+}
+await page.getByText("2 looking").waitFor();
 await page.getByLabel("Address").fill("file:///etc/passwd");
 await page.keyboard.press("Enter");
 await page.getByText(/http/i).filter({ hasText: /only|URL/i }).first().waitFor();
@@ -122,6 +149,7 @@ await page.getByText(/http/i).filter({ hasText: /only|URL/i }).first().waitFor()
 // Taking over is a hold that keeps others out, until it is given back.
 await page.getByRole("button", { name: "Take over" }).click();
 await page.getByText("yours until you give it back").waitFor();
+await page.getByText("dashboard, alone, until").waitFor();
 assert.equal((await ask("POST", `/sessions/${id}/hold`, { ttl: 5 })).code, "session_in_use");
 await page.getByRole("button", { name: "Give back" }).click();
 await page.getByText("The session is given back").waitFor();

@@ -35,7 +35,7 @@ pub use request::{
     ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,
 };
 pub use session::{
-    CreatedAnswer, EndedReason, Isolation, MemoryMeasure, Session, SessionAnswer, SessionState,
+    CreatedAnswer, EndedReason, Isolation, MemoryMeasure, Session, SessionAnswer, SessionHold, SessionState,
     SessionsAnswer,
 };
 pub use site::{RefreshDefinition, RefreshHow, SignIn, SiteDefinition};

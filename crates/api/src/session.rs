@@ -118,6 +118,17 @@ impl MemoryMeasure {
     }
 }
 
+/// A hold on a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionHold {
+    /// Who holds it, as far as they say.
+    pub owner: Option<String>,
+    /// Whether others may hold it too.
+    pub shared: bool,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
 /// One signed-in browser window that Pilotlight keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Session {
@@ -133,6 +144,9 @@ pub struct Session {
     pub state: SessionState,
     /// Whether somebody holds it.
     pub in_use: bool,
+    /// Who holds it.
+    #[serde(default)]
+    pub holds: Vec<SessionHold>,
     /// Whether it never expires.
     pub keep_alive: bool,
     /// Whether nothing but an explicit close ends it.

@@ -3,6 +3,7 @@
 //! A session that comes out of the store is planned in the same way as a new one, so that it is treated by
 //! the configuration of today.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,7 @@ impl Planner {
                 totp: None,
             }),
             begins_with,
+            owners: BTreeMap::new(),
             left_at: None,
             stored_bytes: None,
             stored_at: None,
@@ -191,6 +193,8 @@ impl Planner {
         spec.policy.idle_timeout = Duration::from_millis(record.idle_timeout_ms);
         details.site.clone_from(&record.site);
         details.left_at.clone_from(&record.left_at);
+        let owner = |hold: &HoldRecord| Some((HoldId(hold.id.as_u128()), hold.owner.clone()?));
+        details.owners = record.holds.iter().filter_map(owner).collect();
         let kept = Kept {
             id: SessionId(record.id.as_u128()),
             spec,
@@ -260,6 +264,7 @@ pub(crate) fn record(kept: &Kept, details: &Details) -> SessionRecord {
             .map(|hold| HoldRecord {
                 id: Uuid::from_u128(hold.id.0),
                 shared: hold.shared,
+                owner: details.owners.get(&hold.id).cloned(),
                 expires_at_ms: hold.expires_at.0,
             })
             .collect(),

@@ -94,6 +94,9 @@ pub struct HoldRecord {
     pub id: Uuid,
     /// Whether others may hold the session too.
     pub shared: bool,
+    /// Who holds it, as far as they say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// When it ends by itself.
     pub expires_at_ms: u64,
 }

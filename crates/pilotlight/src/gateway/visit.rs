@@ -31,12 +31,12 @@ struct HeldSession {
 }
 
 impl Visit {
-    /// Wakes the session where it sleeps, and holds it together with others.
+    /// Wakes the session where it sleeps, and holds it together with others, who see what `client` is here.
     ///
     /// # Errors
     /// Why that cannot be: somebody may hold it alone.
-    pub async fn begin(keeper: &KeeperHandle, session: Uuid) -> Result<Self, Refused> {
-        let (hold, _) = keeper.hold(session, HOLD_TTL, true).await?;
+    pub async fn begin(keeper: &KeeperHandle, session: Uuid, client: &str) -> Result<Self, Refused> {
+        let (hold, _) = keeper.hold(session, HOLD_TTL, true, Some(client.to_owned())).await?;
         let hold = HeldSession { keeper: keeper.clone(), session, hold };
         let using = keeper.window(session).await?;
         Ok(Self { using, hold, used_at: None })

@@ -130,7 +130,7 @@ pub(super) async fn let_in(
 ) -> Result<Response, Problem> {
     let (upgrade, response) = accept(&mut request)?;
     let files = app.gateway.files(id);
-    let visit = Visit::begin(&app.keeper, id).await?;
+    let visit = Visit::begin(&app.keeper, id, "a client of the DevTools protocol").await?;
     let files = files?;
     let guest = visit.using.window.let_in().await?;
     let stop = app.gateway.stop.clone();

@@ -129,10 +129,8 @@ pub(super) async fn hold(
     Body(request): Body<HoldRequest>,
 ) -> Result<(StatusCode, Json<HoldAnswer>), Problem> {
     request.validate()?;
-    let (hold_id, expires_at) = app.keeper.hold(id, request.ttl.to_duration(), request.shared).await?;
-    if let Some(owner) = &request.owner {
-        tracing::info!(session_id = %id, %hold_id, %owner, "held");
-    }
+    let HoldRequest { ttl, owner, shared } = request;
+    let (hold_id, expires_at) = app.keeper.hold(id, ttl.to_duration(), shared, owner).await?;
     let answer = HoldAnswer { success: true, hold_id, expires_at: timestamp(expires_at) };
     Ok((StatusCode::CREATED, Json(answer)))
 }

@@ -92,8 +92,9 @@ async fn begin(
             WantedWindow::Like(like) => make(&app, like).await?,
         };
         // Awake and held until chromedriver holds it.
-        let visit =
-            Visit::begin(&app.keeper, id).await.map_err(|refused| Problem::from(refused).not_created());
+        let visit = Visit::begin(&app.keeper, id, "a client of WebDriver")
+            .await
+            .map_err(|refused| Problem::from(refused).not_created());
         let begun = match &visit {
             Ok(_) => app.webdriver.begin(id, wanted, peer.is_own_user(), browsers(app.clone())).await,
             Err(_) => Err((500, Value::Null)),

@@ -37,6 +37,8 @@ pub struct Details {
     pub stored_bytes: Option<u64>,
     /// When that was written.
     pub stored_at: Option<core::Moment>,
+    /// Who holds it, as far as they say.
+    pub owners: BTreeMap<core::HoldId, String>,
     /// What is done in its window. It holds the password and goes when the session ends.
     pub errand: Arc<Errand>,
 }
@@ -79,6 +81,7 @@ impl Published {
             username: details.errand.username.clone(),
             state: state(session.state()),
             in_use: session.in_use(),
+            holds: session.holds.iter().map(|hold| held(hold, details)).collect(),
             keep_alive: session.policy.keep_alive,
             never_terminate: session.policy.never_terminate,
             created_at: timestamp(session.created_at),
@@ -182,6 +185,14 @@ impl Published {
     #[must_use]
     pub fn keep_alive(&self) -> bool {
         self.session.keep_alive
+    }
+}
+
+fn held(hold: &core::Hold, details: &Details) -> api::SessionHold {
+    api::SessionHold {
+        owner: details.owners.get(&hold.id).cloned(),
+        shared: hold.shared,
+        expires_at: timestamp(hold.expires_at),
     }
 }
 

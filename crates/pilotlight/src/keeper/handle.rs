@@ -196,13 +196,19 @@ impl KeeperHandle {
         self.order(Uuid::nil(), Order::Drain { timeout }).await.map(drop)
     }
 
-    /// Takes hold of a session; answers once nothing of ours runs in it.
+    /// Takes hold of a session; answers once nothing of ours runs in it. Others see the `owner`.
     ///
     /// # Errors
     /// Why it cannot be held.
-    pub async fn hold(&self, id: Uuid, ttl: Duration, shared: bool) -> Result<(Uuid, Moment), Refused> {
+    pub async fn hold(
+        &self,
+        id: Uuid,
+        ttl: Duration,
+        shared: bool,
+        owner: Option<String>,
+    ) -> Result<(Uuid, Moment), Refused> {
         let hold = HoldId(Uuid::now_v7().as_u128());
-        self.held(id, Order::Hold { hold, ttl, shared }).await
+        self.held(id, Order::Hold { hold, ttl, shared, owner }).await
     }
 
     /// Holds it for longer.

@@ -21,7 +21,7 @@ pub(super) enum Order {
     Patch { patch: PolicyPatch, tags: Option<BTreeMap<String, String>> },
     Close,
     Ping,
-    Hold { hold: HoldId, ttl: Duration, shared: bool },
+    Hold { hold: HoldId, ttl: Duration, shared: bool, owner: Option<String> },
     ExtendHold { hold: HoldId, ttl: Duration },
     ReleaseHold { hold: HoldId },
     Use,
@@ -62,7 +62,10 @@ impl Order {
             }
             Self::Close => Input::Close { request, session },
             Self::Ping => Input::Ping { request, session },
-            Self::Hold { hold, ttl, shared } => Input::Hold { request, session, hold, ttl, shared },
+            Self::Hold { hold, ttl, shared, owner } => {
+                left.owner = owner;
+                Input::Hold { request, session, hold, ttl, shared }
+            }
             Self::ExtendHold { hold, ttl } => Input::ExtendHold { request, session, hold, ttl },
             Self::ReleaseHold { hold } => Input::ReleaseHold { request, session, hold },
             Self::Use => Input::BeginUse { request, session },
@@ -81,6 +84,7 @@ impl Order {
 pub(super) struct Left {
     pub(super) details: Option<Box<Details>>,
     pub(super) tags: Option<BTreeMap<String, String>>,
+    pub(super) owner: Option<String>,
 }
 
 /// What a client gets.

@@ -84,6 +84,7 @@ struct Pending {
     reply: ReplySender,
     session: SessionId,
     tags: Option<BTreeMap<String, String>>,
+    owner: Option<String>,
     is_lasting: bool,
 }
 
@@ -223,7 +224,10 @@ impl Keeper {
                 if let Some(details) = left.details {
                     self.details.insert(session, *details);
                 }
-                self.pending.insert(request, Pending { reply, session, tags: left.tags, is_lasting });
+                self.pending.insert(
+                    request,
+                    Pending { reply, session, tags: left.tags, owner: left.owner, is_lasting },
+                );
                 self.step(input);
             }
         }
@@ -375,6 +379,11 @@ impl Keeper {
             details.tags = tags;
             self.unwritten.insert(pending.session);
         }
+        if let (Some(owner), Ok(Answer::Hold { hold, .. })) = (pending.owner, &answer)
+            && let Some(details) = self.details.get_mut(&pending.session)
+        {
+            details.owners.insert(*hold, owner);
+        }
         let reply = answer.clone().map_err(Refused::ByRules).and_then(|answer| match answer {
             Answer::Session { session, is_new } => {
                 let published = self.published(session).ok_or(Refused::ByRules(Refusal::NotFound))?;
@@ -421,8 +430,11 @@ impl Keeper {
             return;
         }
         for id in changed {
-            let ended = self.rules.session(*id).is_some_and(|session| session.ended.is_some());
-            if let Some(details) = self.details.get_mut(id).filter(|_| ended) {
+            let Some((session, details)) = self.rules.session(*id).zip(self.details.get_mut(id)) else {
+                continue;
+            };
+            details.owners.retain(|id, _| session.holds.iter().any(|hold| hold.id == *id));
+            if session.ended.is_some() {
                 details.forget_secrets();
             }
         }

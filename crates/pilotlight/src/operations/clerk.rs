@@ -155,6 +155,11 @@ impl Clerk {
         });
     }
 
+    /// Who holds the session while it is on its way.
+    fn owner(&self) -> Option<String> {
+        Some(format!("operation {}", self.record.operation))
+    }
+
     fn now(&self) -> pilotlight_core::Moment {
         self.desk.keeper.clock().now()
     }
@@ -267,7 +272,7 @@ impl Clerk {
                 Err(error) => return Err(error.into()),
             }
         }
-        let (hold, _) = keeper.hold(session, PHASE_TIMEOUT + HOLD_SLACK, true).await?;
+        let (hold, _) = keeper.hold(session, PHASE_TIMEOUT + HOLD_SLACK, true, self.owner()).await?;
         self.record.hold = hold;
         match keeper.window(session).await {
             Ok(using) => self.using = Some(using),
@@ -381,7 +386,7 @@ impl Clerk {
         let (keeper, session) = (&self.desk.keeper, self.record.session);
         match keeper.extend_hold(session, self.record.hold, span + HOLD_SLACK).await {
             Err(Refused::ByRules(Refusal::HoldNotFound)) => {
-                (self.record.hold, _) = keeper.hold(session, span + HOLD_SLACK, true).await?;
+                (self.record.hold, _) = keeper.hold(session, span + HOLD_SLACK, true, self.owner()).await?;
                 Ok(())
             }
             extended => extended.map(drop),

@@ -20,7 +20,10 @@ async fn a_hold_is_exclusive_unless_all_share() {
     let house = house().await;
     let session = house.window("a", json!({})).await;
     let first = hold(&house, &session, json!({ "ttl": 60, "owner": "first" })).await;
-    assert!(house.client().session(&session).await.in_use);
+    let held = house.client().session(&session).await;
+    assert!(held.in_use);
+    assert_eq!((held.holds[0].owner.as_deref(), held.holds[0].shared), (Some("first"), false));
+    assert_eq!(held.holds[0].expires_at, first.expires_at);
     is_refused(&house, &session, json!({})).await;
     is_refused(&house, &session, json!({ "shared": true })).await;
     let below = path(&session, &format!("/hold/{}", first.hold_id));

@@ -141,7 +141,9 @@ async fn the_place_is_kept_where_the_server_is_killed_while_it_waits() {
     house.server = house.server.start_again().await;
     let now: OperationAnswer = house.client().get(&of(&operation)).await.expect(200).typed();
     assert_eq!((now.status, now.missing), (OperationStatus::NeedsInput, vec!["truck_plate".to_owned()]));
-    assert!(house.client().session(&session).await.in_use, "its hold outlasts the server");
+    let held = house.client().session(&session).await;
+    assert!(held.in_use, "its hold outlasts the server");
+    assert_eq!(held.holds[0].owner.as_deref(), Some("operation make_appointment"));
     let plate = json!({ "truck_plate": "B-HG 77" });
     let done: OperationAnswer = go_on(&house, &operation, plate).await.expect(200).typed();
     assert_eq!(done.status, OperationStatus::Done);
