@@ -77,23 +77,26 @@ const Card = memo(function Card(row: Row) {
   );
 });
 
+// Roles by name, since its layout is not a table's: see app.css.
 const TableRow = memo(function TableRow(row: Row) {
   const { session } = row;
   return (
-    <tr>
-      <td><Choose {...row} /></td>
-      <td class="small"><Thumbnail session={session} /></td>
-      <th scope="row"><a href={`/ui/sessions/${session.session_id}`}>{nameOf(session)}</a> <Marks session={session} /></th>
-      <td>{session.site ?? "–"}</td>
-      <td>{session.username ?? "–"}</td>
-      <td><StateBadge state={session.state} />{session.attention && <p class="attention">{session.attention}</p>}</td>
-      <td><Ago time={session.last_used} /></td>
-      <td><Ago time={session.signed_in_at} /></td>
-      <td><Ago time={session.next_refresh} /></td>
-      <td class="number">{bytes(session.memory_bytes)}</td>
+    <tr role="row">
+      <td role="cell"><Choose {...row} /></td>
+      <td role="cell" class="small"><Thumbnail session={session} /></td>
+      <th scope="row" role="rowheader"><a href={`/ui/sessions/${session.session_id}`}>{nameOf(session)}</a> <Marks session={session} /></th>
+      <td role="cell">{session.site ?? "–"}</td>
+      <td role="cell">{session.username ?? "–"}</td>
+      <td role="cell"><StateBadge state={session.state} />{session.attention && <p class="attention">{session.attention}</p>}</td>
+      <td role="cell"><Ago time={session.last_used} /></td>
+      <td role="cell"><Ago time={session.signed_in_at} /></td>
+      <td role="cell"><Ago time={session.next_refresh} /></td>
+      <td role="cell" class="number">{bytes(session.memory_bytes)}</td>
     </tr>
   );
 });
+
+const COLUMNS = ["Choose", "Page", "Name", "Site", "User", "State", "Used", "Signed in", "Refresh", "Memory"];
 
 function Select({ name, value, options, onPick }: {
   name: string; value: string; options: [string, string][]; onPick: (value: string) => void;
@@ -162,10 +165,9 @@ export function Overview() {
       }} />}
       {loaded && all.length === 0 && <p>There is no session yet. <code>POST /sessions</code> or <code>pilotlight open</code> makes one.</p>}
       {choice.rows ? (
-        <div class="scroll" role="region" aria-label="Sessions" tabIndex={0}><table>
-          <thead><tr><th scope="col">Choose</th><th scope="col">Page</th><th scope="col">Name</th><th scope="col">Site</th><th scope="col">User</th>
-            <th scope="col">State</th><th scope="col">Used</th><th scope="col">Signed in</th><th scope="col">Refresh</th><th scope="col">Memory</th></tr></thead>
-          <tbody>{shown.map((session) => <TableRow key={session.session_id} {...row(session)} />)}</tbody>
+        <div class="scroll" role="region" aria-label="Sessions" tabIndex={0}><table class="sessions" role="table">
+          <thead role="rowgroup"><tr role="row">{COLUMNS.map((name) => <th scope="col" role="columnheader">{name}</th>)}</tr></thead>
+          <tbody role="rowgroup">{shown.map((session) => <TableRow key={session.session_id} {...row(session)} />)}</tbody>
         </table></div>
       ) : (
         <ul class="cards" aria-label="Sessions">{shown.map((session) => <Card key={session.session_id} {...row(session)} />)}</ul>

@@ -85,3 +85,13 @@ async fn people_run_operations_and_go_on_with_them() {
     assert_eq!(bookings.len(), 1, "{bookings:?}");
     assert_eq!((&*bookings[0].truck_plate, bookings[0].own_chassis), ("B-HG 77", true));
 }
+
+#[tokio::test]
+async fn five_hundred_sessions_are_no_burden() {
+    let mut node = Command::new("node");
+    node.arg(web().join("tests/many.mjs")).kill_on_drop(true);
+    let output = timeout(SCRIPT_TIMEOUT, node.output()).await.expect("the script does not end");
+    let output = output.expect("Node.js is needed: scripts/set-up tests installs it");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
