@@ -15,6 +15,8 @@ pub enum ErrorCode {
     InvalidField,
     /// 422: the named site is not defined.
     UnknownSite,
+    /// 422: the named credential is not there.
+    UnknownCredential,
     /// 422: the named launch profile is not defined.
     UnknownProfile,
     /// 422: the session's site has no such operation.
@@ -45,6 +47,8 @@ pub enum ErrorCode {
     OperationNotFound,
     /// 404: the operation has no such file.
     FileNotFound,
+    /// 404: there is no such credential.
+    CredentialNotFound,
     /// 405: the route exists, but not with this method.
     MethodNotAllowed,
     /// 408: the request did not arrive in time.
@@ -59,6 +63,8 @@ pub enum ErrorCode {
     OperationRunning,
     /// 409: the operation is over.
     OperationEnded,
+    /// 409: sessions still sign in with the credential.
+    CredentialInUse,
     /// 409: the session is in a state in which this cannot be done.
     WrongState,
     /// 410: the session has ended; `error` says why.
@@ -95,10 +101,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in the order of their status.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 44] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::UnknownSite,
+        Self::UnknownCredential,
         Self::UnknownProfile,
         Self::UnknownOperation,
         Self::NeedsInput,
@@ -114,6 +121,7 @@ impl ErrorCode {
         Self::SiteNotFound,
         Self::OperationNotFound,
         Self::FileNotFound,
+        Self::CredentialNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::SessionInUse,
@@ -121,6 +129,7 @@ impl ErrorCode {
         Self::SiteInUse,
         Self::OperationRunning,
         Self::OperationEnded,
+        Self::CredentialInUse,
         Self::WrongState,
         Self::SessionEnded,
         Self::PayloadTooLarge,
@@ -151,6 +160,9 @@ impl ErrorCode {
                 "unknown_site",
                 "Name a site from the configuration, or define it with PUT /sites/{name}.",
             ),
+            Self::UnknownCredential => {
+                (422, "unknown_credential", "GET /credentials lists them; PUT /credentials/{name} makes one.")
+            }
             Self::UnknownProfile => (422, "unknown_profile", "`pilotlight flags` lists the launch profiles."),
             Self::UnknownOperation => {
                 (422, "unknown_operation", "GET /sites/{name} lists the operations of a site.")
@@ -198,6 +210,11 @@ impl ErrorCode {
             Self::FileNotFound => {
                 (404, "file_not_found", "GET /operations/{operation_id} names its downloads and screenshots.")
             }
+            Self::CredentialNotFound => (
+                404,
+                "credential_not_found",
+                "GET /credentials lists them; PUT /credentials/{name} makes one.",
+            ),
             Self::MethodNotAllowed => {
                 (405, "method_not_allowed", "/openapi.json lists the routes and their methods.")
             }
@@ -213,6 +230,11 @@ impl ErrorCode {
                 (409, "operation_running", "Wait until it is done or asks for something.")
             }
             Self::OperationEnded => (409, "operation_ended", "Begin another one."),
+            Self::CredentialInUse => (
+                409,
+                "credential_in_use",
+                "Close the sessions that sign in with it, or give it other values.",
+            ),
             Self::WrongState => {
                 (409, "wrong_state", "Look at the session's state, and try again when it has changed.")
             }

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod credential;
 pub mod duration;
 pub mod error;
 pub mod event;
@@ -22,6 +23,7 @@ pub use answer::{
     ShardAnswer, SiteAnswer, SitesAnswer, TakenAnswer,
 };
 pub use body::parse_body;
+pub use credential::{Credential, CredentialAnswer, CredentialDefinition, CredentialsAnswer};
 pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{Event, EventKind};

@@ -43,6 +43,10 @@ pub struct CreateSession {
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Password, write_only)]
     pub password: Option<SecretString>,
+    /// The name of the credential to sign in with, instead of `username` and `password`. It is looked up whenever it
+    /// signs in, so that a correction reaches every session that names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
     /// Whether it never expires.
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -89,6 +93,7 @@ impl Default for CreateSession {
             url: None,
             username: None,
             password: None,
+            credential: None,
             keep_alive: true,
             never_terminate: false,
             idle_timeout: None,
@@ -118,8 +123,12 @@ impl CreateSession {
             (Some(site), None) => validate::name("site", site)?,
             (None, Some(url)) => {
                 validate::web_url("url", url)?;
-                if self.password.is_some() {
-                    return Err(FieldError::new("password", "is only of use with a `site` that signs in"));
+                for (field, given) in
+                    [("password", self.password.is_some()), ("credential", self.credential.is_some())]
+                {
+                    if given {
+                        return Err(FieldError::new(field, "is only of use with a `site` that signs in"));
+                    }
                 }
             }
             (Some(_), Some(_)) => {
@@ -127,7 +136,15 @@ impl CreateSession {
             }
             (None, None) => {}
         }
-        for (field, name) in [("name", &self.name), ("profile", &self.profile)] {
+        if self.credential.is_some() && (self.username.is_some() || self.password.is_some()) {
+            return Err(FieldError::new(
+                "credential",
+                "stands for `username` and `password`: give one or the other",
+            ));
+        }
+        for (field, name) in
+            [("name", &self.name), ("profile", &self.profile), ("credential", &self.credential)]
+        {
             name.as_ref().map_or(Ok(()), |name| validate::name(field, name))?;
         }
         if let Some(username) = &self.username {

@@ -33,6 +33,10 @@ id!(
     AccountId(u64)
 );
 id!(
+    /// One user with one password at one portal: what the portal refuses of one session it refuses of all.
+    LoginId(u64)
+);
+id!(
     /// How a Chromium is started: windows share a process only where this is equal.
     LaunchKey(u64)
 );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
+use crate::ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
 use crate::kept::{Kept, KeptShard};
 use crate::memory::Memory;
 
@@ -57,6 +57,17 @@ pub struct PolicyPatch {
     pub refresh_interval: Option<Option<Duration>>,
 }
 
+/// With what a session is signed in, as far as the rules care.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Portal and user name, where there are both.
+    pub account: Option<AccountId>,
+    /// The same with the password.
+    pub login: Option<LoginId>,
+    /// Whether Pilotlight is able to sign it in: a flow and what the flow needs.
+    pub can_sign_in: bool,
+}
+
 /// A session to be made, as far as the rules care.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -66,10 +77,8 @@ pub struct Spec {
     pub identity: Option<u64>,
     /// The site, where there is one.
     pub site: Option<SiteId>,
-    /// Site and user name, where there are both.
-    pub account: Option<AccountId>,
-    /// Whether Pilotlight is able to sign it in: a flow and what the flow needs.
-    pub can_sign_in: bool,
+    /// With what it is signed in.
+    pub access: Access,
     /// How its browser is started.
     pub launch: LaunchKey,
     /// Whether it shares that browser.
@@ -231,6 +240,12 @@ pub enum Input {
         /// Which session.
         session: SessionId,
     },
+    /// A credential was changed: what sessions sign in with from now on. Those whose sign-in the portal had refused
+    /// try once more.
+    AccessChanged {
+        /// Which sessions, and with what.
+        sessions: Vec<(SessionId, Access)>,
+    },
     /// A client wants a refresh now; answered with its outcome.
     RefreshNow {
         /// Whom to answer.
@@ -349,6 +364,13 @@ pub enum Input {
     },
     /// A window was told to run again.
     Thawed {
+        /// Whose.
+        session: SessionId,
+        /// Of which action.
+        ticket: Ticket,
+    },
+    /// A sign-in is about to be typed, and waits until that is written down.
+    Typing {
         /// Whose.
         session: SessionId,
         /// Of which action.

@@ -27,6 +27,8 @@ pub struct Kept {
     pub attention: Option<String>,
     /// Whether the portal refused its sign-in.
     pub refused: bool,
+    /// When its sign-in was typed whose outcome nobody knows yet.
+    pub tried_at: Option<Moment>,
     /// Whether it had a window, or was to have one.
     pub live: bool,
     /// When and why it ended.
@@ -59,8 +61,7 @@ impl Session {
             name: self.name.clone(),
             identity: self.identity,
             site: self.site,
-            account: self.account,
-            can_sign_in: self.can_sign_in,
+            access: self.access,
             launch: self.launch,
             isolation: self.isolation,
             freezes: self.freezes,
@@ -75,6 +76,7 @@ impl Session {
             signed_in_at: self.signed_in_at,
             attention: self.attention.clone(),
             refused: self.refused,
+            tried_at: self.tried_at,
             live: !self.asleep,
             ended: self.ended,
             holds: self.holds.clone(),
@@ -89,6 +91,8 @@ impl Session {
         session.signed_in_at = kept.signed_in_at;
         session.attention = kept.attention;
         session.refused = kept.refused;
+        session.tried_at = kept.tried_at;
+        session.typed = session.access.login;
         session.ended = kept.ended;
         session.holds = kept.holds;
         session.holds.retain(|hold| hold.expires_at > now);
@@ -116,7 +120,9 @@ impl Rules {
         let mut lost = Vec::new();
         for kept in sessions {
             let live = kept.live;
-            let session = Session::of(kept, now);
+            let mut session = Session::of(kept, now);
+            // Where no window is left to show what came of a try, another is all that can tell.
+            session.tried_at = session.tried_at.filter(|_| windows.iter().any(|(id, _)| *id == session.id));
             let id = session.id;
             if live && session.ended.is_none() {
                 lost.push((!session.policy.never_terminate, std::cmp::Reverse(session.last_used), id));
@@ -147,7 +153,7 @@ impl Rules {
         }
     }
 
-    /// A window that outlived the rules: how its page stands is looked at before anything else is done, and its
+    /// A window that outlived the rules: whether a sign-in was typed in it whose outcome it shows, and how its page stands is looked at before anything else is done, and its
     /// state is written down soon, since nobody told of changes meanwhile.
     fn take_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
         let Some(entry) = self.shards.all.get_mut(&shard) else { return };

@@ -8,6 +8,7 @@
 //! The world (browsers, portals, people) answers an action by a later input. Every activity carries a
 //! [`Ticket`], so that a late report about something long over is recognised and dropped.
 
+mod access;
 mod action;
 mod backoff;
 mod capacity;
@@ -30,9 +31,9 @@ mod time;
 
 pub use action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
 pub use backoff::Backoff;
-pub use ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
+pub use ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
 pub use input::{
-    Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
+    Access, Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
 };
 pub use kept::{Kept, KeptShard};
 pub use limits::{AtCapacity, Limits};

@@ -42,6 +42,10 @@ pub struct Limits {
     pub recovery_tries: u32,
     /// Waits between tries, of a session and of starting a browser.
     pub backoff: Backoff,
+    /// The longest wait for a portal that is not there: nothing is typed meanwhile, so it costs little to look.
+    pub longest_outage_wait: Duration,
+    /// Within which all who waited for a portal come to it once it is there again.
+    pub return_spread: Duration,
     /// A page that crashes, or a window that is emptied, again within this time is tried ever more slowly.
     pub loss_settled_after: Duration,
     /// A browser that ends sooner than this after its start counts as failing.
@@ -91,6 +95,8 @@ impl Default for Limits {
             refresh_tries: 3,
             recovery_tries: 4,
             backoff: Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) },
+            longest_outage_wait: Duration::from_secs(60),
+            return_spread: Duration::from_secs(2),
             loss_settled_after: Duration::from_secs(600),
             shard_settled_after: Duration::from_secs(10),
             shard_linger: Duration::from_secs(10),

@@ -43,6 +43,7 @@ impl Rules {
         let recovery_tries = self.limits.recovery_tries;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let was_closing = matches!(session.window, Window::Closing(_));
+        session.vain_sign_ins += u32::from(session.doing == Doing::Running(Activity::SignIn));
         session.ticket = ticket;
         self.window_gone(id, now);
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
@@ -117,6 +118,7 @@ impl Rules {
         session.failures = session.failures.max(session.losses - 1);
         session.recovering = session.established;
         session.not_before = now;
+        session.vain_sign_ins += u32::from(session.doing == Doing::Running(Activity::SignIn));
         session.sign_in_running = false;
         let (activity, kind, sentence) = match loss {
             Loss::Crashed => (Activity::Repair, NoticeKind::PageCrashed, "its page crashed"),
@@ -147,7 +149,21 @@ impl Rules {
         session.sign_in_running = false;
         session.freeze_not_before = settled_at;
         session.restored |= outcome.is_ok();
+        // A look that failed has not told what came of a sign-in.
+        let is_settled =
+            outcome.as_ref().map_or_else(|failure| failure.kind == FailureKind::Rejected, |_| true);
+        if is_settled || activity != Activity::Look {
+            session.tried_at = None;
+        }
+        let in_vain = match &outcome {
+            Ok(standing) => *standing == Standing::SignedOut,
+            Err(failure) => failure.kind != FailureKind::Unreachable,
+        };
+        session.vain_sign_ins += u32::from(in_vain && activity == Activity::SignIn);
         self.touch(id);
+        if outcome.is_ok() && activity != Activity::Look {
+            self.portal_answers(id, now);
+        }
         match outcome {
             Ok(Standing::SignedIn) => self.stands(id, activity, now),
             Ok(Standing::PersonNeeded(sentence)) => self.needs_person(id, sentence, now),
@@ -157,14 +173,14 @@ impl Rules {
     }
 
     /// The session that a report is about, unless the report is late.
-    fn current(&mut self, id: SessionId, ticket: Ticket) -> Option<&mut Session> {
+    pub(crate) fn current(&mut self, id: SessionId, ticket: Ticket) -> Option<&mut Session> {
         self.sessions.get_mut(&id).filter(|session| session.ticket == ticket)
     }
 
     fn stands(&mut self, id: SessionId, activity: Activity, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.failures = 0;
-        session.refused = false;
+        session.forgive();
         let needed_a_person = session.attention.take().is_some();
         session.recovering = false;
         session.fresh_at = now;
@@ -196,15 +212,16 @@ impl Rules {
         if session.attention.is_some() && activity == Activity::Look {
             return;
         }
-        let tired = session.failures >= self.limits.refresh_tries + self.limits.recovery_tries;
-        if session.can_sign_in && session.refused {
+        let tired = session.vain_sign_ins >= self.limits.recovery_tries;
+        let can_sign_in = session.access.can_sign_in;
+        if can_sign_in && session.refused {
             let sentence = "its portal refused the sign-in, which is not repeated unasked".to_owned();
             self.needs_person(id, sentence, now);
-        } else if session.can_sign_in && tired {
+        } else if can_sign_in && tired {
             // Its sign-in comes to nothing again and again, though it never fails by itself.
             session.refused = true;
             self.needs_person(id, "its sign-in does not last".to_owned(), now);
-        } else if session.can_sign_in {
+        } else if can_sign_in {
             session.doing = Doing::Next(Activity::SignIn);
             session.not_before = session.not_before.max(now);
             "its portal signed it out".clone_into(&mut session.why);
@@ -238,7 +255,7 @@ impl Rules {
         }
     }
 
-    fn tell_askers(&mut self, id: SessionId, outcome: &Result<(), Failure>) {
+    pub(crate) fn tell_askers(&mut self, id: SessionId, outcome: &Result<(), Failure>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let mut told = std::mem::take(&mut session.askers);
         told.append(&mut session.wakers);
@@ -250,18 +267,32 @@ impl Rules {
 
     /// Decides what follows a failure. It never ends a session that once stood.
     fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure, now: Moment) {
-        // A look costs nothing and proves nothing: there will be another.
-        if activity == Activity::Look {
-            return;
-        }
         let random = self.jitter.next();
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        // A look costs nothing and proves nothing: there will be another. Where it is to show what came of a
+        // sign-in it is the next thing to come, and where it shows a refusal, it counts as that sign-in.
+        if activity == Activity::Look && failure.kind != FailureKind::Rejected {
+            if session.tried_at.is_some() {
+                session.doing = Doing::Next(Activity::Look);
+                session.not_before = now + self.limits.backoff.wait(1, random);
+            }
+            return;
+        }
         session.failures += 1;
-        session.not_before = now + self.limits.backoff.wait(session.failures, random);
+        session.unreachable = failure.kind == FailureKind::Unreachable;
+        let mut backoff = self.limits.backoff;
+        if session.unreachable {
+            backoff.longest = backoff.longest.min(self.limits.longest_outage_wait);
+        }
+        // What failed while the portal was not there says nothing of a sign-in once it is.
+        let is_typed = activity == Activity::SignIn && !session.unreachable;
+        let failures = if is_typed { session.vain_sign_ins } else { session.failures };
+        session.not_before = now + backoff.wait(failures, random);
         if !session.established {
             return self.count_failed_start(id, activity, failure, now);
         }
         let tries = self.limits.recovery_tries;
+        let mut is_refused = false;
         let attention = match activity {
             // Where no policy wants refreshes, whoever asked is told, and asks again.
             Activity::Refresh if session.policy.refresh_interval().is_none() => false,
@@ -269,7 +300,7 @@ impl Rules {
                 session.doing = Doing::Next(Activity::Refresh);
                 false
             }
-            Activity::Refresh if session.can_sign_in => {
+            Activity::Refresh if session.access.can_sign_in => {
                 session.doing = Doing::Next(Activity::SignIn);
                 false
             }
@@ -277,18 +308,19 @@ impl Rules {
                 session.doing = Doing::Next(Activity::Refresh);
                 session.failures >= self.limits.refresh_tries + tries
             }
-            Activity::SignIn => {
-                let hopeless = failure.kind == FailureKind::Rejected;
-                let tired = session.failures >= self.limits.refresh_tries + tries;
+            Activity::SignIn | Activity::Look => {
+                // What was changed while it was typed has not been refused.
+                let is_outdated = session.typed != session.access.login;
+                is_refused = failure.kind == FailureKind::Rejected && !is_outdated;
                 // What was typed too often counts as refused, also for whoever brings the window back.
-                session.refused |= hopeless || (tired && failure.kind != FailureKind::Unreachable);
-                // Only what never reached the sign-in form may be repeated without end.
-                if !hopeless && (!tired || failure.kind == FailureKind::Unreachable) {
+                session.refused |= is_refused || session.vain_sign_ins >= tries;
+                // Only what never reached the sign-in form is repeated without end.
+                if !session.refused {
                     session.doing = Doing::Next(Activity::SignIn);
                 }
-                hopeless || tired
+                session.refused || session.failures >= self.limits.refresh_tries + tries
             }
-            Activity::Visit | Activity::Repair | Activity::Look => {
+            Activity::Visit | Activity::Repair => {
                 if matches!(session.window, Window::Open(_)) {
                     session.doing = Doing::Next(activity);
                 }
@@ -300,11 +332,14 @@ impl Rules {
             session.recovering = false;
         }
         let kind = match activity {
-            Activity::SignIn => NoticeKind::SignInFailed,
+            Activity::SignIn | Activity::Look => NoticeKind::SignInFailed,
             Activity::Refresh => NoticeKind::RefreshFailed,
-            Activity::Visit | Activity::Repair | Activity::Look => NoticeKind::RecoveryFailed,
+            Activity::Visit | Activity::Repair => NoticeKind::RecoveryFailed,
         };
         self.announce(id, kind, &failure.sentence);
+        if is_refused {
+            self.share_refusal(id, &failure, now);
+        }
         self.tell_askers(id, &Err(failure));
     }
 
@@ -322,6 +357,9 @@ impl Rules {
         } else {
             EndedReason::StartFailed
         };
+        if failure.kind == FailureKind::Rejected {
+            self.share_refusal(id, &failure, now);
+        }
         self.end(id, reason, Some(failure), now);
     }
 }

@@ -27,6 +27,7 @@ impl Rules {
             }
             Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl, now),
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
+            Input::AccessChanged { sessions } => self.access_changed(sessions, now),
             Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
             Input::Restart { request, session } => self.restart(request, session, now),
             Input::Freeze { request, session } => self.freeze(request, session),
@@ -46,6 +47,7 @@ impl Rules {
             Input::Saved { session, ticket, result } => self.saved(session, ticket, result, now),
             Input::Frozen { session, ticket, result } => self.frozen(session, ticket, result, now),
             Input::Thawed { session, ticket } => self.thawed(session, ticket, now),
+            Input::Typing { session, ticket } => self.typing(session, ticket, now),
             Input::ActivityEnded { session, ticket, outcome } => {
                 self.activity_ended(session, ticket, outcome, now);
             }
@@ -214,7 +216,7 @@ impl Rules {
         session.askers.push(request);
         session.not_before = now;
         session.failures = 0;
-        session.refused = false;
+        session.forgive();
         self.sessions.get_mut(&id)
     }
 

@@ -206,6 +206,7 @@ impl Rules {
         session.window = Window::None;
         session.doing = Doing::Nothing;
         session.sign_in_running = false;
+        session.tried_at = None;
         session.restored = false;
         session.motion = Motion::Running;
         session.pressed = false;

@@ -2,8 +2,8 @@
 
 use crate::action::{EndedReason, State};
 use crate::freezing::Motion;
-use crate::ids::{AccountId, HoldId, LaunchKey, RequestId, SessionId, ShardId, SiteId, Ticket};
-use crate::input::{Activity, Isolation, Policy, Spec};
+use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
+use crate::input::{Access, Activity, Isolation, Policy, Spec};
 use crate::saving::Saves;
 use crate::time::Moment;
 
@@ -93,8 +93,7 @@ pub struct Session {
 
     pub(crate) identity: Option<u64>,
     pub(crate) site: Option<SiteId>,
-    pub(crate) account: Option<AccountId>,
-    pub(crate) can_sign_in: bool,
+    pub(crate) access: Access,
     pub(crate) launch: LaunchKey,
     pub(crate) isolation: Isolation,
     /// Its pages bear standing still.
@@ -115,9 +114,17 @@ pub struct Session {
     pub(crate) restored: bool,
     /// The portal refused its sign-in: without a client's word it is not tried again, lest the account be locked.
     pub(crate) refused: bool,
+    /// When a sign-in was typed whose outcome is not known yet: nobody types another for its account before that.
+    pub tried_at: Option<Moment>,
+    /// What the sign-in that runs, or ran last, is typing.
+    pub(crate) typed: Option<LoginId>,
+    /// Sign-ins in a row that came to nothing although the portal was there.
+    pub(crate) vain_sign_ins: u32,
     /// A sign-in may still be typing, even if nobody waits for it any more.
     pub(crate) sign_in_running: bool,
     pub(crate) ticket: Ticket,
+    /// Its portal was not there when it was last wanted.
+    pub(crate) unreachable: bool,
     /// Failures in a row.
     pub(crate) failures: u32,
     /// Losses of its page or window, one soon after the other.
@@ -172,8 +179,7 @@ impl Session {
             holds: Vec::new(),
             identity: spec.identity,
             site: spec.site,
-            account: spec.account,
-            can_sign_in: spec.can_sign_in,
+            access: spec.access,
             launch: spec.launch,
             isolation: spec.isolation,
             freezes: spec.freezes,
@@ -187,8 +193,12 @@ impl Session {
             doing: Doing::Nothing,
             restored: false,
             refused: false,
+            tried_at: None,
+            typed: None,
+            vain_sign_ins: 0,
             sign_in_running: false,
             ticket: Ticket(0),
+            unreachable: false,
             failures: 0,
             losses: 0,
             lost_at: Moment(0),

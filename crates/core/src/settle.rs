@@ -155,11 +155,11 @@ impl Rules {
         let mut running = Running::default();
         for session in self.sessions.values() {
             running.refreshes += usize::from(session.doing == Doing::Running(Activity::Refresh));
-            if session.sign_in_running {
-                running.accounts.extend(session.account);
-                if let Some(site) = session.site {
-                    *running.sign_ins.entry(site).or_default() += 1;
-                }
+            if session.sign_in_running || session.tried_at.is_some() {
+                running.accounts.extend(session.access.account);
+            }
+            if let Some(site) = session.site.filter(|_| session.sign_in_running) {
+                *running.sign_ins.entry(site).or_default() += 1;
             }
         }
         running
@@ -176,7 +176,7 @@ impl Rules {
                 let on_site = session.site.and_then(|site| running.sign_ins.get(&site).copied());
                 session.may_sign_in()
                     && on_site.unwrap_or(0) < self.limits.max_sign_ins_per_site
-                    && !session.account.is_some_and(|account| running.accounts.contains(&account))
+                    && !session.access.account.is_some_and(|account| running.accounts.contains(&account))
             }
         };
         if !allowed {
@@ -190,7 +190,8 @@ impl Rules {
             Activity::Refresh => running.refreshes += 1,
             Activity::SignIn => {
                 session.sign_in_running = true;
-                running.accounts.extend(session.account);
+                session.typed = session.access.login;
+                running.accounts.extend(session.access.account);
                 if let Some(site) = session.site {
                     *running.sign_ins.entry(site).or_default() += 1;
                 }

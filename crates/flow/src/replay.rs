@@ -12,6 +12,7 @@ pub(crate) mod custom;
 pub(crate) mod element;
 mod error;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -109,12 +110,25 @@ pub async fn replay<P: Page>(
     flow: &Flow,
     values: &Values,
     options: &ReplayOptions,
+    observe: impl FnMut(Event) + Send,
+) -> Result<(), ReplayError> {
+    replay_part(page, flow, 0..flow.steps.len(), values, options, observe).await
+}
+
+/// [`replay`] of some of the steps, for whoever has something to do in between. That all of the flow can be done is
+/// still seen first.
+pub async fn replay_part<P: Page>(
+    page: &P,
+    flow: &Flow,
+    steps: Range<usize>,
+    values: &Values,
+    options: &ReplayOptions,
     mut observe: impl FnMut(Event) + Send,
 ) -> Result<(), ReplayError> {
     for (index, step) in flow.steps.iter().enumerate() {
         check(step, values).map_err(|cause| ReplayError::new(index + 1, step, cause))?;
     }
-    for (index, step) in flow.steps.iter().enumerate() {
+    for (index, step) in flow.steps.iter().enumerate().filter(|(index, _)| steps.contains(index)) {
         let number = index + 1;
         let progress = Progress { number, total: flow.steps.len(), kind: step.kind() };
         observe(Event::Begins(progress));

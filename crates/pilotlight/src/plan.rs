@@ -10,14 +10,17 @@ use std::time::Duration;
 use pilotlight_api::{CreateSession, FieldError, Isolation, Seconds, Viewport};
 use pilotlight_chromium::{Proxy, WindowOptions};
 use pilotlight_core::{
-    self as core, AccountId, EndedReason, Hold, HoldId, Kept, Moment, Policy, SessionId, SiteId, Spec,
+    self as core, Access, AccountId, EndedReason, Hold, HoldId, Kept, LoginId, Moment, Policy, SessionId,
+    SiteId, Spec,
 };
 use pilotlight_flow::placeholders::TOTP;
 use pilotlight_store::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
 use pilotlight_store::{Checkpoint, StorageStateError};
+use url::Url;
 use uuid::Uuid;
 
-use crate::config::{self, Site};
+use crate::config;
+use crate::credentials::{Credentials, Login};
 use crate::fingerprint::Fingerprint;
 use crate::keeper::{Details, Errand, Farm, ended_reason};
 use crate::sites::Sites;
@@ -37,9 +40,15 @@ pub enum PlanError {
     /// A field cannot be used.
     #[error(transparent)]
     Field(#[from] FieldError),
+    /// There is no such credential.
+    #[error("there is no credential `{0}`")]
+    UnknownCredential(String),
     /// The site's sign-in types something that is not given.
     #[error("field `{0}` is missing: the site's sign-in types it")]
     Missing(&'static str),
+    /// The site's sign-in types something that the credential does not have.
+    #[error("field `credential` names one without `${{{0}}}`, which the site's sign-in types")]
+    Lacks(&'static str),
     /// The state to begin with cannot be used.
     #[error("field `storage_state` cannot be used: {0}")]
     StorageState(#[from] StorageStateError),
@@ -50,6 +59,8 @@ pub enum PlanError {
 pub struct Planner {
     /// The sites that sessions can be made of.
     pub sites: Arc<Sites>,
+    /// The credentials that sessions can name.
+    pub credentials: Arc<Credentials>,
     /// The launch profiles that there are.
     pub farm: Arc<Farm>,
     /// How sessions are treated that do not say otherwise.
@@ -66,6 +77,13 @@ impl Planner {
     /// # Errors
     /// Why it cannot be had.
     pub fn plan(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, Details), PlanError> {
+        let planned = self.planned(wanted, now)?;
+        has_what_it_takes(&planned.1.errand)?;
+        Ok(planned)
+    }
+
+    /// What is wanted, whether or not it can sign in.
+    fn planned(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, Details), PlanError> {
         let site = match &wanted.site {
             None => None,
             Some(name) => Some(self.sites.get(name).ok_or_else(|| PlanError::UnknownSite(name.clone()))?),
@@ -81,40 +99,42 @@ impl Planner {
         if let Some(Err(error)) = proxy.as_ref().map(Proxy::check) {
             return Err(FieldError::new("proxy", format!("cannot be used: {error}")).into());
         }
-        let can_sign_in = site.as_ref().map_or(Ok(false), |site| has_what_it_takes(site, &wanted))?;
         let begins_with = match &wanted.storage_state {
             None => None,
             Some(state) => Some(Arc::new(Checkpoint::from_storage_state(state, now.0)?)),
         };
+        let start_url = match &site {
+            Some(site) => site.definition.start_url.clone(),
+            None => wanted.url.unwrap_or_else(|| EMPTY_PAGE.to_owned()),
+        };
+        let login = match wanted.credential {
+            None => Login::Own { username: wanted.username, password: wanted.password },
+            Some(name) => Login::Named { name, credentials: Arc::clone(&self.credentials) },
+        };
+        let errand = Errand { site, start_url, login };
+        let site = errand.site.as_ref();
         let site_name = wanted.site.as_deref();
-        let account = site_name.zip(wanted.username.as_deref());
         let spec = Spec {
+            identity: site_name.and_then(|site| self.identity(site, &errand.login, wanted.name.as_deref())),
             name: wanted.name,
-            identity: account
-                .map(|(site, user)| self.fingerprint.identity(site, user, wanted.password.as_ref())),
             site: site_name.map(|site| SiteId(self.fingerprint.of(&[site]))),
-            account: account.map(|(site, user)| AccountId(self.fingerprint.of(&[site, user]))),
-            can_sign_in,
+            access: access(&self.fingerprint, &errand),
             launch,
             isolation: match wanted.isolation {
                 Isolation::Shared => core::Isolation::Shared,
                 Isolation::Dedicated => core::Isolation::Dedicated,
             },
-            freezes: site.as_ref().is_none_or(|site| site.definition.freeze),
+            freezes: site.is_none_or(|site| site.definition.freeze),
             policy: Policy {
                 keep_alive: wanted.keep_alive,
                 never_terminate: wanted.never_terminate,
                 idle_timeout: wanted.idle_timeout.map_or(self.defaults.idle_timeout, Seconds::to_duration),
-                default_refresh: match site.as_ref().and_then(|site| site.definition.refresh.every) {
+                default_refresh: match site.and_then(|site| site.definition.refresh.every) {
                     Some(every) => every.unless_never(),
                     None => self.defaults.refresh_interval,
                 },
                 own_refresh: wanted.refresh_interval.map(Seconds::unless_never),
             },
-        };
-        let start_url = match &site {
-            Some(site) => site.definition.start_url.clone(),
-            None => wanted.url.unwrap_or_else(|| EMPTY_PAGE.to_owned()),
         };
         let details = Details {
             site: wanted.site,
@@ -126,13 +146,7 @@ impl Planner {
                 viewport: wanted.viewport.map(|viewport| (viewport.width, viewport.height)),
                 ..WindowOptions::default()
             },
-            errand: Arc::new(Errand {
-                site,
-                start_url,
-                username: wanted.username,
-                password: wanted.password,
-                totp: None,
-            }),
+            errand: Arc::new(errand),
             begins_with,
             owners: BTreeMap::new(),
             left_at: None,
@@ -140,6 +154,17 @@ impl Planner {
             stored_at: None,
         };
         Ok((spec, details))
+    }
+
+    /// By what an equal request is recognised. Sessions of one credential are told apart by their names.
+    fn identity(&self, site: &str, login: &Login, name: Option<&str>) -> Option<u64> {
+        match (login, name) {
+            (Login::Own { username, password }, _) => {
+                username.as_ref().map(|user| self.fingerprint.identity(site, user, password.as_ref()))
+            }
+            (Login::Named { name, .. }, None) => Some(self.fingerprint.of(&["credential", site, name])),
+            (Login::Named { .. }, Some(_)) => None,
+        }
     }
 
     /// A session that was written down, as the configuration of today would have it. What that no longer has
@@ -155,6 +180,7 @@ impl Planner {
             url: record.site.is_none().then(|| record.start_url.clone()),
             username: record.username.clone(),
             password: record.password.clone(),
+            credential: record.credential.clone(),
             keep_alive: record.keep_alive,
             never_terminate: record.never_terminate,
             idle_timeout: Some(seconds(record.idle_timeout_ms)),
@@ -180,16 +206,11 @@ impl Planner {
             attention = Some(format!("its site `{site}` is no longer configured"));
             (wanted.site, wanted.url) = (None, Some(record.start_url.clone()));
         }
-        let planned = self.plan(wanted.clone(), now);
+        let (mut spec, mut details) = self.planned(wanted, now)?;
         // What the site wants to type today may not have been asked for when the session was made.
-        let (mut spec, mut details) = match planned {
-            Err(PlanError::Missing(_)) => {
-                attention = attention.or(Some("its site now asks for more than is known of it".to_owned()));
-                let url = Some(record.start_url.clone());
-                self.plan(CreateSession { site: None, url, ..wanted }, now)?
-            }
-            planned => planned?,
-        };
+        if has_what_it_takes(&details.errand).is_err() {
+            attention = attention.or(Some("its site now asks for more than is known of it".to_owned()));
+        }
         spec.policy.idle_timeout = Duration::from_millis(record.idle_timeout_ms);
         details.site.clone_from(&record.site);
         details.left_at.clone_from(&record.left_at);
@@ -204,6 +225,7 @@ impl Planner {
             signed_in_at: record.signed_in_at_ms.map(Moment),
             attention,
             refused: record.refused,
+            tried_at: record.tried_at_ms.map(Moment),
             live: record.live,
             ended: record.ended.as_ref().map(|ended| (Moment(ended.at_ms), reason_of(&ended.reason))),
             holds: record
@@ -229,8 +251,9 @@ pub(crate) fn record(kept: &Kept, details: &Details) -> SessionRecord {
         id: Uuid::from_u128(kept.id.0),
         name: kept.spec.name.clone(),
         site: details.site.clone(),
-        username: details.errand.username.clone(),
-        password: details.errand.password.clone(),
+        username: details.errand.login.username().filter(|_| details.errand.login.credential().is_none()),
+        password: details.errand.login.own_password().cloned(),
+        credential: details.errand.login.credential().map(str::to_owned),
         start_url: details.errand.start_url.clone(),
         profile: details.profile.clone(),
         dedicated: details.isolation == Isolation::Dedicated,
@@ -252,6 +275,7 @@ pub(crate) fn record(kept: &Kept, details: &Details) -> SessionRecord {
         signed_in_at_ms: kept.signed_in_at.map(|at| at.0),
         attention: kept.attention.clone(),
         refused: kept.refused,
+        tried_at_ms: kept.tried_at.map(|at| at.0),
         left_at: details.left_at.clone(),
         live: kept.live,
         ended: kept.ended.map(|(at, reason)| EndedRecord {
@@ -289,18 +313,33 @@ fn seconds(span_ms: u64) -> Seconds {
 }
 
 /// Whether the site's flow can be filled in. A site without a flow is signed in to by a person.
-fn has_what_it_takes(site: &Site, wanted: &CreateSession) -> Result<bool, PlanError> {
-    let Some(flow) = &site.sign_in else { return Ok(false) };
-    let wants = flow.placeholders();
-    for (placeholder, field, given) in [
-        ("username", "username", wanted.username.is_some()),
-        ("password", "password", wanted.password.is_some()),
-        // It comes with a credential alone.
-        (TOTP, "credential", false),
-    ] {
-        if wants.contains(placeholder) && !given {
-            return Err(PlanError::Missing(field));
-        }
+fn has_what_it_takes(errand: &Errand) -> Result<(), PlanError> {
+    if let Login::Named { name, credentials } = &errand.login
+        && credentials.get(name).is_none()
+    {
+        return Err(PlanError::UnknownCredential(name.clone()));
     }
-    Ok(true)
+    let flow = errand.site.as_ref().and_then(|site| site.sign_in.as_ref());
+    match flow.and_then(|flow| errand.login.lacks(flow)) {
+        None => Ok(()),
+        Some(TOTP) if errand.login.credential().is_none() => Err(PlanError::Missing("credential")),
+        Some(field) if errand.login.credential().is_none() => Err(PlanError::Missing(field)),
+        Some(placeholder) => Err(PlanError::Lacks(placeholder)),
+    }
+}
+
+/// With what a session is signed in at the moment. One portal may be several sites: an account is the portal's.
+pub(crate) fn access(fingerprint: &Fingerprint, errand: &Errand) -> Access {
+    let flow = errand.site.as_ref().and_then(|site| site.sign_in.as_ref());
+    let can_sign_in = flow.is_some() && has_what_it_takes(errand).is_ok();
+    let portal = Url::parse(&errand.start_url).ok().filter(|_| errand.site.is_some());
+    let Some((portal, user)) = portal.zip(errand.login.username()) else {
+        return Access { can_sign_in, ..Access::default() };
+    };
+    let portal = portal.origin().ascii_serialization();
+    Access {
+        account: Some(AccountId(fingerprint.of(&[&portal, &user]))),
+        login: Some(LoginId(fingerprint.identity(&portal, &user, errand.login.password().as_ref()))),
+        can_sign_in,
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) use state_dir::write_private;
 pub use state_dir::{StateDir, StateDirError};
 
 use crate::config::{self, Auth, Config};
+use crate::credentials::Credentials;
 use crate::door::Door;
 use crate::fingerprint::Fingerprint;
 use crate::gateway::{self, Gateway};
@@ -153,21 +154,29 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let operations_dir = state_dir.operations_dir()?;
     let webdriver =
         WebDriver::new(&state_dir.run_dir()?, farm.run_as().cloned(), config.sessions.webdriver_timeout);
+    let loaded = archive.load().await?;
+    let fingerprint = Arc::new(Fingerprint::new(random_key()));
     let planner = Planner {
         sites: Arc::new(Sites::new(config.server.sites_dir(), config.sites)),
         farm: Arc::clone(&farm),
         defaults: Arc::new(config.sessions),
         profile: config.chromium.profile.into(),
-        fingerprint: Arc::new(Fingerprint::new(random_key())),
+        credentials: Arc::new(Credentials::new(archive.clone(), loaded.credentials)),
+        fingerprint: Arc::clone(&fingerprint),
     };
     let clock = Clock::start();
-    let inheritance = inheritance(&planner, &archive, clock).await?;
+    for damaged in &loaded.damaged {
+        let error = with_sources(&damaged.error);
+        tracing::error!(id = %damaged.id, error, "a session or a credential cannot be read");
+    }
+    let inheritance = inheritance(&planner, &archive, loaded.sessions, clock).await;
     let stop = CancellationToken::new();
     let options = KeeperOptions {
         limits,
         seed: rand::random(),
         clock,
         address: reachable(address),
+        fingerprint,
         farm,
         archive: archive.clone(),
         leaves_browsers: browsers == Browsers::Stay,
@@ -238,13 +247,14 @@ fn open_store(config: &Config) -> Result<Archive, ServeError> {
 }
 
 /// All that an earlier server left: what it wrote down, and browsers that still run.
-async fn inheritance(planner: &Planner, archive: &Archive, clock: Clock) -> Result<Inheritance, ServeError> {
-    let loaded = archive.load().await?;
-    for damaged in &loaded.damaged {
-        tracing::error!(session_id = %damaged.id, error = with_sources(&damaged.error), "a session cannot be read");
-    }
+async fn inheritance(
+    planner: &Planner,
+    archive: &Archive,
+    loaded: Vec<LoadedSession>,
+    clock: Clock,
+) -> Inheritance {
     let mut sessions = BTreeMap::new();
-    for LoadedSession { record, checkpoint } in loaded.sessions {
+    for LoadedSession { record, checkpoint } in loaded {
         let id = record.id;
         match planner.recall(record, clock.now()) {
             Ok((kept, details)) => {
@@ -269,7 +279,7 @@ async fn inheritance(planner: &Planner, archive: &Archive, clock: Clock) -> Resu
             }
         }
     }
-    Ok(Inheritance { sessions, browsers })
+    Inheritance { sessions, browsers }
 }
 
 impl Running {

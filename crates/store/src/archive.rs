@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::operation::OperationRecord;
-use crate::record::SessionRecord;
+use crate::record::{CredentialRecord, SessionRecord};
 use crate::store::{Loaded, LoadedOperations, Store};
 
 /// How many orders may wait. Whoever has one more waits until there is room.
@@ -40,6 +40,8 @@ enum Order {
     Operations(Reply<LoadedOperations>),
     SaveOperation(Box<OperationRecord>, Reply<()>),
     RemoveOperations(Vec<Uuid>, Reply<()>),
+    SaveCredential(Box<CredentialRecord>, Reply<()>),
+    RemoveCredential(Uuid, Reply<()>),
     Close(Reply<()>),
 }
 
@@ -92,6 +94,16 @@ impl Archive {
     /// As [`Store::remove_operations`].
     pub async fn remove_operations(&self, operations: Vec<Uuid>) -> Result<(), StoreError> {
         self.ask(|reply| Order::RemoveOperations(operations, reply)).await
+    }
+
+    /// As [`Store::save_credential`].
+    pub async fn save_credential(&self, record: CredentialRecord) -> Result<(), StoreError> {
+        self.ask(|reply| Order::SaveCredential(Box::new(record), reply)).await
+    }
+
+    /// As [`Store::remove_credential`].
+    pub async fn remove_credential(&self, id: Uuid) -> Result<(), StoreError> {
+        self.ask(|reply| Order::RemoveCredential(id, reply)).await
     }
 
     /// The sentence of the last failed write; none once a write works again.
@@ -149,6 +161,14 @@ impl<S: Store> Archivist<S> {
                 }
                 Order::RemoveOperations(operations, reply) => {
                     let removed = self.store.remove_operations(&operations);
+                    drop(reply.send(self.noted(removed)));
+                }
+                Order::SaveCredential(record, reply) => {
+                    let saved = self.store.save_credential(&record);
+                    drop(reply.send(self.noted(saved)));
+                }
+                Order::RemoveCredential(id, reply) => {
+                    let removed = self.store.remove_credential(id);
                     drop(reply.send(self.noted(removed)));
                 }
                 Order::Close(reply) => return self.close(reply),

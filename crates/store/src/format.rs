@@ -1,5 +1,5 @@
-//! What is inside a seal: JSON that names its version and kind, `{"version":1,"record":…}`,
-//! `{"version":1,"checkpoint":…}` or `{"version":1,"operation":…}`.
+//! What is inside a seal: JSON that names its version and kind, `{"version":1,"record":…}`, with `checkpoint`,
+//! `operation` or `credential` for the others.
 //!
 //! Every version that a release ever wrote can be read by all later ones; the golden files in `tests/golden`
 //! are there to show it. Never may anything of the content come into an error.
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::checkpoint::Checkpoint;
 use crate::error::{RecordError, StoreError};
 use crate::operation::OperationRecord;
-use crate::record::SessionRecord;
+use crate::record::{CredentialRecord, SessionRecord};
 use uuid::Uuid;
 
 /// The version that is written.
@@ -33,6 +33,10 @@ impl Content for SessionRecord {
     const NAME: &'static str = "record";
 }
 
+impl Content for CredentialRecord {
+    const NAME: &'static str = "credential";
+}
+
 impl Content for Checkpoint {
     const NAME: &'static str = "checkpoint";
 }
@@ -46,6 +50,14 @@ pub(crate) fn encode_record(record: &SessionRecord) -> Result<Zeroizing<Vec<u8>>
 }
 
 pub(crate) fn decode_record(bytes: &[u8]) -> Result<SessionRecord, RecordError> {
+    decode(bytes)
+}
+
+pub(crate) fn encode_credential(record: &CredentialRecord) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    encode(record.id, record)
+}
+
+pub(crate) fn decode_credential(bytes: &[u8]) -> Result<CredentialRecord, RecordError> {
     decode(bytes)
 }
 
@@ -88,7 +100,7 @@ fn decode<T: Content>(bytes: &[u8]) -> Result<T, RecordError> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         version: u32,
-        #[serde(borrow, rename = "record", alias = "checkpoint", alias = "operation")]
+        #[serde(borrow, rename = "record", alias = "checkpoint", alias = "operation", alias = "credential")]
         content: Option<&'a RawValue>,
     }
     let malformed =

@@ -24,7 +24,7 @@ pub use format::{NESTING_MAX, RECORD_BYTES_MAX};
 pub use keys::{KeyError, KeySources, Keyring};
 pub use memory::MemoryStore;
 pub use operation::OperationRecord;
-pub use record::SessionRecord;
+pub use record::{CredentialRecord, SessionRecord};
 pub use seal::SealError;
 pub use sqlite::SqliteStore;
 pub use storage_state::StorageStateError;

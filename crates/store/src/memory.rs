@@ -8,15 +8,16 @@ use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::format;
 use crate::operation::OperationRecord;
-use crate::record::SessionRecord;
+use crate::record::{CredentialRecord, SessionRecord};
 use crate::store::{CheckpointInfo, Loaded, LoadedOperations, LoadedSession, Store};
 
-/// Sessions, checkpoints and operations in memory, unsealed.
+/// Sessions, checkpoints, operations and credentials in memory, unsealed.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     sessions: BTreeMap<Uuid, SessionRecord>,
     checkpoints: BTreeMap<Uuid, (CheckpointInfo, Checkpoint)>,
     operations: BTreeMap<Uuid, OperationRecord>,
+    credentials: BTreeMap<Uuid, CredentialRecord>,
 }
 
 impl Store for MemoryStore {
@@ -25,7 +26,11 @@ impl Store for MemoryStore {
             record: record.clone(),
             checkpoint: self.checkpoints.get(&record.id).map(|(info, _)| *info),
         };
-        Ok(Loaded { sessions: self.sessions.values().map(session).collect(), damaged: Vec::new() })
+        Ok(Loaded {
+            sessions: self.sessions.values().map(session).collect(),
+            credentials: self.credentials.values().cloned().collect(),
+            damaged: Vec::new(),
+        })
     }
 
     fn save_sessions(&mut self, records: &[SessionRecord]) -> Result<(), StoreError> {
@@ -70,6 +75,16 @@ impl Store for MemoryStore {
             self.checkpoints.remove(session);
             self.operations.retain(|_, operation| operation.session != *session);
         }
+        Ok(())
+    }
+
+    fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
+        self.credentials.insert(record.id, record.clone());
+        Ok(())
+    }
+
+    fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
+        self.credentials.remove(&id);
         Ok(())
     }
 

@@ -20,6 +20,9 @@ pub struct SessionRecord {
     /// With which password.
     #[serde(serialize_with = "expose", deserialize_with = "read")]
     pub password: Option<SecretString>,
+    /// The name of the credential that it signs in with, instead of a user name and password of its own.
+    #[serde(default)]
+    pub credential: Option<String>,
     /// The page that it begins with.
     pub start_url: String,
     /// The launch profile's name.
@@ -53,6 +56,9 @@ pub struct SessionRecord {
     /// Whether the portal refused its sign-in, so that it is not repeated unasked.
     #[serde(default)]
     pub refused: bool,
+    /// When its sign-in was typed whose outcome nobody knows yet.
+    #[serde(default)]
+    pub tried_at_ms: Option<u64>,
     /// Where its page was when its state was last written down.
     #[serde(default)]
     pub left_at: Option<String>,
@@ -62,6 +68,23 @@ pub struct SessionRecord {
     pub ended: Option<EndedRecord>,
     /// Who holds it.
     pub holds: Vec<HoldRecord>,
+}
+
+/// With what sessions sign in that name it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CredentialRecord {
+    /// Its id in the store.
+    pub id: Uuid,
+    /// The name that sessions give.
+    pub name: String,
+    /// Who signs in.
+    pub username: String,
+    /// With which password.
+    #[serde(serialize_with = "expose", deserialize_with = "read")]
+    pub password: Option<SecretString>,
+    /// What the codes of its second factor are made of.
+    #[serde(serialize_with = "expose", deserialize_with = "read")]
+    pub totp_secret: Option<SecretString>,
 }
 
 /// A proxy, with its password.

@@ -9,7 +9,7 @@ use crate::checkpoint::{
 };
 use crate::keys::Keyring;
 use crate::operation::{DownloadRecord, FaultRecord, OperationRecord, ScreenshotRecord, StageRecord};
-use crate::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
+use crate::record::{CredentialRecord, EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
 
 /// The id of [`record`].
 pub(crate) const ID: Uuid = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001);
@@ -109,6 +109,7 @@ pub(crate) fn record() -> SessionRecord {
         site: text("portal"),
         username: text("ada"),
         password: Some(SecretString::from("p4ss")),
+        credential: text("harbour"),
         start_url: "https://portal.example/".to_owned(),
         profile: "dense".to_owned(),
         dedicated: true,
@@ -130,6 +131,7 @@ pub(crate) fn record() -> SessionRecord {
         signed_in_at_ms: Some(4),
         attention: text("needs a person"),
         refused: true,
+        tried_at_ms: Some(8),
         left_at: Some("https://portal.example/inside".to_owned()),
         live: true,
         ended: Some(EndedRecord { at_ms: 5, reason: "closed".to_owned() }),
@@ -165,5 +167,16 @@ pub(crate) fn operation(number: u128, session: u128) -> OperationRecord {
             code: text("flow_failed"),
             sentence: text("step 2 (click) failed"),
         }),
+    }
+}
+
+/// With something in every field.
+pub(crate) fn credential() -> CredentialRecord {
+    CredentialRecord {
+        id: Uuid::from_u128(9),
+        name: "harbour".to_owned(),
+        username: "ada".to_owned(),
+        password: Some(SecretString::from("p4ss")),
+        totp_secret: Some(SecretString::from("GEZDGNBVGY3TQOJQ")),
     }
 }

@@ -51,6 +51,7 @@ pub(crate) enum Kind {
     KeyCheck = 1,
     Session = 2,
     Checkpoint = 3,
+    Credential = 4,
     Operation = 5,
 }
 

@@ -28,13 +28,16 @@ use crate::error::{RecordError, StoreError};
 use crate::format;
 use crate::keys::Keyring;
 use crate::operation::OperationRecord;
-use crate::record::SessionRecord;
+use crate::record::{CredentialRecord, SessionRecord};
 use crate::seal::{self, HEADER_BYTES_MAX, Kind, Place, SealError};
 use crate::store::{CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, Store};
 
 /// What brings a store from one version to the next. Once released, none of them changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_start.sql"), include_str!("../migrations/0003_operations.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_start.sql"),
+    include_str!("../migrations/0002_credentials.sql"),
+    include_str!("../migrations/0003_operations.sql"),
+];
 
 /// How long to wait for somebody else's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -150,6 +153,7 @@ impl SqliteStore {
                 ("sessions", "id", Kind::Session),
                 ("checkpoints", "session", Kind::Checkpoint),
                 ("operations", "id", Kind::Operation),
+                ("credentials", "id", Kind::Credential),
             ] {
                 let (read, write) = (
                     format!("SELECT sealed FROM {table} WHERE {key} = ?1"),
@@ -196,6 +200,16 @@ impl Store for SqliteStore {
             let (id, sealed, checkpoint) = read_session(row).map_err(failed)?;
             match open_record(&self.keyring, id, &sealed) {
                 Ok(record) => loaded.sessions.push(LoadedSession { record, checkpoint }),
+                Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
+            }
+        }
+        let mut statement = self.connection.prepare("SELECT id, sealed FROM credentials").map_err(failed)?;
+        let mut rows = statement.query(()).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let id = Uuid::from_bytes(row.get(0).map_err(failed)?);
+            let sealed: Vec<u8> = row.get(1).map_err(failed)?;
+            match open_credential(&self.keyring, id, &sealed) {
+                Ok(record) => loaded.credentials.push(record),
                 Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
             }
         }
@@ -299,6 +313,34 @@ impl Store for SqliteStore {
 
     fn remove_operations(&mut self, operations: &[Uuid]) -> Result<(), StoreError> {
         self.remove("DELETE FROM operations WHERE id = ?1", operations)
+    }
+
+    fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let plain = format::encode_credential(record)?;
+        self.write(|transaction, keyring| {
+            let sealed = seal_content(keyring, Kind::Credential, record.id, &plain)?;
+            transaction
+                .execute(
+                    "INSERT INTO credentials (id, sealed) VALUES (?1, ?2)
+                     ON CONFLICT DO UPDATE SET sealed = excluded.sealed",
+                    params![record.id.as_bytes(), sealed],
+                )
+                .map(drop)
+                .map_err(|error| database_error(&path, error))
+        })?;
+        self.empty_log()
+    }
+
+    fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.write(|transaction, _| {
+            transaction
+                .execute("DELETE FROM credentials WHERE id = ?1", [id.as_bytes()])
+                .map(drop)
+                .map_err(|error| database_error(&path, error))
+        })?;
+        self.empty_log()
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -440,6 +482,10 @@ fn read_session(row: &Row<'_>) -> rusqlite::Result<(Uuid, Vec<u8>, Option<Checkp
 
 fn open_record(keyring: &Keyring, id: Uuid, sealed: &[u8]) -> Result<SessionRecord, RecordError> {
     format::decode_record(&seal::open(keyring, Place { kind: Kind::Session, id }, sealed)?)
+}
+
+fn open_credential(keyring: &Keyring, id: Uuid, sealed: &[u8]) -> Result<CredentialRecord, RecordError> {
+    format::decode_credential(&seal::open(keyring, Place { kind: Kind::Credential, id }, sealed)?)
 }
 
 fn open_checkpoint(keyring: &Keyring, id: Uuid, sealed: &[u8]) -> Result<Checkpoint, RecordError> {

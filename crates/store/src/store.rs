@@ -5,13 +5,13 @@ use uuid::Uuid;
 use crate::checkpoint::Checkpoint;
 use crate::error::{RecordError, StoreError};
 use crate::operation::OperationRecord;
-use crate::record::SessionRecord;
+use crate::record::{CredentialRecord, SessionRecord};
 
-/// Keeps sessions with the last checkpoint and the operations of each. Every call waits for the disk, and what it did outlasts a
+/// Keeps sessions with the last checkpoint and the operations of each, and credentials. Every call waits for the disk, and what it did outlasts a
 /// crash of the machine from the moment it returns; where it fails, what was there before is still there, and
 /// where it failed for a [passing](StoreError::is_passing) reason it is the caller's to repeat.
 pub trait Store: Send + 'static {
-    /// All sessions. One that cannot be read does not keep the others from loading.
+    /// All sessions and credentials. One that cannot be read does not keep the others from loading.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
     /// Writes sessions, all or none. Their checkpoints stay.
@@ -36,6 +36,12 @@ pub trait Store: Send + 'static {
     /// Forgets sessions with their checkpoints and operations, all or none. Those that are not there do not matter.
     fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError>;
 
+    /// Writes a credential, in place of the one before.
+    fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError>;
+
+    /// Forgets a credential. One that is not there does not matter.
+    fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError>;
+
     /// Brings everything to the place where it stays. Nothing is lost without; the next opening is faster.
     fn flush(&mut self) -> Result<(), StoreError>;
 }
@@ -45,6 +51,8 @@ pub trait Store: Send + 'static {
 pub struct Loaded {
     /// The sessions.
     pub sessions: Vec<LoadedSession>,
+    /// The credentials.
+    pub credentials: Vec<CredentialRecord>,
     /// Those that cannot be read. They stay as they are, for a release or a keyring that can.
     pub damaged: Vec<DamagedRecord>,
 }
@@ -76,7 +84,7 @@ pub struct CheckpointInfo {
     pub stored_bytes: u64,
 }
 
-/// A session or an operation that cannot be read.
+/// A session, an operation or a credential that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedRecord {
     /// Its id.

@@ -65,6 +65,7 @@ const EXPECTED: &[&str] = &[
     "thawed",
     "SaveFailed",
     "server died",
+    "access changed",
     "ended: ClosedByClient",
     "ended: IdleTimeout",
     "ended: Evicted",

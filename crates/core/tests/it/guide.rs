@@ -47,7 +47,7 @@ fn equal_requests_are_one_session_and_one_sign_in() {
     for number in 2..10 {
         let again = scene.create(number, |spec| {
             spec.identity = Some(1);
-            spec.account = Some(AccountId(1));
+            spec.access.account = Some(AccountId(1));
         });
         assert_eq!(again, Some(Ok(Answer::Session { session: SessionId(1), is_new: false })));
     }

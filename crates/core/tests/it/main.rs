@@ -1,6 +1,7 @@
 //! The rules, row by row, in a world where everything works unless the test says otherwise.
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing there has failed")]
 
+mod access;
 mod cold;
 mod frozen;
 mod guide;

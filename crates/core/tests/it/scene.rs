@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use pilotlight_core::{
-    AccountId, Action, Activity, Answer, AtCapacity, EndedReason, Failure, FailureKind, HoldId, Input,
-    Isolation, LaunchKey, Limits, Moment, Policy, Refusal, RequestId, Rules, SessionId, ShardId, SiteId,
-    Spec, Standing, State,
+    Access, AccountId, Action, Activity, Answer, AtCapacity, EndedReason, Failure, FailureKind, HoldId,
+    Input, Isolation, LaunchKey, Limits, LoginId, Moment, Policy, Refusal, RequestId, Rules, SessionId,
+    ShardId, SiteId, Spec, Standing, State, Ticket,
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -20,6 +20,9 @@ pub(crate) struct Scene {
     pub(crate) begun: Vec<(SessionId, Activity)>,
     /// Activities are begun and never end.
     pub(crate) silent: bool,
+    /// The same for sign-ins alone, which are noted.
+    pub(crate) silent_sign_ins: bool,
+    pub(crate) unanswered: Vec<(SessionId, Ticket)>,
     pub(crate) answers: Vec<(RequestId, Result<Answer, Refusal>)>,
     pub(crate) shards: Vec<ShardId>,
     /// What writing a state down comes to, and how often it was done.
@@ -44,6 +47,8 @@ impl Scene {
             outcome: Box::new(|_| Ok(Standing::SignedIn)),
             begun: Vec::new(),
             silent: false,
+            silent_sign_ins: false,
+            unanswered: Vec::new(),
             answers: Vec::new(),
             shards: Vec::new(),
             save: Box::new(|| Ok(())),
@@ -87,6 +92,10 @@ impl Scene {
             Action::CloseWindow { session, ticket } => Some(Input::WindowClosed { session, ticket }),
             Action::Begin { session, ticket, activity } => {
                 self.begun.push((session, activity));
+                if self.silent_sign_ins && activity == Activity::SignIn {
+                    self.unanswered.push((session, ticket));
+                    return None;
+                }
                 let outcome = (self.outcome)(activity);
                 (!self.silent).then_some(Input::ActivityEnded { session, ticket, outcome })
             }
@@ -124,8 +133,7 @@ impl Scene {
             name: None,
             identity: Some(u64::try_from(number).unwrap()),
             site: Some(SiteId(1)),
-            account: Some(AccountId(u64::try_from(number).unwrap())),
-            can_sign_in: true,
+            access: access(u64::try_from(number).unwrap()),
             launch: LaunchKey(1),
             isolation: Isolation::Shared,
             freezes: true,
@@ -169,6 +177,11 @@ impl Scene {
     pub(crate) fn times(&self, activity: Activity) -> usize {
         self.begun.iter().filter(|(_, begun)| *begun == activity).count()
     }
+}
+
+/// An account of its own, and a password of its own.
+pub(crate) fn access(number: u64) -> Access {
+    Access { account: Some(AccountId(number)), login: Some(LoginId(number)), can_sign_in: true }
 }
 
 pub(crate) fn failure(kind: FailureKind) -> Failure {

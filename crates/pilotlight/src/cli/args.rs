@@ -181,10 +181,39 @@ pub(super) enum ClientCommand {
         /// Only those of this session: its id, a unique beginning of it, or its name
         session: Option<String>,
     },
+    /// Keep what sessions sign in with by name
+    #[command(subcommand)]
+    Credential(CredentialCommand),
     /// Follow what happens
     Events {
         /// Only this session: its id, a unique beginning of it, or its name
         session: Option<String>,
+    },
+}
+
+/// What can be done with credentials.
+#[derive(Debug, Subcommand)]
+pub(super) enum CredentialCommand {
+    /// Keep a credential, or give it other values; sessions that name it sign in with them from then on
+    Set {
+        /// Its name
+        name: String,
+        /// Who signs in; the password is asked for
+        #[arg(long)]
+        username: String,
+        /// Read the password from stdin instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+        /// Ask for the secret of a second factor too; with `--password-stdin` it is the second line
+        #[arg(long)]
+        totp: bool,
+    },
+    /// List the credentials, without their secrets
+    List,
+    /// Forget a credential that no session names
+    Remove {
+        /// Its name
+        name: String,
     },
 }
 
@@ -217,6 +246,9 @@ pub(super) struct OpenArgs {
     /// Who signs in; the password is asked for
     #[arg(long)]
     pub(super) username: Option<String>,
+    /// The credential to sign in with, which `pilotlight credential set` keeps
+    #[arg(long, requires = "site", conflicts_with = "username")]
+    pub(super) credential: Option<String>,
     /// Read the password from stdin instead of asking for it
     #[arg(long, requires = "username", requires = "site")]
     pub(super) password_stdin: bool,

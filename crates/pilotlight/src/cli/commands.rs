@@ -1,26 +1,20 @@
 //! What each command asks of the server, and how it shows the answer.
 
-use std::io::{self, BufRead, IsTerminal};
-
 use jiff::Timestamp;
 use pilotlight_api::request::{CreateSession, DrainRequest, HoldRequest, Proxy};
 use pilotlight_api::{HoldAnswer, Isolation, PingAnswer, Session, SessionState, SessionsAnswer};
 use reqwest::Method;
-use secrecy::SecretString;
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::args::{ClientCommand, OpenArgs};
 use super::client::{Client, WORK_TIMEOUT, typed};
-use super::events;
-use super::exit_codes::{FAILED, USAGE};
+use super::exit_codes::USAGE;
 use super::failure::{Failure, Stop};
 use super::operations;
 use super::output::{Output, Waiting, printable, tell};
 use super::table;
-
-/// The longest line that is read as a password.
-const MAX_PASSWORD_LINE_BYTES: u64 = 4096;
+use super::{credential, events, secret};
 
 /// Runs one of them.
 pub(super) async fn run(
@@ -91,6 +85,7 @@ pub(super) async fn run(
         }
         ClientCommand::GiveUp { operation_id } => operations::give_up(client, operation_id, output).await,
         ClientCommand::Operations { session } => operations::list(client, session, output).await,
+        ClientCommand::Credential(command) => credential::run(client, command, output).await,
         ClientCommand::Events { session } => {
             let path = match session {
                 Some(session) => format!("sessions/{}/events", client.session_id(&session).await?),
@@ -119,6 +114,7 @@ fn create_request(arguments: OpenArgs) -> Result<CreateSession, Failure> {
         url: arguments.url,
         username: arguments.username,
         password: None,
+        credential: arguments.credential,
         keep_alive: arguments.idle_timeout.is_none(),
         never_terminate: arguments.never_terminate,
         idle_timeout: arguments.idle_timeout,
@@ -132,26 +128,9 @@ fn create_request(arguments: OpenArgs) -> Result<CreateSession, Failure> {
     };
     request.validate().map_err(|error| Failure::new(USAGE, error.to_string()))?;
     if request.site.is_some() && request.username.is_some() {
-        request.password = Some(password(arguments.password_stdin)?);
+        request.password = Some(secret::password(arguments.password_stdin)?);
     }
     Ok(request)
-}
-
-/// Asks for the password, or reads one line of stdin.
-fn password(from_stdin: bool) -> Result<SecretString, Failure> {
-    use std::io::Read as _;
-    let unreadable =
-        |error: io::Error| Failure::new(FAILED, format!("the password could not be read: {error}"));
-    if from_stdin {
-        let mut line = String::new();
-        io::stdin().lock().take(MAX_PASSWORD_LINE_BYTES).read_line(&mut line).map_err(unreadable)?;
-        return Ok(line.trim_end_matches(['\r', '\n']).to_owned().into());
-    }
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(USAGE, "there is no terminal to ask for the password")
-            .with_hint("give it with --password-stdin"));
-    }
-    rpassword::prompt_password("Password: ").map(SecretString::from).map_err(unreadable)
 }
 
 async fn list<const N: usize>(

@@ -7,6 +7,7 @@
 mod args;
 mod client;
 mod commands;
+mod credential;
 mod doctor;
 mod events;
 pub mod exit_codes;
@@ -16,6 +17,7 @@ mod operations;
 mod output;
 mod resolve;
 mod run;
+mod secret;
 mod site;
 mod table;
 #[cfg(test)]

@@ -53,6 +53,7 @@ pub(super) fn session(session: &Session, now: Timestamp) -> String {
         ("name", optional(session.name.as_deref())),
         ("site", optional(session.site.as_deref())),
         ("username", optional(session.username.as_deref())),
+        ("credential", optional(session.credential.as_deref())),
         ("state", session.state.to_string()),
         ("attention", optional(session.attention.as_deref())),
         ("in_use", yes_or_no(session.in_use).to_owned()),

@@ -4,6 +4,7 @@
 //! to be here is turned away in [`guard`], before anything else.
 
 mod cdp;
+mod credentials;
 mod dashboard;
 mod docs;
 mod events;
@@ -129,6 +130,11 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/operations/{operation_id}/bundle.zip", get(operations::bundle))
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::show).put(sites::define).delete(sites::remove))
+        .route("/credentials", get(credentials::list))
+        .route(
+            "/credentials/{name}",
+            get(credentials::show).put(credentials::define).delete(credentials::remove),
+        )
         .route("/", get(dashboard::home))
         .route("/ui", get(dashboard::page))
         .route("/ui/{*view}", get(dashboard::page))

@@ -4,7 +4,7 @@ use utoipa::Modify;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{cdp, events, live, machine, metrics, operations, sessions, sites, system, window};
+use super::{cdp, credentials, events, live, machine, metrics, operations, sessions, sites, system, window};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,7 @@ use super::{cdp, events, live, machine, metrics, operations, sessions, sites, sy
         operations::cancel, operations::file, operations::bundle,
         events::all, events::of_session,
         sites::list, sites::show, sites::define, sites::remove,
+        credentials::list, credentials::show, credentials::define, credentials::remove,
     ),
     modifiers(&Token),
     security(("token" = [])),

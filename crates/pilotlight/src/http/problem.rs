@@ -105,8 +105,11 @@ impl From<PlanError> for Problem {
         let code = match error {
             PlanError::UnknownSite(_) => ErrorCode::UnknownSite,
             PlanError::UnknownProfile(_) => ErrorCode::UnknownProfile,
+            PlanError::UnknownCredential(_) => ErrorCode::UnknownCredential,
             PlanError::Field(error) => return error.into(),
-            PlanError::Missing(_) | PlanError::StorageState(_) => ErrorCode::InvalidField,
+            PlanError::Missing(_) | PlanError::Lacks(_) | PlanError::StorageState(_) => {
+                ErrorCode::InvalidField
+            }
         };
         Self::new(code, capitalised(&error.to_string()))
     }
@@ -313,5 +316,19 @@ impl<S: Send + Sync> FromRequestParts<S> for SiteName {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let name = segment(parts, state, "name").await;
         name.map(Self).ok_or_else(|| Problem::new(ErrorCode::SiteNotFound, "there is no such site"))
+    }
+}
+
+/// The credential's name in a path.
+#[derive(Debug)]
+pub(super) struct CredentialName(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for CredentialName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = segment(parts, state, "name").await;
+        name.map(Self)
+            .ok_or_else(|| Problem::new(ErrorCode::CredentialNotFound, "there is no such credential"))
     }
 }

@@ -39,7 +39,7 @@ pub struct Details {
     pub stored_at: Option<core::Moment>,
     /// Who holds it, as far as they say.
     pub owners: BTreeMap<core::HoldId, String>,
-    /// What is done in its window. It holds the password and goes when the session ends.
+    /// What is done in its window. It may hold a password, which goes when the session ends.
     pub errand: Arc<Errand>,
 }
 
@@ -50,8 +50,9 @@ impl Details {
         self.begins_with = None;
         self.left_at = None;
         self.stored_bytes = None;
-        if self.errand.password.is_some() || self.errand.totp.is_some() {
-            self.errand = Arc::new(Errand { password: None, totp: None, ..Errand::clone(&self.errand) });
+        if self.errand.login.own_password().is_some() {
+            let login = self.errand.login.without_secrets();
+            self.errand = Arc::new(Errand { login, ..Errand::clone(&self.errand) });
         }
     }
 }
@@ -78,7 +79,8 @@ impl Published {
             session_id: id,
             name: session.name.clone(),
             site: details.site.clone(),
-            username: details.errand.username.clone(),
+            username: details.errand.login.username(),
+            credential: details.errand.login.credential().map(str::to_owned),
             state: state(session.state()),
             in_use: session.in_use(),
             holds: session.holds.iter().map(|hold| held(hold, details)).collect(),
@@ -179,6 +181,12 @@ impl Published {
     #[must_use]
     pub fn state(&self) -> api::SessionState {
         self.session.state
+    }
+
+    /// The credential that it signs in with, where it names one.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        self.session.credential.as_deref()
     }
 
     /// Whether it never expires.

@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use pilotlight_api::RefreshHow;
 use pilotlight_chromium::{Window, WindowError};
-use pilotlight_core::{Activity, Failure, FailureKind, Standing};
+use pilotlight_core::{Activity, Failure, FailureKind, Moment, Standing};
 use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
-use pilotlight_flow::placeholders::Values;
-use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay};
+use pilotlight_flow::placeholders::TOTP;
+use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay, replay_part};
 use pilotlight_flow::selector::{Part, Selector};
-use pilotlight_flow::totp::Totp;
 use pilotlight_store::Checkpoint;
-use secrecy::SecretString;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Site;
+use crate::credentials::Login;
 use crate::sentence::with_sources;
 
 /// The longest that a page may take to load.
@@ -40,6 +39,14 @@ const POLL: Duration = Duration::from_millis(100);
 const CODE_FIELD: &str = "input[autocomplete~='one-time-code']";
 /// The portal's answer to the navigation that made the present document; 0 where it is not known.
 const RESPONSE_STATUS: &str = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0";
+/// When the present document began to come, in milliseconds since 1970.
+const BEGAN_AT_MS: &str = "Math.floor(performance.timeOrigin)";
+
+/// Has it written down that a sign-in is about to be typed.
+pub(super) trait Foretell: Sync {
+    /// Returns once it is.
+    fn typing(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+}
 
 /// What must be known of a session to work in its window.
 #[derive(Debug, Clone)]
@@ -48,12 +55,8 @@ pub struct Errand {
     pub site: Option<Arc<Site>>,
     /// The page to open.
     pub start_url: String,
-    /// Who signs in.
-    pub username: Option<String>,
-    /// With which password.
-    pub password: Option<SecretString>,
-    /// The second factor, where there is one.
-    pub totp: Option<Totp>,
+    /// Who signs in, and with what.
+    pub login: Login,
 }
 
 impl Errand {
@@ -61,11 +64,13 @@ impl Errand {
     ///
     /// # Errors
     /// What went wrong, by its kind; never later than [`ACTIVITY_TIMEOUT`].
-    pub async fn perform(
+    pub(super) async fn perform(
         &self,
         activity: Activity,
         window: &Window,
         checkpoint: Option<&Checkpoint>,
+        tried_at: Option<Moment>,
+        foretell: &impl Foretell,
     ) -> Result<Standing, Failure> {
         let work = async {
             match activity {
@@ -81,9 +86,12 @@ impl Errand {
                     window.thaw().await.map_err(of_window)?;
                     self.standing(window).await
                 }
-                Activity::Look => self.look(window).await,
+                Activity::Look => match (self.look(window).await?, tried_at) {
+                    (Standing::SignedOut, Some(at)) => self.came_to(window, at).await,
+                    (standing, _) => Ok(standing),
+                },
                 Activity::Refresh => self.refresh(window).await,
-                Activity::SignIn => self.sign_in(window).await,
+                Activity::SignIn => self.sign_in(window, foretell).await,
             }
         };
         timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
@@ -136,7 +144,7 @@ impl Errand {
         let Some(flow) = self.site.as_ref().and_then(|site| site.refresh.as_ref()) else {
             return self.look(window).await;
         };
-        let replayed = replay(window, flow, &self.values(), &ReplayOptions::default(), |_| {}).await;
+        let replayed = replay(window, flow, &self.login.values(), &ReplayOptions::default(), |_| {}).await;
         match replayed {
             Ok(()) => self.standing(window).await,
             // Who is signed out finds nothing of what the flow works on.
@@ -145,20 +153,6 @@ impl Errand {
                 standing => Ok(standing),
             },
         }
-    }
-
-    fn values(&self) -> Values {
-        let mut values = Values::new();
-        if let Some(username) = &self.username {
-            values.insert("username", SecretString::from(username.clone()));
-        }
-        if let Some(password) = &self.password {
-            values.insert("password", password.clone());
-        }
-        if let Some(totp) = &self.totp {
-            values.set_totp(totp.clone());
-        }
-        values
     }
 
     /// How the page stands right now.
@@ -217,7 +211,21 @@ impl Errand {
         false
     }
 
-    async fn sign_in(&self, window: &Window) -> Result<Standing, Failure> {
+    /// What came of a sign-in that an earlier server typed: a form that is newer is the portal's answer to it.
+    async fn came_to(&self, window: &Window, tried_at: Moment) -> Result<Standing, Failure> {
+        let began_at = window.evaluate(BEGAN_AT_MS, PROBE_TIMEOUT).await.map_err(of_window)?;
+        if began_at.as_u64().is_some_and(|began_at| began_at > tried_at.0) {
+            if self.shows_form(window).await {
+                return Err(self.refusal(window).await);
+            }
+            if let Some(answer) = self.other_answer(window).await {
+                return Err(answer);
+            }
+        }
+        Ok(Standing::SignedOut)
+    }
+
+    async fn sign_in(&self, window: &Window, foretell: &impl Foretell) -> Result<Standing, Failure> {
         // It may have signed itself in, and a portal sends those who are away from its sign-in page.
         if let Ok(standing @ (Standing::SignedIn | Standing::PersonNeeded(_))) = self.look(window).await {
             return Ok(standing);
@@ -227,12 +235,20 @@ impl Errand {
         };
         // From the first thing that is typed on, the portal may have heard of the sign-in.
         let mut typed_at = None;
-        let observe = |event| {
-            if let Event::Begins(Progress { kind: "change", .. }) = event {
-                typed_at = Some(window.navigation_count());
-            }
-        };
-        let replayed = replay(window, flow, &self.values(), &ReplayOptions::default(), observe).await;
+        let total = flow.steps.len();
+        let typed = flow.steps.iter().position(|step| step.kind() == "change").unwrap_or(total);
+        let (values, options) = (self.login.values(), ReplayOptions::default());
+        let mut replayed = replay_part(window, flow, 0..typed, &values, &options, |_| {}).await;
+        if replayed.is_ok() && typed < total {
+            foretell.typing().await?;
+            typed_at = Some(window.navigation_count());
+            let observe = |event| {
+                if let Event::Begins(Progress { kind: "change", .. }) = event {
+                    typed_at = Some(window.navigation_count());
+                }
+            };
+            replayed = replay_part(window, flow, typed..total, &values, &options, observe).await;
+        }
         let standing = match replayed {
             Ok(()) => self.let_in(window, typed_at).await,
             Err(error) => self.replay_failed(window, &error, typed_at).await,
@@ -310,10 +326,10 @@ impl Errand {
             None => shows(window, CODE_FIELD).await,
             condition => says(condition.as_ref()).await,
         };
-        let sentence = match (&self.totp, wants_code) {
+        let sentence = match (self.login.values().contains(TOTP), wants_code) {
             (_, false) => return None,
-            (None, true) => format!("the portal asks for a second factor at {url}, and there is none"),
-            (Some(_), true) => {
+            (false, true) => format!("the portal asks for a second factor at {url}, and there is none"),
+            (true, true) => {
                 format!("the portal asks for a second factor again at {url}: it refused the code")
             }
         };

@@ -226,6 +226,14 @@ impl KeeperHandle {
         drop(self.messages.send(Message::HoldKept { session, hold, ttl }).await);
     }
 
+    /// Has the sessions that name a credential sign in with what it is now. Returns once that is written down.
+    pub async fn credential_changed(&self, name: String) {
+        let (written, waits) = oneshot::channel();
+        // A keeper that is gone leaves it to the next one, which begins with what the credential is.
+        drop(self.messages.send(Message::CredentialChanged { name, written }).await);
+        let _ = waits.await;
+    }
+
     /// Gives a hold back.
     ///
     /// # Errors

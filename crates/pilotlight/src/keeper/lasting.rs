@@ -47,6 +47,12 @@ impl Keeper {
         }
     }
 
+    /// Has everything written down that is not yet, and then tells somebody.
+    pub(super) fn flush_for(&mut self, waiter: oneshot::Sender<()>) {
+        self.waiters.push(waiter);
+        self.flush();
+    }
+
     /// Has everything written down that is not yet, and then told who waits for it.
     pub(super) fn flush(&mut self) {
         self.flush_at = None;
@@ -62,22 +68,23 @@ impl Keeper {
             }
         }
         let replies = std::mem::take(&mut self.replies);
-        if records.is_empty() && replies.is_empty() {
+        let waiters = std::mem::take(&mut self.waiters);
+        let is_awaited = !replies.is_empty() || !waiters.is_empty();
+        if records.is_empty() && !is_awaited {
             return;
         }
         let (then, written) = oneshot::channel();
-        self.scribe.write(Writ::Sessions {
-            records,
-            beginnings,
-            then: (!replies.is_empty()).then_some(then),
-        });
-        if replies.is_empty() {
+        self.scribe.write(Writ::Sessions { records, beginnings, then: is_awaited.then_some(then) });
+        if !is_awaited {
             return;
         }
         let messages = self.messages.clone();
         tokio::spawn(async move {
             // A scribe that is gone writes nothing more: the server ends.
             let _ = written.await;
+            for waiter in waiters {
+                let _ = waiter.send(());
+            }
             for (sender, reply, session) in replies {
                 if let Err(Ok(Reply::Hold(hold, _))) = sender.send(reply) {
                     drop(messages.send(Message::HoldUnwanted { session, hold }).await);

@@ -134,6 +134,12 @@ pub(super) enum Message {
     Measured {
         memory: Memory,
     },
+    /// A credential has other values, or new ones.
+    CredentialChanged {
+        name: String,
+        /// Told once what follows is written down.
+        written: oneshot::Sender<()>,
+    },
     /// A hold was given to somebody who is gone.
     HoldUnwanted {
         session: SessionId,
@@ -157,5 +163,6 @@ pub(super) enum Report {
     Saved { session: SessionId, ticket: Ticket, result: Result<u64, Failure> },
     Frozen { session: SessionId, ticket: Ticket, result: Result<(), Failure> },
     Thawed { session: SessionId, ticket: Ticket },
+    Typing { session: SessionId, ticket: Ticket, written: oneshot::Sender<()> },
     ActivityEnded { session: SessionId, ticket: Ticket, outcome: Result<Standing, Failure> },
 }

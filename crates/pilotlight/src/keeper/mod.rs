@@ -30,7 +30,7 @@ use pilotlight_core::{
     ShardId,
 };
 use pilotlight_store::Archive;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -44,6 +44,8 @@ pub use handle::{BrowserProcess, Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;
 
+use crate::fingerprint::Fingerprint;
+use crate::plan::access;
 use crate::service_manager::Pulse;
 use message::{Left, Message, ReplySender, Report};
 use scribe::{Scribe, Writ};
@@ -62,6 +64,7 @@ struct Keeper {
     rules: Rules,
     /// Where clients reach us.
     address: SocketAddr,
+    fingerprint: Arc<Fingerprint>,
     world: World,
     details: BTreeMap<SessionId, Details>,
     pending: HashMap<RequestId, Pending>,
@@ -77,6 +80,8 @@ struct Keeper {
     flush_at: Option<Instant>,
     /// Replies that wait until what they tell of is written down.
     replies: Vec<(ReplySender, Result<Reply, Refused>, SessionId)>,
+    /// Others who wait for the same.
+    waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// A client that waits for its answer.
@@ -99,6 +104,8 @@ pub struct KeeperOptions {
     pub clock: Clock,
     /// Where clients reach us.
     pub address: SocketAddr,
+    /// Recognises accounts.
+    pub fingerprint: Arc<Fingerprint>,
     /// Starts browsers.
     pub farm: Arc<Farm>,
     /// Keeps what must outlast us.
@@ -126,8 +133,18 @@ pub fn start(
     inheritance: Inheritance,
     stop: CancellationToken,
 ) -> (KeeperHandle, tokio::task::JoinHandle<()>) {
-    let KeeperOptions { limits, seed, clock, address, farm, archive, leaves_browsers, heartbeat, pulse } =
-        options;
+    let KeeperOptions {
+        limits,
+        seed,
+        clock,
+        address,
+        fingerprint,
+        farm,
+        archive,
+        leaves_browsers,
+        heartbeat,
+        pulse,
+    } = options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
@@ -135,6 +152,7 @@ pub fn start(
     let mut keeper = Keeper {
         clock,
         address,
+        fingerprint,
         rules: Rules::new(limits, seed, clock.now()),
         world: World::new(farm, archive.clone(), report.clone(), leaves_browsers, heartbeat),
         details: BTreeMap::new(),
@@ -148,6 +166,7 @@ pub fn start(
         unwritten: BTreeSet::new(),
         flush_at: None,
         replies: Vec::new(),
+        waiters: Vec::new(),
     };
     keeper.inherit(inheritance);
     let task = tokio::spawn(keeper.run(orders, reports, stop, pulse));
@@ -215,6 +234,14 @@ impl Keeper {
             Message::HoldUnwanted { session, hold } => {
                 let request = self.next_request();
                 self.step(Input::ReleaseHold { request, session, hold });
+            }
+            Message::CredentialChanged { name, written } => {
+                let named = |details: &Details| details.errand.login.credential() == Some(name.as_str());
+                let sessions = self.details.iter().filter(|(_, details)| named(details));
+                let sessions =
+                    sessions.map(|(id, details)| (*id, access(&self.fingerprint, &details.errand))).collect();
+                self.step(Input::AccessChanged { sessions });
+                self.flush_for(written);
             }
             Message::Order { session, order, reply } => {
                 let request = self.next_request();
@@ -289,8 +316,21 @@ impl Keeper {
                 return self.shrink_cold_browser(session);
             }
             Report::Thawed { session, ticket } => Input::Thawed { session, ticket },
+            Report::Typing { session, ticket, written } => {
+                self.step(Input::Typing { session, ticket });
+                // Whoever is no longer the one to type hears nothing, and has been ended.
+                if self.rules.session(session).is_some_and(|session| session.tried_at.is_some()) {
+                    self.flush_for(written);
+                }
+                return;
+            }
             Report::ActivityEnded { session, ticket, outcome } => {
-                Input::ActivityEnded { session, ticket, outcome }
+                let is_refusal = matches!(&outcome, Err(failure) if failure.kind == FailureKind::Rejected);
+                self.step(Input::ActivityEnded { session, ticket, outcome });
+                if is_refusal {
+                    self.flush();
+                }
+                return;
             }
         };
         self.step(input);
@@ -344,8 +384,9 @@ impl Keeper {
                 Action::Thaw { session, ticket } => self.world.thaw(session, ticket),
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
+                    let tried_at = self.rules.session(session).and_then(|session| session.tried_at);
                     if let Some(details) = self.details.get(&session) {
-                        self.world.begin(session, ticket, activity, details);
+                        self.world.begin(session, ticket, activity, details, tried_at);
                     }
                 }
                 Action::Answer { request, answer } => self.answer(request, answer),

@@ -15,12 +15,13 @@ use pilotlight_core::{
     Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, Ticket,
 };
 use pilotlight_store::{Archive, Checkpoint};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::details::Details;
+use super::errand::Foretell;
 use super::farm::{Farm, Inherited, label};
 use super::handle::BrowserProcess;
 use super::heartbeat::Watched;
@@ -376,6 +377,7 @@ impl World {
         ticket: Ticket,
         activity: Activity,
         details: &Details,
+        tried_at: Option<Moment>,
     ) {
         let (archive, reports) = (self.archive.clone(), self.reports.clone());
         let (errand, begins_with) = (Arc::clone(&details.errand), details.begins_with.clone());
@@ -392,7 +394,8 @@ impl World {
                     Activity::Visit => newest_checkpoint(&archive, session, begins_with).await?,
                     _ => None,
                 };
-                errand.perform(activity, &window, checkpoint.as_ref()).await
+                let foreteller = Foreteller { session, ticket, reports: &reports };
+                errand.perform(activity, &window, checkpoint.as_ref(), tried_at, &foreteller).await
             };
             let work = AssertUnwindSafe(work).catch_unwind();
             let outcome = work.await.unwrap_or_else(|_| {
@@ -459,6 +462,22 @@ impl World {
         if timeout(CLOSE_TIMEOUT, self.tasks.join_all()).await.is_err() {
             tracing::warn!("a browser did not end in time");
         }
+    }
+}
+
+/// Tells the keeper that a sign-in is about to be typed.
+struct Foreteller<'a> {
+    session: SessionId,
+    ticket: Ticket,
+    reports: &'a mpsc::Sender<Report>,
+}
+
+impl Foretell for Foreteller<'_> {
+    async fn typing(&self) -> Result<(), Failure> {
+        let (written, waits) = oneshot::channel();
+        let Self { session, ticket, reports } = *self;
+        drop(reports.send(Report::Typing { session, ticket, written }).await);
+        waits.await.map_err(|_| browser_failure("the server is stopping".to_owned()))
     }
 }
 

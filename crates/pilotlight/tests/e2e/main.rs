@@ -15,6 +15,7 @@ mod capacity;
 mod chaos;
 mod clients;
 mod commands;
+mod credentials;
 mod dashboard;
 mod demo;
 mod events;

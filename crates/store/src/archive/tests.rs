@@ -65,6 +65,14 @@ impl Store for Gated {
         self.inner.remove_operations(operations)
     }
 
+    fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
+        self.inner.save_credential(record)
+    }
+
+    fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
+        self.inner.remove_credential(id)
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::checkpoint::Origin;
 use crate::keys::Keyring;
-use crate::samples::{ID, checkpoint, operation, record};
+use crate::samples::{ID, checkpoint, credential, operation, record};
 use crate::seal::{self, Kind, Place};
 
 /// The key of the sealed golden file.
@@ -56,6 +56,15 @@ fn the_golden_operation_is_read_and_written_as_ever() {
     let now = encode_operation(&operation(5, 1)).unwrap();
     let golden = golden("operation-v1.json", || pretty(&now));
     assert_eq!(decode_operation(&golden).unwrap(), operation(5, 1));
+    assert_eq!(value(&now), value(&golden));
+}
+
+#[test]
+fn the_golden_credential_is_read_and_written_as_ever() {
+    let now = encode_credential(&credential()).unwrap();
+    let golden = golden("credential-v1.json", || pretty(&now));
+    let read = decode_credential(&golden).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), serde_json::to_value(credential()).unwrap());
     assert_eq!(value(&now), value(&golden));
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::samples::{checkpoint_at, id, keyring, operation, session};
+use crate::samples::{checkpoint_at, credential, id, keyring, operation, session};
 
 /// A frame of the log: a header and a page.
 const FRAME_BYTES: usize = 24 + 4096;
@@ -35,13 +35,14 @@ impl Place {
         self.try_open(&["a"]).unwrap()
     }
 
-    /// With three sessions and their checkpoints, open.
+    /// With three sessions, their checkpoints and a credential, open.
     fn filled(&self) -> SqliteStore {
         let mut store = self.open();
         store.save_sessions(&[session(1, "one"), session(2, "two"), session(3, "three")]).unwrap();
         for number in 1..=3 {
             store.save_checkpoint(id(number), &checkpoint_at(0)).unwrap();
         }
+        store.save_credential(&credential()).unwrap();
         store
     }
 
@@ -103,7 +104,7 @@ fn nothing_can_be_read_in_the_files() {
     let place = Place::new();
     let store = place.filled();
     for (name, bytes) in place.files() {
-        for secret in ["portal.example", "p4ss", "pr0xy", "ada", "sid"] {
+        for secret in ["portal.example", "p4ss", "pr0xy", "ada", "sid", "harbour", "GEZDGNBVGY3TQOJQ"] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} is in {name:?}");
         }
@@ -316,7 +317,8 @@ fn records_under_an_older_key_are_rewrapped() {
     drop(place.try_open(&["b", "a"]).unwrap());
     assert!(matches!(place.refusal(&["a"]), StoreError::MissingKey { key, .. } if key == "b"));
     let mut store = place.try_open(&["b"]).unwrap();
-    assert_eq!(store.load().unwrap().damaged.len(), 1);
+    let loaded = store.load().unwrap();
+    assert_eq!((loaded.damaged.len(), loaded.credentials.len()), (1, 1));
     store.remove_sessions(&[id(4)]).unwrap();
     assert_eq!(contents(&mut store), before);
     assert_eq!(store.operations().unwrap().operations, [operation(5, 1)]);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::memory::MemoryStore;
 use crate::operation::StageRecord;
-use crate::samples::{checkpoint, checkpoint_at, id, keyring, operation, record, session};
+use crate::samples::{checkpoint, checkpoint_at, credential, id, keyring, operation, record, session};
 use crate::sqlite::SqliteStore;
 
 /// The names of the sessions in the order of their ids, and when their checkpoints were taken.
@@ -87,6 +87,19 @@ fn keeps_operations_with_their_session(mut store: impl Store) {
     assert_eq!(store.operations().unwrap().operations, [operation(5, 1)]);
 }
 
+fn keeps_the_latest_of_a_credential(mut store: impl Store) {
+    store.save_credential(&credential()).unwrap();
+    store
+        .save_credential(&CredentialRecord { password: Some("new".to_owned().into()), ..credential() })
+        .unwrap();
+    store.save_credential(&CredentialRecord { id: id(5), ..credential() }).unwrap();
+    store.remove_credential(id(5)).unwrap();
+    store.remove_credential(id(6)).unwrap();
+    let loaded = store.load().unwrap();
+    let kept: Vec<_> = loaded.credentials.iter().map(|kept| serde_json::to_value(kept).unwrap()).collect();
+    assert_eq!((loaded.sessions.len(), kept.len(), &kept[0]["password"]), (0, 1, &"new".into()));
+}
+
 macro_rules! conformance {
     ($($check:ident),* $(,)?) => {
         mod memory {
@@ -112,4 +125,5 @@ conformance!(
     keeps_the_latest,
     has_no_checkpoint_without_a_session,
     keeps_operations_with_their_session,
+    keeps_the_latest_of_a_credential
 );

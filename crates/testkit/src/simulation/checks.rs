@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilotlight_core::{
-    Action, Activity, Answer, EndedReason, HoldId, Input, Limits, Moment, NoticeKind, Refusal, RequestId,
-    Rules, Session, SessionId, State,
+    Action, Activity, Answer, EndedReason, FailureKind, HoldId, Input, Limits, Moment, NoticeKind, Refusal,
+    RequestId, Rules, Session, SessionId, Standing, State,
 };
 
 use super::world::{BROWSER, RUNNING, World};
@@ -48,6 +48,8 @@ pub(super) struct Checks {
     sent_away: BTreeSet<SessionId>,
     holds: BTreeMap<HoldId, Held>,
     uses: BTreeMap<SessionId, u64>,
+    /// What these sign in with was refused, and since then nobody asked for another try.
+    refused: BTreeSet<SessionId>,
 }
 
 impl Checks {
@@ -62,6 +64,7 @@ impl Checks {
             sent_away: BTreeSet::new(),
             holds: BTreeMap::new(),
             uses: BTreeMap::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -69,7 +72,8 @@ impl Checks {
         *self.seen.entry(what.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn before(&mut self, input: &Input, now: Moment) {
+    pub(super) fn before(&mut self, input: &Input, rules: &Rules, world: &World, now: Moment) {
+        self.note_refusals(input, rules, world);
         self.holds.retain(|_, held| held.expires_at > now);
         let (request, asked, session) = match input {
             Input::Create { request, session, .. } => (*request, Asked::Create, *session),
@@ -107,6 +111,31 @@ impl Checks {
             _ => return,
         };
         self.pending.insert(request, Pending { asked, session, at: now });
+    }
+
+    /// Invariant 3: who may no longer try its sign-in unasked.
+    fn note_refusals(&mut self, input: &Input, rules: &Rules, world: &World) {
+        let lives = |id: &SessionId| rules.session(*id).is_some_and(|session| session.ended.is_none());
+        match input {
+            Input::ActivityEnded { session, ticket, outcome: Err(failure) }
+                if failure.kind == FailureKind::Rejected
+                    && world.is_current(*session, *ticket)
+                    && lives(session) =>
+            {
+                let established = |id: &SessionId| self.established.contains(id);
+                self.refused.extend(world.share_its_refusal(*session).into_iter().filter(established));
+            }
+            Input::ActivityEnded { session, outcome: Ok(Standing::SignedIn), .. }
+            | Input::RefreshNow { session, .. }
+            | Input::Restart { session, .. } => {
+                self.refused.remove(session);
+            }
+            Input::AccessChanged { sessions } => {
+                self.see("access changed");
+                self.refused.retain(|id| sessions.iter().all(|(session, _)| session != id));
+            }
+            _ => {}
+        }
     }
 
     fn in_use(&self, session: SessionId) -> bool {
@@ -244,6 +273,9 @@ impl Checks {
         if world.still.contains(&id) {
             return Err(format!("{activity:?} begins in {id:?}, which stands still"));
         }
+        if activity == Activity::SignIn && self.refused.contains(&id) {
+            return Err(format!("what was refused is typed again unasked: {session:?}"));
+        }
         let background = matches!(activity, Activity::Refresh | Activity::Look)
             || (activity == Activity::SignIn && !world.lost.contains(&id) && !self.restarted.contains(&id));
         if background && self.in_use(id) {
@@ -334,7 +366,8 @@ impl Checks {
 
     /// Invariants 1, 2 and 3: who may end, and of what.
     fn ends(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
-        let session = rules.session(id).ok_or("a forgotten session ends")?;
+        // Where many end at once, some are forgotten at once.
+        let Some(session) = rules.session(id) else { return Ok(()) };
         let Some((_, reason)) = session.ended else { return Err(format!("{id:?} ends without a reason")) };
         self.see(&format!("ended: {reason:?}"));
         if reason == EndedReason::ClosedByClient {
@@ -365,7 +398,8 @@ impl Checks {
         let older = rules.living().find(|other| {
             other.last_used < victim.last_used
                 && other.kept().is_some_and(|kept| kept.live)
-                && other.state() != State::Recovering
+                // Whoever is coming back may do so for somebody whose request named another.
+                && !matches!(other.state(), State::Recovering | State::SigningIn)
                 && self.established.contains(&other.id)
                 && !other.policy.never_terminate
                 && !self.in_use(other.id)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pilotlight_core::{
-    AccountId, Action, Answer, HoldId, Input, Isolation, LaunchKey, Moment, Policy, PolicyPatch, RequestId,
-    SessionId, SiteId, Spec,
+    Access, AccountId, Action, Answer, HoldId, Input, Isolation, LaunchKey, LoginId, Moment, Policy,
+    PolicyPatch, RequestId, SessionId, SiteId, Spec,
 };
 
 use super::chance::Chance;
@@ -12,7 +12,7 @@ use super::chance::Chance;
 /// Sites of the fake world.
 pub(super) const SITES: u64 = 3;
 /// Accounts; each can be asked for with its password or with a wrong one.
-const ACCOUNTS: u64 = 10;
+pub(super) const ACCOUNTS: u64 = 10;
 /// The newest sessions are remembered, dead ones too: asking for those is allowed.
 const REMEMBERED: usize = 16;
 
@@ -103,8 +103,11 @@ impl Clients {
             name: chance.percent(40).then(|| format!("name {}", chance.below(8))),
             identity: with_site.then_some(account * 2 + wrong_password),
             site: with_site.then_some(SiteId(account % SITES)),
-            account: with_site.then_some(AccountId(account)),
-            can_sign_in: with_site && chance.percent(90),
+            access: Access {
+                account: with_site.then_some(AccountId(account)),
+                login: with_site.then_some(LoginId(account * 2 + wrong_password)),
+                can_sign_in: with_site && chance.percent(90),
+            },
             launch: LaunchKey(chance.below(2)),
             isolation: if chance.percent(15) { Isolation::Dedicated } else { Isolation::Shared },
             freezes: chance.percent(80),

@@ -99,6 +99,8 @@ fn random_limits(chance: &mut Chance) -> Limits {
         refresh_tries: 3,
         recovery_tries: 4,
         backoff: Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) },
+        longest_outage_wait: Duration::from_secs(60),
+        return_spread: Duration::from_secs(2),
         loss_settled_after: Duration::from_secs(600),
         shard_settled_after: Duration::from_secs(10),
         shard_linger: Duration::from_secs(chance.below(20)),
@@ -202,6 +204,10 @@ impl Simulation {
         if clients && self.chance.below(3_000) == 0 {
             return self.server_dies();
         }
+        if clients && self.chance.below(500) == 0 {
+            let input = self.world.correct(&mut self.chance);
+            return self.step(input);
+        }
         let input = if report == Some(next) {
             self.world.next_report(&mut self.chance)
         } else if request == Some(next) {
@@ -218,7 +224,7 @@ impl Simulation {
         if let Input::Create { session, spec, .. } = &input {
             self.world.know(*session, spec);
         }
-        self.checks.before(&input, self.now);
+        self.checks.before(&input, &self.rules, &self.world, self.now);
         for action in self.rules.step(self.now, input) {
             self.checks.action(&action, &self.rules, &self.world, self.now)?;
             self.clients.hear(&action);

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    Action, Activity, Failure, FailureKind, Input, Loss, Memory, Moment, SessionId, ShardId, Spec, Standing,
-    Ticket,
+    Access, Action, Activity, Failure, FailureKind, Input, LoginId, Loss, Memory, Moment, SessionId, ShardId,
+    Spec, Standing, Ticket,
 };
 
 use super::chance::Chance;
-use super::clients::SITES;
+use super::clients::{ACCOUNTS, SITES};
 
 /// Nothing that the fake world does takes longer.
 const SLOWEST_MS: u64 = 8_000;
@@ -38,6 +38,7 @@ enum Report {
     Closed(SessionId, Ticket, ShardId),
     Frozen(SessionId, Ticket),
     Thawed(SessionId, Ticket),
+    Typing(SessionId, Ticket),
     Ended(SessionId, Ticket, Activity),
     Lost(SessionId, ShardId, Loss),
     Grown(ShardId),
@@ -55,6 +56,15 @@ pub(super) struct World {
     /// Windows that exist, are being opened or are being closed.
     pub(super) windows: BTreeMap<SessionId, ShardId>,
     pub(super) signed_in: BTreeSet<SessionId>,
+    /// The logins that portals take, where they were changed.
+    passwords: BTreeMap<u64, LoginId>,
+    changes: u64,
+    /// What was last typed in each window.
+    typed: BTreeMap<SessionId, LoginId>,
+    /// Windows in which a sign-in was typed that nobody has told the outcome of.
+    tried: BTreeSet<SessionId>,
+    /// Windows that show that their sign-in was refused.
+    refusals: BTreeSet<SessionId>,
     /// Sign-ins that are typing right now.
     signing_in: BTreeMap<SessionId, Ticket>,
     opening: BTreeMap<SessionId, Ticket>,
@@ -145,6 +155,11 @@ impl World {
                 };
                 self.portals.insert(chance.below(SITES), portal);
             }
+            61..=62 => {
+                self.changes += 1;
+                let login = LoginId(2 * ACCOUNTS + self.changes);
+                self.passwords.insert(chance.below(ACCOUNTS), login);
+            }
             41..=42 => {
                 if let Some(shard) = chance.pick(&shards) {
                     self.reported += 1;
@@ -167,6 +182,40 @@ impl World {
         }
     }
 
+    /// Somebody corrects what an account signs in with, or gets it wrong.
+    pub(super) fn correct(&mut self, chance: &mut Chance) -> Input {
+        let account = chance.below(ACCOUNTS);
+        let login = if chance.percent(80) { self.password(account) } else { LoginId(account * 2 + 1) };
+        let mut sessions = Vec::new();
+        for (id, spec) in &mut self.specs {
+            if spec.access.account.is_some_and(|known| known.0 == account) {
+                spec.access.login = Some(login);
+                sessions.push((*id, spec.access));
+            }
+        }
+        Input::AccessChanged { sessions }
+    }
+
+    fn password(&self, account: u64) -> LoginId {
+        self.passwords.get(&account).copied().unwrap_or(LoginId(account * 2))
+    }
+
+    fn is_refused(&self, access: Access) -> bool {
+        access.account.is_some_and(|account| access.login != Some(self.password(account.0)))
+    }
+
+    /// Whether this is the latest that was begun, and its window was not lost since.
+    pub(super) fn is_current(&self, session: SessionId, ticket: Ticket) -> bool {
+        self.begun.get(&session) == Some(&ticket)
+    }
+
+    /// The sessions whose login is the one that was typed in the window of `session` and refused.
+    pub(super) fn share_its_refusal(&self, session: SessionId) -> Vec<SessionId> {
+        let Some(login) = self.typed.get(&session) else { return Vec::new() };
+        let same = self.specs.iter().filter(|(_, spec)| spec.access.login == Some(*login));
+        same.map(|(id, _)| *id).collect()
+    }
+
     fn kill(&mut self, shard: ShardId) {
         self.shards.remove(&shard);
         self.started.remove(&shard);
@@ -182,6 +231,8 @@ impl World {
         self.begun.remove(&session);
         self.opening.remove(&session);
         self.windows.remove(&session);
+        self.tried.remove(&session);
+        self.refusals.remove(&session);
         self.signing_in.remove(&session);
         self.signed_in.remove(&session);
         self.saved.remove(&session);
@@ -197,7 +248,13 @@ impl World {
         kept: &BTreeSet<SessionId>,
     ) -> (Vec<ShardId>, Vec<(SessionId, ShardId)>) {
         self.reports.retain(|_, report| matches!(report, Report::Measured));
-        self.signing_in.clear();
+        // The portals answer all the same.
+        for (index, session) in std::mem::take(&mut self.signing_in).into_keys().enumerate() {
+            let is_refused = self.specs.get(&session).is_some_and(|spec| self.is_refused(spec.access));
+            if is_refused && index % 2 == 0 {
+                self.refusals.insert(session);
+            }
+        }
         self.begun.clear();
         let starting: Vec<ShardId> = self.shards.difference(&self.started).copied().collect();
         for shard in starting {
@@ -264,6 +321,7 @@ impl World {
             Action::Save { session, ticket } => self.later(chance, now, Report::Saved(session, ticket)),
             Action::CloseWindow { session, ticket } => {
                 self.opening.remove(&session);
+                self.typed.remove(&session);
                 if let Some(shard) = self.windows.get(&session).copied() {
                     self.later(chance, now, Report::Closed(session, ticket, shard));
                 }
@@ -273,6 +331,7 @@ impl World {
                 self.begun.insert(session, ticket);
                 if activity == Activity::SignIn {
                     self.begin_sign_in(session, ticket)?;
+                    self.later(chance, now, Report::Typing(session, ticket));
                 }
                 self.later(chance, now, Report::Ended(session, ticket, activity));
             }
@@ -282,9 +341,9 @@ impl World {
     }
 
     fn begin_sign_in(&mut self, session: SessionId, ticket: Ticket) -> Result<(), String> {
-        let account = self.specs.get(&session).and_then(|spec| spec.account);
+        let account = self.specs.get(&session).and_then(|spec| spec.access.account);
         let other = self.signing_in.keys().find(|other| {
-            account.is_some() && self.specs.get(other).and_then(|spec| spec.account) == account
+            account.is_some() && self.specs.get(other).and_then(|spec| spec.access.account) == account
         });
         if let Some(other) = other {
             return Err(format!("{session:?} and {other:?} sign {account:?} in at the same time"));
@@ -292,6 +351,8 @@ impl World {
         // A browser that died unnoticed types nothing any more.
         if self.windows.contains_key(&session) {
             self.signing_in.insert(session, ticket);
+            let login = self.specs.get(&session).and_then(|spec| spec.access.login);
+            login.map(|login| self.typed.insert(session, login));
         }
         Ok(())
     }
@@ -376,11 +437,20 @@ impl World {
             }
             Report::Grown(shard) => Some(Input::ShardGrown { shard }),
             Report::Changed(session) => Some(Input::WindowChanged { session }),
+            Report::Typing(session, ticket) => {
+                if self.signing_in.get(&session) == Some(&ticket) {
+                    self.tried.insert(session);
+                }
+                Some(Input::Typing { session, ticket })
+            }
             Report::Ended(session, ticket, activity) => {
                 if self.signing_in.get(&session) == Some(&ticket) {
                     self.signing_in.remove(&session);
                 }
                 let outcome = self.outcome(session, activity, chance);
+                if activity != Activity::Look || outcome.is_ok() {
+                    self.tried.remove(&session);
+                }
                 if self.begun.get(&session) == Some(&ticket) && outcome.is_ok() {
                     self.shown.insert(session);
                 }
@@ -416,11 +486,24 @@ impl World {
         if portal == Portal::Down && activity != Activity::Look {
             return Err(failure(FailureKind::Unreachable, "the portal is down"));
         }
-        if activity == Activity::SignIn && portal == Portal::Up {
-            if spec.identity.is_some_and(|identity| identity % 2 == 1) {
-                return Err(failure(FailureKind::Rejected, "the password is wrong"));
+        let rejected = || failure(FailureKind::Rejected, "the password is wrong");
+        match activity {
+            Activity::SignIn if portal == Portal::Up => {
+                let typed = Access { login: self.typed.get(&session).copied(), ..spec.access };
+                if self.is_refused(typed) {
+                    self.refusals.insert(session);
+                    return Err(rejected());
+                }
+                self.refusals.remove(&session);
+                self.signed_in.insert(session);
             }
-            self.signed_in.insert(session);
+            Activity::Look if self.tried.contains(&session) && self.refusals.contains(&session) => {
+                return Err(rejected());
+            }
+            Activity::SignIn | Activity::Look => {}
+            Activity::Visit | Activity::Refresh | Activity::Repair => {
+                self.refusals.remove(&session);
+            }
         }
         if self.signed_in.contains(&session) {
             Ok(Standing::SignedIn)

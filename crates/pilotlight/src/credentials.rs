@@ -1,0 +1,278 @@
+//! The credentials that sessions can name: kept sealed in the store, and looked up whenever one signs in, so that
+//! a correction reaches everybody.
+//!
+//! Secrets leave here for a sign-in and nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use pilotlight_api::{Credential, CredentialDefinition};
+use pilotlight_flow::Flow;
+use pilotlight_flow::placeholders::{TOTP, Values};
+use pilotlight_flow::totp::{Totp, TotpError};
+use pilotlight_store::{Archive, CredentialRecord, StoreError};
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+/// The most credentials that there can be.
+const MAX_CREDENTIALS: usize = 10_000;
+
+/// Why a credential cannot be kept or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// Its second factor cannot be used.
+    #[error("its second factor cannot be used")]
+    Totp(#[from] TotpError),
+    /// There is none of this name.
+    #[error("there is no such credential")]
+    Unknown,
+    /// There are too many.
+    #[error("there are {MAX_CREDENTIALS} credentials already")]
+    TooMany,
+    /// It could not be written down.
+    #[error("it could not be written down")]
+    Store(#[from] StoreError),
+}
+
+/// One credential.
+#[derive(Clone)]
+struct Known {
+    record: CredentialRecord,
+    totp: Option<Totp>,
+}
+
+impl Known {
+    fn shown(&self) -> Credential {
+        Credential {
+            name: self.record.name.clone(),
+            username: self.record.username.clone(),
+            has_password: self.record.password.is_some(),
+            has_totp_secret: self.totp.is_some(),
+        }
+    }
+}
+
+/// All credentials by name.
+pub struct Credentials {
+    archive: Archive,
+    known: RwLock<BTreeMap<String, Known>>,
+    /// Held while one is written down.
+    writing: Mutex<()>,
+}
+
+/// The names alone.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.read().keys()).finish()
+    }
+}
+
+impl Credentials {
+    /// Those that were written down.
+    #[must_use]
+    pub fn new(archive: Archive, records: Vec<CredentialRecord>) -> Self {
+        let known = records.into_iter().map(|record| {
+            let totp = record.totp_secret.as_ref().map(Totp::parse).transpose().unwrap_or_else(|error| {
+                tracing::error!(credential = record.name, %error, "a second factor cannot be used");
+                None
+            });
+            // An earlier server may have typed it, and no portal takes a code twice.
+            totp.iter().for_each(Totp::skip_present_code);
+            (record.name.clone(), Known { record, totp })
+        });
+        Self { archive, known: RwLock::new(known.collect()), writing: Mutex::new(()) }
+    }
+
+    /// What may be known of all of them, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Credential> {
+        self.read().values().map(Known::shown).collect()
+    }
+
+    /// What may be known of one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Credential> {
+        self.read().get(name).map(Known::shown)
+    }
+
+    /// Keeps a credential, in place of the one before, and writes it down first.
+    ///
+    /// # Errors
+    /// Why the one before stays.
+    pub async fn define(
+        &self,
+        name: &str,
+        definition: CredentialDefinition,
+    ) -> Result<Credential, CredentialsError> {
+        let _writing = self.writing.lock().await;
+        let before = self.read().get(name).cloned();
+        if before.is_none() && self.read().len() >= MAX_CREDENTIALS {
+            return Err(CredentialsError::TooMany);
+        }
+        let made = definition.totp_secret.as_ref().map(Totp::parse).transpose()?;
+        let record = CredentialRecord {
+            id: before.as_ref().map_or_else(Uuid::now_v7, |before| before.record.id),
+            name: name.to_owned(),
+            username: definition.username,
+            password: definition.password,
+            totp_secret: definition.totp_secret,
+        };
+        self.archive.save_credential(record.clone()).await?;
+        // The same one still knows which codes it has given out.
+        let totp =
+            before.and_then(|before| before.totp).filter(|before| made.as_ref() == Some(before)).or(made);
+        let known = Known { record, totp };
+        let shown = known.shown();
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), known);
+        Ok(shown)
+    }
+
+    /// Forgets a credential.
+    ///
+    /// # Errors
+    /// Why it is still there.
+    pub async fn remove(&self, name: &str) -> Result<(), CredentialsError> {
+        let _writing = self.writing.lock().await;
+        let id = self.read().get(name).map(|known| known.record.id).ok_or(CredentialsError::Unknown)?;
+        self.archive.remove_credential(id).await?;
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(())
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// With what a session signs in.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// What came with the session.
+    Own {
+        /// Who signs in.
+        username: Option<String>,
+        /// With which password.
+        password: Option<SecretString>,
+    },
+    /// A credential by its name, as it is at the moment.
+    Named {
+        /// The name.
+        name: String,
+        /// Where to look it up.
+        credentials: Arc<Credentials>,
+    },
+}
+
+impl Login {
+    /// The name of the credential, where it is one.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Own { .. } => None,
+            Self::Named { name, .. } => Some(name),
+        }
+    }
+
+    /// Who signs in.
+    #[must_use]
+    pub fn username(&self) -> Option<String> {
+        match self {
+            Self::Own { username, .. } => username.clone(),
+            Self::Named { name, credentials } => Some(credentials.get(name)?.username),
+        }
+    }
+
+    /// The password, as it is at the moment.
+    #[must_use]
+    pub fn password(&self) -> Option<SecretString> {
+        match self {
+            Self::Own { password, .. } => password.clone(),
+            Self::Named { name, credentials } => credentials.read().get(name)?.record.password.clone(),
+        }
+    }
+
+    /// The password that came with the session.
+    #[must_use]
+    pub fn own_password(&self) -> Option<&SecretString> {
+        match self {
+            Self::Own { password, .. } => password.as_ref(),
+            Self::Named { .. } => None,
+        }
+    }
+
+    /// Forgets the password that came with the session.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        match self {
+            Self::Own { username, .. } => Self::Own { username: username.clone(), password: None },
+            named @ Self::Named { .. } => named.clone(),
+        }
+    }
+
+    /// What a flow is filled in with.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        let mut values = Values::new();
+        if let Some(username) = self.username() {
+            values.insert("username", username.into());
+        }
+        if let Some(password) = self.password() {
+            values.insert("password", password);
+        }
+        if let Self::Named { name, credentials } = self
+            && let Some(totp) = credentials.read().get(name).and_then(|known| known.totp.clone())
+        {
+            values.set_totp(totp);
+        }
+        values
+    }
+
+    /// The first of the placeholders of a flow that it has nothing for.
+    #[must_use]
+    pub fn lacks(&self, flow: &Flow) -> Option<&'static str> {
+        let (wanted, values) = (flow.placeholders(), self.values());
+        ["username", "password", TOTP]
+            .into_iter()
+            .find(|placeholder| wanted.contains(*placeholder) && !values.contains(placeholder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pilotlight_store::MemoryStore;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn definition(password: &str, totp: Option<&str>) -> CredentialDefinition {
+        CredentialDefinition {
+            username: "acme".to_owned(),
+            password: Some(password.into()),
+            totp_secret: totp.map(Into::into),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_correction_reaches_who_holds_the_name() {
+        let archive = Archive::start(MemoryStore::default()).unwrap();
+        let credentials = Arc::new(Credentials::new(archive.clone(), Vec::new()));
+        let login = Login::Named { name: "harbour".to_owned(), credentials: Arc::clone(&credentials) };
+        let typed = |value| serde_json::json!({"type": "change", "selectors": ["#a"], "value": value});
+        let steps = ["${username}", "${password}", "${totp}"].map(typed);
+        let flow = Flow::from_value(&serde_json::json!({"title": "sign in", "steps": steps})).unwrap();
+        assert_eq!(login.lacks(&flow), Some("username"));
+        credentials.define("harbour", definition("old", None)).await.unwrap();
+        assert_eq!(login.lacks(&flow), Some("totp"));
+        let shown = credentials.define("harbour", definition("new", Some("GEZDGNBVGY3TQOJQ"))).await.unwrap();
+        assert!(shown.has_password && shown.has_totp_secret);
+        assert_eq!(login.values().fill("${username}:${password}").unwrap().expose_secret(), "acme:new");
+        assert_eq!(login.lacks(&flow), None);
+        assert!(!format!("{credentials:?} {login:?}").contains("new"));
+        assert_eq!(archive.load().await.unwrap().credentials.len(), 1);
+        credentials.remove("harbour").await.unwrap();
+        assert!(matches!(credentials.remove("harbour").await, Err(CredentialsError::Unknown)));
+        assert!(archive.load().await.unwrap().credentials.is_empty() && login.username().is_none());
+    }
+}
