@@ -9,12 +9,13 @@ PILOTLIGHT_FUZZ_SECONDS ?= 300
 # How long each test of `make chaos` goes on.
 PILOTLIGHT_CHAOS_SECONDS ?= 60
 
-.PHONY: help demo build web test fuzz soak chaos
+.PHONY: help demo build web screenshots test fuzz soak chaos
 
 help:
 	@echo 'make demo    start the demo portal and the server, sign three windows in'
 	@echo 'make build   build target/release/pilotlight'
 	@echo 'make web     make the dashboard in web/dist, which the server embeds, from web/src'
+	@echo 'make screenshots  take the pictures of the dashboard in docs/pictures, from the demo'
 	@echo 'make test    everything that must hold before a change goes in'
 	@echo 'make fuzz    let hostile clients loose on the gateway for $(PILOTLIGHT_FUZZ_SECONDS) s; PILOTLIGHT_FUZZ_SEED repeats a run'
 	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s'
@@ -31,6 +32,10 @@ build:
 web:
 	@scripts/set-up tests
 	cd web && npm run --silent build
+
+screenshots:
+	@scripts/set-up tests
+	@scripts/screenshots
 
 test: export CARGO_BUILD_JOBS = $(JOBS)
 test:

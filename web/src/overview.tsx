@@ -65,7 +65,7 @@ const Card = memo(function Card(row: Row) {
       </div>
       <Thumbnail session={session} />
       {session.attention && <p class="attention">{session.attention}</p>}
-      <p class="title">{session.title || session.url || "no page"} <Marks session={session} /></p>
+      <p class="title"><Marks session={session} /> {session.title || session.url || "no page"}</p>
       <dl>
         <dt>Site</dt><dd>{session.site ?? "–"}{session.username ? ` · ${session.username}` : ""}</dd>
         <dt>Used</dt><dd><Ago time={session.last_used} /></dd>
