@@ -18,7 +18,7 @@ help:
 	@echo 'make screenshots  take the pictures of the dashboard in docs/pictures, from the demo'
 	@echo 'make test    everything that must hold before a change goes in'
 	@echo 'make fuzz    let hostile clients loose on the gateway for $(PILOTLIGHT_FUZZ_SECONDS) s; PILOTLIGHT_FUZZ_SEED repeats a run'
-	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s'
+	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s, and over an outage of 2 min'
 	@echo 'make chaos   kill servers, shims and browsers for $(PILOTLIGHT_CHAOS_SECONDS) s in each test; PILOTLIGHT_CHAOS_SEED repeats one'
 
 demo:
@@ -54,7 +54,7 @@ fuzz:
 soak: export PILOTLIGHT_SOAK_SECONDS := $(PILOTLIGHT_SOAK_SECONDS)
 soak:
 	@scripts/set-up tests
-	cargo test --release --locked --package pilotlight --test e2e soak -- --nocapture
+	cargo test --release --locked --package pilotlight --test e2e -- soak:: outage:: --nocapture --test-threads=1
 	@echo 'make soak: all sessions stayed signed in.'
 
 chaos: export PILOTLIGHT_CHAOS_SECONDS := $(PILOTLIGHT_CHAOS_SECONDS)

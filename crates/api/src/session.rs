@@ -257,7 +257,7 @@ mod tests {
     /// The contract's own example, with what this version adds and leaves null.
     const EXAMPLE: &str = r#"{
         "session_id": "0198c1c2-0000-7000-8000-000000000001", "name": "acme-emodal", "site": "portal",
-        "username": "acme", "credential": null, "state": "ready", "in_use": false, "keep_alive": true, "never_terminate": false,
+        "username": "acme", "credential": null, "state": "ready", "in_use": false, "holds": [], "keep_alive": true, "never_terminate": false,
         "created_at": "2026-11-22T12:00:00Z", "last_used": "2026-11-22T12:00:00Z", "last_refresh": null,
         "signed_in_at": null, "next_refresh": null, "refresh_interval": 300, "idle_timeout": 1800,
         "checkpoint_at": null,

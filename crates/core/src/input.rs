@@ -124,10 +124,20 @@ pub enum FailureKind {
     Rejected,
     /// The page was not as the flow expects: worth a few tries.
     Unexpected,
+    /// The same before anything was typed, so that the portal has heard of nothing: worth repeating for ever, ever
+    /// more slowly.
+    Untyped,
     /// The browser could not be started or did not do what it was told.
     Browser,
     /// The browser is not installed, too old or refuses to start: trying again does not help a newcomer.
     BrowserMissing,
+}
+
+impl FailureKind {
+    /// Whether the portal cannot have heard of a sign-in that ended so.
+    pub(crate) fn is_harmless(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Untyped)
+    }
 }
 
 /// Something that did not work, with a sentence for people.

@@ -157,7 +157,7 @@ impl Rules {
         }
         let in_vain = match &outcome {
             Ok(standing) => *standing == Standing::SignedOut,
-            Err(failure) => failure.kind != FailureKind::Unreachable,
+            Err(failure) => !failure.kind.is_harmless(),
         };
         session.vain_sign_ins += u32::from(in_vain && activity == Activity::SignIn);
         self.touch(id);
@@ -281,11 +281,11 @@ impl Rules {
         session.failures += 1;
         session.unreachable = failure.kind == FailureKind::Unreachable;
         let mut backoff = self.limits.backoff;
-        if session.unreachable {
+        if failure.kind.is_harmless() {
             backoff.longest = backoff.longest.min(self.limits.longest_outage_wait);
         }
         // What failed while the portal was not there says nothing of a sign-in once it is.
-        let is_typed = activity == Activity::SignIn && !session.unreachable;
+        let is_typed = activity == Activity::SignIn && !failure.kind.is_harmless();
         let failures = if is_typed { session.vain_sign_ins } else { session.failures };
         session.not_before = now + backoff.wait(failures, random);
         if !session.established {
@@ -318,7 +318,8 @@ impl Rules {
                 if !session.refused {
                     session.doing = Doing::Next(Activity::SignIn);
                 }
-                session.refused || session.failures >= self.limits.refresh_tries + tries
+                let is_unfit = failure.kind == FailureKind::Untyped && session.failures >= tries;
+                session.refused || is_unfit || session.failures >= self.limits.refresh_tries + tries
             }
             Activity::Visit | Activity::Repair => {
                 if matches!(session.window, Window::Open(_)) {

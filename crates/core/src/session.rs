@@ -118,7 +118,7 @@ pub struct Session {
     pub tried_at: Option<Moment>,
     /// What the sign-in that runs, or ran last, is typing.
     pub(crate) typed: Option<LoginId>,
-    /// Sign-ins in a row that came to nothing although the portal was there.
+    /// Sign-ins in a row that were typed, or may have been, and came to nothing.
     pub(crate) vain_sign_ins: u32,
     /// A sign-in may still be typing, even if nobody waits for it any more.
     pub(crate) sign_in_running: bool,

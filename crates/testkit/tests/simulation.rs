@@ -4,8 +4,9 @@
 //! runs that one again.
 
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
-use pilotlight_testkit::simulation::{Report, run, run_operations};
+use pilotlight_testkit::simulation::{Report, run, run_operations, run_outage};
 
 const RUNS: u64 = 100;
 const STEPS: u64 = 10_000;
@@ -27,6 +28,21 @@ fn invariants_hold_over_a_million_steps() {
         assert!(total.steps >= 1_000_000);
         for what in EXPECTED {
             assert!(total.seen.contains_key(*what), "the simulation never saw: {what}");
+        }
+    }
+}
+
+#[test]
+fn after_an_outage_all_come_back_soon_and_none_signs_in_more_often_than_it_must() {
+    let first = RandomState::new().hash_one("first seed") >> 16;
+    println!("seeds {first} to {}", first + 99);
+    // A minute at most until somebody looks for the portal, then a few rounds of four at once.
+    let limit = Duration::from_secs(60 + 45);
+    for seed in first..first + 100 {
+        for span in [20, 120, 3_600].map(Duration::from_secs) {
+            let outage = run_outage(seed, span).unwrap_or_else(|sentence| panic!("{sentence}"));
+            assert!(outage.back_after <= limit, "seed {seed}, away for {span:?}: {outage:?}");
+            assert_eq!(outage.sign_ins, 2, "seed {seed}, away for {span:?}");
         }
     }
 }

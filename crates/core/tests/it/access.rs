@@ -175,3 +175,18 @@ fn a_portal_that_is_there_again_is_there_for_all_who_waited() {
         assert!(waited <= limit, "some still wait after {limit} s");
     }
 }
+
+#[test]
+fn a_page_that_has_changed_is_tried_without_end_as_long_as_nothing_is_typed() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::SignIn => Err(failure(FailureKind::Untyped)),
+        _ => Ok(Standing::SignedOut),
+    });
+    scene.wait(24 * 3600 * SECOND);
+    assert_eq!(scene.state(1), State::NeedsAttention);
+    scene.outcome = Box::new(|_| Ok(Standing::SignedIn));
+    scene.wait(61 * SECOND);
+    assert_eq!(scene.state(1), State::Ready);
+}

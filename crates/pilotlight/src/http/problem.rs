@@ -144,7 +144,7 @@ impl From<Refused> for Problem {
                 let code = match failure.kind {
                     FailureKind::Rejected => ErrorCode::SignInFailed,
                     FailureKind::Unreachable => ErrorCode::PortalUnreachable,
-                    FailureKind::Unexpected => ErrorCode::FlowFailed,
+                    FailureKind::Unexpected | FailureKind::Untyped => ErrorCode::FlowFailed,
                     FailureKind::Browser => ErrorCode::StartFailed,
                     FailureKind::BrowserMissing => ErrorCode::BrowserMissing,
                 };

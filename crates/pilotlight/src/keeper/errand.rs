@@ -240,14 +240,23 @@ impl Errand {
         let (values, options) = (self.login.values(), ReplayOptions::default());
         let mut replayed = replay_part(window, flow, 0..typed, &values, &options, |_| {}).await;
         if replayed.is_ok() && typed < total {
+            // No form comes on a page that only says that the portal is not there.
+            let status = response_status(window).await;
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
             foretell.typing().await?;
-            typed_at = Some(window.navigation_count());
-            let observe = |event| {
-                if let Event::Begins(Progress { kind: "change", .. }) = event {
-                    typed_at = Some(window.navigation_count());
-                }
-            };
-            replayed = replay_part(window, flow, typed..total, &values, &options, observe).await;
+            let before = window.navigation_count();
+            replayed = replay_part(window, flow, typed..typed + 1, &values, &options, |_| {}).await;
+            if replayed.is_ok() {
+                typed_at = Some(before);
+                let observe = |event| {
+                    if let Event::Begins(Progress { kind: "change", .. }) = event {
+                        typed_at = Some(window.navigation_count());
+                    }
+                };
+                replayed = replay_part(window, flow, typed + 1..total, &values, &options, observe).await;
+            }
         }
         let standing = match replayed {
             Ok(()) => self.let_in(window, typed_at).await,
@@ -257,6 +266,9 @@ impl Errand {
             // Repeating it without end, as what never reached the portal is repeated, could lock the account.
             FailureKind::Unreachable if typed_at.is_some() => {
                 Failure { kind: FailureKind::Unexpected, ..failure }
+            }
+            FailureKind::Unexpected if typed_at.is_none() => {
+                Failure { kind: FailureKind::Untyped, ..failure }
             }
             _ => failure,
         })

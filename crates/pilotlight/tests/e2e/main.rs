@@ -28,6 +28,7 @@ mod launch;
 mod levers;
 mod lifecycle;
 mod operations;
+mod outage;
 mod pages;
 mod protection;
 mod recovery;

@@ -8,6 +8,7 @@ mod chance;
 mod checks;
 mod clients;
 mod operations;
+mod outage;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use clients::Clients;
 use world::World;
 
 pub use operations::run as run_operations;
+pub use outage::{Outage, run as run_outage};
 
 /// How long a run goes on once nothing fails any more, until everything must stand.
 const CALM: Duration = Duration::from_secs(2 * 3600);

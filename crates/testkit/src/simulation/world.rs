@@ -477,7 +477,11 @@ impl World {
             return Err(failure(FailureKind::Browser, "the window is gone"));
         }
         if !self.calm && chance.percent(4) {
-            let kind = if chance.percent(50) { FailureKind::Browser } else { FailureKind::Unexpected };
+            let kind = match chance.below(4) {
+                0..=1 => FailureKind::Browser,
+                2 => FailureKind::Untyped,
+                _ => FailureKind::Unexpected,
+            };
             return Err(failure(kind, "something odd happened"));
         }
         let Some(spec) = self.specs.get(&session) else { return Ok(Standing::SignedIn) };
