@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::downloads::Downloads;
+use crate::exposed::Exposed;
 use crate::policy::{Verdict, may_load, verdict};
 use crate::targets::{Attaching, Created, Desk, Info};
 use crate::wire::{
@@ -90,6 +91,10 @@ pub(crate) enum Pending {
     DisposeContext(Caller, String),
     CreateTarget(Caller, bool),
     Attach,
+    /// A page has the protocol now.
+    Exposed(Caller, String),
+    /// A context for a page that nobody is to see, and that page.
+    Hide(Caller, Value),
     /// Whether a page that was made is still there.
     Probe(String),
     /// Nobody waits for it.
@@ -104,6 +109,14 @@ pub struct VirtualBrowser {
     pub(crate) calls: HashMap<i64, Pending>,
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) contexts: BTreeSet<String>,
+    /// Those of them that it does not know of: of pages that nobody is to see.
+    pub(crate) hidden: BTreeSet<String>,
+    /// Pages that have the protocol, by their first session.
+    pub(crate) exposed: HashMap<String, Exposed>,
+    /// Of sessions that came to be below others, which.
+    pub(crate) parents: HashMap<String, String>,
+    /// Of sessions that have just gone, the page that they belonged to.
+    pub(crate) departed: HashMap<String, String>,
     /// Every target of its contexts that Chromium told of.
     pub(crate) infos: BTreeMap<String, Info>,
     /// The window's pages, oldest first.
@@ -121,6 +134,7 @@ pub struct VirtualBrowser {
     pub(crate) windows: HashSet<i64>,
     pub(crate) last_session: u64,
     pub(crate) ignores_certificates: bool,
+    keeps_page: bool,
     pub(crate) downloads: Downloads,
 }
 
@@ -134,6 +148,10 @@ impl VirtualBrowser {
             calls: HashMap::new(),
             sessions: HashMap::new(),
             contexts: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            exposed: HashMap::new(),
+            parents: HashMap::new(),
+            departed: HashMap::new(),
             infos: BTreeMap::new(),
             shown,
             visible: BTreeSet::new(),
@@ -145,13 +163,16 @@ impl VirtualBrowser {
             windows: HashSet::new(),
             last_session: 0,
             ignores_certificates: false,
+            keeps_page: false,
             downloads: Downloads::default(),
         }
     }
 
     /// Asks the browser for what must be known before the client is listened to. It is, once
-    /// [`Self::is_ready`]. Where it `takes_downloads`, they come without its asking.
-    pub fn start(&mut self, takes_downloads: bool, ids: Ids<'_>) {
+    /// [`Self::is_ready`]. Where it `takes_downloads`, they come without its asking; where it `keeps_page`, its
+    /// first order to empty a page is not carried out.
+    pub fn start(&mut self, takes_downloads: bool, keeps_page: bool, ids: Ids<'_>) {
+        self.keeps_page = keeps_page;
         let params = json!({ "discover": true, "filter": [{}] });
         self.ask("Target.setDiscoverTargets", &params, Pending::Unasked, ids);
         if takes_downloads {
@@ -174,8 +195,16 @@ impl VirtualBrowser {
 
     /// A message of the client. Whatever it is, it is answered or passed on.
     pub fn from_client(&mut self, message: &[u8], ids: Ids<'_>) {
+        self.hear(message, None, ids);
+        self.turn_to_pages(ids);
+    }
+
+    /// A message of the client, or of a page of its own whose first session is `root`.
+    pub(crate) fn hear(&mut self, message: &[u8], root: Option<&str>, ids: Ids<'_>) {
         let envelope = match Envelope::parse(message) {
             Ok(envelope) => envelope,
+            // A page's own library writes what it says.
+            Err(_) if root.is_some() => return,
             Err(error) => {
                 let error = json!({"error": {"code": PARSE_ERROR, "message": format!("JSON: {error}")}});
                 return self.out.push_back(Out::Client(error.to_string().into()));
@@ -183,10 +212,17 @@ impl VirtualBrowser {
         };
         let (Some(id), Some(method)) = (envelope.id, &envelope.method) else {
             let sentence = "Message must have integer 'id' and string 'method' properties";
-            let caller = Caller { id: envelope.id.unwrap_or_default(), session: None };
+            let session = root.map(str::to_owned);
+            let caller = Caller { id: envelope.id.unwrap_or_default(), session };
             return self.refuse(&caller, &Refusal(INVALID_REQUEST, sentence.into()));
         };
-        let caller = Caller { id, session: envelope.session.map(|session| session.0.into_owned()) };
+        let named = envelope.session.map(|session| session.0.into_owned());
+        let is_foreign =
+            root.is_some() && named.as_ref().is_some_and(|named| self.root_of(named).as_deref() != root);
+        let caller = Caller { id, session: named.filter(|_| !is_foreign).or(root.map(str::to_owned)) };
+        if is_foreign {
+            return self.refuse(&caller, &Refusal::no_session());
+        }
         if let Err(refused) = self.command(&caller, &method.0, envelope.params, ids) {
             self.refuse(&caller, &refused);
         }
@@ -266,6 +302,13 @@ impl VirtualBrowser {
             "Page.navigate" | "Network.loadNetworkResource" => {
                 if !may_load(needed(&params, "url")?) {
                     return Err(Refusal::server("Cannot navigate to invalid URL: not of the web"));
+                }
+                let is_emptied = method == "Page.navigate" && params["url"] == "about:blank";
+                if is_emptied && std::mem::take(&mut self.keeps_page) {
+                    // As if it had been a step within the page, after which nothing is loaded.
+                    let frame = self.target_of(caller.session.as_deref());
+                    self.answer(caller, json!({ "frameId": frame }));
+                    return Ok(());
                 }
                 self.pass(caller, method, given, Pending::Pass(caller.clone()), ids)
             }
@@ -419,6 +462,11 @@ impl VirtualBrowser {
 
     /// A message of the browser, of one of the client's sessions.
     pub fn from_browser(&mut self, message: &Bytes, ids: Ids<'_>) {
+        self.told(message, ids);
+        self.turn_to_pages(ids);
+    }
+
+    fn told(&mut self, message: &Bytes, ids: Ids<'_>) {
         let Ok(envelope) = Envelope::parse(message) else { return };
         if let Some(id) = envelope.id {
             if let Some(pending) = self.calls.remove(&id) {
@@ -431,13 +479,13 @@ impl VirtualBrowser {
             let params = read(envelope.params).unwrap_or_default();
             return self.browser_event(&method.0, &params, ids);
         }
-        if !self.sessions.contains_key(&*session.0) {
+        if self.heard_of_exposed(&envelope, ids) || !self.sessions.contains_key(&*session.0) {
             return;
         }
         let may_pass = match &*method.0 {
             "Target.attachedToTarget" | "Target.detachedFromTarget" => {
                 let params = read(envelope.params).unwrap_or_default();
-                self.session_below(&method.0, &params)
+                self.session_below(&session.0, &method.0, &params)
             }
             _ => true,
         };
@@ -468,8 +516,10 @@ impl VirtualBrowser {
                 }
                 self.readdress(reply, &caller);
             }
+            Pending::Exposed(caller, root) => self.is_exposed(&caller, &root, reply),
+            Pending::Hide(caller, params) => self.create_hidden(&caller, params, reply, ids),
             Pending::CreateTarget(caller, for_tab) => self.target_created(&caller, for_tab, reply, ids),
-            Pending::Attach => self.attached(id, reply),
+            Pending::Attach => self.attached(id, reply, ids),
             Pending::Probe(target) => {
                 if reply.error.is_some() {
                     self.settle_created(Some(&target));

@@ -108,6 +108,7 @@ impl VirtualBrowser {
         });
         if let Err(refused) = given {
             self.out.push_back(Out::Client(refusal(&caller, &refused)));
+            self.turn_to_pages(ids);
         }
     }
 }

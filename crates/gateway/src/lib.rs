@@ -6,6 +6,7 @@
 
 mod browser;
 mod downloads;
+mod exposed;
 pub mod filter;
 pub mod policy;
 mod targets;

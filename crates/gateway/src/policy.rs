@@ -44,7 +44,7 @@ const VIRTUAL_IN_PAGES: [&str; 10] = [
 ];
 
 /// What a browser session of a client may ask for at all.
-const IN_BROWSER: [&str; 32] = [
+const IN_BROWSER: [&str; 33] = [
     "Browser.cancelDownload",
     "Browser.close",
     "Browser.getVersion",
@@ -69,6 +69,7 @@ const IN_BROWSER: [&str; 32] = [
     "Target.createTarget",
     "Target.detachFromTarget",
     "Target.disposeBrowserContext",
+    "Target.exposeDevToolsProtocol",
     "Target.getBrowserContexts",
     "Target.getTargetInfo",
     "Target.getTargets",
@@ -129,7 +130,6 @@ mod tests {
             "SystemInfo.getProcessInfo",
             "Tracing.start",
             "Memory.simulatePressureNotification",
-            "Target.exposeDevToolsProtocol",
             "Target.autoAttachRelated",
             "Target.setRemoteLocations",
             "Target.openDevTools",

@@ -11,6 +11,7 @@ use pilotlight_cdp::Envelope;
 use serde_json::{Value, json};
 
 use crate::browser::{Desk0, Ids, Out, Pending, Session, VirtualBrowser};
+use crate::exposed::Exposing;
 use crate::filter::Filter;
 use crate::policy::may_load;
 use crate::wire::{Caller, METHOD_NOT_FOUND, Refusal, needed, read, result, text};
@@ -57,6 +58,8 @@ pub(crate) struct Attaching {
     /// Its session, once Chromium told of it.
     session: Option<String>,
     answer: Option<Caller>,
+    /// Nobody hears of it: a page is to have the protocol over it.
+    pub(crate) exposes: Option<Exposing>,
 }
 
 /// The reply to `Target.createTarget`, which comes after the page was seen.
@@ -140,15 +143,23 @@ impl VirtualBrowser {
                 }
                 self.inject_context(&mut params)?;
                 let for_tab = params.get("forTab") == Some(&Value::Bool(true));
+                let is_hidden = params.get("hidden") == Some(&Value::Bool(true));
                 if let Some(params) = params.as_object_mut() {
-                    // Nobody could look after what nobody hears of.
                     params.remove("hidden");
                     params.remove("forTab");
                 }
+                if is_hidden {
+                    // The window does not show it, and it goes with its client.
+                    let context = json!({ "disposeOnDetach": true });
+                    let pending = Pending::Hide(caller.clone(), params);
+                    return self.call("Target.createBrowserContext", &context, pending, ids);
+                }
                 return self.call(method, &params, Pending::CreateTarget(caller.clone(), for_tab), ids);
             }
+            "Target.exposeDevToolsProtocol" => return self.expose(caller, &params, ids),
             "Target.getBrowserContexts" => {
-                let (contexts, default) = (&self.contexts, &self.identity.context);
+                let contexts: Vec<&String> = self.contexts.difference(&self.hidden).collect();
+                let default = &self.identity.context;
                 let contexts = json!({ "browserContextIds": contexts, "defaultBrowserContextId": default });
                 self.answer(caller, contexts);
             }
@@ -296,7 +307,7 @@ impl VirtualBrowser {
         if !is_wanted || !is_below || has_one || !ATTACHED_AT_BROWSER.contains(&&*kind) {
             return None;
         }
-        self.attach(desk, target, None, waits, ids).ok()
+        self.attach(desk, target, None, None, waits, ids).ok()
     }
 
     fn has_tab(&self, desk: &Desk0, target: &str) -> bool {
@@ -304,7 +315,7 @@ impl VirtualBrowser {
         self.sessions.values().any(is_it)
     }
 
-    fn fresh_session(&mut self, session: Session) -> Result<String, Refusal> {
+    pub(crate) fn fresh_session(&mut self, session: Session) -> Result<String, Refusal> {
         if self.sessions.len() >= MAX_SESSIONS {
             return Err(Refusal::server("Too many sessions"));
         }
@@ -334,11 +345,12 @@ impl VirtualBrowser {
         self.emit(desk.as_deref(), "Target.attachedToTarget", &params);
     }
 
-    fn attach(
+    pub(crate) fn attach(
         &mut self,
         desk: &Desk0,
         target: &str,
         answer: Option<Caller>,
+        exposes: Option<Exposing>,
         waits: bool,
         ids: Ids<'_>,
     ) -> Result<i64, Refusal> {
@@ -350,7 +362,7 @@ impl VirtualBrowser {
         let params = json!({ "targetId": target, "flatten": true });
         self.call("Target.attachToTarget", &params, Pending::Attach, &mut noted)?;
         let (desk, target, auto) = (desk.clone(), target.to_owned(), answer.is_none());
-        self.attaching.push(Attaching { call, desk, target, auto, waits, session: None, answer });
+        self.attaching.push(Attaching { call, desk, target, auto, waits, session: None, answer, exposes });
         Ok(call)
     }
 
@@ -364,7 +376,7 @@ impl VirtualBrowser {
         } else {
             let page = self.page_named(target)?;
             if !target.starts_with(TAB) {
-                return self.attach(&caller.session, &page, Some(caller.clone()), false, ids).map(drop);
+                return self.attach(&caller.session, &page, Some(caller.clone()), None, false, ids).map(drop);
             }
             self.attach_tab(&caller.session, &page, false)?
         };
@@ -390,14 +402,13 @@ impl VirtualBrowser {
         Ok(())
     }
 
-    fn drop_session(&mut self, session: &str, ids: Ids<'_>) {
+    pub(crate) fn drop_session(&mut self, session: &str, ids: Ids<'_>) {
         if matches!(self.sessions.get(session), Some(Session::Real { .. })) {
             // Chromium tells when it is gone.
             let params = json!({ "sessionId": session });
             return self.ask("Target.detachFromTarget", &params, Pending::Unasked, ids);
         }
-        let Some(Session::Tab { desk, .. } | Session::Browser { desk }) = self.sessions.remove(session)
-        else {
+        let Some(Session::Tab { desk, .. } | Session::Browser { desk }) = self.forget(session) else {
             return;
         };
         let own = Some(session.to_owned());
@@ -408,11 +419,13 @@ impl VirtualBrowser {
     }
 
     /// A session below one of the client's comes or goes; whether the client hears of it.
-    pub(crate) fn session_below(&mut self, method: &str, params: &Value) -> bool {
+    pub(crate) fn session_below(&mut self, parent: &str, method: &str, params: &Value) -> bool {
         let Some(session) = params.get("sessionId").and_then(Value::as_str) else { return false };
         if method == "Target.detachedFromTarget" {
             self.desks.remove(&Some(session.to_owned()));
-            return self.sessions.remove(session).is_some();
+            let was_there = self.forget(session).is_some();
+            self.parents.remove(session);
+            return was_there;
         }
         let info = &params["targetInfo"];
         let context = info.get("browserContextId").and_then(Value::as_str);
@@ -422,6 +435,7 @@ impl VirtualBrowser {
         let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let real = Session::Real { target: told("targetId"), desk: None, auto: true, kind: told("type") };
         self.sessions.insert(session.to_owned(), real);
+        self.parents.insert(session.to_owned(), parent.to_owned());
         true
     }
 
@@ -444,6 +458,7 @@ impl VirtualBrowser {
             "Target.attachedToTarget" => self.told_attached(params, ids),
             "Target.detachedFromTarget" => {
                 let session = params.get("sessionId").and_then(Value::as_str).unwrap_or_default();
+                self.no_longer_exposed(session, ids);
                 self.session_gone(session);
             }
             "Browser.downloadWillBegin" | "Browser.downloadProgress" => self.download_event(method, params),
@@ -453,7 +468,9 @@ impl VirtualBrowser {
 
     fn session_gone(&mut self, session: &str) {
         self.desks.remove(&Some(session.to_owned()));
-        if let Some(Session::Real { target, desk: Some(desk), .. }) = self.sessions.remove(session) {
+        let gone = self.forget(session);
+        self.parents.remove(session);
+        if let Some(Session::Real { target, desk: Some(desk), .. }) = gone {
             let gone = json!({ "sessionId": session, "targetId": target });
             self.emit(desk.as_deref(), "Target.detachedFromTarget", &gone);
         }
@@ -498,6 +515,11 @@ impl VirtualBrowser {
 
     /// The window's pages changed.
     pub fn pages(&mut self, shown: Vec<String>, ids: Ids<'_>) {
+        self.show(shown, ids);
+        self.turn_to_pages(ids);
+    }
+
+    fn show(&mut self, shown: Vec<String>, ids: Ids<'_>) {
         let gone: Vec<String> = self.shown.iter().filter(|page| !shown.contains(page)).cloned().collect();
         self.shown = shown;
         gone.iter().for_each(|page| self.vanish(page));
@@ -514,6 +536,7 @@ impl VirtualBrowser {
             self.release(&page);
         }
         self.look_at(&page, ids);
+        self.turn_to_pages(ids);
     }
 
     fn release(&mut self, page: &str) {
@@ -563,7 +586,7 @@ impl VirtualBrowser {
         let tabs: Vec<String> =
             self.sessions.iter().filter(|(_, session)| is_tab(session)).map(|(tab, _)| tab.clone()).collect();
         for tab in tabs {
-            let Some(Session::Tab { desk, .. }) = self.sessions.remove(&tab) else { continue };
+            let Some(Session::Tab { desk, .. }) = self.forget(&tab) else { continue };
             self.desks.remove(&Some(tab.clone()));
             let gone = json!({ "sessionId": tab, "targetId": format!("{TAB}{id}") });
             self.emit(desk.as_deref(), "Target.detachedFromTarget", &gone);
@@ -589,6 +612,9 @@ impl VirtualBrowser {
         let expected = |at: &&mut Attaching| at.target == target && at.session.is_none();
         let Some(attaching) = self.attaching.iter_mut().find(expected) else { return };
         attaching.session = Some(session.clone());
+        if attaching.exposes.is_some() {
+            return;
+        }
         let (desk, auto, waits) = (attaching.desk.clone(), attaching.auto, attaching.waits);
         let info = params["targetInfo"].clone();
         let kind = info.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -601,9 +627,14 @@ impl VirtualBrowser {
         self.tell_attached(&desk, &session, info, waits && self.held.contains(&target));
     }
 
-    pub(crate) fn attached(&mut self, call: i64, reply: &Envelope<'_>) {
+    pub(crate) fn attached(&mut self, call: i64, reply: &Envelope<'_>, ids: Ids<'_>) {
         let Some(place) = self.attaching.iter().position(|at| at.call == call) else { return };
-        let attaching = self.attaching.remove(place);
+        let mut attaching = self.attaching.remove(place);
+        match (attaching.exposes.take(), &attaching.session) {
+            (Some(exposing), Some(session)) => return self.begin_to_expose(session, exposing, ids),
+            (Some(exposing), None) => return self.refuse(exposing.caller(), &Refusal::no_target()),
+            (None, _) => {}
+        }
         if let Some(caller) = &attaching.answer {
             match (&attaching.session, reply.refusal()) {
                 (Some(session), None) => self.answer(caller, json!({ "sessionId": session })),
@@ -656,6 +687,30 @@ impl VirtualBrowser {
             self.ask("Target.getTargetInfo", &params, Pending::Probe(target), ids);
         }
         self.settle_created(None);
+    }
+
+    /// There is a context for a page that nobody is to see.
+    pub(crate) fn create_hidden(
+        &mut self,
+        caller: &Caller,
+        mut params: Value,
+        reply: &Envelope<'_>,
+        ids: Ids<'_>,
+    ) {
+        let made = read(reply.result).unwrap_or_default();
+        let Some(context) = made.get("browserContextId").and_then(Value::as_str) else {
+            let refused =
+                reply.refusal().map_or_else(Refusal::no_context, |error| Refusal(error.code, error.message));
+            return self.refuse(caller, &refused);
+        };
+        self.contexts.insert(context.to_owned());
+        self.hidden.insert(context.to_owned());
+        self.out.push_back(Out::OwnContext(context.to_owned()));
+        params["browserContextId"] = json!(context);
+        let pending = Pending::CreateTarget(caller.clone(), false);
+        if let Err(refused) = self.call("Target.createTarget", &params, pending, ids) {
+            self.refuse(caller, &refused);
+        }
     }
 
     /// Sends the replies whose page has been seen and attached to, or is `gone`.

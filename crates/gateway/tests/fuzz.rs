@@ -85,7 +85,7 @@ impl World {
             last_name: 0,
         };
         let mut last_id = 0;
-        world.browser.start(false, &mut || {
+        world.browser.start(false, false, &mut || {
             last_id += 1;
             Some(last_id)
         });

@@ -13,7 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{CloseCode, Config, Limits, Message, ServerBuilder, WebSocketStream};
 
-use super::files::{FileRights, SessionFiles};
+use super::Terms;
+use super::files::SessionFiles;
 use super::visit::{KEEP_EVERY, Visit};
 
 /// The largest message that a client may send, in bytes; Chromium itself takes 100 MB.
@@ -42,7 +43,7 @@ pub async fn serve(
     visit: Visit,
     guest: Guest,
     files: SessionFiles,
-    rights: FileRights,
+    terms: Terms,
     stop: CancellationToken,
 ) {
     // One frame for each message: not every client puts pieces together.
@@ -50,7 +51,7 @@ pub async fn serve(
     let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE_BYTES));
     let mut socket = ServerBuilder::new().config(config).limits(limits).serve(stream);
     let session = visit.session();
-    let mut client = Client::new(visit, guest, files, rights);
+    let mut client = Client::new(visit, guest, files, terms);
     tracing::info!(session_id = %session, "a client came");
     let farewell = client.run(&mut socket, &stop).await;
     let (code, reason) = match farewell {
@@ -77,20 +78,20 @@ struct Client {
     guest: Guest,
     visit: Visit,
     files: SessionFiles,
-    rights: FileRights,
+    terms: Terms,
     /// Pages that do not run yet.
     held: HashMap<String, NewPage>,
 }
 
 impl Client {
-    fn new(visit: Visit, mut guest: Guest, files: SessionFiles, rights: FileRights) -> Self {
+    fn new(visit: Visit, mut guest: Guest, files: SessionFiles, terms: Terms) -> Self {
         let identity = Identity {
             session: guest.session().as_str().into(),
             context: guest.window().as_str().into(),
             folder: files.downloads().to_string_lossy().into_owned(),
         };
         let browser = VirtualBrowser::new(identity, guest.pages.ids());
-        Self { browser, guest, visit, files, rights, held: HashMap::new() }
+        Self { browser, guest, visit, files, terms, held: HashMap::new() }
     }
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(
@@ -100,7 +101,7 @@ impl Client {
     ) -> Farewell {
         let mut keep = interval(KEEP_EVERY);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.browser.start(self.rights.downloads, &mut || self.guest.sender.next_id());
+        self.browser.start(self.terms.downloads, self.terms.keeps_page, &mut || self.guest.sender.next_id());
         let mut is_ready = false;
         loop {
             if let Err(farewell) = self.carry_out(socket).await {
@@ -118,7 +119,7 @@ impl Client {
                         self.browser.from_browser(&message, &mut ids);
                     }
                 }
-                message = socket.next(), if is_ready => match message {
+                message = socket.next(), if is_ready && self.browser.listens() => match message {
                     Some(Ok(message)) if message.is_text() => {
                         self.browser.from_client(message.as_payload(), &mut ids);
                         self.visit.used().await;
@@ -183,7 +184,7 @@ impl Client {
 
     /// Into the client's own folder, where the client could do that by itself.
     async fn deliver(&self, name: String, wanted: String) {
-        if !self.rights.is_own_user {
+        if !self.terms.is_own_user {
             return;
         }
         let files = self.files.clone();
@@ -194,8 +195,8 @@ impl Client {
     }
 
     async fn upload(&mut self, ticket: u64, paths: Vec<String>) {
-        let (files, rights) = (self.files.clone(), self.rights.clone());
-        let taken = tokio::task::spawn_blocking(move || files.take(&paths, &rights)).await;
+        let (files, terms) = (self.files.clone(), self.terms);
+        let taken = tokio::task::spawn_blocking(move || files.take(&paths, &terms)).await;
         let taken = match taken {
             Ok(taken) => taken.map_err(|error| error.to_string()),
             Err(_) => Err("the files could not be read".to_owned()),

@@ -14,6 +14,8 @@ use pilotlight_chromium::launch::RunAs;
 use rustix::fs::OFlags;
 use uuid::Uuid;
 
+use super::Terms;
+
 /// The largest file that is copied, in bytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
@@ -40,15 +42,6 @@ pub enum FileError {
         /// Why not.
         source: io::Error,
     },
-}
-
-/// What a client may do with files.
-#[derive(Debug, Clone, Default)]
-pub struct FileRights {
-    /// It is of our own user: its own files are its to give, and downloads are brought to it.
-    pub is_own_user: bool,
-    /// Downloads come to the session's folder without its asking.
-    pub downloads: bool,
 }
 
 /// The folder of one session.
@@ -150,11 +143,11 @@ impl SessionFiles {
     ///
     /// # Errors
     /// Why one of them cannot be had.
-    pub fn take(&self, files: &[String], rights: &FileRights) -> Result<Vec<String>, FileError> {
-        files.iter().map(|file| self.take_one(Path::new(file), rights)).collect()
+    pub fn take(&self, files: &[String], terms: &Terms) -> Result<Vec<String>, FileError> {
+        files.iter().map(|file| self.take_one(Path::new(file), terms)).collect()
     }
 
-    fn take_one(&self, file: &Path, rights: &FileRights) -> Result<String, FileError> {
+    fn take_one(&self, file: &Path, terms: &Terms) -> Result<String, FileError> {
         let own = file.parent().filter(|parent| *parent == self.downloads()).and_then(|_| file.file_name());
         if let Some(name) = own.and_then(|name| name.to_str()) {
             self.read(name)?;
@@ -166,7 +159,7 @@ impl SessionFiles {
             open_ordinary(file)?;
             return Ok(file.to_string_lossy().into_owned());
         }
-        if !rights.is_own_user {
+        if !terms.is_own_user {
             return Err(FileError::Foreign);
         }
         let name = file.file_name().ok_or(FileError::Missing)?;
@@ -245,7 +238,7 @@ mod tests {
         let own = files.downloads().join("a.txt").display().to_string();
         let foreign = other.downloads().join("secret").display().to_string();
         let dotted = files.downloads().join("../d/../../2/d/secret").display().to_string();
-        let foreigner = FileRights::default();
+        let foreigner = Terms::default();
         assert_eq!(files.take(std::slice::from_ref(&own), &foreigner).unwrap(), [own]);
         for path in [foreign, dotted, "/etc/passwd".to_owned(), "relative".to_owned()] {
             assert!(
@@ -261,7 +254,7 @@ mod tests {
         let files = SessionFiles::open(root.path(), Uuid::from_u128(1), None).unwrap();
         let mine = root.path().join("mine.txt");
         fs::write(&mine, "mine").unwrap();
-        let own_user = FileRights { is_own_user: true, ..FileRights::default() };
+        let own_user = Terms { is_own_user: true, ..Terms::default() };
         let taken = files.take(&[mine.display().to_string()], &own_user).unwrap();
         assert!(taken[0].ends_with("/mine.txt") && taken[0] != mine.display().to_string());
         assert_eq!(fs::read_to_string(&taken[0]).unwrap(), "mine");
@@ -272,7 +265,7 @@ mod tests {
         assert!(files.deliver("got.txt", wanted.path()).is_err(), "nothing is overwritten");
         // What was sent to us is given to whoever names it, and nothing beside it.
         let sent = files.receive("../sent.txt", b"sent").unwrap();
-        let foreigner = FileRights::default();
+        let foreigner = Terms::default();
         assert_eq!(files.take(std::slice::from_ref(&sent), &foreigner).unwrap(), std::slice::from_ref(&sent));
         assert_eq!(fs::read_to_string(&sent).unwrap(), "sent");
         assert!(files.receive("..", b"").is_err());

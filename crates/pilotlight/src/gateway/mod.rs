@@ -15,9 +15,20 @@ use tokio_util::sync::CancellationToken;
 
 pub use client::serve;
 pub(crate) use files::sweep;
-pub use files::{Downloaded, FileError, FileRights, SessionFiles};
+pub use files::{Downloaded, FileError, SessionFiles};
 pub use peer::Peer;
 pub use visit::Visit;
+
+/// On what terms a client is here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// It is of our own user: its own files are its to give, and downloads are brought to it.
+    pub is_own_user: bool,
+    /// Downloads come to the session's folder without its asking.
+    pub downloads: bool,
+    /// It would empty the page that it finds before anybody uses it, and is kept from that.
+    pub keeps_page: bool,
+}
 
 /// What all clients need.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::App;
 use super::problem::{Id, Problem};
 use super::websocket::accept;
-use crate::gateway::{FileError, FileRights, Peer, Visit, serve};
+use crate::gateway::{FileError, Peer, Terms, Visit, serve};
 
 /// What `/json/version` says of the browser, by the names that Chromium has for it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -116,15 +116,15 @@ pub(super) async fn socket(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let rights = FileRights { is_own_user: peer.is_own_user(), ..FileRights::default() };
-    let_in(&app, id, rights, (), request).await
+    let terms = Terms { is_own_user: peer.is_own_user(), ..Terms::default() };
+    let_in(&app, id, terms, (), request).await
 }
 
 /// Lets a client in to a session's window. What it `keeps` goes with it.
 pub(super) async fn let_in(
     app: &App,
     id: Uuid,
-    rights: FileRights,
+    terms: Terms,
     keeps: impl Send + 'static,
     mut request: Request,
 ) -> Result<Response, Problem> {
@@ -136,7 +136,7 @@ pub(super) async fn let_in(
     let stop = app.gateway.stop.clone();
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(stream) => serve(TokioIo::new(stream), visit, guest, files, rights, stop).await,
+            Ok(stream) => serve(TokioIo::new(stream), visit, guest, files, terms, stop).await,
             Err(error) => tracing::debug!(%error, "a client left before it was let in"),
         }
         drop(keeps);

@@ -21,7 +21,7 @@ use super::App;
 use super::cdp::{VersionAnswer, host, let_in, pages_of, version_of};
 use super::problem::Problem;
 use super::websocket::accept;
-use crate::gateway::{FileRights, Peer, Visit};
+use crate::gateway::{Peer, Terms, Visit};
 use crate::sentence::with_sources;
 use crate::webdriver::{DriverSession, Link, OPTIONS, Refused, WantedWindow, WebDriverError, read, unpack};
 
@@ -326,8 +326,8 @@ async fn cdp(
     request: Request,
 ) -> Result<Response, Response> {
     let session = session(&app, &id).map_err(IntoResponse::into_response)?;
-    let rights = FileRights { is_own_user: peer.is_own_user(), downloads: true };
-    let let_in = let_in(&app, session.window_of, rights, session.busy(), request).await;
+    let terms = Terms { is_own_user: peer.is_own_user(), downloads: true, keeps_page: false };
+    let let_in = let_in(&app, session.window_of, terms, session.busy(), request).await;
     let_in.map_err(Problem::into_webdriver)
 }
 
@@ -381,6 +381,8 @@ async fn pages(State(app): State<App>, headers: HeaderMap) -> Result<Json<Vec<Va
 
 async fn browser(State(app): State<App>, headers: HeaderMap, request: Request) -> Result<Response, Problem> {
     let (session, _) = found(&app, &headers)?;
-    let rights = FileRights { is_own_user: session.is_own_user, downloads: true };
-    let_in(&app, session.window_of, rights, (), request).await
+    // For BiDi, chromedriver begins with an empty page.
+    let (is_own_user, keeps_page) = (session.is_own_user, session.speaks_bidi());
+    let terms = Terms { is_own_user, downloads: true, keeps_page };
+    let_in(&app, session.window_of, terms, (), request).await
 }

@@ -119,6 +119,12 @@ impl DriverSession {
         Busy(Arc::clone(self))
     }
 
+    /// Whether its client wants a WebSocket as well.
+    #[must_use]
+    pub fn speaks_bidi(&self) -> bool {
+        self.for_driver.get("webSocketUrl") == Some(&Value::Bool(true))
+    }
+
     fn is_idle(&self, timeout: Duration) -> bool {
         self.in_use.load(Ordering::Relaxed) == 0 && lock(&self.used_at).elapsed() > timeout
     }

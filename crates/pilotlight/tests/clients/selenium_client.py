@@ -21,8 +21,9 @@ from workshop import BUILD, check
 server_url, session_id, user, file = sys.argv[1:5]
 
 
-def connect():
+def connect(bidi=False):
     options = webdriver.ChromeOptions()
+    options.enable_bidi = bidi
     options.set_capability("pilotlight:options", {"session_id": session_id})
     driver = webdriver.Remote(server_url, options=options)
     return driver
@@ -96,6 +97,17 @@ def work():
     check(driver.window_handles == [first], "one page is left, the same")
     check(driver.execute_script("return window.kept") == user, "the same page with its state")
     check(driver.find_element(By.CSS_SELECTOR, "#press").text == "pressed 1", "the same document")
+    driver.quit()
+
+    # WebDriver BiDi, in the same page.
+    driver = connect(bidi=True)
+    check(driver.window_handles == [first], "no page more")
+    contexts = driver.browsing_context.get_tree()
+    check([context.context for context in contexts] == [first], "the same page by its other name")
+    heard = []
+    driver.script.add_console_message_handler(lambda entry: heard.append(entry.text))
+    driver.execute_script("console.log(window.kept)")
+    until("what the page says", lambda: heard == [user])
     driver.quit()
 
 

@@ -3,12 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 
 use pilotlight_api::{Session, SessionState};
-use pilotlight_testkit::harness::{Answer, DevTools, Process, expect_that, wait_for};
+use pilotlight_testkit::harness::{Answer, DevTools, Process, Role, expect_that, wait_for};
 use pilotlight_testkit::portal::PortalOptions;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{House, SOON, account, house, house_with, path};
+use crate::support::{House, SOON, account, house, house_with, path, with};
 
 /// Who is signed in.
 const USER: &str = "return document.querySelector('#user').textContent";
@@ -260,6 +260,56 @@ async fn the_devtools_protocol_is_beside_it_with_a_ticket_of_its_own() {
     }
     remote.end().await;
     assert!(DevTools::connect(url, None).await.unwrap_err().contains("401"), "it went with its session");
+}
+
+#[tokio::test]
+async fn bidi_is_of_the_window_alone_and_leaves_no_page() {
+    let house = house().await;
+    let (session, other) = (house.sign_in("acme").await, house.sign_in("other").await);
+    assert_eq!(session.shard, other.shard);
+    let renderers = || house.server.processes().iter().filter(|one| one.role() == Role::Renderer).count();
+    let before = renderers();
+    let remote = Remote::begin(&house, with(of(&session), json!({ "webSocketUrl": true }))).await;
+    let url = remote.capabilities["webSocketUrl"].as_str().unwrap();
+    assert!(url.starts_with(&format!("ws://{}{}", house.server.address(), remote.path)), "{url}");
+    let mut bidi = DevTools::connect(url, None).await.unwrap();
+    let mut tree = bidi.call(None, "browsingContext.getTree", json!({})).await["contexts"].take();
+    assert_eq!(tree.as_array().unwrap().len(), 1, "{tree}");
+    let context = tree[0]["context"].take();
+    let events = json!({ "events": ["log.entryAdded", "browsingContext.load"] });
+    bidi.call(None, "session.subscribe", events).await;
+    let script = "console.log('heard'); document.querySelector('#user').textContent";
+    let script = json!({ "expression": script, "target": { "context": context }, "awaitPromise": false });
+    let told = bidi.call(None, "script.evaluate", script).await;
+    assert_eq!(told["result"]["value"], "acme", "{told}");
+    assert_eq!(bidi.event("log.entryAdded").await["params"]["text"], "heard");
+    let tab = bidi.call(None, "browsingContext.create", json!({ "type": "tab" })).await;
+    let appointments = format!("{}appointments", house.portal.url());
+    let there = json!({ "context": tab["context"], "url": appointments, "wait": "complete" });
+    let there = bidi.call(None, "browsingContext.navigate", there).await;
+    assert_eq!(there["url"], appointments);
+    let tree = bidi.call(None, "browsingContext.getTree", json!({})).await;
+    assert_eq!(tree["contexts"].as_array().unwrap().len(), 2, "{tree}");
+    bidi.call(None, "browsingContext.close", json!({ "context": tab["context"] })).await;
+    let users = bidi.call(None, "browser.getUserContexts", json!({})).await;
+    assert_eq!(users["userContexts"].as_array().unwrap().len(), 1, "{users}");
+    assert_eq!(
+        house.client().session(&session).await.tabs,
+        1,
+        "the page that carries it is not the window's"
+    );
+    assert_eq!(remote.run(USER).await, "acme", "both ways work beside each other");
+    remote.end().await;
+    house.is_free(&session).await;
+    wait_for("the end of the page that carried it", SOON, async || {
+        let left = renderers();
+        expect_that(left <= before, left)
+    })
+    .await;
+    assert_eq!(
+        house.client().evaluate(&session, "document.querySelector('#user').textContent").await,
+        "acme"
+    );
 }
 
 #[tokio::test]
