@@ -8,8 +8,10 @@ PILOTLIGHT_SOAK_SECONDS ?= 300
 PILOTLIGHT_FUZZ_SECONDS ?= 300
 # How long each test of `make chaos` goes on.
 PILOTLIGHT_CHAOS_SECONDS ?= 60
+# How long `make vanish` goes on.
+PILOTLIGHT_VANISH_SECONDS ?= 180
 
-.PHONY: help demo build web screenshots test fuzz soak chaos
+.PHONY: help demo build web screenshots test fuzz soak chaos vanish fantoccini
 
 help:
 	@echo 'make demo    start the demo portal and the server, sign three windows in'
@@ -19,6 +21,8 @@ help:
 	@echo 'make test    everything that must hold before a change goes in'
 	@echo 'make fuzz    let hostile clients loose on the gateway for $(PILOTLIGHT_FUZZ_SECONDS) s; PILOTLIGHT_FUZZ_SEED repeats a run'
 	@echo 'make soak    keep 20 windows signed in for $(PILOTLIGHT_SOAK_SECONDS) s, and over an outage of 2 min'
+	@echo 'make vanish  have 50 clients connect, work and be gone, for $(PILOTLIGHT_VANISH_SECONDS) s'
+	@echo 'make fantoccini  run the own tests of that client of WebDriver against ours'
 	@echo 'make chaos   kill servers, shims and browsers for $(PILOTLIGHT_CHAOS_SECONDS) s in each test; PILOTLIGHT_CHAOS_SEED repeats one'
 
 demo:
@@ -63,3 +67,13 @@ chaos:
 	cargo test --release --locked --package pilotlight --test e2e -- \
 		chaos:: restart:: hibernate:: --include-ignored --nocapture --test-threads=1
 	@echo 'make chaos: no session was lost.'
+
+vanish: export PILOTLIGHT_VANISH_SECONDS := $(PILOTLIGHT_VANISH_SECONDS)
+vanish:
+	@scripts/set-up tests
+	cargo test --release --locked --package pilotlight --test e2e vanish:: -- --nocapture
+	@echo 'make vanish: nothing was left.'
+
+fantoccini:
+	@scripts/set-up tests
+	scripts/fantoccini

@@ -3,6 +3,7 @@
 //! It has a portal, a server and a browser of its own, in a folder that is gone afterwards, and it measures
 //! by what every client can do. A number without its baseline is never told: machines differ, ratios less so.
 
+mod cdp;
 mod house;
 mod report;
 mod wake;
@@ -37,6 +38,8 @@ pub struct BenchArgs {
 /// A question that the benchmark answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Row {
+    /// A client's work through the gateway, against a direct connection to the same browser
+    Cdp,
     /// From hibernation to a loaded page that is signed in, against loading that page in a warm window
     Wake,
 }
@@ -45,12 +48,14 @@ impl Row {
     /// How many steps of progress its measuring takes.
     fn steps(self, rounds: u32) -> u64 {
         match self {
+            Self::Cdp => cdp::steps(rounds),
             Self::Wake => wake::steps(rounds),
         }
     }
 
     async fn measure(self, house: &House, rounds: u32, progress: &ProgressBar) -> Result<Vec<Line>, Failure> {
         match self {
+            Self::Cdp => cdp::measure(house, rounds, progress).await,
             Self::Wake => wake::measure(house, rounds, progress).await,
         }
     }

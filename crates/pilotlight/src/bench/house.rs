@@ -4,9 +4,11 @@ use std::fs::Permissions;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, Session};
+use pilotlight_chromium::launch::RunAs;
 use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -43,7 +45,7 @@ pub(super) struct House {
     server: Running,
     client: reqwest::Client,
     token: SecretString,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl House {
@@ -68,7 +70,27 @@ impl House {
         let token = server.state_dir.token()?;
         let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
         let client = client.map_err(|error| ServeError::System(io::Error::other(error)))?;
-        Ok(Self { portal, profile, server, client, token, _folder: folder })
+        Ok(Self { portal, profile, server, client, token, folder })
+    }
+
+    /// Where the server listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// Its token.
+    pub(super) fn token(&self) -> &SecretString {
+        &self.token
+    }
+
+    /// Whom browsers run as, where it is not ourselves.
+    pub(super) fn run_as(&self) -> Option<&RunAs> {
+        self.server.app.gateway.run_as.as_ref()
+    }
+
+    /// What is in it goes with the house.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Ends both, and every browser.

@@ -46,6 +46,17 @@ async fn waking_is_measured_against_loading() {
 }
 
 #[tokio::test]
+async fn the_gateway_is_measured_against_a_direct_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "cdp", "--rounds", "1", "-o", "json"];
+    let report = run(BINARY.as_ref(), folder.path(), &arguments, &[], "").await.expect(0).json();
+    let rows = report["rows"].as_array().unwrap();
+    let cases: Vec<_> = rows.iter().map(|row| row["case"].as_str().unwrap()).collect();
+    assert_eq!(cases, ["200 page actions", "large screenshots", "network events"]);
+    assert!(rows.iter().all(|row| row["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0)), "{report}");
+}
+
+#[tokio::test]
 async fn told_to_stop_it_leaves_no_process() {
     let mut command = Command::new(BINARY);
     command.args(["bench", "--rounds", "1000"]).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);

@@ -39,4 +39,5 @@ mod sign_in;
 mod soak;
 mod store;
 mod support;
+mod vanish;
 mod webdriver;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, Config, Limits, MaybeTlsStream, Message, WebSocketStream};
 
 /// The longest that a message may take.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many events are kept that nobody has asked for yet.
 const MAX_EVENTS: usize = 10_000;
 
@@ -45,19 +45,42 @@ impl DevTools {
         Ok(Self { socket, last_id: 0, events: VecDeque::new() })
     }
 
+    /// Sends a command and reads its reply, the result or the error; what else comes is left out.
+    ///
+    /// # Errors
+    /// That the connection is gone, in words.
+    pub async fn exchange(
+        &mut self,
+        session: Option<&str>,
+        method: &str,
+        params: &Value,
+    ) -> Result<Result<Value, Value>, String> {
+        let id = self.send(session, method, params).await?;
+        loop {
+            let message = self.message().await?;
+            if message["id"] == id {
+                return Ok(outcome(message));
+            }
+        }
+    }
+
     /// Sends a command and does not wait for what comes of it; gives its number.
     ///
     /// # Panics
     /// Where the connection is gone.
     pub async fn tell(&mut self, session: Option<&str>, method: &str, params: &Value) -> i64 {
+        self.send(session, method, params).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn send(&mut self, session: Option<&str>, method: &str, params: &Value) -> Result<i64, String> {
         self.last_id += 1;
         let mut command = json!({ "id": self.last_id, "method": method, "params": params });
         if let Some(session) = session {
             command["sessionId"] = json!(session);
         }
         let sent = self.socket.send(Message::text(command.to_string())).await;
-        sent.unwrap_or_else(|error| panic!("{method} cannot be sent: {error}"));
-        self.last_id
+        sent.map_err(|error| format!("{method} cannot be sent: {error}"))?;
+        Ok(self.last_id)
     }
 
     /// The reply to a command: its result, or its error.
@@ -80,12 +103,9 @@ impl DevTools {
     /// Where none comes.
     pub async fn reply(&mut self, id: i64) -> Result<Value, Value> {
         loop {
-            let mut message = self.message().await.unwrap_or_else(|| panic!("the connection ended"));
+            let message = self.message().await.unwrap_or_else(|error| panic!("{error}"));
             if message["id"] == id {
-                return match message.get("error") {
-                    None => Ok(message["result"].take()),
-                    Some(error) => Err(error.clone()),
-                };
+                return outcome(message);
             }
             self.keep(message);
         }
@@ -110,8 +130,8 @@ impl DevTools {
             return self.events.remove(place).unwrap_or_default();
         }
         loop {
-            let message =
-                self.message().await.unwrap_or_else(|| panic!("the connection ended before {method}"));
+            let message = self.message().await;
+            let message = message.unwrap_or_else(|error| panic!("{method} does not come: {error}"));
             if is_it(&message) {
                 return message;
             }
@@ -160,18 +180,14 @@ impl DevTools {
         }
     }
 
-    /// `None` at the end of the connection.
-    async fn message(&mut self) -> Option<Value> {
+    async fn message(&mut self) -> Result<Value, String> {
         loop {
             let next = timeout(MESSAGE_TIMEOUT, self.socket.next()).await;
-            let message = next.unwrap_or_else(|_| panic!("nothing came within {MESSAGE_TIMEOUT:?}"))?;
-            match message {
-                Ok(message) => {
-                    if let Some(text) = message.as_text() {
-                        return serde_json::from_str(text).ok();
-                    }
-                }
-                Err(error) => panic!("the connection broke: {error}"),
+            let message = next.map_err(|_| format!("nothing came within {MESSAGE_TIMEOUT:?}"))?;
+            let message = message.ok_or("the connection ended")?;
+            let message = message.map_err(|error| format!("the connection broke: {error}"))?;
+            if let Some(text) = message.as_text() {
+                return serde_json::from_str(text).map_err(|error| error.to_string());
             }
         }
     }
@@ -181,5 +197,13 @@ impl DevTools {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+}
+
+/// The result that a reply has, or its error.
+fn outcome(mut reply: Value) -> Result<Value, Value> {
+    match reply.get("error") {
+        None => Ok(reply["result"].take()),
+        Some(error) => Err(error.clone()),
     }
 }

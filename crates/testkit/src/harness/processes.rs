@@ -91,7 +91,8 @@ impl Process {
     pub fn role(&self) -> Role {
         let program = self.command.first().and_then(|program| Path::new(program).file_name());
         let program = program.map(|name| name.to_string_lossy()).unwrap_or_default();
-        if !program.contains("chrom") && !program.contains("headless") {
+        let is_chromium = program.contains("chrom") || program.contains("headless");
+        if !is_chromium || program == "chromedriver" {
             return Role::Other;
         }
         match self.command.iter().find_map(|word| word.strip_prefix("--type=")) {
