@@ -3,29 +3,29 @@
 import { useEffect, useState } from "preact/hooks";
 import { call, type Machine } from "./api";
 import { Chart } from "./chart";
-import { useRoutes } from "./parts";
 import { bytes } from "./words";
 
 const EVERY_MS = 5000;
 
-interface Finding { name?: string; status?: string; sentence?: string; hint?: string }
+interface Lever { lever: string; state: "present" | "missing" | "needed"; found: string; brings: string; remedy: string | null }
 
-/** What the doctor found, where this server has one. */
+/** What the doctor found: what is missing, with how to get it, and then what is there. */
 function Levers() {
-  const routes = useRoutes();
-  const [findings, setFindings] = useState<Finding[]>();
-  const known = routes?.has("GET /doctor");
+  const [levers, setLevers] = useState<Lever[]>();
   useEffect(() => {
-    if (!known) return;
-    const listed = (answer: Record<string, unknown>) =>
-      Object.values(answer).find((value) => Array.isArray(value)) as Finding[] | undefined;
-    call<Record<string, unknown>>("GET", "/doctor").then((answer) => setFindings(listed(answer) ?? []), () => setFindings([]));
-  }, [known]);
-  if (!known) return <p>This server does not look for levers of its machine by REST.</p>;
-  if (!findings) return <p>Looking …</p>;
-  return <ul>{findings.map((found) => (
-    <li><strong>{found.name}</strong> {found.status}: {found.sentence} {found.hint}</li>
-  ))}</ul>;
+    call<{ levers: Lever[] }>("GET", "/doctor").then((answer) => setLevers(answer.levers), () => setLevers([]));
+  }, []);
+  if (!levers) return <p>Looking …</p>;
+  const words = (name: string) => name.replaceAll("_", " ");
+  const there = levers.filter((lever) => lever.state === "present");
+  return (
+    <>
+      <ul class="levers">{levers.filter((lever) => lever.state !== "present").map((lever) => (
+        <li><strong>{words(lever.lever)}</strong> {lever.state}: {lever.found}. It brings: {lever.brings}.{lever.remedy && <pre tabIndex={0}>{lever.remedy}</pre>}</li>
+      ))}</ul>
+      {there.length > 0 && <p>There are: {there.map((lever) => words(lever.lever)).join(", ")}.</p>}
+    </>
+  );
 }
 
 export function MachineView() {

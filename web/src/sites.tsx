@@ -27,6 +27,8 @@ function Health({ events }: { events: Happening[] }) {
   );
 }
 
+interface Waiting { operation_id: string; session_id: string; operation: string; missing: string[] }
+
 /** What can be done there, and what it takes. */
 function Operations({ site }: { site: string }) {
   const [known, setKnown] = useState<Record<string, Definition>>({});
@@ -53,6 +55,12 @@ export function SitesView() {
   useEffect(() => {
     call<{ sites: string[] }>("GET", "/sites").then((answer) => setSites(answer.sites), () => undefined);
   }, []);
+  const [waiting, setWaiting] = useState<Waiting[]>([]);
+  const latest = events.findLast((happening) => happening.kind.startsWith("operation_"))?.id;
+  useEffect(() => {
+    type Answer = { operations: Waiting[] };
+    call<Answer>("GET", "/operations?status=needs_input").then((answer) => setWaiting(answer.operations), () => undefined);
+  }, [latest]);
   const siteOf = new Map([...sessions.values()].map((session) => [session.session_id, session.site]));
   return (
     <>
@@ -67,6 +75,9 @@ export function SitesView() {
             <h2>{site}</h2>
             <Health events={fared} />
             <Operations site={site} />
+            {waiting.filter((operation) => siteOf.get(operation.session_id) === site).map((operation) => (
+              <p class="notice"><a href={`/ui/sessions/${operation.session_id}`}>{operation.operation} waits</a> for {operation.missing.join(", ")}.</p>
+            ))}
             {own.length > 0 && <h3>Sessions</h3>}
             <ul>{own.map((session) => (
               <li><a href={`/ui/sessions/${session.session_id}`}>{session.name ?? session.username ?? session.session_id}</a> <StateBadge state={session.state} /></li>

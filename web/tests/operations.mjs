@@ -50,8 +50,11 @@ await accessible(page, "an operation that is done");
 for (const width of [360, 2560]) await fits(page, "operations", width);
 await page.setViewportSize({ width: 1280, height: 800 });
 
-// One that is given up leaves the session.
+// One that waits is found from the site, too; and one that is given up leaves the session.
 await form.getByRole("button", { name: "Run" }).click();
+await operations.first().getByText("Needs input").waitFor();
+await page.getByRole("link", { name: "Sites" }).click();
+await page.getByRole("link", { name: "make_appointment waits" }).click();
 await operations.first().getByText("Needs input").waitFor();
 await operations.first().getByRole("button", { name: "Give up" }).click();
 await page.getByRole("dialog").getByRole("button", { name: "Give up" }).click();

@@ -129,6 +129,7 @@ for (const width of [360, 2560]) await fits(page, "session", width);
 await page.getByRole("link", { name: "Machine" }).click();
 await page.getByRole("img", { name: /Sessions by tier: now live \d/ }).waitFor();
 await page.getByRole("rowheader", { name: /^s\d+$/ }).first().waitFor();
+await page.getByText(/^There are: browser/).waitFor();
 await accessible(page, "machine");
 for (const width of [360, 2560]) await fits(page, "machine", width);
 await page.getByRole("link", { name: "Sites" }).click();

@@ -189,3 +189,45 @@ pub struct LoadSample {
     /// Sessions that hibernate.
     pub hibernated: u32,
 }
+
+/// What the server's machine offers for windows that cost little.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DoctorAnswer {
+    /// Whether nothing is missing that windows need at all.
+    pub success: bool,
+    /// All memory that there is for us, in bytes; null where the kernel does not say.
+    pub memory_bytes: Option<u64>,
+    /// What of it can still be had, in bytes.
+    pub available_bytes: Option<u64>,
+    /// How cold pages leave memory here.
+    pub reclaiming: String,
+    /// One by one.
+    pub levers: Vec<Lever>,
+}
+
+/// One thing that helps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Lever {
+    /// Its name for scripts.
+    pub lever: String,
+    /// Whether it is there.
+    pub state: LeverState,
+    /// What was found.
+    pub found: String,
+    /// What it is good for.
+    pub brings: String,
+    /// How to get it; null where it is there.
+    pub remedy: Option<String>,
+}
+
+/// Whether something is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeverState {
+    /// It is.
+    Present,
+    /// It is not, and everything works without.
+    Missing,
+    /// It is not, and no window opens without.
+    Needed,
+}

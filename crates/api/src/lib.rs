@@ -19,8 +19,8 @@ pub mod site;
 pub mod validate;
 
 pub use answer::{
-    EvaluateAnswer, Health, HealthStatus, HoldAnswer, LoadSample, MachineAnswer, MessageAnswer, PingAnswer,
-    ShardAnswer, SiteAnswer, SitesAnswer, TakenAnswer,
+    DoctorAnswer, EvaluateAnswer, Health, HealthStatus, HoldAnswer, Lever, LeverState, LoadSample,
+    MachineAnswer, MessageAnswer, PingAnswer, ShardAnswer, SiteAnswer, SitesAnswer, TakenAnswer,
 };
 pub use body::parse_body;
 pub use credential::{Credential, CredentialAnswer, CredentialDefinition, CredentialsAnswer};

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod demo;
+mod doctor;
 pub mod door;
 mod fingerprint;
 pub mod gateway;

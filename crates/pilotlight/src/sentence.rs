@@ -1,4 +1,4 @@
-//! Errors as sentences: the one place that walks a chain of sources.
+//! Errors and sizes in words: the one place that walks a chain of sources.
 
 use std::error::Error;
 
@@ -20,4 +20,14 @@ pub(crate) fn with_sources(error: &dyn Error) -> String {
 pub(crate) fn capitalised(sentence: &str) -> String {
     let mut characters = sentence.chars();
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+/// A size in its largest unit. Nothing is as good as unknown: a session without a window takes no memory.
+#[must_use]
+pub(crate) fn size(bytes: Option<u64>) -> String {
+    match bytes.unwrap_or(0) {
+        0 => "-".to_owned(),
+        bytes @ ..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        bytes => format!("{} MB", bytes / 1_000_000),
+    }
 }

@@ -23,6 +23,7 @@ pub use state_dir::{StateDir, StateDirError};
 
 use crate::config::{self, Auth, Config};
 use crate::credentials::Credentials;
+use crate::doctor::browser_of;
 use crate::door::Door;
 use crate::fingerprint::Fingerprint;
 use crate::gateway::{self, Gateway};
@@ -128,6 +129,7 @@ pub enum Browsers {
 /// What is in the way; nothing is left running that did not run before.
 pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeError> {
     let state_dir = StateDir::open(&config.server.state_dir)?;
+    let browser = browser_of(&config);
     let listen = config.server.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })?;
     let address = listener.local_addr().map_err(ServeError::System)?;
@@ -207,6 +209,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         door: Arc::clone(&door),
         live,
         machine,
+        browser,
         operations: operations.clone(),
         gateway: gateway.clone(),
         webdriver: webdriver.clone(),

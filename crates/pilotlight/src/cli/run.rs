@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::args::{Cli, Command, Common, Format, ServerFlags};
 use super::client::{Client, token_of};
-use super::doctor::Examination;
 use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
@@ -107,11 +106,9 @@ fn server_config(common: &Common, flags: ServerFlags) -> Result<Config, Failure>
 }
 
 fn doctor(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
-    let examination = Examination::for_server(&server_config(common, ServerFlags::default())?);
-    output.data(&examination, || {
-        let table = table::lines(&Examination::HEADER, examination.lines());
-        format!("{table}\n\n{}", examination.advice())
-    })?;
+    let config = server_config(common, ServerFlags::default())?;
+    let examination = crate::doctor::examine(crate::doctor::browser_of(&config));
+    output.data(&examination, || super::doctor::told(&examination))?;
     if examination.success {
         return Ok(());
     }

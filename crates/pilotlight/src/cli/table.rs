@@ -6,6 +6,7 @@ use pilotlight_api::{Event, MemoryMeasure, Session};
 
 use super::output::printable;
 use super::resolve::short_ids;
+use crate::sentence::size;
 
 /// The longest URL or title in a table, in characters.
 const MAX_CELL_CHARS: usize = 60;
@@ -125,13 +126,4 @@ fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
 
 fn when(time: Option<Timestamp>, now: Timestamp) -> String {
     time.map_or_else(|| "-".to_owned(), |at| format!("{at:.0} ({})", ago(Some(at), now)))
-}
-
-/// A size in its largest unit. Nothing is as good as unknown: a session without a window takes no memory.
-pub(super) fn size(bytes: Option<u64>) -> String {
-    match bytes.unwrap_or(0) {
-        0 => "-".to_owned(),
-        bytes @ ..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
-        bytes => format!("{} MB", bytes / 1_000_000),
-    }
 }

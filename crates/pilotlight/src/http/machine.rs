@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use pilotlight_api::{MachineAnswer, ShardAnswer, TakenAnswer};
+use pilotlight_api::{DoctorAnswer, ErrorCode, MachineAnswer, ShardAnswer, TakenAnswer};
 
 use super::App;
+use super::problem::Problem;
+use crate::doctor::examine;
 use crate::gauge::Reading;
 use crate::keeper::memory_measure;
 use crate::memory::total_bytes;
@@ -35,6 +37,15 @@ pub(super) async fn show(State(app): State<App>) -> Json<MachineAnswer> {
         shards: shards.into_values().collect(),
         samples: app.machine.samples(),
     })
+}
+
+/// What the machine offers for windows that cost little, and how to get what is missing.
+#[utoipa::path(get, path = "/doctor", tag = "server", responses(
+    (status = 200, description = "What the doctor finds, for this server", body = DoctorAnswer)))]
+pub(super) async fn doctor(State(app): State<App>) -> Result<Json<DoctorAnswer>, Problem> {
+    let browser = app.browser.clone();
+    let examined = tokio::task::spawn_blocking(move || examine(browser)).await;
+    examined.map(Json).map_err(|_| Problem::new(ErrorCode::Internal, "The examination was ended"))
 }
 
 fn taken(reading: Reading) -> TakenAnswer {

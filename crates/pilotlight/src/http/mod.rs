@@ -23,6 +23,7 @@ mod webdriver;
 mod websocket;
 mod window;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct App {
     pub live: Live,
     /// What the machine has carried lately.
     pub machine: Machine,
+    /// The browser that is started, or why there is none.
+    pub browser: Result<PathBuf, String>,
     /// Carries operations out.
     pub operations: Operations,
     /// Lets clients in.
@@ -110,6 +113,7 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/thumbnail", get(window::thumbnail))
         .route("/sessions/{id}/live", get(live::live))
         .route("/machine", get(machine::show))
+        .route("/doctor", get(machine::doctor))
         .route("/sessions/{id}/json/version", get(cdp::version))
         .route("/sessions/{id}/json/version/", get(cdp::version))
         .route("/sessions/{id}/json", get(cdp::list))

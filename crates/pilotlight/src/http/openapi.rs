@@ -18,7 +18,7 @@ use super::{cdp, credentials, events, live, machine, metrics, operations, sessio
         sessions::create, sessions::list, sessions::show, sessions::patch, sessions::close, sessions::ping,
         sessions::hold, sessions::extend_hold, sessions::release_hold, sessions::refresh, sessions::restart,
         sessions::freeze, sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
-        window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, machine::show,
+        window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, machine::show, machine::doctor,
         cdp::version, cdp::list, cdp::socket, cdp::files, cdp::file,
         operations::begin, operations::of_session, operations::list, operations::show, operations::go_on,
         operations::cancel, operations::file, operations::bundle,

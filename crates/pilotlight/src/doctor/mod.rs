@@ -1,16 +1,18 @@
-//! `pilotlight doctor`: what this machine offers for windows that cost little, what each thing would bring, and
+//! The doctor: what this machine offers for windows that cost little, what each thing would bring, and
 //! how to get what is missing.
 //!
 //! It looks and changes nothing. What it says holds for the user and the privileges that it is started with.
 
 mod machine;
 
-use pilotlight_levers::reclaim::Lack;
-use serde::Serialize;
+use std::path::PathBuf;
 
-use super::table::size;
-use crate::config::Config;
+use pilotlight_api::{DoctorAnswer, Lever, LeverState as State};
+use pilotlight_levers::reclaim::Lack;
+
+use crate::sentence::size;
 use machine::Machine;
+pub(crate) use machine::browser as browser_of;
 
 /// Less than this for shared memory, and pages with many pictures crash.
 const SHARED_MEMORY_MIN_BYTES: u64 = 256 * 1024 * 1024;
@@ -19,128 +21,48 @@ const OPEN_FILES_MIN: u64 = 4096;
 /// The first kernel that lets a process ask for merging (`PR_SET_MEMORY_MERGE`).
 const MERGING_KERNEL: (u32, u32) = (6, 4);
 
-/// All that was found.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct Examination {
-    /// Whether nothing is missing that windows need at all.
-    pub(in crate::cli) success: bool,
-    /// All memory that there is for us, in bytes; null where the kernel does not say.
-    pub(in crate::cli) memory_bytes: Option<u64>,
-    /// What of it can still be had, in bytes.
-    pub(in crate::cli) available_bytes: Option<u64>,
-    /// How cold pages leave memory here.
-    pub(in crate::cli) reclaiming: String,
-    /// One by one.
-    pub(in crate::cli) levers: Vec<Lever>,
+/// Examines the machine for a server that starts this browser, or has none for this reason. Blocks.
+pub(crate) fn examine(browser: Result<PathBuf, String>) -> DoctorAnswer {
+    meaning(&Machine::look(browser))
 }
 
-/// One thing that helps.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct Lever {
-    /// Its name for scripts.
-    pub(in crate::cli) lever: &'static str,
-    /// Whether it is there.
-    pub(in crate::cli) state: State,
-    /// What was found.
-    pub(in crate::cli) found: String,
-    /// What it is good for.
-    pub(in crate::cli) brings: &'static str,
-    /// How to get it; null where it is there.
-    pub(in crate::cli) remedy: Option<String>,
-}
-
-/// Whether something is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::cli) enum State {
-    /// It is.
-    Present,
-    /// It is not, and everything works without.
-    Missing,
-    /// It is not, and no window opens without.
-    Needed,
-}
-
-impl State {
-    /// In words.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Present => "present",
-            Self::Missing => "missing",
-            Self::Needed => "NEEDED",
-        }
+/// What the facts mean.
+fn meaning(machine: &Machine) -> DoctorAnswer {
+    let levers = vec![
+        browser(machine),
+        namespaces(machine),
+        swap(machine),
+        read_ahead(machine),
+        advice(machine),
+        group(machine),
+        pressure(machine),
+        merging(machine),
+        shared_memory(machine),
+        open_files(machine),
+        fonts(machine),
+    ];
+    DoctorAnswer {
+        success: levers.iter().all(|lever| lever.state != State::Needed),
+        memory_bytes: machine.memory.map(|memory| memory.total_bytes),
+        available_bytes: machine.memory.map(|memory| memory.available_bytes),
+        reclaiming: machine.reclaimer.describe(),
+        levers,
     }
 }
 
-impl Examination {
-    /// The columns of [`Examination::lines`].
-    pub(in crate::cli) const HEADER: [&'static str; 4] = ["LEVER", "STATE", "FOUND", "BRINGS"];
-
-    /// Examines the machine for a server with this configuration.
-    pub(in crate::cli) fn for_server(config: &Config) -> Self {
-        Self::of(&Machine::look(machine::browser(config)))
-    }
-
-    /// What the facts mean.
-    fn of(machine: &Machine) -> Self {
-        let levers = vec![
-            browser(machine),
-            namespaces(machine),
-            swap(machine),
-            read_ahead(machine),
-            advice(machine),
-            group(machine),
-            pressure(machine),
-            merging(machine),
-            shared_memory(machine),
-            open_files(machine),
-            fonts(machine),
-        ];
-        Self {
-            success: levers.iter().all(|lever| lever.state != State::Needed),
-            memory_bytes: machine.memory.map(|memory| memory.total_bytes),
-            available_bytes: machine.memory.map(|memory| memory.available_bytes),
-            reclaiming: machine.reclaimer.describe(),
-            levers,
-        }
-    }
-
-    /// The table for people.
-    pub(in crate::cli) fn lines(&self) -> impl Iterator<Item = Vec<String>> {
-        self.levers.iter().map(|lever| {
-            let state = lever.state.as_str().to_owned();
-            vec![lever.lever.to_owned(), state, lever.found.clone(), lever.brings.to_owned()]
-        })
-    }
-
-    /// What to do, and what holds for all of it.
-    pub(in crate::cli) fn advice(&self) -> String {
-        let mut told = format!(
-            "Memory: {}, of which {} can be had. For now {}.\n",
-            size(self.memory_bytes),
-            size(self.available_bytes),
-            self.reclaiming
-        );
-        for lever in &self.levers {
-            if let Some(remedy) = &lever.remedy {
-                told += &format!("\n{}:\n    {}\n", lever.lever, remedy.replace('\n', "\n    "));
-            }
-        }
-        told
-    }
+fn lever(name: &str, brings: &str, found: impl Into<String>) -> Lever {
+    let (lever, brings) = (name.to_owned(), brings.to_owned());
+    Lever { lever, state: State::Present, found: found.into(), brings, remedy: None }
 }
 
-impl Lever {
-    fn new(lever: &'static str, brings: &'static str, found: impl Into<String>) -> Self {
-        Self { lever, state: State::Present, found: found.into(), brings, remedy: None }
-    }
+/// The same, in this state and with a way to get it, where it is not there.
+trait Unless: Sized {
+    fn unless(self, is_there: bool, state: State, remedy: impl Into<String>) -> Self;
+}
 
-    fn unless(mut self, is_there: bool, state: State, remedy: impl Into<String>) -> Self {
-        if !is_there {
-            self.state = state;
-            self.remedy = Some(remedy.into());
-        }
-        self
+impl Unless for Lever {
+    fn unless(self, is_there: bool, state: State, remedy: impl Into<String>) -> Self {
+        if is_there { self } else { Self { state, remedy: Some(remedy.into()), ..self } }
     }
 }
 
@@ -150,7 +72,7 @@ fn browser(machine: &Machine) -> Lever {
         Ok(path) => path.display().to_string(),
         Err(reason) => reason.clone(),
     };
-    Lever::new("browser", brings, found).unless(
+    lever("browser", brings, found).unless(
         machine.browser.is_ok(),
         State::Needed,
         "apt-get install chromium-headless-shell",
@@ -167,8 +89,8 @@ fn namespaces(machine: &Machine) -> Lever {
         Some(setting) => format!("sysctl -w {setting}    # for good: deploy/sysctl/60-pilotlight.conf"),
         None => String::new(),
     };
-    let lever = Lever::new("user_namespaces", brings, found);
-    lever.unless(machine.namespaces_forbidden_by.is_none(), State::Needed, remedy)
+    let found = lever("user_namespaces", brings, found);
+    found.unless(machine.namespaces_forbidden_by.is_none(), State::Needed, remedy)
 }
 
 fn swap(machine: &Machine) -> Lever {
@@ -180,7 +102,7 @@ fn swap(machine: &Machine) -> Lever {
         (false, true) => format!("compressed, {}", size(Some(room))),
         (false, false) => format!("on a disk only, {}: slow to come back from", size(Some(room))),
     };
-    Lever::new("compressed_swap", brings, found).unless(
+    lever("compressed_swap", brings, found).unless(
         swap.is_compressed(),
         State::Missing,
         "apt-get install systemd-zram-generator\n\
@@ -197,7 +119,7 @@ fn read_ahead(machine: &Machine) -> Lever {
     };
     // On a disk, reading ahead is right.
     let is_right = machine.page_cluster.is_none_or(|cluster| cluster == 0) || !machine.swap.is_compressed();
-    Lever::new("swap_read_ahead", brings, found).unless(
+    lever("swap_read_ahead", brings, found).unless(
         is_right,
         State::Missing,
         "sysctl -w vm.page-cluster=0    # for good: deploy/sysctl/60-pilotlight.conf",
@@ -218,7 +140,7 @@ fn advice(machine: &Machine) -> Lever {
               --inh-caps +sys_nice --ambient-caps +sys_nice pilotlight serve"
             .to_owned(),
     };
-    Lever::new("paging_out", brings, found).unless(missing.is_none(), State::Missing, remedy)
+    lever("paging_out", brings, found).unless(missing.is_none(), State::Missing, remedy)
 }
 
 fn group(machine: &Machine) -> Lever {
@@ -228,7 +150,7 @@ fn group(machine: &Machine) -> Lever {
     } else {
         "no cgroup of ours has memory.reclaim"
     };
-    Lever::new("cgroup_delegation", brings, found).unless(
+    lever("cgroup_delegation", brings, found).unless(
         machine.has_group,
         State::Missing,
         "as a service: Delegate=yes, as in deploy/systemd/pilotlight.service\n\
@@ -242,7 +164,7 @@ fn pressure(machine: &Machine) -> Lever {
         Some(pressure) => format!("somebody waited {} % of the last minute", pressure.some.last_60_s_percent),
         None => "the kernel tells of no pressure".to_owned(),
     };
-    Lever::new("pressure", brings, found).unless(
+    lever("pressure", brings, found).unless(
         machine.pressure.is_some(),
         State::Missing,
         "start the kernel with psi=1",
@@ -259,7 +181,7 @@ fn merging(machine: &Machine) -> Lever {
         Some(false) => ("switched off", "only on a machine of one tenant: echo 1 > /sys/kernel/mm/ksm/run"),
         Some(true) => ("switched on", ""),
     };
-    Lever::new("page_merging", brings, found).unless(
+    lever("page_merging", brings, found).unless(
         is_new && machine.merging == Some(true),
         State::Missing,
         remedy,
@@ -272,7 +194,7 @@ fn shared_memory(machine: &Machine) -> Lever {
         Some(bytes) => format!("{} in /dev/shm", size(Some(bytes))),
         None => "no /dev/shm".to_owned(),
     };
-    Lever::new("shared_memory", brings, found).unless(
+    lever("shared_memory", brings, found).unless(
         machine.shared_memory_bytes.is_some_and(|bytes| bytes >= SHARED_MEMORY_MIN_BYTES),
         State::Missing,
         "mount -o remount,size=1G /dev/shm    # in a container: --shm-size=1g",
@@ -285,7 +207,7 @@ fn open_files(machine: &Machine) -> Lever {
         Some(files) => format!("{files} for each process"),
         None => "no limit".to_owned(),
     };
-    Lever::new("open_files", brings, found).unless(
+    lever("open_files", brings, found).unless(
         machine.open_files.is_none_or(|files| files >= OPEN_FILES_MIN),
         State::Missing,
         "as a service: LimitNOFILE=65536, as in deploy/systemd/pilotlight.service\nfrom a shell: ulimit -n 65536",
@@ -295,7 +217,7 @@ fn open_files(machine: &Machine) -> Lever {
 fn fonts(machine: &Machine) -> Lever {
     let brings = "pages and pictures of them with letters";
     let found = if machine.has_fonts { "there are some" } else { "none" };
-    Lever::new("fonts", brings, found).unless(
+    lever("fonts", brings, found).unless(
         machine.has_fonts,
         State::Missing,
         "apt-get install fonts-liberation fonts-noto-color-emoji",
@@ -304,8 +226,6 @@ fn fonts(machine: &Machine) -> Lever {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use pilotlight_levers::swap::{Area, Swap, SwapKind};
 
     use super::*;
@@ -334,7 +254,7 @@ mod tests {
     }
 
     fn state(machine: &Machine, name: &str) -> (State, Option<String>) {
-        let examination = Examination::of(machine);
+        let examination = meaning(machine);
         let lever = examination.levers.into_iter().find(|lever| lever.lever == name).unwrap();
         (lever.state, lever.remedy)
     }
@@ -342,8 +262,8 @@ mod tests {
     #[test]
     fn what_is_there_needs_no_remedy() {
         let machine = rich();
-        assert!(Examination::of(&machine).success);
-        for lever in Examination::of(&machine).levers {
+        assert!(meaning(&machine).success);
+        for lever in meaning(&machine).levers {
             assert_eq!(lever.state == State::Present, lever.remedy.is_none(), "{lever:?}");
         }
         for name in
@@ -378,8 +298,7 @@ mod tests {
             let (found, remedy) = state(&machine, name);
             assert_eq!(found, expected, "{name}");
             assert!(remedy.is_some_and(|remedy| remedy.contains(words)), "{name}");
-            assert_eq!(Examination::of(&machine).success, expected != State::Needed, "{name}");
-            assert!(Examination::of(&machine).advice().contains(words), "{name}");
+            assert_eq!(meaning(&machine).success, expected != State::Needed, "{name}");
         }
     }
 

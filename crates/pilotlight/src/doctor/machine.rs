@@ -73,7 +73,7 @@ impl Machine {
 }
 
 /// The program that a server with this configuration would start, or why it would start none.
-pub(super) fn browser(config: &Config) -> Result<PathBuf, String> {
+pub(crate) fn browser(config: &Config) -> Result<PathBuf, String> {
     RunAs::choose(config.chromium.user.as_deref()).map_err(|error| error.to_string())?;
     let name = &config.chromium.profile;
     let base = match config.profiles.get(name) {
