@@ -20,7 +20,7 @@ const LOW_PERCENT: u64 = 85;
 /// A window that was used this short a while ago is left alone: its client is likely to go on.
 const GRACE: Duration = Duration::from_secs(1);
 /// A window that has come to a stand is as small as it gets after about this long.
-const SHRINKING: Duration = Duration::from_secs(4);
+const SHRINKING: Duration = Duration::from_secs(14);
 
 /// What the world has measured, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,6 @@ mod text;
 
 pub use machine::Memory;
 pub use pressure::Pressure;
-pub use process::{Measure, ProcessMemory, trees};
+pub use process::{Measure, ProcessMemory, processor_time, trees};
 pub use reclaim::{ReclaimError, Reclaimer};
 pub use swap::{Swap, SwapKind};

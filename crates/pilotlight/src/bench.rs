@@ -4,22 +4,29 @@
 //! by what every client can do. A number without its baseline is never told: machines differ, ratios less so.
 
 mod cdp;
+mod crowd;
 mod house;
+mod picture;
 mod report;
+mod rival;
+mod switches;
 mod wake;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, exit_codes};
 use crate::config::Config;
 use crate::serve::{run, start_log};
 use crate::server::Signals;
-use house::House;
-pub use report::{Line, Machine, Report, Samples};
+use house::in_house;
+pub use report::{Line, Machine, Missing, Point, Report, Samples, Series};
+pub use switches::{SwitchLine, SwitchesArgs, SwitchesReport, measure_switches};
 
 /// How often the spinner turns.
 const SPINNER_TICK: Duration = Duration::from_millis(120);
@@ -33,6 +40,12 @@ pub struct BenchArgs {
     /// How often each thing is measured
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// How many sessions there are at once in the row `crowd`
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    sessions: u32,
+    /// Write the picture of memory over the number of sessions here, as SVG
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
 }
 
 /// A question that the benchmark answers.
@@ -42,21 +55,18 @@ enum Row {
     Cdp,
     /// From hibernation to a loaded page that is signed in, against loading that page in a warm window
     Wake,
+    /// Memory, processor time, opening and first answers of many windows, live and frozen, against one chromedriver
+    /// and one Chromium each
+    Crowd,
 }
 
 impl Row {
     /// How many steps of progress its measuring takes.
-    fn steps(self, rounds: u32) -> u64 {
+    fn steps(self, arguments: &BenchArgs) -> u64 {
         match self {
-            Self::Cdp => cdp::steps(rounds),
-            Self::Wake => wake::steps(rounds),
-        }
-    }
-
-    async fn measure(self, house: &House, rounds: u32, progress: &ProgressBar) -> Result<Vec<Line>, Failure> {
-        match self {
-            Self::Cdp => cdp::measure(house, rounds, progress).await,
-            Self::Wake => wake::measure(house, rounds, progress).await,
+            Self::Cdp => cdp::steps(arguments.rounds),
+            Self::Wake => wake::steps(arguments.rounds),
+            Self::Crowd => crowd::steps(arguments.sessions),
         }
     }
 }
@@ -67,21 +77,28 @@ impl Row {
 /// What is in the way, as a sentence with a hint.
 pub fn bench(config: Config, arguments: &BenchArgs) -> Result<Report, Failure> {
     start_log("warn");
-    let mut told = Err(Failure::new(exit_codes::FAILED, "the benchmark was stopped before its end"));
+    let mut told = Err(house::stopped());
     run(async {
         let mut signals = Signals::take()?;
-        let house = House::start(config).await?;
+        let stop = CancellationToken::new();
+        let mut measuring = std::pin::pin!(measure(&config, arguments, &stop));
         tokio::select! {
-            report = measure(&house, arguments) => told = report,
-            () = signals.next() => {}
+            report = &mut measuring => told = report,
+            () = signals.next() => {
+                stop.cancel();
+                told = measuring.await;
+            }
         }
-        house.end().await;
         Ok(())
     })?;
     told
 }
 
-async fn measure(house: &House, arguments: &BenchArgs) -> Result<Report, Failure> {
+async fn measure(
+    config: &Config,
+    arguments: &BenchArgs,
+    stop: &CancellationToken,
+) -> Result<Report, Failure> {
     let all = Row::value_variants().iter();
     let rows: BTreeSet<Row> = if arguments.rows.is_empty() {
         all.copied().collect()
@@ -89,19 +106,46 @@ async fn measure(house: &House, arguments: &BenchArgs) -> Result<Report, Failure
         arguments.rows.iter().copied().collect()
     };
     let rounds = arguments.rounds;
-    let progress = progress(rows.iter().map(|row| row.steps(rounds)).sum());
-    let mut lines = Vec::new();
+    let progress = progress(rows.iter().map(|row| row.steps(arguments)).sum());
+    let chromium = in_house(config.clone(), stop, async |house| house.chromium().await).await?;
+    let (mut lines, mut missing, mut growth) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
-        lines.extend(row.measure(house, rounds, &progress).await?);
+        match row {
+            Row::Cdp => {
+                let work = in_house(config.clone(), stop, async |house| {
+                    cdp::measure(house, rounds, &progress).await
+                });
+                lines.extend(work.await?);
+            }
+            Row::Wake => {
+                let wakes = in_house(config.clone(), stop, async |house| {
+                    wake::measure(house, rounds, &progress).await
+                });
+                lines.extend(wakes.await?);
+            }
+            Row::Crowd => {
+                let crowd = crowd::measure(config, arguments.sessions, stop, &progress).await?;
+                lines.extend(crowd.lines);
+                missing.extend(crowd.missing);
+                growth.extend(crowd.series);
+            }
+        }
+    }
+    if let Some((path, picture)) = arguments.picture.as_ref().zip(picture::draw(&growth)) {
+        std::fs::write(path, picture).map_err(|error| {
+            Failure::new(exit_codes::FAILED, format!("`{}` cannot be written: {error}", path.display()))
+        })?;
     }
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         optimized: !cfg!(debug_assertions),
-        chromium: house.chromium().await?,
-        profile: house.profile.clone(),
+        chromium,
+        profile: config.chromium.profile.clone(),
         machine: Machine::this(),
         rounds,
         rows: lines,
+        missing,
+        growth,
     })
 }
 

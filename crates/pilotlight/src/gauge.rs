@@ -1,10 +1,10 @@
 //! The gauge: measures what all browsers take, and tells the rules how that stands to the budget.
 //!
 //! It decides nothing: who gets colder is the rules' affair. It never asks a page for more than which process
-//! shows it, and counts shared memory once.
+//! shows it, and counts shared memory once. Counting so costs the kernel a walk over all pages of a process, so
+//! each time a few processes are counted, and of the others only by how much they have changed since.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -16,12 +16,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::MemoryBudget;
-use crate::keeper::{KeeperHandle, Published};
+use crate::keeper::KeeperHandle;
 
 /// The time between two measurements while memory is short, or could soon be.
 const EVERY: Duration = Duration::from_secs(2);
 /// While there is plenty, only every so many times is measured: each costs the kernel a walk over all memory.
-const RELAXED_TURNS: u32 = 5;
+const RELAXED_TURNS: u32 = 10;
+/// Processes that are counted in full each time.
+const IN_FULL: usize = 2;
 /// What is plenty: less than this share of the budget is taken, in percent.
 const RELAXED_PERCENT: u64 = 70;
 /// The share of the machine's memory that `memory_budget = "auto"` is, in percent.
@@ -114,12 +116,13 @@ impl Gauge {
             let mut ticks = interval(EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut turns_left = 0;
+            let mut scale = Scale::default();
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
                 if turns_left > 0 {
                     turns_left -= 1;
                     continue;
                 }
-                let Some(reading) = read(budget, &keeper).await else { continue };
+                let Some(reading) = read(budget, &keeper, &mut scale).await else { continue };
                 turns_left = if reading.is_relaxed() { RELAXED_TURNS - 1 } else { 0 };
                 keeper.measured(reading.for_the_rules()).await;
                 sender.send_replace(Some(reading));
@@ -137,34 +140,91 @@ impl Gauge {
 
 /// A window's renderers.
 struct Renderers {
-    published: Arc<Published>,
+    is_still: bool,
     pids: Vec<u32>,
 }
 
-async fn read(budget: MemoryBudget, keeper: &KeeperHandle) -> Option<Reading> {
+/// What processes were counted to take, the ones at one time, the others at another.
+#[derive(Debug, Default)]
+struct Scale {
+    counted: BTreeMap<u32, Counted>,
+    /// The process that was counted last.
+    last: u32,
+}
+
+/// A process when it was counted.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    full: ProcessMemory,
+    quick: ProcessMemory,
+}
+
+impl Scale {
+    /// What each of these processes takes now.
+    fn weigh(&mut self, pids: &BTreeSet<u32>) -> BTreeMap<u32, ProcessMemory> {
+        self.counted.retain(|pid, _| pids.contains(pid));
+        // Round and round.
+        let next = pids.range(self.last.saturating_add(1)..).chain(pids).take(IN_FULL.min(pids.len()));
+        for &pid in next {
+            if let (Some(full), Some(quick)) = (ProcessMemory::of(pid), ProcessMemory::quick(pid)) {
+                self.counted.insert(pid, Counted { full, quick });
+            }
+            self.last = pid;
+        }
+        let weight = |pid: &u32| {
+            let quick = ProcessMemory::quick(*pid)?;
+            let weight = self.counted.get(pid).map_or(quick, |counted| counted.now(quick));
+            Some((*pid, weight))
+        };
+        pids.iter().filter_map(weight).collect()
+    }
+}
+
+impl Counted {
+    /// What it takes now, by how it has changed.
+    fn now(&self, quick: ProcessMemory) -> ProcessMemory {
+        let changed = |full: u64, before: u64, now: u64| full.saturating_add(now).saturating_sub(before);
+        ProcessMemory {
+            bytes: changed(self.full.bytes, self.quick.bytes, quick.bytes),
+            swapped_bytes: changed(self.full.swapped_bytes, self.quick.swapped_bytes, quick.swapped_bytes),
+            measure: self.full.measure,
+        }
+    }
+}
+
+async fn read(budget: MemoryBudget, keeper: &KeeperHandle, scale: &mut Scale) -> Option<Reading> {
     let directory = keeper.directory();
-    let windows = directory.sessions.values().map(async |published| {
-        let pids = published.renderer_pids().await;
-        Renderers { published: Arc::clone(published), pids }
+    let windows = directory.sessions.values().map(async |published| Renderers {
+        pids: published.renderer_pids().await,
+        is_still: published.state() == SessionState::Frozen,
     });
     let windows: Vec<Renderers> = join_all(windows).await;
     let browsers: Vec<u32> = directory.browsers.values().map(|browser| browser.pid).collect();
     let shims: Vec<u32> = directory.browsers.values().filter_map(|browser| browser.shim_pid).collect();
+    let mut taken = std::mem::take(scale);
     // Walks over page tables, on a thread that may.
-    tokio::task::spawn_blocking(move || weigh(budget, &windows, &browsers, &shims)).await.ok()
+    let weighing = tokio::task::spawn_blocking(move || {
+        let reading = weigh(budget, &mut taken, &windows, &browsers, &shims);
+        (taken, reading)
+    });
+    let (taken, reading) = weighing.await.ok()?;
+    *scale = taken;
+    Some(reading)
 }
 
-fn weigh(budget: MemoryBudget, windows: &[Renderers], browsers: &[u32], shims: &[u32]) -> Reading {
+fn weigh(
+    budget: MemoryBudget,
+    scale: &mut Scale,
+    windows: &[Renderers],
+    browsers: &[u32],
+    shims: &[u32],
+) -> Reading {
     let swap = Swap::now();
-    let processes = trees(browsers).into_iter().flatten();
-    let measured: BTreeMap<u32, ProcessMemory> =
-        processes.filter_map(|pid| Some((pid, ProcessMemory::of(pid)?))).collect();
+    let measured = scale.weigh(&trees(browsers).into_iter().flatten().collect());
     let (mut running, mut frozen) = (Tier::default(), Tier::default());
-    for Renderers { published, pids } in windows.iter().filter(|window| !window.pids.is_empty()) {
+    for Renderers { is_still, pids } in windows.iter().filter(|window| !window.pids.is_empty()) {
         let memory: ProcessMemory = pids.iter().filter_map(|pid| measured.get(pid).copied()).sum();
-        published.note_memory(memory);
-        let is_still = published.state() == SessionState::Frozen;
-        let tier = if is_still { &mut frozen } else { &mut running };
+        let tier = if *is_still { &mut frozen } else { &mut running };
         tier.add(memory.bytes + swap.held_bytes(memory.swapped_bytes));
     }
     let browsers: ProcessMemory = measured.into_values().sum();
@@ -173,8 +233,8 @@ fn weigh(budget: MemoryBudget, windows: &[Renderers], browsers: &[u32], shims: &
     Reading {
         browsers,
         compressed_bytes,
-        shims: shims.iter().filter_map(|pid| ProcessMemory::of(*pid)).sum(),
-        server: ProcessMemory::of(std::process::id()).unwrap_or(NOTHING),
+        shims: shims.iter().filter_map(|pid| ProcessMemory::quick(*pid)).sum(),
+        server: ProcessMemory::quick(std::process::id()).unwrap_or(NOTHING),
         budget_bytes: budget_bytes(budget, used_bytes, Memory::now(), Pressure::now()),
         running,
         frozen,
@@ -230,6 +290,30 @@ mod tests {
         );
         assert_eq!(auto(3_000, Some(MEMORY), pressure(20.0)), 2_700, "everybody waits");
         assert_eq!(auto(3_000, None, None), u64::MAX);
+    }
+
+    #[test]
+    fn what_was_not_counted_lately_is_reckoned_by_its_change() {
+        let own = std::process::id();
+        let mut scale = Scale::default();
+        let first = scale.weigh(&[own].into())[&own];
+        assert_eq!(first.measure, Measure::Proportional);
+        let counted = scale.counted[&own];
+        let more = ProcessMemory { bytes: counted.quick.bytes + 1_000, ..counted.quick };
+        assert_eq!(counted.now(more).bytes, counted.full.bytes + 1_000);
+        let gone = ProcessMemory { bytes: 0, ..counted.quick };
+        assert_eq!(counted.now(gone).bytes, counted.full.bytes.saturating_sub(counted.quick.bytes));
+        assert!(scale.weigh(&BTreeSet::new()).is_empty() && scale.counted.is_empty());
+    }
+
+    #[test]
+    fn all_are_counted_in_turn() {
+        let pids: BTreeSet<u32> = (1..=64).filter(|pid| ProcessMemory::of(*pid).is_some()).collect();
+        let mut scale = Scale::default();
+        for _ in 0..pids.len().div_ceil(IN_FULL) {
+            scale.weigh(&pids);
+        }
+        assert_eq!(scale.counted.keys().copied().collect::<BTreeSet<u32>>(), pids);
     }
 
     #[test]

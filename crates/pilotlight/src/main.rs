@@ -9,5 +9,6 @@ fn main() -> ExitCode {
         serve: pilotlight::serve::serve,
         demo: pilotlight::demo::demo,
         bench: pilotlight::bench::bench,
+        measure_switches: pilotlight::bench::measure_switches,
     })
 }

@@ -183,6 +183,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         archive: archive.clone(),
         leaves_browsers: browsers == Browsers::Stay,
         heartbeat: config.chromium.heartbeat,
+        pages_out: config.chromium.page_out,
         pulse: Pulse::wanted(),
     };
     let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());

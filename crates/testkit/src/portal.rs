@@ -12,6 +12,7 @@ mod ledger;
 mod pages;
 mod routes;
 mod work;
+mod yard;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -85,9 +85,13 @@ pub(super) async fn measure(
             }
             progress.inc(1);
         }
-        let (measured, baseline) =
-            (measured.of("through the gateway"), against.of("with a direct connection to the same browser"));
-        lines.push(Line { row: "cdp", case, measured, baseline, reach });
+        lines.push(Line {
+            row: "cdp",
+            case: case.to_owned(),
+            measured: measured.of("through the gateway", "ms"),
+            baseline: Some(against.of("with a direct connection to the same browser", "ms")),
+            reach,
+        });
     }
     Ok(lines)
 }

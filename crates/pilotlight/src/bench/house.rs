@@ -16,12 +16,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::cli::{Failure, exit_codes};
 use crate::config::{Auth, Config};
 use crate::demo::demo_site;
 use crate::sentence::with_sources;
+use crate::serve::failure;
 use crate::server::{self, Browsers, Running, ServeError};
 
 /// How long browsers outlive a benchmark that was killed.
@@ -37,11 +39,25 @@ const CHROMIUM: &str = "navigator.userAgentData?.getHighEntropyValues(['fullVers
     told.fullVersionList.filter(({brand}) => /chrom/i.test(brand)).map(({brand, version}) => `${brand} ${version}`)[0]) \
     ?? navigator.userAgent";
 
+/// Does something in a house of its own, which is gone afterwards, also where it is told to stop.
+pub(super) async fn in_house<T>(
+    config: Config,
+    stop: &CancellationToken,
+    work: impl AsyncFnOnce(&House) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let house = House::start(config).await.map_err(|error| failure(&error))?;
+    let done = stop.run_until_cancelled(work(&house)).await;
+    house.end().await;
+    done.unwrap_or_else(|| Err(stopped()))
+}
+
+pub(super) fn stopped() -> Failure {
+    Failure::new(exit_codes::FAILED, "the benchmark was stopped before its end")
+}
+
 /// A portal and a server that signs in to it.
 pub(super) struct House {
     pub(super) portal: Portal,
-    /// The launch profile of its windows.
-    pub(super) profile: String,
     server: Running,
     client: reqwest::Client,
     token: SecretString,
@@ -50,7 +66,7 @@ pub(super) struct House {
 
 impl House {
     /// Starts both with the browser and the launch profile of `config`. Nothing of theirs happens by itself.
-    pub(super) async fn start(mut config: Config) -> Result<Self, ServeError> {
+    async fn start(mut config: Config) -> Result<Self, ServeError> {
         let mut folder = tempfile::Builder::new();
         let folder = folder.prefix("pilotlight-bench-").permissions(Permissions::from_mode(PASSABLE));
         let folder = folder.tempdir().map_err(ServeError::System)?;
@@ -65,12 +81,11 @@ impl House {
         config.sessions.refresh_interval = None;
         config.sessions.freeze_after = None;
         config.sessions.hibernate_after = None;
-        let profile = config.chromium.profile.clone();
         let server = server::start(config, Browsers::End).await?;
         let token = server.state_dir.token()?;
         let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
         let client = client.map_err(|error| ServeError::System(io::Error::other(error)))?;
-        Ok(Self { portal, profile, server, client, token, folder })
+        Ok(Self { portal, server, client, token, folder })
     }
 
     /// Where the server listens.
@@ -94,7 +109,7 @@ impl House {
     }
 
     /// Ends both, and every browser.
-    pub(super) async fn end(self) {
+    async fn end(self) {
         // The portal goes last: windows must not see it go.
         self.server.close_sessions().await;
         self.server.stop_now().await;
@@ -111,6 +126,21 @@ impl House {
         };
         let created: CreatedAnswer = self.ask(Method::POST, "/sessions", &wanted).await?;
         Ok(created.session.session_id)
+    }
+
+    /// A window more, which shows the portal's small log-in page.
+    pub(super) async fn open_window(&self) -> Result<Uuid, Failure> {
+        let wanted =
+            CreateSession { url: Some(format!("{}login", self.portal.url())), ..CreateSession::default() };
+        let created: CreatedAnswer = self.ask(Method::POST, "/sessions", &wanted).await?;
+        Ok(created.session.session_id)
+    }
+
+    /// The processes that everything of our browsers is below.
+    pub(super) fn roots(&self) -> Vec<u32> {
+        let directory = self.server.app.keeper.directory();
+        // A browser is its shim's child.
+        directory.browsers.values().map(|browser| browser.shim_pid.unwrap_or(browser.pid)).collect()
     }
 
     /// Has something done with a session, and gives what it is then.

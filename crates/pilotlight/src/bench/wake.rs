@@ -58,9 +58,9 @@ pub(super) async fn measure(
         }
         lines.push(Line {
             row: "wake",
-            case: name,
-            measured: wakes.of("hibernated, until loaded and signed in"),
-            baseline: loads.of("loaded in a warm window"),
+            case: name.to_owned(),
+            measured: wakes.of("hibernated, until loaded and signed in", "ms"),
+            baseline: Some(loads.of("loaded in a warm window", "ms")),
             reach: REACH,
         });
     }

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use pilotlight_api::{Seconds, Viewport};
 
 use super::operations::Given;
-use crate::bench::BenchArgs;
+use crate::bench::{BenchArgs, SwitchesArgs};
 use crate::config::Override;
 
 /// Keeps browser windows signed in
@@ -74,7 +74,7 @@ pub(super) enum Command {
     /// Say what this machine offers for windows that cost little, and how to get what is missing
     Doctor,
     /// Print every Chromium switch that is known here, its worth, and which launch profiles have it
-    Flags,
+    Flags(SwitchesArgs),
     /// Print completions for a shell
     Completions {
         /// Which shell

@@ -14,7 +14,7 @@ use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
 use super::{commands, flags, site, table};
-use crate::bench::{BenchArgs, Report};
+use crate::bench::{BenchArgs, Report, SwitchesArgs, SwitchesReport};
 use crate::config::{Auth, Config, Override, Server, Sources};
 use crate::rotate;
 use crate::webdriver;
@@ -28,6 +28,8 @@ pub struct Servers {
     pub demo: fn(Config, u32) -> Result<(), Failure>,
     /// Measures.
     pub bench: fn(Config, &BenchArgs) -> Result<Report, Failure>,
+    /// Runs `pilotlight flags --measure`.
+    pub measure_switches: fn(Config, &SwitchesArgs) -> Result<SwitchesReport, Failure>,
 }
 
 /// Runs what the process was started with.
@@ -70,7 +72,12 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
         Command::Token => token(&common, &mut output),
         Command::RotateKey => rotate_key(&common, &mut output),
         Command::Site(command) => site::run(command, &mut output),
-        Command::Flags => flags::print(&mut output),
+        Command::Flags(arguments) if arguments.measure => {
+            let report =
+                (servers.measure_switches)(server_config(&common, ServerFlags::default())?, &arguments)?;
+            output.data(&report, || table::lines(&SwitchesReport::HEADER, report.lines()))
+        }
+        Command::Flags(_) => flags::print(&mut output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pilotlight", &mut script);

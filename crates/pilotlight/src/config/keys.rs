@@ -146,6 +146,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "extra_args",
         set: |c, v| v.switches().map(|x| c.chromium.extra_args = x),
     },
+    Key { section: "chromium", name: "page_out", set: |c, v| v.boolean().map(|x| c.chromium.page_out = x) },
     Key {
         section: "chromium",
         name: "merge_pages",

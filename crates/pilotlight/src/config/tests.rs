@@ -149,6 +149,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_CHROMIUM_PROFILE", "moderate"),
             ("PILOTLIGHT_CHROMIUM_USER", "nobody"),
             ("PILOTLIGHT_CHROMIUM_EXTRA_ARGS", "--mute-audio,--lang=de"),
+            ("PILOTLIGHT_CHROMIUM_PAGE_OUT", "false"),
             ("PILOTLIGHT_CHROMIUM_MERGE_PAGES", "true"),
             ("PILOTLIGHT_CHROMIUM_ALLOW_UNSAFE_ARGS", "true"),
             ("PILOTLIGHT_TOKEN", "read elsewhere"),

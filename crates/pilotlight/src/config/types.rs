@@ -154,6 +154,8 @@ pub struct Chromium {
     /// How often browsers and their pages are asked whether they still answer. With the delay of a checkpoint
     /// it bounds what a crash can cost: a changed cookie is only noticed then.
     pub heartbeat: Duration,
+    /// Whether the memory of windows that stand still is moved to swap, where there is any.
+    pub page_out: bool,
     /// Whether equal pages of browsers are merged: a side channel between whoever shares the machine.
     pub merge_pages: bool,
     /// Further switches for every browser.
@@ -258,6 +260,7 @@ impl Config {
                 user: None,
                 max_age: 24 * 60 * MINUTE,
                 heartbeat: MINUTE / 4,
+                page_out: true,
                 merge_pages: false,
                 extra_args: Vec::new(),
                 allow_unsafe_args: false,

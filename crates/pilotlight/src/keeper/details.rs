@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pilotlight_api as api;
 use pilotlight_chromium::{Window, WindowOptions};
 use pilotlight_core as core;
-use pilotlight_levers::{Measure, ProcessMemory};
+use pilotlight_levers::Measure;
 use pilotlight_store::Checkpoint;
 use uuid::Uuid;
 
@@ -149,13 +149,6 @@ impl Published {
         match &self.window {
             Some(window) => window.renderer_pids().await,
             None => Vec::new(),
-        }
-    }
-
-    /// Takes in what its renderers were measured to take.
-    pub(crate) fn note_memory(&self, memory: ProcessMemory) {
-        if let Some(window) = &self.window {
-            window.note_memory(memory);
         }
     }
 

@@ -73,12 +73,6 @@ impl LiveWindow {
         }
     }
 
-    /// Takes in what somebody else has measured.
-    pub(super) fn note_memory(&self, memory: ProcessMemory) {
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        *measured = Measured { at: Some(Instant::now()), memory: Some(memory) };
-    }
-
     /// Measures its memory where the last measurement is too old.
     pub(super) async fn measure(&self) {
         {

@@ -114,6 +114,8 @@ pub struct KeeperOptions {
     pub leaves_browsers: bool,
     /// `chromium.heartbeat`.
     pub heartbeat: Duration,
+    /// `chromium.page_out`.
+    pub pages_out: bool,
     /// Signs of life of the keeper's loop, for the service manager.
     pub pulse: Pulse,
 }
@@ -143,6 +145,7 @@ pub fn start(
         archive,
         leaves_browsers,
         heartbeat,
+        pages_out,
         pulse,
     } = options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
@@ -154,7 +157,7 @@ pub fn start(
         address,
         fingerprint,
         rules: Rules::new(limits, seed, clock.now()),
-        world: World::new(farm, archive.clone(), report.clone(), leaves_browsers, heartbeat),
+        world: World::new(farm, archive.clone(), report.clone(), leaves_browsers, heartbeat, pages_out),
         details: BTreeMap::new(),
         pending: HashMap::new(),
         last_request: 0,

@@ -17,7 +17,7 @@ use pilotlight_core::{
 use pilotlight_store::{Archive, Checkpoint};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::details::Details;
@@ -32,8 +32,6 @@ use crate::sentence::with_sources;
 
 /// How long all browsers together may take to end with the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A browser whose windows run one by one, to be refreshed, is cold time and again.
-const SHRINK_BROWSER_EVERY: Duration = Duration::from_secs(60);
 
 /// A session's window, or the opening of it.
 #[derive(Debug, Default)]
@@ -75,8 +73,8 @@ pub(super) struct World {
     hung: BTreeSet<ShardId>,
     slots: BTreeMap<SessionId, Slot>,
     shrinker: Shrinker,
-    /// When a browser's own processes were last shrunk.
-    shrunk_at: BTreeMap<ShardId, Instant>,
+    /// Browsers whose windows all stand still.
+    shrinking: BTreeMap<ShardId, Ended>,
     sessions: BTreeMap<WindowId, SessionId>,
     /// Browsers that are being started or ended.
     tasks: JoinSet<()>,
@@ -89,6 +87,7 @@ impl World {
         reports: mpsc::Sender<Report>,
         leaves_browsers: bool,
         heartbeat: Duration,
+        pages_out: bool,
     ) -> Self {
         Self {
             farm,
@@ -99,8 +98,8 @@ impl World {
             browsers: BTreeMap::new(),
             hung: BTreeSet::new(),
             slots: BTreeMap::new(),
-            shrinker: Shrinker::default(),
-            shrunk_at: BTreeMap::new(),
+            shrinker: Shrinker::new(pages_out),
+            shrinking: BTreeMap::new(),
             sessions: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
@@ -188,13 +187,13 @@ impl World {
         } else {
             "the browser ended by itself"
         };
-        self.shrunk_at.remove(&shard);
+        self.shrinking.remove(&shard);
         self.browsers.remove(&shard).map(|_| why)
     }
 
     pub(super) fn stop_shard(&mut self, shard: ShardId) {
         let browser = self.browsers.remove(&shard);
-        self.shrunk_at.remove(&shard);
+        self.shrinking.remove(&shard);
         let reports = self.reports.clone();
         self.spawn(async move {
             if let Some(browser) = browser {
@@ -212,6 +211,7 @@ impl World {
         options: WindowOptions,
     ) {
         self.slots.insert(session, Slot { shard: Some(shard), ..Slot::default() });
+        self.shrinking.remove(&shard);
         let watched = self.watched(shard);
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -301,16 +301,12 @@ impl World {
         });
     }
 
-    /// Moves what the processes of a browser hold out of the way, unless that was done lately.
+    /// Moves what the processes of a browser hold out of the way, unless one of its windows runs again before.
     pub(super) fn shrink_browser(&mut self, shard: ShardId) {
         let Some(browser) = self.browsers.get(&shard) else { return };
-        let now = Instant::now();
-        if self.shrunk_at.get(&shard).is_some_and(|at| now < *at + SHRINK_BROWSER_EVERY) {
-            return;
-        }
-        self.shrunk_at.insert(shard, now);
         let (shrinker, pid) = (self.shrinker.clone(), browser.pid());
-        tokio::spawn(async move { shrinker.shrink_tree(pid).await });
+        let task = tokio::spawn(async move { shrinker.shrink_tree(pid).await });
+        self.shrinking.insert(shard, Ended(task.abort_handle()));
     }
 
     /// The processes of all browsers.
@@ -324,6 +320,9 @@ impl World {
 
     /// Has a window run again.
     pub(super) fn thaw(&mut self, session: SessionId, ticket: Ticket) {
+        if let Some(shard) = self.slots.get(&session).and_then(|slot| slot.shard) {
+            self.shrinking.remove(&shard);
+        }
         self.set_in_motion(session, move |window, reports| async move {
             if let Err(error) = window.thaw().await {
                 tracing::warn!(window = %window.id(), error = with_sources(&error), "a page may still stand still");

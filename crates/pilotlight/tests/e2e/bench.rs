@@ -57,6 +57,30 @@ async fn the_gateway_is_measured_against_a_direct_connection() {
 }
 
 #[tokio::test]
+async fn switches_are_measured_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["flags", "--measure", "--windows", "1", "--only", "disable-gpu-compositing", "zygote", "-o", "json"];
+    let report = run(BINARY.as_ref(), folder.path(), &arguments, &[], "").await.expect(0).json();
+    let rows = report["rows"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["(none)", "--disable-gpu-compositing", "profile dense"], "no unsafe one: {report}");
+    for row in rows {
+        assert_eq!(row["error"], Value::Null, "{row}");
+        for number in ["start_ms", "load_ms", "megabytes"] {
+            assert!(row[number].as_f64().is_some_and(|number| number > 0.0), "{row}");
+        }
+    }
+    assert_eq!(rows[0]["change_percent"], 0.0);
+
+    let elsewhere = ["flags", "--measure", "--windows", "1", "--only", "nothing", "-o", "json", "--url"];
+    let elsewhere = [&elsewhere[..], &["http://127.0.0.1:9/"]].concat();
+    let report = run(BINARY.as_ref(), folder.path(), &elsewhere, &[], "").await.expect(0).json();
+    let error = report["rows"][0]["error"].as_str().unwrap();
+    assert!(error.contains("the page does not load"), "{error}");
+}
+
+#[tokio::test]
 async fn told_to_stop_it_leaves_no_process() {
     let mut command = Command::new(BINARY);
     command.args(["bench", "--rounds", "1000"]).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);

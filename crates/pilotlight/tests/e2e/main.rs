@@ -37,6 +37,7 @@ mod restart;
 mod sessions;
 mod sign_in;
 mod soak;
+mod soak_cold;
 mod store;
 mod support;
 mod vanish;

@@ -17,14 +17,17 @@ const MODULES: usize = 3000;
 /// How wide and high a picture is, in pixels.
 const PICTURE_SIDE_PX: u32 = 256;
 /// What is said to caches: keep it.
-const KEEP: &str = "public, max-age=86400, immutable";
+pub(super) const KEEP: &str = "public, max-age=86400, immutable";
 
 /// About 2 MB.
-static SCRIPT: LazyLock<Bytes> = LazyLock::new(|| {
+static SCRIPT: LazyLock<Bytes> =
+    LazyLock::new(|| modules().chain([include_str!("pages/heavy.js").to_owned()]).collect::<String>().into());
+
+/// Code as libraries have it.
+pub(super) fn modules() -> impl Iterator<Item = String> {
     let module = include_str!("pages/heavy-module.js");
-    let modules = (0..MODULES).map(|number| module.replace("{{number}}", &number.to_string()));
-    modules.chain([include_str!("pages/heavy.js").to_owned()]).collect::<String>().into()
-});
+    (0..MODULES).map(|number| module.replace("{{number}}", &number.to_string()))
+}
 
 /// What the page is made of, besides itself.
 pub(super) fn parts<S: Clone + Send + Sync + 'static>() -> Router<S> {

@@ -1,6 +1,6 @@
 //! The portal's pages: HTML with a few marks to fill in.
 
-use super::heavy::pictures;
+use super::{heavy, yard};
 
 const STYLE: &str = include_str!("pages/style.css");
 
@@ -49,8 +49,13 @@ pub(super) fn heavy_anew(user: &str) -> String {
 }
 
 fn heavy_of_version(user: &str, version: &str) -> String {
-    let marks = [("user", &*escape(user)), ("pictures", &pictures()), ("version", version)];
+    let marks = [("user", &*escape(user)), ("pictures", &heavy::pictures()), ("version", version)];
     page(include_str!("pages/heavy.html"), &marks)
+}
+
+pub(super) fn yard(user: &str) -> String {
+    let marks = [("user", &*escape(user)), ("pictures", &yard::pictures())];
+    page(include_str!("pages/yard.html"), &marks)
 }
 
 pub(super) fn captcha() -> String {

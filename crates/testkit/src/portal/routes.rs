@@ -30,9 +30,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::appointment::{Booking, appointment_routes};
-use super::heavy::parts;
 use super::ledger::{Answer, Statistics};
 use super::{Shared, pages};
+use super::{heavy, yard};
 
 /// The largest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -67,9 +67,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/appointments", get(appointments))
         .route("/popup", get(popup))
         .route("/workbench", get(workbench))
-        .route("/heavy", get(heavy))
+        .route("/heavy", get(heavy_page))
         .route("/heavy/anew", get(heavy_anew))
-        .merge(parts())
+        .route("/yard", get(yard_page))
+        .merge(heavy::parts())
+        .merge(yard::parts())
         .merge(appointment_routes())
         .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
@@ -132,8 +134,12 @@ async fn workbench(State(portal): Portal, headers: HeaderMap) -> Response {
     for_user(&portal, &headers, pages::workbench)
 }
 
-async fn heavy(State(portal): Portal, headers: HeaderMap) -> Response {
+async fn heavy_page(State(portal): Portal, headers: HeaderMap) -> Response {
     for_user(&portal, &headers, pages::heavy)
+}
+
+async fn yard_page(State(portal): Portal, headers: HeaderMap) -> Response {
+    for_user(&portal, &headers, pages::yard)
 }
 
 async fn heavy_anew(State(portal): Portal, headers: HeaderMap) -> Response {

@@ -1,0 +1,281 @@
+//! `pilotlight flags --measure`: every switch of the table alone, and every profile, on this machine and a page of
+//! the user's choice. Each gets a browser of its own, with a few windows that show the page.
+//!
+//! Nothing is measured that takes a protection away, nor what Pilotlight sets itself.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use clap::Args;
+use pilotlight_chromium::find::Binary;
+use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan};
+use pilotlight_chromium::profiles::table::{FLAGS, Flag, Kind, Verdict};
+use pilotlight_chromium::profiles::{CustomProfile, Profile, resolve};
+use pilotlight_chromium::{Browser, Window, WindowOptions};
+use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::crowd::steady;
+use super::house::stopped;
+use super::progress;
+use crate::cli::{Failure, exit_codes};
+use crate::config::Config;
+use crate::keeper::find_browser;
+use crate::sentence::with_sources;
+use crate::serve::run;
+use crate::server::Signals;
+
+/// How long a page may take to load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long windows are left alone before they are looked at.
+const REST: Duration = Duration::from_secs(3);
+/// The page of the demo portal that is measured with where no other is given.
+const PAGE: &str = "yard";
+
+/// What to measure.
+#[derive(Debug, Clone, Args)]
+pub struct SwitchesArgs {
+    /// Measure each switch alone, and each profile, on this machine
+    #[arg(long)]
+    pub measure: bool,
+    /// The page that windows show [default: one of a demo portal]
+    #[arg(long, value_name = "URL", requires = "measure")]
+    url: Option<String>,
+    /// How many windows there are at once
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "measure", value_parser = clap::value_parser!(u32).range(1..=100))]
+    windows: u32,
+    /// Only these, by a part of their names; without any switch and the default profile always are
+    #[arg(long, value_name = "NAME", requires = "measure", num_args = 1..)]
+    only: Vec<String>,
+}
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+pub struct SwitchesReport {
+    /// Where the browser is.
+    pub browser: String,
+    /// How many windows there were.
+    pub windows: u32,
+    /// The page that they showed.
+    pub url: String,
+    /// Each switch and profile, the one without any first.
+    pub rows: Vec<SwitchLine>,
+}
+
+/// What came of one.
+#[derive(Debug, Serialize)]
+pub struct SwitchLine {
+    /// The switch as it is written, or the profile.
+    pub name: String,
+    /// Why it did not come up, or its page did not load; null where it did.
+    pub error: Option<String>,
+    /// From the start until the browser answered, in ms.
+    pub start_ms: Option<f64>,
+    /// From there until the first window had loaded the page, in ms.
+    pub load_ms: Option<f64>,
+    /// What a window takes, everything of the browser divided among them, in MB.
+    pub megabytes: Option<f64>,
+    /// How that differs from a browser without any switch, in percent.
+    pub change_percent: Option<f64>,
+}
+
+/// A set of switches.
+struct Candidate {
+    name: String,
+    arguments: Vec<String>,
+    preferences: Value,
+}
+
+/// Measures until it is done or told to stop. Nothing of it is left then.
+///
+/// # Errors
+/// What is in the way, as a sentence with a hint.
+pub fn measure_switches(config: Config, arguments: &SwitchesArgs) -> Result<SwitchesReport, Failure> {
+    crate::serve::start_log("error");
+    let mut told = Err(stopped());
+    run(async {
+        let mut signals = Signals::take()?;
+        let stop = CancellationToken::new();
+        let mut measuring = std::pin::pin!(measure(&config, arguments, &stop));
+        tokio::select! {
+            report = &mut measuring => told = report,
+            () = signals.next() => {
+                stop.cancel();
+                told = measuring.await;
+            }
+        }
+        Ok(())
+    })?;
+    told
+}
+
+async fn measure(
+    config: &Config,
+    arguments: &SwitchesArgs,
+    stop: &CancellationToken,
+) -> Result<SwitchesReport, Failure> {
+    let binary = find_browser(&config.chromium, Profile::Dense, &std::env::vars().collect())
+        .map_err(|error| failed("there is no browser to measure", &error))?;
+    let portal = Portal::start(PortalOptions::default()).await;
+    let portal = portal.map_err(|error| failed("the demo portal cannot be started", &error))?;
+    let url = arguments.url.clone().unwrap_or_else(|| format!("{}{PAGE}", portal.url()));
+    let candidates = candidates(&binary, &config.chromium.profile, &arguments.only)?;
+    let progress = progress(candidates.len() as u64);
+    let mut rows: Vec<SwitchLine> = Vec::new();
+    for candidate in candidates {
+        progress.set_message(candidate.name.clone());
+        let bench = Bench { config, binary: &binary, portal: &portal, url: &url, windows: arguments.windows };
+        let Some(mut line) = stop.run_until_cancelled(bench.measure(candidate)).await else { break };
+        let bare = rows.first().map_or(line.megabytes, |bare| bare.megabytes);
+        line.change_percent =
+            line.megabytes.zip(bare).map(|(now, bare)| ((now / bare - 1.0) * 1000.0).round() / 10.0);
+        rows.push(line);
+        progress.inc(1);
+    }
+    portal.stop().await;
+    if stop.is_cancelled() {
+        return Err(stopped());
+    }
+    Ok(SwitchesReport { browser: binary.path.display().to_string(), windows: arguments.windows, url, rows })
+}
+
+/// None, each switch that this browser knows alone, then the profiles.
+fn candidates(binary: &Binary, default: &str, only: &[String]) -> Result<Vec<Candidate>, Failure> {
+    let bare = Candidate { name: "(none)".to_owned(), arguments: Vec::new(), preferences: json!({}) };
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part.as_str()));
+    let is_safe = |flag: &&Flag| ![flag.headless_shell, flag.full].contains(&Verdict::Unsafe);
+    let switches = FLAGS.iter().filter(|flag| !flag.owned && is_safe(flag));
+    let switches = switches.filter(|flag| !matches!(flag.kind, Kind::Preference | Kind::DriverOption));
+    let switches = switches.filter(|flag| is_wanted(&flag.written())).map(|flag| Candidate {
+        name: flag.written(),
+        arguments: vec![flag.written()],
+        preferences: json!({}),
+    });
+    let mut all: Vec<Candidate> = std::iter::once(bare).chain(switches).collect();
+    for profile in Profile::ALL {
+        if is_wanted(profile.name()) || profile.name() == default {
+            let resolved = resolve(&CustomProfile::from(profile), binary.engine, &[], false)
+                .map_err(|mut errors| failed("a profile cannot be used", &errors.swap_remove(0)))?;
+            all.push(Candidate {
+                name: format!("profile {profile}"),
+                arguments: resolved.arguments,
+                preferences: resolved.preferences,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// What all are measured on.
+struct Bench<'a> {
+    config: &'a Config,
+    binary: &'a Binary,
+    portal: &'a Portal,
+    url: &'a str,
+    windows: u32,
+}
+
+impl Bench<'_> {
+    async fn measure(&self, candidate: Candidate) -> SwitchLine {
+        let mut line = SwitchLine {
+            name: candidate.name.clone(),
+            error: None,
+            start_ms: None,
+            load_ms: None,
+            megabytes: None,
+            change_percent: None,
+        };
+        if let Err(failure) = self.try_measure(candidate, &mut line).await {
+            line.error = Some(failure.to_string());
+        }
+        line
+    }
+
+    async fn try_measure(&self, candidate: Candidate, line: &mut SwitchLine) -> Result<(), Failure> {
+        let folder = tempfile::Builder::new()
+            .prefix("pilotlight-flags-")
+            .permissions(Permissions::from_mode(0o711))
+            .tempdir()
+            .map_err(|error| failed("no folder could be made", &error))?;
+        let launcher = DirectLauncher::new(folder.path().to_owned(), self.config.chromium.user.as_deref())
+            .map_err(|error| failed("nobody can run it", &error))?;
+        let plan = LaunchPlan {
+            binary: self.binary.clone(),
+            arguments: candidate.arguments,
+            preferences: candidate.preferences,
+            environment: std::env::vars().collect(),
+            merges_pages: false,
+        };
+        let started = Instant::now();
+        let (browser, _events) =
+            Browser::start(&launcher, plan).await.map_err(|error| failed("it does not come up", &error))?;
+        line.start_ms = Some(milliseconds(started.elapsed()));
+        let measured = self.measure_windows(&browser, line).await;
+        browser.close().await;
+        measured
+    }
+
+    async fn measure_windows(&self, browser: &Browser, line: &mut SwitchLine) -> Result<(), Failure> {
+        let mut windows: Vec<Window> = Vec::new();
+        for number in 0..self.windows {
+            let opened = Instant::now();
+            let window = browser.open_window(WindowOptions::default()).await;
+            let window = window.map_err(|error| failed("no window opens", &error))?;
+            self.show(&window, number).await.map_err(|error| failed("the page does not load", &error))?;
+            if number == 0 {
+                line.load_ms = Some(milliseconds(opened.elapsed()));
+            }
+            windows.push(window);
+        }
+        let all = steady(&[browser.pid()], REST).await;
+        line.megabytes = Some((all / f64::from(self.windows) * 10.0).round() / 10.0);
+        Ok(())
+    }
+
+    async fn show(&self, window: &Window, number: u32) -> Result<(), pilotlight_chromium::WindowError> {
+        if self.url.starts_with(&self.portal.url()) {
+            window.navigate(&format!("{}login", self.portal.url()), LOAD_TIMEOUT).await?;
+            let sign_in = format!(
+                "fetch('/login', {{ method: 'POST', body: new URLSearchParams({{ username: 'user-{number}', \
+                 password: '{PASSWORD}' }}) }}).then(answer => answer.url)"
+            );
+            window.evaluate(&sign_in, LOAD_TIMEOUT).await?;
+        }
+        window.navigate(self.url, LOAD_TIMEOUT).await
+    }
+}
+
+impl SwitchesReport {
+    /// The columns of [`SwitchesReport::lines`].
+    pub const HEADER: [&'static str; 6] =
+        ["SWITCH OR PROFILE", "CAME UP", "START", "PAGE LOADED", "A WINDOW", "CHANGE"];
+
+    /// The table for people.
+    pub fn lines(&self) -> impl Iterator<Item = Vec<String>> {
+        self.rows.iter().map(|line| {
+            let number = |number: Option<f64>, unit: &str| {
+                number.map_or_else(|| "-".to_owned(), |number| format!("{number:.0} {unit}"))
+            };
+            vec![
+                line.name.clone(),
+                line.error.clone().map_or_else(|| "yes".to_owned(), |error| format!("no: {error}")),
+                number(line.start_ms, "ms"),
+                number(line.load_ms, "ms"),
+                line.megabytes.map_or_else(|| "-".to_owned(), |megabytes| format!("{megabytes:.1} MB")),
+                line.change_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:+.1} %")),
+            ]
+        })
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(exit_codes::FAILED, format!("{what}: {}", with_sources(error)))
+}
