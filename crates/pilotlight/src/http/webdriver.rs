@@ -100,7 +100,7 @@ async fn begin(
             Err(_) => Err((500, Value::Null)),
         };
         match begun {
-            Ok((session, capabilities)) => answer(&app, &session, capabilities, &host).await,
+            Ok((session, capabilities)) => Ok(answer(&session, capabilities, &host)),
             Err(refused) => {
                 if is_passing {
                     drop(app.keeper.close(id).await);
@@ -121,12 +121,7 @@ async fn make(app: &App, like: &CreateSession) -> Result<Uuid, WebDriverError> {
 }
 
 /// What the session is, with the ways to it that are ours.
-async fn answer(
-    app: &App,
-    session: &DriverSession,
-    mut capabilities: Value,
-    host: &str,
-) -> Result<Response, WebDriverError> {
+fn answer(session: &DriverSession, mut capabilities: Value, host: &str) -> Response {
     let DriverSession { id, ticket, window_of, .. } = session;
     if let Some(capabilities) = capabilities.as_object_mut() {
         // Where chromedriver finds its browser helps nobody else.
@@ -142,9 +137,7 @@ async fn answer(
         capabilities.insert(OPTIONS.into(), json!({ "session_id": window_of }));
     }
     tracing::info!(session_id = %window_of, webdriver_id = %id, "a WebDriver session begins");
-    // One that ended meanwhile is found as ended by its next command.
-    drop(app.keeper.ping(*window_of).await);
-    Ok(Json(json!({ "value": { "sessionId": id, "capabilities": capabilities } })).into_response())
+    Json(json!({ "value": { "sessionId": id, "capabilities": capabilities } })).into_response()
 }
 
 fn passed_on((status, body): Refused) -> Response {

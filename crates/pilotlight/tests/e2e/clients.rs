@@ -86,6 +86,11 @@ async fn playwright_for_python_works_in_a_session_and_finds_it_again() {
 }
 
 #[tokio::test]
+async fn playwright_mcp_works_in_a_session_and_finds_it_again() {
+    works("node".as_ref(), "playwright_mcp.js", "playwright-mcp", session_url).await;
+}
+
+#[tokio::test]
 async fn puppeteer_works_in_a_session_and_finds_it_again() {
     works("node".as_ref(), "puppeteer.js", "puppeteer", cdp_url).await;
 }
