@@ -335,6 +335,8 @@ pub(crate) struct Shard {
     pub(crate) folder: Option<PathBuf>,
     /// A window kept ready.
     pub(crate) spare: Spare,
+    /// Whether its pages stay hidden when they are brought to the front: found out with the first.
+    pub(crate) keeps_hidden: AtomicBool,
     tables: Mutex<Tables>,
     guest_contexts: Mutex<GuestContexts>,
     /// Where events go; weak, so that their end is known once the driver has ended.
@@ -354,6 +356,7 @@ impl Shard {
             connection,
             folder,
             spare: Spare::default(),
+            keeps_hidden: AtomicBool::new(false),
             tables: Mutex::default(),
             guest_contexts: Mutex::default(),
             events: OnceLock::new(),

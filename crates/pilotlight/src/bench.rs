@@ -3,6 +3,7 @@
 //! It has a portal, a server and a browser of its own, in a folder that is gone afterwards, and it measures
 //! by what every client can do. A number without its baseline is never told: machines differ, ratios less so.
 
+mod alone;
 mod cdp;
 mod crowd;
 mod house;
@@ -58,6 +59,8 @@ enum Row {
     /// Memory, processor time, opening and first answers of many windows, live and frozen, against one chromedriver
     /// and one Chromium each
     Crowd,
+    /// What the server itself takes with a hundred windows, and each of its shims
+    Server,
 }
 
 impl Row {
@@ -67,6 +70,7 @@ impl Row {
             Self::Cdp => cdp::steps(arguments.rounds),
             Self::Wake => wake::steps(arguments.rounds),
             Self::Crowd => crowd::steps(arguments.sessions),
+            Self::Server => u64::from(alone::SESSIONS),
         }
     }
 }
@@ -122,6 +126,11 @@ async fn measure(
                     wake::measure(house, rounds, &progress).await
                 });
                 lines.extend(wakes.await?);
+            }
+            Row::Server => {
+                let alone =
+                    in_house(config.clone(), stop, async |house| alone::measure(house, &progress).await);
+                lines.extend(alone.await?);
             }
             Row::Crowd => {
                 let crowd = crowd::measure(config, arguments.sessions, stop, &progress).await?;

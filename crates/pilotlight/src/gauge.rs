@@ -12,7 +12,7 @@ use pilotlight_api::SessionState;
 use pilotlight_core as core;
 use pilotlight_levers::{Measure, Memory, Pressure, ProcessMemory, Swap, trees};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::MemoryBudget;
@@ -30,8 +30,8 @@ const RELAXED_PERCENT: u64 = 70;
 const AUTO_PERCENT: u64 = 70;
 /// This share of the machine's memory is left free for others whatever the budget, in percent.
 const RESERVE_PERCENT: u64 = 5;
-/// Where everybody waited for memory for more than this share of the last 10 s, in percent, …
-const STALLED_PERCENT: f64 = 5.0;
+/// Where everybody waited for memory for more than this share of the time since the last measurement, …
+const STALLED_SHARE: f64 = 0.05;
 /// … the browsers are to take only this share of what they take.
 const STALLED_BUDGET_PERCENT: u64 = 90;
 /// What a running window is reckoned with until one was measured, in bytes.
@@ -150,6 +150,9 @@ struct Scale {
     counted: BTreeMap<u32, Counted>,
     /// The process that was counted last.
     last: u32,
+    /// For how long everybody had waited for memory, and when that was read. Averages of the kernel would tell of
+    /// what is over and done with already.
+    stalled: Option<(Instant, u64)>,
 }
 
 /// A process when it was counted.
@@ -177,6 +180,16 @@ impl Scale {
             Some((*pid, weight))
         };
         pids.iter().filter_map(weight).collect()
+    }
+}
+
+impl Scale {
+    /// For which share of the time since the last call everybody waited for memory.
+    fn stalled_share(&mut self, pressure: Option<Pressure>, now: Instant) -> f64 {
+        let Some(pressure) = pressure else { return 0.0 };
+        let (at, before) = self.stalled.replace((now, pressure.full.total_us)).unwrap_or((now, u64::MAX));
+        let waited = Duration::from_micros(pressure.full.total_us.saturating_sub(before));
+        waited.as_secs_f64() / now.duration_since(at).as_secs_f64().max(0.001)
     }
 }
 
@@ -235,7 +248,12 @@ fn weigh(
         compressed_bytes,
         shims: shims.iter().filter_map(|pid| ProcessMemory::quick(*pid)).sum(),
         server: ProcessMemory::quick(std::process::id()).unwrap_or(NOTHING),
-        budget_bytes: budget_bytes(budget, used_bytes, Memory::now(), Pressure::now()),
+        budget_bytes: budget_bytes(
+            budget,
+            used_bytes,
+            Memory::now(),
+            scale.stalled_share(Pressure::now(), Instant::now()),
+        ),
         running,
         frozen,
     }
@@ -244,12 +262,7 @@ fn weigh(
 const NOTHING: ProcessMemory = ProcessMemory { bytes: 0, swapped_bytes: 0, measure: Measure::Proportional };
 
 /// What the browsers may take now: what was configured, or less where the machine has less to give.
-fn budget_bytes(
-    budget: MemoryBudget,
-    used_bytes: u64,
-    memory: Option<Memory>,
-    pressure: Option<Pressure>,
-) -> u64 {
+fn budget_bytes(budget: MemoryBudget, used_bytes: u64, memory: Option<Memory>, stalled_share: f64) -> u64 {
     let configured = match (budget, memory) {
         (MemoryBudget::Bytes(bytes), _) => bytes,
         (MemoryBudget::Auto, Some(memory)) => memory.total_bytes / 100 * AUTO_PERCENT,
@@ -259,8 +272,7 @@ fn budget_bytes(
         let reserve = memory.total_bytes / 100 * RESERVE_PERCENT;
         used_bytes.saturating_add(memory.available_bytes).saturating_sub(reserve)
     });
-    let stalled = pressure.is_some_and(|pressure| pressure.full.last_10_s_percent > STALLED_PERCENT);
-    let unstalled = stalled.then_some(used_bytes / 100 * STALLED_BUDGET_PERCENT);
+    let unstalled = (stalled_share > STALLED_SHARE).then_some(used_bytes / 100 * STALLED_BUDGET_PERCENT);
     [spared, unstalled].into_iter().flatten().fold(configured, u64::min)
 }
 
@@ -270,26 +282,30 @@ mod tests {
 
     const MEMORY: Memory = Memory { total_bytes: 10_000, available_bytes: 5_000, is_limited: false };
 
-    fn pressure(percent: f64) -> Option<Pressure> {
-        let text = format!(
-            "some avg10=90.00 avg60=0.00 avg300=0.00 total=0\nfull avg10={percent:.2} avg60=0.00 avg300=0.00 total=0"
-        );
-        Some(Pressure::parse(&text).unwrap())
+    fn pressure(total_us: u64) -> Option<Pressure> {
+        let line = |word| format!("{word} avg10=90.00 avg60=0.00 avg300=0.00 total={total_us}\n");
+        Some(Pressure::parse(&(line("some") + &line("full"))).unwrap())
+    }
+
+    #[test]
+    fn only_what_was_waited_for_since_the_last_time_counts() {
+        let (mut scale, start) = (Scale::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert_eq!(scale.stalled_share(pressure(9_000_000), start), 0.0, "who knows when that was");
+        assert_eq!(scale.stalled_share(pressure(9_500_000), start + second), 0.5);
+        assert_eq!(scale.stalled_share(pressure(9_500_000), start + 2 * second), 0.0);
+        assert_eq!(scale.stalled_share(None, start + 3 * second), 0.0);
     }
 
     #[test]
     fn the_budget_is_what_was_configured_or_what_the_machine_can_spare() {
-        let auto = |used, memory, pressure| budget_bytes(MemoryBudget::Auto, used, memory, pressure);
-        assert_eq!(auto(3_000, Some(MEMORY), pressure(0.0)), 7_000);
-        assert_eq!(budget_bytes(MemoryBudget::Bytes(4_000), 3_000, Some(MEMORY), None), 4_000);
+        let auto = |used, memory, stalled| budget_bytes(MemoryBudget::Auto, used, memory, stalled);
+        assert_eq!(auto(3_000, Some(MEMORY), 0.0), 7_000);
+        assert_eq!(budget_bytes(MemoryBudget::Bytes(4_000), 3_000, Some(MEMORY), 0.0), 4_000);
         let short = Memory { available_bytes: 400, ..MEMORY };
-        assert_eq!(
-            auto(3_000, Some(short), None),
-            2_900,
-            "others take so much that 100 are to be given back"
-        );
-        assert_eq!(auto(3_000, Some(MEMORY), pressure(20.0)), 2_700, "everybody waits");
-        assert_eq!(auto(3_000, None, None), u64::MAX);
+        assert_eq!(auto(3_000, Some(short), 0.0), 2_900, "others take so much that 100 are to be given back");
+        assert_eq!(auto(3_000, Some(MEMORY), 0.2), 2_700, "everybody waits");
+        assert_eq!(auto(3_000, None, 0.0), u64::MAX);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads or writes what a page holds: the state must have been captured before.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::future::try_join_all;
 use pilotlight_cdp::protocol::browser::{Bounds, ClearBrowserCache, GetWindowForTarget, SetWindowBounds};
 use pilotlight_cdp::protocol::page::{BringToFront, SetWebLifecycleState};
@@ -57,21 +59,30 @@ impl Window {
         result
     }
 
+    /// Somebody waits for it: what can be asked at once is.
     async fn run_again(&self, tab: &Tab) -> Result<(), WindowError> {
-        self.set_lifecycle(tab, "active").await?;
         let connection = &self.shard.connection;
-        tab.call(connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT).await?;
-        if self.is_hidden(tab).await? {
-            // Headless shell takes a page for being in front already. Measured on 156: it is seen again once its
-            // window was minimized and restored.
-            let window = GetWindowForTarget { target_id: tab.target.clone() };
-            let window_id = connection.call_within(None, window, COMMAND_TIMEOUT).await?.window_id;
-            for window_state in ["minimized", "normal"] {
-                let set = SetWindowBounds { window_id, bounds: Bounds { window_state } };
-                connection.call_within(None, set, COMMAND_TIMEOUT).await?;
-            }
+        let window = GetWindowForTarget { target_id: tab.target.clone() };
+        let (active, front, window) = tokio::join!(
+            self.set_lifecycle(tab, "active"),
+            tab.call(connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT),
+            connection.call_within(None, window, COMMAND_TIMEOUT),
+        );
+        active.and(front.map(drop))?;
+        if !self.shard.keeps_hidden.load(Ordering::Relaxed) && !self.is_hidden(tab).await? {
+            return Ok(());
         }
-        Ok(())
+        // Headless shell takes a page for being in front already. Measured on 156: it is seen again once its
+        // window was minimized and restored. One of its pages is like the other.
+        self.shard.keeps_hidden.store(true, Ordering::Relaxed);
+        let window_id = window?.window_id;
+        let set = |window_state| {
+            let set = SetWindowBounds { window_id, bounds: Bounds { window_state } };
+            connection.call_within(None, set, COMMAND_TIMEOUT)
+        };
+        // Carried out in the order in which they are sent.
+        let (minimized, restored) = tokio::join!(set("minimized"), set("normal"));
+        minimized.and(restored).map(drop).map_err(WindowError::from)
     }
 
     async fn is_hidden(&self, tab: &Tab) -> Result<bool, WindowError> {

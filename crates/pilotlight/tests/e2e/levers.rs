@@ -1,16 +1,19 @@
 //! What the machine offers about memory: how much windows take, who goes first, and what the doctor says.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 use std::time::Duration;
 
-use pilotlight_api::MemoryMeasure;
-use pilotlight_testkit::harness::{Role, expect_that, wait_for};
+use pilotlight_api::{MemoryMeasure, SessionState};
+use pilotlight_testkit::harness::{Role, Server, expect_that, wait_for};
+use pilotlight_testkit::portal::{Portal, PortalOptions};
+use rustix::process::geteuid;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{SOON, house};
+use crate::support::{House, SOON, house, options};
 
 /// An ordinary user that every Linux has, and its group.
 const NOBODY: u32 = 65534;
@@ -53,17 +56,38 @@ async fn memory_is_counted_truly_and_a_page_goes_before_what_keeps_it() {
     assert!(page > order[2] || order[0] >= 100, "server, shim, browser: {order:?}, a page: {page}");
 }
 
+#[tokio::test]
+async fn without_any_privilege_everything_works() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let server = Server::start(options().site("portal", portal.site()).as_user(NOBODY)).await;
+    let house = House { server, portal };
+    let owner = fs::metadata(house.server.state_dir()).unwrap().uid();
+    assert_eq!(owner, if geteuid().is_root() { NOBODY } else { geteuid().as_raw() });
+    let session = house.sign_in("acme").await;
+    house.client().evaluate(&session, "globalThis.kept = 'kept'").await;
+    assert_eq!(house.order(&session, "/freeze").await.state, SessionState::Frozen);
+    assert_eq!(house.client().evaluate(&session, "kept").await, "kept");
+    assert_eq!(house.order(&session, "/hibernate").await.state, SessionState::Hibernated);
+    assert_eq!(house.order(&session, "/wake").await.state, SessionState::Ready);
+    let measured = wait_for("its memory to be measured", SOON, async || {
+        let now = house.client().session(&session).await;
+        expect_that(now.memory_bytes.is_some_and(|bytes| bytes > 1_000_000), now)
+    });
+    assert!(measured.await.memory_measure.is_some());
+    house.each_signed_in_once();
+}
+
 /// The doctor as somebody without any privilege, in a folder that he can read.
 async fn doctor_for_nobody(arguments: &[&str]) -> (i32, String) {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     // Any name but that of the folder in which a configuration would be looked for.
     let program = folder.path().join("program");
     fs::copy(env!("CARGO_BIN_EXE_pilotlight"), &program).unwrap();
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    let open = PermissionsExt::from_mode(0o755);
     fs::set_permissions(folder.path(), open).unwrap();
     let mut command = Command::new(&program);
     command.arg("doctor").args(arguments).current_dir(folder.path()).env_clear().env("PATH", "/usr/bin:/bin");
-    if rustix::process::geteuid().is_root() {
+    if geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
     command.stdin(Stdio::null()).kill_on_drop(true);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,9 @@ const MAX_LOG_LINES: usize = 2000;
 /// between choosing it and listening.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
+/// What the binary is called where it had to be copied: any name but that of a folder with a configuration.
+const COPY: &str = "program";
+
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -42,6 +46,7 @@ pub struct ServerOptions {
     server_config: String,
     sites: Vec<(String, ExampleSite)>,
     environment: Vec<(String, String)>,
+    ordinary_user: Option<u32>,
 }
 
 impl ServerOptions {
@@ -53,6 +58,7 @@ impl ServerOptions {
             server_config: String::new(),
             sites: Vec::new(),
             environment: Vec::new(),
+            ordinary_user: None,
         }
     }
 
@@ -84,6 +90,13 @@ impl ServerOptions {
         self
     }
 
+    /// Runs it as this user and group, where the test runs as root, and without any privilege.
+    #[must_use]
+    pub fn as_user(mut self, id: u32) -> Self {
+        self.ordinary_user = rustix::process::geteuid().is_root().then_some(id);
+        self
+    }
+
     /// Writes everything down in a new folder. Browsers may run as another user, who must come through it.
     fn write(&self, port: u16) -> std::io::Result<TempDir> {
         let everybody = std::fs::Permissions::from_mode(0o755);
@@ -106,6 +119,11 @@ impl ServerOptions {
                 site_toml = site_toml.replace(path, &own);
             }
             std::fs::write(folder.path().join(format!("sites/{name}.toml")), site_toml)?;
+        }
+        if let Some(id) = self.ordinary_user {
+            std::os::unix::fs::chown(folder.path(), Some(id), Some(id))?;
+            // Where it was built, the user may not be able to go.
+            std::fs::copy(&self.binary, folder.path().join(COPY))?;
         }
         Ok(folder)
     }
@@ -282,7 +300,14 @@ impl Drop for Server {
 }
 
 fn spawn(options: &ServerOptions, folder: &Path, log: &Log) -> Child {
-    let mut command = Command::new(&options.binary);
+    let mut command = match options.ordinary_user {
+        Some(id) => {
+            let mut command = Command::new(folder.join(COPY));
+            command.uid(id).gid(id);
+            command
+        }
+        None => Command::new(&options.binary),
+    };
     command.args(["serve", "--config", "pilotlight.toml"]).current_dir(folder);
     for name in own_variables() {
         command.env_remove(name);
