@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use crate::support::{House, SOON, account, house, house_with, path, with};
 
 /// All that an appointment needs, but for the plate.
-fn without_plate() -> Value {
+pub(crate) fn without_plate() -> Value {
     json!({ "terminal": "Pier T", "container": "MSKU4822107", "time": "07:30", "own_chassis": true })
 }
 
-fn everything() -> Value {
+pub(crate) fn everything() -> Value {
     with(without_plate(), json!({ "truck_plate": "B-HG 77" }))
 }
 
@@ -28,21 +28,21 @@ async fn begin(house: &House, session: &Session, inputs: Value) -> Answer {
     house.client().post(&path(session, "/operations"), &appointment(inputs)).await
 }
 
-async fn begin_with_key(house: &House, session: &Session, inputs: Value, key: &str) -> Answer {
+pub(crate) async fn begin_with_key(house: &House, session: &Session, inputs: Value, key: &str) -> Answer {
     let request = house.client().request(Method::POST, &path(session, "/operations"));
     house.client().send(request.header("Idempotency-Key", key).json(&appointment(inputs))).await
 }
 
-fn of(operation: &OperationAnswer) -> String {
+pub(crate) fn of(operation: &OperationAnswer) -> String {
     format!("/operations/{}", operation.operation_id)
 }
 
-async fn go_on(house: &House, operation: &OperationAnswer, inputs: Value) -> Answer {
+pub(crate) async fn go_on(house: &House, operation: &OperationAnswer, inputs: Value) -> Answer {
     house.client().post(&of(operation), &json!({ "inputs": inputs })).await
 }
 
 /// Begins one that stops at the plate.
-async fn waiting(house: &House, session: &Session) -> OperationAnswer {
+pub(crate) async fn waiting(house: &House, session: &Session) -> OperationAnswer {
     let waiting: OperationAnswer = begin(house, session, without_plate()).await.expect(422).typed();
     assert_eq!(waiting.status, OperationStatus::NeedsInput);
     assert_eq!((waiting.phase, waiting.phases, &*waiting.missing), (2, 3, &["truck_plate".to_owned()][..]));
@@ -50,7 +50,7 @@ async fn waiting(house: &House, session: &Session) -> OperationAnswer {
     waiting
 }
 
-async fn stands_ready(house: &House, session: &Session) {
+pub(crate) async fn stands_ready(house: &House, session: &Session) {
     let ready = house.reaches(session, SessionState::Ready).await;
     assert!(!ready.in_use, "nothing holds it any more");
     assert_eq!(house.client().evaluate(session, "!!document.querySelector('#user')").await, true);
@@ -257,6 +257,25 @@ async fn one_that_is_signed_out_is_signed_in_first() {
     let moves = json!({ "operation": "moves" });
     let moves = house.client().post(&path(&session, "/operations"), &moves).await.expect(200);
     assert!(moves.body["outputs"]["moves"].as_array().unwrap().len() >= 100, "the whole endless list");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_finds_itself_signed_out_says_so() {
+    let house = house().await;
+    let session = house.sign_in("ada").await;
+    // Somebody shares the session, so that it is not signed in behind their back.
+    let hold = house.client().post(&path(&session, "/hold"), &json!({ "shared": true })).await.expect(201);
+    house.portal.log_everybody_out();
+    let moves = json!({ "operation": "moves" });
+    let failed = house.client().post(&path(&session, "/operations"), &moves).await;
+    assert_eq!(failed.refusal(), (502, "flow_failed"), "{}", failed.body);
+    let error = failed.body["error"].as_str().unwrap();
+    assert!(error.ends_with("; the portal has signed the session out"), "{error}");
+    assert_eq!(house.portal.sign_ins("ada"), 1);
+    let hold = path(&session, &format!("/hold/{}", hold.body["hold_id"].as_str().unwrap()));
+    house.client().delete(&hold).await.expect(200);
+    house.client().post(&path(&session, "/operations"), &moves).await.expect(200);
+    assert_eq!(house.portal.sign_ins("ada"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,8 @@ async fn page(State(portal): Portal, headers: HeaderMap, Query(query): Query<Pag
         && let Some((token, _)) = session(&portal, &headers)
     {
         portal.ledger().update_draft(&token, |draft| *draft = Draft::default());
+        // Its address is not that of another new one, so that loading it again loses nothing.
+        return Redirect::to("/appointment").into_response();
     }
     for_user(&portal, &headers, pages::appointment)
 }

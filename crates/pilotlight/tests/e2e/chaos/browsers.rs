@@ -9,7 +9,7 @@ use super::{Chance, rounds};
 use crate::support::{House, house, house_with};
 
 /// How soon what changed in a page is stored, and a little more for a slow machine.
-const STORED_WITHIN: Duration = Duration::from_secs(10 + 2);
+pub(super) const STORED_WITHIN: Duration = Duration::from_secs(10 + 2);
 /// The longest peace between two acts of violence: some come while browsers are new, some later.
 const LONGEST_PEACE: Duration = Duration::from_secs(2);
 /// The same in the rounds that a long run has more.
@@ -61,7 +61,7 @@ async fn what_changed_ten_seconds_ago_outlasts_the_browser() {
     assert_eq!(house.read(&session).await.counter, 0, "it is another window");
 }
 
-fn kill_browsers(house: &House) {
+pub(super) fn kill_browsers(house: &House) {
     let shims = house.server.shims();
     assert!(!shims.is_empty(), "no shim is named in the run folder");
     shims.iter().for_each(|shim| shim.browser.kill());

@@ -4,6 +4,7 @@
 //! on, and runs the ones that are ignored for their length too. Every choice comes from one seed, which is
 //! printed and can be set by `PILOTLIGHT_CHAOS_SEED`.
 
+mod bookings;
 mod browsers;
 mod everything;
 mod many;
