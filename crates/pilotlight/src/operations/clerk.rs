@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 use super::error::OperationError;
 use super::phase::{Made, PHASE_TIMEOUT, Phase, fault};
 use super::{Desk, Request, Shown, record};
+use crate::config::Site;
 use crate::keeper::{Refused, Using};
 use crate::sentence::with_sources;
 
@@ -48,16 +49,21 @@ type Reply = oneshot::Sender<Result<(), OperationError>>;
 /// What is to be done: the operation as its site has it today.
 #[derive(Debug)]
 pub(super) struct Work {
+    pub(super) site: Arc<Site>,
     pub(super) definition: OperationDefinition,
     pub(super) flows: Vec<Flow>,
-    /// What the portal is asked for so that it does not sign out whoever waits.
-    pub(super) keep_alive_url: String,
 }
 
 impl Work {
     /// What each phase needs.
     pub(super) fn needs(&self) -> Vec<BTreeSet<String>> {
         self.definition.phases.iter().map(|phase| phase.needs.iter().cloned().collect()).collect()
+    }
+
+    /// What the portal is asked for so that it does not sign out whoever waits.
+    fn keep_alive_url(&self) -> &str {
+        let site = &self.site.definition;
+        site.refresh.url.as_ref().unwrap_or(&site.start_url)
     }
 
     /// Whether it begins by loading a page, so that nothing is lost where the page is loaded before.
@@ -217,7 +223,7 @@ impl Clerk {
         let Some((window, work)) = window.zip(self.work.clone()) else { return };
         let operation_id = self.record.id;
         tokio::spawn(async move {
-            if let Err(error) = window.request(&work.keep_alive_url, KEEP_ALIVE_TIMEOUT).await {
+            if let Err(error) = window.request(work.keep_alive_url(), KEEP_ALIVE_TIMEOUT).await {
                 tracing::debug!(%operation_id, %error, "the portal did not hear of an operation that waits");
             }
         });
@@ -338,11 +344,10 @@ impl Clerk {
 
     fn run(&mut self, index: usize) {
         let made = Arc::<Mutex<Made>>::default();
-        let flow = self.work.as_ref().and_then(|work| work.flows.get(index).cloned());
-        let task = match (flow, &self.using) {
-            (Some(flow), Some(using)) => {
+        let task = match (&self.work, &self.using) {
+            (Some(work), Some(using)) => {
                 let (values, folder) = (self.values(), self.desk.folder(self.record.id));
-                let phase = Phase { index, flow, values, folder, made: Arc::clone(&made) };
+                let phase = Phase { index, work: Arc::clone(work), values, folder, made: Arc::clone(&made) };
                 tokio::spawn(phase.run(using.window.clone()))
             }
             _ => tokio::spawn(async {
@@ -363,22 +368,28 @@ impl Clerk {
     }
 
     async fn phase_ended(&mut self, result: PhaseResult) {
-        self.take_in();
+        let is_signed_out = self.take_in();
         let result = result.unwrap_or_else(|_| {
             Err(fault(None, ErrorCode::Internal, "a fault in Pilotlight ended the phase".to_owned()))
         });
         let is_through = result.is_ok();
         self.record.fault = result.err();
         drop(self.step(In::PhaseEnded(is_through)).await);
+        if is_signed_out {
+            // Nobody waits for this: the session is to be what it was before, or to ask for a person.
+            let (keeper, session) = (self.desk.keeper.clone(), self.record.session);
+            tokio::spawn(async move { drop(keeper.refresh(session).await) });
+        }
     }
 
-    /// What the phase that ran has made belongs to the operation.
-    fn take_in(&mut self) {
-        let Some(running) = self.running.take() else { return };
+    /// What the phase that ran has made belongs to the operation. Gives whether it found the session signed out.
+    fn take_in(&mut self) -> bool {
+        let Some(running) = self.running.take() else { return false };
         let made = take(&mut *running.made.lock().unwrap_or_else(PoisonError::into_inner));
         self.record.outputs.extend(made.outputs);
         self.record.downloads.extend(made.downloads);
         self.record.screenshots.extend(made.screenshots);
+        made.is_signed_out
     }
 
     /// The hold does not run out for so long, and then a little. One that is gone is taken anew.

@@ -137,9 +137,8 @@ impl Desk {
     fn work(&self, session: Uuid, name: &str) -> Option<Arc<Work>> {
         let site = self.sites.get(&self.keeper.published(session)?.now().site?)?;
         let definition = site.definition.operations.get(name)?.clone();
-        let refresh_url = site.definition.refresh.url.as_ref();
-        let keep_alive_url = refresh_url.unwrap_or(&site.definition.start_url).clone();
-        Some(Arc::new(Work { definition, flows: site.operations.get(name)?.clone(), keep_alive_url }))
+        let flows = site.operations.get(name)?.clone();
+        Some(Arc::new(Work { site, definition, flows }))
     }
 }
 

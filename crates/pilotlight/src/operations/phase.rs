@@ -10,12 +10,12 @@ use pilotlight_chromium::Window;
 use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::placeholders::Values;
 use pilotlight_flow::replay::{Event, Product, ReplayError, ReplayOptions, StepError, replay};
-use pilotlight_flow::schema::Flow;
 use pilotlight_store::operation::{DownloadRecord, FaultRecord, ScreenshotRecord};
 use serde_json::{Map, Value};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
+use super::clerk::Work;
 use super::folder::Folder;
 use crate::sentence::with_sources;
 
@@ -28,6 +28,8 @@ pub(super) struct Made {
     pub(super) outputs: Map<String, Value>,
     pub(super) downloads: BTreeMap<String, DownloadRecord>,
     pub(super) screenshots: Vec<ScreenshotRecord>,
+    /// It failed where one is not signed in.
+    pub(super) is_signed_out: bool,
     /// What could not be kept.
     lost: Option<String>,
 }
@@ -36,7 +38,7 @@ pub(super) struct Made {
 pub(super) struct Phase {
     /// Counted from 0.
     pub(super) index: usize,
-    pub(super) flow: Flow,
+    pub(super) work: Arc<Work>,
     pub(super) values: Values,
     pub(super) folder: Folder,
     pub(super) made: Arc<Mutex<Made>>,
@@ -52,8 +54,11 @@ impl Phase {
             Event::Done(_) => {}
         };
         let options = ReplayOptions { pictures: true, ..ReplayOptions::default() };
-        let replayed = timeout(PHASE_TIMEOUT, replay(&window, &self.flow, &self.values, &options, observe));
-        let fault = match replayed.await {
+        let Some(flow) = self.work.flows.get(self.index) else {
+            return Err(fault(None, ErrorCode::Internal, "there is no such phase".to_owned()));
+        };
+        let replayed = timeout(PHASE_TIMEOUT, replay(&window, flow, &self.values, &options, observe));
+        let mut fault = match replayed.await {
             Ok(Ok(())) => match self.made().lost.take() {
                 None => return Ok(()),
                 Some(sentence) => fault(None, ErrorCode::Internal, sentence),
@@ -61,11 +66,27 @@ impl Phase {
             Ok(Err(error)) => of_replay(&error),
             Err(_) => fault(Some(step), ErrorCode::Timeout, "the phase took too long".to_owned()),
         };
+        if let Some(why) = self.not_signed_in(&window).await {
+            fault.sentence += why;
+            self.made().is_signed_out = true;
+        }
         // A page that cannot be pictured has said already what is wrong.
         if let Ok(png) = Page::screenshot(&window, &Scope::default()).await {
             block_in_place(|| self.keep_picture(format!("{} failed", self.label(step)), &png, step));
         }
         Err(fault)
+    }
+
+    /// What the page shows of the sign-in, where that is why nothing fits.
+    async fn not_signed_in(&self, window: &Window) -> Option<&'static str> {
+        let site = &self.work.site.definition;
+        if let Some(person) = &site.needs_attention
+            && person.holds(window).await.ok()?
+        {
+            return Some("; the portal asks for a person");
+        }
+        let is_signed_in = site.signed_in.as_ref()?.holds(window).await.ok()?;
+        (!is_signed_in).then_some("; the portal has signed the session out")
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
