@@ -62,13 +62,17 @@ struct World {
     random: StdRng,
     browser: VirtualBrowser,
     last_id: i64,
-    /// Commands that the browser has not answered: number, method, session.
-    asked: Vec<(i64, String, String)>,
+    /// Commands that the browser has not answered: number, method, session, target.
+    asked: Vec<(i64, String, String, Value)>,
+    /// By what pages that have the protocol speak: session, and name.
+    bindings: Vec<(String, String)>,
     /// Sessions that the browser gave to this client.
     own: HashSet<String>,
     targets: Vec<String>,
     contexts: Vec<String>,
     last_name: u64,
+    /// What was said to pages.
+    said_to_pages: u64,
 }
 
 impl World {
@@ -79,10 +83,12 @@ impl World {
             browser: VirtualBrowser::new(identity, Vec::new()),
             last_id: 0,
             asked: Vec::new(),
+            bindings: Vec::new(),
             own: HashSet::from(["B".to_owned()]),
             targets: Vec::new(),
             contexts: vec!["HOME".into()],
             last_name: 0,
+            said_to_pages: 0,
         };
         let mut last_id = 0;
         world.browser.start(false, false, &mut || {
@@ -153,6 +159,8 @@ impl World {
             ("waitForDebuggerOnStart", json!(self.random.random::<bool>())),
             ("filter", json!([{}])),
             ("url", json!("about:blank")),
+            ("hidden", json!(self.random.random::<bool>())),
+            ("bindingName", json!("cdp")),
             ("behavior", json!("allowAndName")),
             ("downloadPath", json!("/etc")),
             ("files", json!(["/etc/passwd"])),
@@ -180,6 +188,13 @@ impl World {
                 1 => bytes[place] = self.random.random_range(32..127),
                 _ => self.random.fill_bytes(&mut bytes[place..]),
             }
+        }
+        // A page that has the protocol says whatever the client could say.
+        let by = self.bindings.choose(&mut self.random).cloned().filter(|_| self.random.random());
+        if let Some((session, name)) = by {
+            let said =
+                json!({ "name": name, "payload": String::from_utf8_lossy(&bytes), "executionContextId": 1 });
+            return self.say(json!({ "method": "Runtime.bindingCalled", "params": said }), Some(&session));
         }
         self.feed(|browser, ids| browser.from_client(&bytes, ids));
     }
@@ -239,15 +254,14 @@ impl World {
             return;
         }
         let place = self.random.random_range(0..self.asked.len());
-        let (id, method, session) = self.asked.swap_remove(place);
+        let (id, method, session, target) = self.asked.swap_remove(place);
         let result = match method.as_str() {
             "Target.attachToTarget" => {
                 let given = self.fresh("SESSION");
                 self.own.insert(given.clone());
-                let targets = self.targets.clone();
-                let target = self.pick(&targets);
+                let target = target.as_str().unwrap_or_default();
                 let params = json!({
-                    "sessionId": given, "targetInfo": info(&target, "HOME"), "waitingForDebugger": false,
+                    "sessionId": given, "targetInfo": info(target, "HOME"), "waitingForDebugger": false,
                 });
                 self.say(json!({ "method": "Target.attachedToTarget", "params": params }), Some("B"));
                 json!({ "sessionId": given })
@@ -272,20 +286,22 @@ impl World {
     fn drain(&mut self) {
         while let Some(out) = self.browser.take() {
             match out {
-                Out::Client(message) => {
-                    let text = std::str::from_utf8(&message).unwrap();
-                    let value: Value = serde_json::from_str(text).unwrap();
-                    // A reply names the session that the client itself named, whoever's it is.
-                    let said = value.as_object().unwrap().iter().filter(|(name, _)| *name != "sessionId");
-                    for (name, value) in said {
-                        assert!(!value.to_string().contains(FOREIGN), "{name} tells of others: {text}");
-                    }
-                }
+                Out::Client(message) => tells_of_nobody(std::str::from_utf8(&message).unwrap()),
                 Out::Browser(message) => {
                     let value: Value = serde_json::from_slice(&message).unwrap();
                     let session = value["sessionId"].as_str().unwrap();
                     assert!(self.own.contains(session), "a session that was never given: {value}");
                     let method = value["method"].as_str().unwrap();
+                    let expression = value["params"]["expression"].as_str().unwrap_or_default();
+                    if let Some(said) = expression.strip_prefix("globalThis.cdp.onmessage?.(") {
+                        let said: String = serde_json::from_str(said.strip_suffix(')').unwrap()).unwrap();
+                        tells_of_nobody(&said);
+                        self.said_to_pages += 1;
+                    }
+                    if method == "Runtime.addBinding" {
+                        let name = value["params"]["name"].as_str().unwrap();
+                        self.bindings.push((session.to_owned(), name.to_owned()));
+                    }
                     for name in counts(method) {
                         let named = value["params"].get(name).map(Value::to_string).unwrap_or_default();
                         assert!(!named.contains(FOREIGN), "names others: {value}");
@@ -309,7 +325,8 @@ impl World {
                         assert_eq!(path, "/folder", "{value}");
                     }
                     assert_ne!(method, "DOM.setFileInputFiles", "nobody has looked at the files: {value}");
-                    self.asked.push((value["id"].as_i64().unwrap(), method.into(), session.into()));
+                    let target = value["params"]["targetId"].clone();
+                    self.asked.push((value["id"].as_i64().unwrap(), method.into(), session.into(), target));
                 }
                 Out::Upload { .. }
                 | Out::Deliver { .. }
@@ -318,6 +335,16 @@ impl World {
                 | Out::Close => {}
             }
         }
+    }
+}
+
+/// A message to the client, or to a page of its own.
+fn tells_of_nobody(text: &str) {
+    let value: Value = serde_json::from_str(text).unwrap();
+    // A reply names the session that the client itself named, whoever's it is.
+    let said = value.as_object().unwrap().iter().filter(|(name, _)| *name != "sessionId");
+    for (name, value) in said {
+        assert!(!value.to_string().contains(FOREIGN), "{name} tells of others: {text}");
     }
 }
 
@@ -343,26 +370,31 @@ fn info(target: &str, context: &str) -> Value {
     })
 }
 
-fn run(seed: u64) {
+/// How much was said to pages.
+fn run(seed: u64) -> u64 {
     let mut world = World::new(seed);
     for _ in 0..STEPS {
         if world.random.random() { world.client_speaks() } else { world.browser_speaks() }
     }
+    world.said_to_pages
 }
 
 #[test]
 fn nothing_of_others_goes_through() {
     let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
     if let Some(seed) = number("PILOTLIGHT_FUZZ_SEED") {
-        return run(seed);
+        run(seed);
+        return;
     }
     let until = Instant::now() + Duration::from_secs(number("PILOTLIGHT_FUZZ_SECONDS").unwrap_or(5));
-    let mut runs = 0_u64;
+    let (mut runs, mut said_to_pages) = (0_u64, 0);
     while Instant::now() < until {
         let seed = rand::random();
         let ended = std::panic::catch_unwind(|| run(seed));
         assert!(ended.is_ok(), "PILOTLIGHT_FUZZ_SEED={seed} repeats this");
+        said_to_pages += ended.unwrap_or_default();
         runs += 1;
     }
-    println!("{runs} runs of {STEPS} messages");
+    println!("{runs} runs of {STEPS} messages; {said_to_pages} went to pages");
+    assert!(said_to_pages > 0, "no page was ever given the protocol");
 }

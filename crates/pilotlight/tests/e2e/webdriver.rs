@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use pilotlight_api::{Session, SessionState};
-use pilotlight_testkit::harness::{Answer, DevTools, Process, Role, expect_that, wait_for};
-use pilotlight_testkit::portal::PortalOptions;
+use pilotlight_api::{Isolation, Session, SessionState};
+use pilotlight_testkit::harness::{Answer, DevTools, Process, Role, Server, expect_that, wait_for};
+use pilotlight_testkit::portal::{Portal, PortalOptions};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{House, SOON, account, house, house_with, path, with};
+use crate::support::{Display, House, SOON, account, house, house_with, options, path, with};
 
 /// Who is signed in.
 const USER: &str = "return document.querySelector('#user').textContent";
@@ -310,6 +310,24 @@ async fn bidi_is_of_the_window_alone_and_leaves_no_page() {
         house.client().evaluate(&session, "document.querySelector('#user').textContent").await,
         "acme"
     );
+}
+
+#[tokio::test]
+async fn a_window_on_a_display_in_a_browser_of_its_own_is_reached_in_the_same_way() {
+    let display = Display::start().await;
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let options = options().config("[chromium]\nengine = \"headed\"").environment("DISPLAY", display.name());
+    let house = House { server: Server::start(options.site("portal", portal.site())).await, portal };
+    let wanted = with(account("acme"), json!({ "isolation": "dedicated" }));
+    let remote = Remote::begin(&house, json!({ "pilotlight:options": wanted, "webSocketUrl": true })).await;
+    assert_eq!(remote.capabilities["browserName"], "chrome");
+    assert_eq!(remote.run(USER).await, "acme");
+    remote.post("/window/new", json!({ "type": "tab" })).await;
+    assert_eq!(remote.get("/window/handles").await.as_array().unwrap().len(), 2);
+    let session = remote.session().await;
+    assert_eq!((session.isolation, session.tabs), (Isolation::Dedicated, 2));
+    remote.end().await;
+    house.is_free(&session).await;
 }
 
 #[tokio::test]
