@@ -7,10 +7,11 @@ use pilotlight_cdp::Envelope;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::attach::Attaching;
 use crate::downloads::Downloads;
 use crate::exposed::Exposed;
 use crate::policy::{Verdict, may_load, verdict};
-use crate::targets::{Attaching, Created, Desk, Info};
+use crate::targets::{Created, Desk, Info};
 use crate::wire::{
     self, Caller, INVALID_REQUEST, MAX_CLIENT_CALLS, METHOD_NOT_FOUND, PARSE_ERROR, Refusal, event, needed,
     raw, read, refusal, result, text,

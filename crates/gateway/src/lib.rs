@@ -4,6 +4,7 @@
 //! own window: a target, a context, a protocol session, a file. Payloads are not looked into, except those of
 //! the few methods in [`policy`] that name such things or reach beyond one page.
 
+mod attach;
 mod browser;
 mod downloads;
 mod exposed;

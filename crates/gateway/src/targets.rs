@@ -4,39 +4,31 @@
 //! them (`content/browser/devtools/protocol/target_handler.cc`). What a client asks for of that kind is noted at
 //! its desk and carried out page by page.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use pilotlight_cdp::Envelope;
 use serde_json::{Value, json};
 
 use crate::browser::{Desk0, Ids, Out, Pending, Session, VirtualBrowser};
-use crate::exposed::Exposing;
 use crate::filter::Filter;
 use crate::policy::may_load;
 use crate::wire::{Caller, METHOD_NOT_FOUND, Refusal, needed, read, result, text};
 
 /// What ids of tabs and of virtual sessions begin with: Chromium's own are hexadecimal.
-const TAB: &str = "TAB-";
-/// Kinds of targets that auto-attachment at the browser attaches to.
-const ATTACHED_AT_BROWSER: [&str; 5] =
-    ["page", "service_worker", "shared_worker", "webview", "background_page"];
+pub(crate) const TAB: &str = "TAB-";
 /// How many contexts a client may have at once.
 const MAX_CONTEXTS: usize = 32;
-/// How many sessions a client may have at once.
-const MAX_SESSIONS: usize = 4096;
 
 /// What one browser session, or the session of a tab, has switched on.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     discover: Option<Filter>,
-    attach: Option<Attach>,
+    pub(crate) attach: Option<Attach>,
 }
 
 #[derive(Debug)]
-struct Attach {
-    waits: bool,
-    filter: Filter,
+pub(crate) struct Attach {
+    pub(crate) waits: bool,
+    pub(crate) filter: Filter,
 }
 
 /// A target as Chromium tells of it.
@@ -47,21 +39,6 @@ pub(crate) struct Info {
     info: Value,
 }
 
-/// An attachment under way.
-#[derive(Debug)]
-pub(crate) struct Attaching {
-    call: i64,
-    desk: Desk0,
-    target: String,
-    auto: bool,
-    waits: bool,
-    /// Its session, once Chromium told of it.
-    session: Option<String>,
-    answer: Option<Caller>,
-    /// Nobody hears of it: a page is to have the protocol over it.
-    pub(crate) exposes: Option<Exposing>,
-}
-
 /// The reply to `Target.createTarget`, which comes after the page was seen.
 #[derive(Debug)]
 pub(crate) struct Created {
@@ -70,18 +47,18 @@ pub(crate) struct Created {
 }
 
 impl VirtualBrowser {
-    fn browser_target(&self) -> String {
+    pub(crate) fn browser_target(&self) -> String {
         format!("BROWSER-{}", self.identity.session)
     }
 
-    fn browser_info(&self) -> Value {
+    pub(crate) fn browser_info(&self) -> Value {
         json!({
             "targetId": self.browser_target(), "type": "browser", "title": "", "url": "",
             "attached": true, "canAccessOpener": false,
         })
     }
 
-    fn tab_info(&self, page: &str) -> Option<Value> {
+    pub(crate) fn tab_info(&self, page: &str) -> Option<Value> {
         let mut info = self.infos.get(page)?.info.clone();
         info["targetId"] = json!(format!("{TAB}{page}"));
         info["type"] = json!("tab");
@@ -244,201 +221,6 @@ impl VirtualBrowser {
         Ok(())
     }
 
-    /// What is there is attached to before the reply, as Chromium does it.
-    fn auto_attach(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
-        let session = caller.session.as_ref();
-        if let Some(Session::Real { .. }) = session.and_then(|session| self.sessions.get(session)) {
-            // Below a page there are its own frames and workers alone.
-            let params = crate::wire::raw(params);
-            let pending = Pending::Pass(caller.clone());
-            let session = session.cloned().unwrap_or_default();
-            return self.send(&session, "Target.setAutoAttach", params.as_deref(), pending, ids);
-        }
-        let on = params.get("autoAttach") == Some(&Value::Bool(true));
-        if on && params.get("flatten") != Some(&Value::Bool(true)) {
-            return Err(Refusal::server("Only flatten protocol is supported with browser level auto-attach"));
-        }
-        let filter = Filter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
-        let waits = params.get("waitForDebuggerOnStart") == Some(&Value::Bool(true));
-        let desk = caller.session.clone();
-        self.desks.entry(desk.clone()).or_default().attach = on.then_some(Attach { waits, filter });
-        if !on {
-            self.detach_all(&desk, ids);
-            self.answer(caller, json!({}));
-            return Ok(());
-        }
-        let mut calls = HashSet::new();
-        for target in self.visible.clone() {
-            calls.extend(self.attach_for(&desk, &target, ids));
-        }
-        self.reply_after(result(caller, json!({})), calls);
-        Ok(())
-    }
-
-    fn detach_all(&mut self, desk: &Desk0, ids: Ids<'_>) {
-        let of_desk = |session: &Session| match session {
-            Session::Real { desk: Some(of), auto: true, .. } | Session::Tab { desk: of, .. } => of == desk,
-            _ => false,
-        };
-        let sessions: Vec<String> =
-            self.sessions.iter().filter(|(_, session)| of_desk(session)).map(|(id, _)| id.clone()).collect();
-        for session in sessions {
-            self.drop_session(&session, ids);
-        }
-    }
-
-    /// Attaches a desk to a target where it asked for its kind and has none yet. Tabs need nobody's answer.
-    fn attach_for(&mut self, desk: &Desk0, target: &str, ids: Ids<'_>) -> Option<i64> {
-        let wanted = self.desks.get(desk)?.attach.as_ref()?;
-        let kind = self.infos.get(target)?.kind.clone();
-        let tab = match desk.as_ref().and_then(|session| self.sessions.get(session)) {
-            Some(Session::Tab { page, .. }) => Some(page.clone()),
-            _ => None,
-        };
-        let (waits, is_wanted) = (wanted.waits, wanted.filter.lets_pass(&kind));
-        let wants_tab = tab.is_none() && kind == "page" && wanted.filter.lets_pass("tab");
-        let is_below = tab.as_deref().is_none_or(|page| page == target);
-        if wants_tab && !self.has_tab(desk, target) {
-            // A full table ends what the client can have, not what others have.
-            let _ = self.attach_tab(desk, target, waits);
-        }
-        let has_one = !self.real_sessions(|of, _, at| of == target && at == desk).is_empty()
-            || self.attaching.iter().any(|at| at.target == target && at.desk == *desk);
-        if !is_wanted || !is_below || has_one || !ATTACHED_AT_BROWSER.contains(&&*kind) {
-            return None;
-        }
-        self.attach(desk, target, None, None, waits, ids).ok()
-    }
-
-    fn has_tab(&self, desk: &Desk0, target: &str) -> bool {
-        let is_it = |session: &Session| matches!(session, Session::Tab { page, desk: of } if page == target && of == desk);
-        self.sessions.values().any(is_it)
-    }
-
-    pub(crate) fn fresh_session(&mut self, session: Session) -> Result<String, Refusal> {
-        if self.sessions.len() >= MAX_SESSIONS {
-            return Err(Refusal::server("Too many sessions"));
-        }
-        self.last_session += 1;
-        let id = format!("VIRTUAL-{}", self.last_session);
-        self.sessions.insert(id.clone(), session);
-        Ok(id)
-    }
-
-    fn attach_tab(&mut self, desk: &Desk0, page: &str, waits: bool) -> Result<String, Refusal> {
-        let info = self.tab_info(page).ok_or_else(Refusal::no_target)?;
-        let session = self.fresh_session(Session::Tab { page: page.into(), desk: desk.clone() })?;
-        self.tell_attached(desk, &session, info, waits && self.held.contains(page));
-        Ok(session)
-    }
-
-    fn attach_browser(&mut self, desk: &Desk0) -> Result<String, Refusal> {
-        let session = self.fresh_session(Session::Browser { desk: desk.clone() })?;
-        let info = self.browser_info();
-        self.tell_attached(desk, &session, info, false);
-        Ok(session)
-    }
-
-    fn tell_attached(&mut self, desk: &Desk0, session: &str, mut info: Value, waiting: bool) {
-        info["attached"] = json!(true);
-        let params = json!({ "sessionId": session, "targetInfo": info, "waitingForDebugger": waiting });
-        self.emit(desk.as_deref(), "Target.attachedToTarget", &params);
-    }
-
-    pub(crate) fn attach(
-        &mut self,
-        desk: &Desk0,
-        target: &str,
-        answer: Option<Caller>,
-        exposes: Option<Exposing>,
-        waits: bool,
-        ids: Ids<'_>,
-    ) -> Result<i64, Refusal> {
-        if self.sessions.len() + self.attaching.len() >= MAX_SESSIONS {
-            return Err(Refusal::server("Too many sessions"));
-        }
-        let mut call = 0;
-        let mut noted = || ids().inspect(|id| call = *id);
-        let params = json!({ "targetId": target, "flatten": true });
-        self.call("Target.attachToTarget", &params, Pending::Attach, &mut noted)?;
-        let (desk, target, auto) = (desk.clone(), target.to_owned(), answer.is_none());
-        self.attaching.push(Attaching { call, desk, target, auto, waits, session: None, answer, exposes });
-        Ok(call)
-    }
-
-    fn attach_to(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
-        if params.get("flatten") != Some(&Value::Bool(true)) {
-            return Err(Refusal::server("Only flat sessions are supported: pass flatten"));
-        }
-        let target = needed(params, "targetId")?;
-        let session = if target == self.browser_target() {
-            self.attach_browser(&caller.session)?
-        } else {
-            let page = self.page_named(target)?;
-            if !target.starts_with(TAB) {
-                return self.attach(&caller.session, &page, Some(caller.clone()), None, false, ids).map(drop);
-            }
-            self.attach_tab(&caller.session, &page, false)?
-        };
-        self.answer(caller, json!({ "sessionId": session }));
-        Ok(())
-    }
-
-    fn detach(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
-        let named = text(params, "sessionId")?.map(str::to_owned);
-        let session = named.or_else(|| caller.session.clone()).ok_or_else(Refusal::no_session)?;
-        match self.sessions.get(&session) {
-            None => return Err(Refusal::no_session()),
-            // One that came by itself below a page is the page's to end.
-            Some(Session::Real { desk: None, .. }) => {
-                let parent = caller.session.clone().ok_or_else(Refusal::no_session)?;
-                let params = crate::wire::raw(&json!({ "sessionId": session }));
-                let pending = Pending::Pass(caller.clone());
-                return self.send(&parent, "Target.detachFromTarget", params.as_deref(), pending, ids);
-            }
-            Some(_) => self.drop_session(&session, ids),
-        }
-        self.answer(caller, json!({}));
-        Ok(())
-    }
-
-    pub(crate) fn drop_session(&mut self, session: &str, ids: Ids<'_>) {
-        if matches!(self.sessions.get(session), Some(Session::Real { .. })) {
-            // Chromium tells when it is gone.
-            let params = json!({ "sessionId": session });
-            return self.ask("Target.detachFromTarget", &params, Pending::Unasked, ids);
-        }
-        let Some(Session::Tab { desk, .. } | Session::Browser { desk }) = self.forget(session) else {
-            return;
-        };
-        let own = Some(session.to_owned());
-        self.detach_all(&own, ids);
-        self.desks.remove(&own);
-        let target = json!({ "sessionId": session });
-        self.emit(desk.as_deref(), "Target.detachedFromTarget", &target);
-    }
-
-    /// A session below one of the client's comes or goes; whether the client hears of it.
-    pub(crate) fn session_below(&mut self, parent: &str, method: &str, params: &Value) -> bool {
-        let Some(session) = params.get("sessionId").and_then(Value::as_str) else { return false };
-        if method == "Target.detachedFromTarget" {
-            self.desks.remove(&Some(session.to_owned()));
-            let was_there = self.forget(session).is_some();
-            self.parents.remove(session);
-            return was_there;
-        }
-        let info = &params["targetInfo"];
-        let context = info.get("browserContextId").and_then(Value::as_str);
-        if context.is_some_and(|context| !self.owns_context(context)) || self.sessions.len() >= MAX_SESSIONS {
-            return false;
-        }
-        let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let real = Session::Real { target: told("targetId"), desk: None, auto: true, kind: told("type") };
-        self.sessions.insert(session.to_owned(), real);
-        self.parents.insert(session.to_owned(), parent.to_owned());
-        true
-    }
-
     /// An event of the client's browser session.
     pub(crate) fn browser_event(&mut self, method: &str, params: &Value, ids: Ids<'_>) {
         let target = |params: &Value| params.get("targetId").and_then(Value::as_str).map(str::to_owned);
@@ -463,16 +245,6 @@ impl VirtualBrowser {
             }
             "Browser.downloadWillBegin" | "Browser.downloadProgress" => self.download_event(method, params),
             _ => {}
-        }
-    }
-
-    fn session_gone(&mut self, session: &str) {
-        self.desks.remove(&Some(session.to_owned()));
-        let gone = self.forget(session);
-        self.parents.remove(session);
-        if let Some(Session::Real { target, desk: Some(desk), .. }) = gone {
-            let gone = json!({ "sessionId": session, "targetId": target });
-            self.emit(desk.as_deref(), "Target.detachedFromTarget", &gone);
         }
     }
 
@@ -600,68 +372,6 @@ impl VirtualBrowser {
             }
         }
         self.settle_created(Some(id));
-    }
-
-    fn told_attached(&mut self, params: &Value, ids: Ids<'_>) {
-        let (Some(session), Some(target)) = (
-            params.get("sessionId").and_then(Value::as_str).map(str::to_owned),
-            params.pointer("/targetInfo/targetId").and_then(Value::as_str).map(str::to_owned),
-        ) else {
-            return;
-        };
-        let expected = |at: &&mut Attaching| at.target == target && at.session.is_none();
-        let Some(attaching) = self.attaching.iter_mut().find(expected) else { return };
-        attaching.session = Some(session.clone());
-        if attaching.exposes.is_some() {
-            return;
-        }
-        let (desk, auto, waits) = (attaching.desk.clone(), attaching.auto, attaching.waits);
-        let info = params["targetInfo"].clone();
-        let kind = info.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let is_page = kind == "page";
-        let real = Session::Real { target: target.clone(), desk: Some(desk.clone()), auto, kind };
-        self.sessions.insert(session.clone(), real);
-        if is_page && self.ignores_certificates {
-            self.tell_of_certificates(&session, ids);
-        }
-        self.tell_attached(&desk, &session, info, waits && self.held.contains(&target));
-    }
-
-    pub(crate) fn attached(&mut self, call: i64, reply: &Envelope<'_>, ids: Ids<'_>) {
-        let Some(place) = self.attaching.iter().position(|at| at.call == call) else { return };
-        let mut attaching = self.attaching.remove(place);
-        match (attaching.exposes.take(), &attaching.session) {
-            (Some(exposing), Some(session)) => return self.begin_to_expose(session, exposing, ids),
-            (Some(exposing), None) => return self.refuse(exposing.caller(), &Refusal::no_target()),
-            (None, _) => {}
-        }
-        if let Some(caller) = &attaching.answer {
-            match (&attaching.session, reply.refusal()) {
-                (Some(session), None) => self.answer(caller, json!({ "sessionId": session })),
-                (_, refused) => {
-                    let refused =
-                        refused.map_or_else(Refusal::no_target, |error| Refusal(error.code, error.message));
-                    self.refuse(caller, &refused);
-                }
-            }
-        }
-        for (_, calls) in &mut self.waiting {
-            calls.remove(&call);
-        }
-        let (ready, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(_, calls)| calls.is_empty());
-        self.waiting = waiting;
-        let ready: Vec<(Bytes, HashSet<i64>)> = ready;
-        self.out.extend(ready.into_iter().map(|(reply, _)| Out::Client(reply)));
-        self.settle_created(None);
-    }
-
-    fn reply_after(&mut self, reply: Bytes, calls: HashSet<i64>) {
-        if calls.is_empty() {
-            self.out.push_back(Out::Client(reply));
-        } else {
-            self.waiting.push((reply, calls));
-        }
     }
 
     /// Clients expect to have been told of a page before they hear that it was made.
