@@ -15,6 +15,10 @@ pub enum EventKind {
     Created,
     /// Its state changed.
     StateChanged,
+    /// A person is needed; `live_url` is where to look and act.
+    NeedsAttention,
+    /// No person is needed any more.
+    AttentionOver,
     /// Its policy, name or tags were changed by a client.
     Updated,
     /// Its sign-in ran and worked.
@@ -65,6 +69,8 @@ impl EventKind {
         match self {
             Self::Created => "created",
             Self::StateChanged => "state_changed",
+            Self::NeedsAttention => "needs_attention",
+            Self::AttentionOver => "attention_over",
             Self::Updated => "updated",
             Self::SignedIn => "signed_in",
             Self::SignInFailed => "sign_in_failed",
@@ -109,6 +115,9 @@ pub struct Event {
     pub reason: String,
     /// What and why, for people.
     pub sentence: String,
+    /// The session's live window in the dashboard, where a person is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_url: Option<String>,
 }
 
 #[cfg(test)]
@@ -121,6 +130,8 @@ mod tests {
         for kind in [
             Created,
             StateChanged,
+            NeedsAttention,
+            AttentionOver,
             Updated,
             SignedIn,
             SignInFailed,

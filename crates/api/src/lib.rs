@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod live;
 pub mod operation;
+pub mod quiet;
 pub mod request;
 pub mod secret;
 pub mod session;
@@ -32,6 +33,7 @@ pub use operation::{
     ContinueOperation, InputKind, OperationAnswer, OperationDefinition, OperationScreenshot, OperationStatus,
     OperationsAnswer, OperationsQuery, PhaseDefinition, RunOperation,
 };
+pub use quiet::{QuietHours, QuietHoursError};
 pub use request::{
     CreateSession, DrainRequest, EnterDashboard, EvaluateRequest, EventsQuery, ExtendHold, HoldRequest,
     ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,

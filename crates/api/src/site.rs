@@ -10,7 +10,11 @@ use utoipa::ToSchema;
 
 use crate::duration::Seconds;
 use crate::operation::OperationDefinition;
+use crate::quiet::QuietHours;
 use crate::validate::{self, FieldError};
+
+/// The most sign-ins at once that a site may allow.
+const MAX_SIGN_INS: u32 = 100;
 
 /// What Pilotlight is told of a portal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -44,6 +48,13 @@ pub struct SiteDefinition {
     /// What can be done in its sessions, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub operations: BTreeMap<String, OperationDefinition>,
+    /// How many of its sessions may sign in at the same time, 1 to 100. The server's own limit of 4 where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sign_ins: Option<u32>,
+    /// When nothing is refreshed or signed in unasked, `HH:MM-HH:MM` by the clock of the server's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub quiet_hours: Option<QuietHours>,
     /// Whether its pages bear standing still while nobody uses them. Yes where missing.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub freeze: bool,
@@ -67,6 +78,9 @@ impl SiteDefinition {
                 "signed_in",
                 "is needed beside `sign_in`, to tell whether it worked",
             ));
+        }
+        if self.max_sign_ins.is_some_and(|limit| !(1..=MAX_SIGN_INS).contains(&limit)) {
+            return Err(FieldError::new("max_sign_ins", format!("must be 1 to {MAX_SIGN_INS}")));
         }
         for (name, operation) in &self.operations {
             validate::name(&format!("operations.{name}"), name)?;
@@ -121,6 +135,10 @@ pub struct RefreshDefinition {
     /// How often; 0 for never. The server's setting where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Seconds>,
+    /// Each refresh comes up to so much earlier, by chance, so that sessions do not come all at once. Less than
+    /// `every`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Seconds>,
     /// For `visit` and `request`: where to, `http` or `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -133,6 +151,12 @@ impl RefreshDefinition {
     /// Checks that `url` and `flow` stand where they are needed, and only there.
     pub fn validate(&self) -> Result<(), FieldError> {
         const URL: &str = "refresh.url";
+        let limit = self.every.filter(|every| !every.is_never());
+        if let Some((jitter, every)) = self.jitter.zip(limit)
+            && jitter >= every
+        {
+            return Err(FieldError::new("refresh.jitter", "must be shorter than `every`"));
+        }
         if (self.how == RefreshHow::Flow) != self.flow.is_some() {
             return Err(FieldError::new(
                 "refresh.flow",

@@ -18,7 +18,7 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Somebody who has no place yet.
 #[derive(Debug, Clone)]
 pub(crate) enum Queued {
-    Newcomer(Newcomer),
+    Newcomer(Box<Newcomer>),
     /// A cold session that somebody wants.
     Sleeper {
         id: SessionId,
@@ -39,7 +39,8 @@ pub(crate) struct Newcomer {
 impl Queued {
     pub(crate) fn deadline(&self) -> Moment {
         match self {
-            Self::Newcomer(Newcomer { deadline, .. }) | Self::Sleeper { deadline, .. } => *deadline,
+            Self::Newcomer(newcomer) => newcomer.deadline,
+            Self::Sleeper { deadline, .. } => *deadline,
         }
     }
 
@@ -82,7 +83,8 @@ impl Rules {
             return self.answer(request, Err(Refusal::AtCapacity { retry_after: RETRY_AFTER }));
         }
         let deadline = now + self.limits.queue_timeout;
-        self.queue.push_back(Queued::Newcomer(Newcomer { id, spec, requests: vec![request], deadline }));
+        let newcomer = Newcomer { id, spec, requests: vec![request], deadline };
+        self.queue.push_back(Queued::Newcomer(Box::new(newcomer)));
     }
 
     fn equal_session(&self, spec: &Spec) -> Option<SessionId> {
@@ -155,7 +157,7 @@ impl Rules {
             let may_enter = |queued: &Queued| room || matches!(queued, Queued::Sleeper { .. });
             let Some(next) = self.queue.iter().position(may_enter) else { break };
             match self.queue.remove(next) {
-                Some(Queued::Newcomer(newcomer)) => self.let_in(newcomer, now),
+                Some(Queued::Newcomer(newcomer)) => self.let_in(*newcomer, now),
                 Some(Queued::Sleeper { id, .. }) => self.wake_up(id, now),
                 None => break,
             }

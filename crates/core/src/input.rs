@@ -1,5 +1,6 @@
 //! What the rules are told: requests of clients, reports of the world, and the time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
@@ -77,6 +78,10 @@ pub struct Spec {
     pub identity: Option<u64>,
     /// The site, where there is one.
     pub site: Option<SiteId>,
+    /// How many of the site's sessions may sign in at once; `None` is as many as of every site.
+    pub max_sign_ins: Option<usize>,
+    /// Refreshes come up to so much earlier than they must.
+    pub refresh_jitter: Duration,
     /// With what it is signed in.
     pub access: Access,
     /// How its browser is started.
@@ -249,6 +254,11 @@ pub enum Input {
     EndUse {
         /// Which session.
         session: SessionId,
+    },
+    /// It is the hour in which these sites are left alone, and no others.
+    Quiet {
+        /// Which.
+        sites: BTreeSet<SiteId>,
     },
     /// A credential was changed: what sessions sign in with from now on. Those whose sign-in the portal had refused
     /// try once more.

@@ -61,6 +61,8 @@ impl Session {
             name: self.name.clone(),
             identity: self.identity,
             site: self.site,
+            max_sign_ins: self.max_sign_ins,
+            refresh_jitter: self.refresh_jitter,
             access: self.access,
             launch: self.launch,
             isolation: self.isolation,

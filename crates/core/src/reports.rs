@@ -178,9 +178,12 @@ impl Rules {
     }
 
     fn stands(&mut self, id: SessionId, activity: Activity, now: Moment) {
+        let random = self.jitter.next();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.failures = 0;
         session.forgive();
+        let early_ms = u64::try_from(session.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
+        session.refresh_early = Duration::from_millis(random % (early_ms + 1));
         let needed_a_person = session.attention.take().is_some();
         session.recovering = false;
         session.fresh_at = now;
@@ -248,6 +251,7 @@ impl Rules {
             session.last_used = now;
         }
         let interval = session.policy.refresh_interval();
+        let interval = interval.map(|interval| interval.saturating_sub(session.refresh_early));
         self.look_within(interval, now);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for (place, request) in std::mem::take(&mut session.creators).into_iter().enumerate() {

@@ -27,6 +27,10 @@ impl Rules {
             }
             Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl, now),
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
+            Input::Quiet { sites } => {
+                self.quiet = sites;
+                self.look(now);
+            }
             Input::AccessChanged { sessions } => self.access_changed(sessions, now),
             Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
             Input::Restart { request, session } => self.restart(request, session, now),

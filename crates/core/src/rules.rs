@@ -7,7 +7,7 @@ use crate::backoff::Jitter;
 use crate::capacity::Queued;
 use crate::cooling::Drainer;
 use crate::freezing::Motion;
-use crate::ids::{RequestId, SessionId, Ticket};
+use crate::ids::{RequestId, SessionId, SiteId, Ticket};
 use crate::input::{Failure, Input};
 use crate::limits::Limits;
 use crate::memory::Reckoning;
@@ -29,6 +29,8 @@ pub struct Rules {
     /// None before the first measurement.
     pub(crate) reckoning: Option<Reckoning>,
     pub(crate) next_look: Moment,
+    /// Sites that are left alone at the moment.
+    pub(crate) quiet: BTreeSet<SiteId>,
     pub(crate) jitter: Jitter,
     last_ticket: u64,
     out: Vec<Action>,
@@ -46,6 +48,7 @@ impl Rules {
             shards: Shards::default(),
             queue: VecDeque::new(),
             draining: false,
+            quiet: BTreeSet::new(),
             drainers: Vec::new(),
             reckoning: None,
             jitter: Jitter(seed),

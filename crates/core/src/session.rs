@@ -1,5 +1,7 @@
 //! One session as the rules know it. Only the rules change it; everybody else reads.
 
+use std::time::Duration;
+
 use crate::action::{EndedReason, State};
 use crate::freezing::Motion;
 use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
@@ -63,7 +65,7 @@ pub(crate) struct Waiting {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    Hold { hold: HoldId, ttl: std::time::Duration, shared: bool },
+    Hold { hold: HoldId, ttl: Duration, shared: bool },
     Use,
 }
 
@@ -93,6 +95,8 @@ pub struct Session {
 
     pub(crate) identity: Option<u64>,
     pub(crate) site: Option<SiteId>,
+    pub(crate) max_sign_ins: Option<usize>,
+    pub(crate) refresh_jitter: Duration,
     pub(crate) access: Access,
     pub(crate) launch: LaunchKey,
     pub(crate) isolation: Isolation,
@@ -135,6 +139,8 @@ pub struct Session {
     pub(crate) not_before: Moment,
     /// When the portal was last seen to be content.
     pub(crate) fresh_at: Moment,
+    /// How much earlier than it must the next refresh comes.
+    pub(crate) refresh_early: Duration,
     /// Who waits for it to stand the first time.
     pub(crate) creators: Vec<RequestId>,
     /// Who asked for a refresh or a restart and waits for its outcome.
@@ -179,6 +185,8 @@ impl Session {
             holds: Vec::new(),
             identity: spec.identity,
             site: spec.site,
+            max_sign_ins: spec.max_sign_ins,
+            refresh_jitter: spec.refresh_jitter,
             access: spec.access,
             launch: spec.launch,
             isolation: spec.isolation,
@@ -204,6 +212,7 @@ impl Session {
             lost_at: Moment(0),
             not_before: now,
             fresh_at: now,
+            refresh_early: Duration::ZERO,
             creators,
             askers: Vec::new(),
             wakers: Vec::new(),
@@ -278,7 +287,12 @@ impl Session {
     #[must_use]
     pub fn next_refresh(&self) -> Option<Moment> {
         let interval = self.policy.refresh_interval().filter(|_| self.established && self.ended.is_none());
-        interval.filter(|_| self.window != Window::None).map(|interval| self.fresh_at + interval)
+        interval.filter(|_| self.window != Window::None).map(|interval| self.due_at(interval))
+    }
+
+    /// When a refresh is due where one is every `interval`.
+    pub(crate) fn due_at(&self, interval: Duration) -> Moment {
+        self.fresh_at + interval.saturating_sub(self.refresh_early)
     }
 
     /// Whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.

@@ -168,14 +168,20 @@ impl Rules {
     fn begin(&mut self, id: SessionId, running: &mut Running) {
         let Some(session) = self.sessions.get(&id) else { return };
         let Doing::Next(activity) = session.doing else { return };
+        let is_asked = !session.askers.is_empty() || session.is_wanted() || !session.established;
+        let is_quiet = !is_asked && session.site.is_some_and(|site| self.quiet.contains(&site));
         let allowed = match activity {
             Activity::Visit | Activity::Repair => true,
             Activity::Look => !session.in_use(),
-            Activity::Refresh => !session.in_use() && running.refreshes < self.limits.max_refreshes,
+            Activity::Refresh => {
+                !is_quiet && !session.in_use() && running.refreshes < self.limits.max_refreshes
+            }
             Activity::SignIn => {
                 let on_site = session.site.and_then(|site| running.sign_ins.get(&site).copied());
-                session.may_sign_in()
-                    && on_site.unwrap_or(0) < self.limits.max_sign_ins_per_site
+                !is_quiet
+                    && session.may_sign_in()
+                    && on_site.unwrap_or(0)
+                        < session.max_sign_ins.unwrap_or(self.limits.max_sign_ins_per_site)
                     && !session.access.account.is_some_and(|account| running.accounts.contains(&account))
             }
         };
@@ -222,7 +228,13 @@ impl Rules {
             }
             if session.attention.is_some() {
                 session.doing = Doing::Next(Activity::Look);
-            } else if interval.is_some_and(|interval| now >= session.fresh_at + interval) {
+            } else if session.site.is_some_and(|site| self.quiet.contains(&site)) {
+                continue;
+            } else if let Some(due) = interval.map(|interval| session.due_at(interval)) {
+                if now < due {
+                    shortest = shortest.min(due.since(now));
+                    continue;
+                }
                 session.doing = Doing::Next(Activity::Refresh);
                 session.not_before = now;
             }

@@ -20,6 +20,7 @@ pub mod machine;
 mod memory;
 pub mod operations;
 pub mod plan;
+mod quiet;
 pub mod rotate;
 mod sentence;
 pub mod serve;

@@ -4,6 +4,7 @@
 //! the configuration of today.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,7 +118,13 @@ impl Planner {
         let spec = Spec {
             identity: site_name.and_then(|site| self.identity(site, &errand.login, wanted.name.as_deref())),
             name: wanted.name,
-            site: site_name.map(|site| SiteId(self.fingerprint.of(&[site]))),
+            site: site_name.map(|site| self.site_id(site)),
+            max_sign_ins: site
+                .and_then(|site| site.definition.max_sign_ins)
+                .and_then(|limit| limit.try_into().ok()),
+            refresh_jitter: site
+                .and_then(|site| site.definition.refresh.jitter)
+                .map_or(Duration::ZERO, Seconds::to_duration),
             access: access(&self.fingerprint, &errand),
             launch,
             isolation: match wanted.isolation {
@@ -154,6 +161,19 @@ impl Planner {
             stored_at: None,
         };
         Ok((spec, details))
+    }
+
+    fn site_id(&self, name: &str) -> SiteId {
+        SiteId(self.fingerprint.of(&[name]))
+    }
+
+    /// The sites whose quiet hours this time of the day is in.
+    pub(crate) fn quiet_sites(&self, hour: u16, minute: u16) -> BTreeSet<SiteId> {
+        let quiet = |name: &String| {
+            let hours = self.sites.get(name).and_then(|site| site.definition.quiet_hours);
+            hours.is_some_and(|hours| hours.contain(hour, minute))
+        };
+        self.sites.names().into_iter().filter(quiet).map(|name| self.site_id(&name)).collect()
     }
 
     /// By what an equal request is recognised. Sessions of one credential are told apart by their names.

@@ -34,6 +34,7 @@ use crate::live::Live;
 use crate::machine::Machine;
 use crate::operations::Operations;
 use crate::plan::Planner;
+use crate::quiet;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
 use crate::sites::Sites;
@@ -216,6 +217,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         webdriver: webdriver.clone(),
         readiness: readiness.clone(),
     };
+    tokio::spawn(quiet::run(app.planner.clone(), app.keeper.clone(), stop.clone()));
     tokio::spawn(sweep_files(gateway, app.keeper.clone(), operations));
     tokio::spawn(http::look_after(app.clone()));
     if let Some(url) = config.server.webhook {

@@ -3,12 +3,11 @@
 //! Each message is tried a few times and then given up: what it tells stands in the list of sessions as well. No
 //! message holds up another for long, and nothing waits for this but itself.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::{Event, SessionState};
+use pilotlight_api::{Event, EventKind};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +31,6 @@ pub(crate) async fn run(
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "the webhook cannot be used"),
     };
-    let mut told = BTreeSet::new();
     let telling = async {
         loop {
             let event = match events.recv().await {
@@ -41,13 +39,8 @@ pub(crate) async fn run(
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return,
             };
-            let Some((session_id, state)) = event.session_id.zip(event.state) else { continue };
-            let has_changed = match state {
-                SessionState::NeedsAttention => told.insert(session_id),
-                _ => told.remove(&session_id),
-            };
-            if has_changed {
-                send(&client, &url, &message(&event, state, address)).await;
+            if matches!(event.kind, EventKind::NeedsAttention | EventKind::AttentionOver) {
+                send(&client, &url, &message(&event, address)).await;
             }
         }
     };
@@ -57,18 +50,18 @@ pub(crate) async fn run(
     }
 }
 
-fn message(event: &Event, state: SessionState, address: SocketAddr) -> Value {
+fn message(event: &Event, address: SocketAddr) -> Value {
     let session = event.session_id.map(|id| format!("http://{address}/sessions/{id}"));
     json!({
-        "event": if state == SessionState::NeedsAttention { "needs_attention" } else { "attention_over" },
+        "event": event.kind,
         "time": event.time,
         "session_id": event.session_id,
         "name": event.name,
-        "state": state,
+        "state": event.state,
         "sentence": event.sentence,
         "session_url": session,
         "screenshot_url": session.as_ref().map(|session| format!("{session}/screenshot")),
-        "live_url": event.session_id.map(|id| format!("http://{address}/ui/sessions/{id}")),
+        "live_url": event.live_url,
     })
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod cold;
 mod frozen;
 mod guide;
+mod manners;
 mod memory;
 mod operations;
 mod scene;

@@ -133,6 +133,8 @@ impl Scene {
             name: None,
             identity: Some(u64::try_from(number).unwrap()),
             site: Some(SiteId(1)),
+            max_sign_ins: None,
+            refresh_jitter: Duration::ZERO,
             access: access(u64::try_from(number).unwrap()),
             launch: LaunchKey(1),
             isolation: Isolation::Shared,

@@ -19,7 +19,7 @@ use crate::sentence::with_sources;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
 const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
-const SITE_KEYS: [&str; 9] = [
+const SITE_KEYS: [&str; 11] = [
     "start_url",
     "sign_in",
     "signed_in",
@@ -28,6 +28,8 @@ const SITE_KEYS: [&str; 9] = [
     "second_factor",
     "refresh",
     "operations",
+    "max_sign_ins",
+    "quiet_hours",
     "freeze",
 ];
 
@@ -179,6 +181,8 @@ pub(super) fn site(
         second_factor: fields.second_factor,
         refresh,
         operations,
+        max_sign_ins: fields.max_sign_ins,
+        quiet_hours: fields.quiet_hours,
         freeze: fields.freeze.unwrap_or(true),
     };
     match Site::new(definition) {
@@ -203,6 +207,8 @@ struct SiteFields {
     second_factor: Option<pilotlight_flow::condition::Condition>,
     refresh: Option<pilotlight_api::RefreshDefinition>,
     operations: BTreeMap<String, pilotlight_api::OperationDefinition>,
+    max_sign_ins: Option<u32>,
+    quiet_hours: Option<pilotlight_api::QuietHours>,
     freeze: Option<bool>,
 }
 
@@ -220,6 +226,8 @@ impl SiteFields {
                 "second_factor" => read(value).map(|condition| fields.second_factor = Some(condition)),
                 "refresh" => read(value).map(|refresh| fields.refresh = Some(refresh)),
                 "operations" => read(value).map(|operations| fields.operations = operations),
+                "max_sign_ins" => read(value).map(|limit| fields.max_sign_ins = Some(limit)),
+                "quiet_hours" => read(value).map(|quiet| fields.quiet_hours = Some(quiet)),
                 "freeze" => read(value).map(|freeze| fields.freeze = Some(freeze)),
                 unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
             };

@@ -86,6 +86,7 @@ fn lagged(app: &App, missed: u64) -> Arc<Event> {
         state: None,
         reason: "slow_reader".to_owned(),
         sentence: format!("{missed} events were missed: list the sessions anew"),
+        live_url: None,
     })
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::clock::timestamp;
 use super::errand::Errand;
+use super::events::live_url;
 use super::live::LiveWindow;
 
 /// A session's site, page, window and marks.
@@ -106,7 +107,7 @@ impl Published {
             memory_measure: None,
             storage_bytes: details.stored_bytes,
             cdp_url: lives.then(|| format!("ws://{address}/sessions/{id}/devtools/browser")),
-            live_url: None,
+            live_url: lives.then(|| live_url(address, id)),
             ended_reason: session.ended.map(|(_, reason)| ended_reason(reason)),
             attention: session.attention.clone(),
             tags: details.tags.clone(),

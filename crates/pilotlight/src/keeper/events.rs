@@ -1,11 +1,12 @@
 //! What happened, for whoever listens, and for a while for whoever asks later. Nobody is waited for: a slow
 //! listener misses events and is told so.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use pilotlight_api::Event;
+use pilotlight_api::{Event, EventKind, SessionState};
 use pilotlight_core::Notice;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -22,17 +23,21 @@ const MAX_KEPT: usize = 4096;
 pub struct Events {
     sender: broadcast::Sender<Arc<Event>>,
     past: Arc<Mutex<Past>>,
+    address: SocketAddr,
 }
 
 #[derive(Debug, Default)]
 struct Past {
     last: u64,
     kept: VecDeque<Arc<Event>>,
+    /// Sessions that need a person, as was told last.
+    in_need: BTreeSet<Uuid>,
 }
 
 impl Events {
-    pub(super) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(MAX_BEHIND), past: Arc::default() }
+    /// `address` is where clients reach us.
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { sender: broadcast::Sender::new(MAX_BEHIND), past: Arc::default(), address }
     }
 
     /// Every event from now on.
@@ -72,6 +77,7 @@ impl Events {
             state: Some(state(notice.state)),
             reason: reason.to_owned(),
             sentence: notice.reason.clone(),
+            live_url: None,
         });
     }
 
@@ -87,7 +93,31 @@ impl Events {
             past.kept.pop_front();
         }
         past.kept.push_back(Arc::clone(&event));
+        let attention = past.attention(&event);
         // Without a listener there is nobody to tell.
-        drop(self.sender.send(event));
+        drop(self.sender.send(Arc::clone(&event)));
+        drop(past);
+        if let Some(kind) = attention {
+            let live_url = event.session_id.map(|id| live_url(self.address, id));
+            self.tell(Event { kind, reason: kind.as_str().to_owned(), live_url, ..Event::clone(&event) });
+        }
     }
+}
+
+impl Past {
+    /// Whether a session's need of a person has begun or ended with this event.
+    fn attention(&mut self, event: &Event) -> Option<EventKind> {
+        let (session, state) = event.session_id.zip(event.state)?;
+        let has_changed = match state {
+            SessionState::NeedsAttention => self.in_need.insert(session),
+            _ => self.in_need.remove(&session),
+        };
+        let is_in_need = state == SessionState::NeedsAttention;
+        has_changed.then_some(if is_in_need { EventKind::NeedsAttention } else { EventKind::AttentionOver })
+    }
+}
+
+/// Where a person looks into a session's window and acts in it.
+pub(super) fn live_url(address: SocketAddr, session: Uuid) -> String {
+    format!("http://{address}/ui/sessions/{session}")
 }

@@ -1,6 +1,6 @@
 //! What everybody else holds of the keeper: a way to send orders, and the published directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,7 @@ impl KeeperHandle {
             state: published.map(|session| session.state),
             reason: reason.to_owned(),
             sentence,
+            live_url: None,
         });
     }
 
@@ -224,6 +225,11 @@ impl KeeperHandle {
         let (session, hold) = (SessionId(id.as_u128()), HoldId(hold.as_u128()));
         // A keeper that is gone keeps nothing.
         drop(self.messages.send(Message::HoldKept { session, hold, ttl }).await);
+    }
+
+    /// Tells which sites are in their quiet hours.
+    pub(crate) async fn quiet(&self, sites: BTreeSet<pilotlight_core::SiteId>) {
+        drop(self.messages.send(Message::Quiet { sites }).await);
     }
 
     /// Has the sessions that name a credential sign in with what it is now. Returns once that is written down.

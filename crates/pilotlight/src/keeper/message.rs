@@ -1,12 +1,12 @@
 //! What the keeper is told: orders of clients, and reports of its workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_chromium::{Browser, BrowserEvent, Window};
 use pilotlight_core::{
-    Failure, HoldId, Input, Memory, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, Spec,
-    Standing, Ticket,
+    Failure, HoldId, Input, Memory, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, SiteId,
+    Spec, Standing, Ticket,
 };
 use pilotlight_store::Checkpoint;
 use tokio::sync::oneshot;
@@ -133,6 +133,10 @@ pub(super) enum Message {
     /// What all browsers take was measured.
     Measured {
         memory: Memory,
+    },
+    /// These sites are in their quiet hours, and no others.
+    Quiet {
+        sites: BTreeSet<SiteId>,
     },
     /// A credential has other values, or new ones.
     CredentialChanged {

@@ -151,7 +151,7 @@ pub fn start(
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
-    let events = Events::new();
+    let events = Events::new(address);
     let mut keeper = Keeper {
         clock,
         address,
@@ -238,6 +238,7 @@ impl Keeper {
                 let request = self.next_request();
                 self.step(Input::ReleaseHold { request, session, hold });
             }
+            Message::Quiet { sites } => self.step(Input::Quiet { sites }),
             Message::CredentialChanged { name, written } => {
                 let named = |details: &Details| details.errand.login.credential() == Some(name.as_str());
                 let sessions = self.details.iter().filter(|(_, details)| named(details));

@@ -145,3 +145,31 @@ async fn a_password_that_no_longer_fits_is_tried_once_and_a_person_is_asked_for(
     assert_eq!(house.names().await.len(), 0);
     assert_eq!(house.client().sessions().await.len(), 1);
 }
+
+/// All of the day but an hour that is far from now, in UTC.
+#[expect(clippy::disallowed_methods, reason = "quiet hours go by the time of day")]
+fn quiet_now() -> String {
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let away = (unix / 3600 + 12) % 24;
+    format!("{:02}:00-{away:02}:00", (away + 1) % 24)
+}
+
+#[tokio::test]
+async fn in_its_quiet_hours_a_site_is_left_alone_unless_somebody_asks() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let mut quiet = portal.site();
+    quiet.site_toml.insert_str(0, &format!("quiet_hours = \"{}\"\nmax_sign_ins = 1\n", quiet_now()));
+    let options = options().config(OFTEN).environment("TZ", "UTC");
+    let server = Server::start(options.site("portal", portal.site()).site("quiet", quiet)).await;
+    let house = House { server, portal };
+    let often = json!({ "refresh_interval": 1 });
+    let body = with(with(account("quiet"), often.clone()), json!({ "site": "quiet" }));
+    let session = house.client().create(&body).await;
+    house.client().create(&with(account("often"), often)).await;
+    house.portal.log_everybody_out();
+    let before = house.portal.requests("quiet");
+    requests(&house, "often", 4).await;
+    assert_eq!((house.portal.requests("quiet"), house.portal.sign_ins("quiet")), (before, 1));
+    let asked = house.client().post_nothing(&path(&session, "/refresh")).await.expect(200).session();
+    assert_eq!((asked.state, house.portal.sign_ins("quiet")), (SessionState::Ready, 2));
+}

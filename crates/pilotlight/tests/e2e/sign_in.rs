@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
-use pilotlight_api::{Session, SessionState};
+use pilotlight_api::{EventKind, Session, SessionState};
 use pilotlight_flow::Totp;
 use pilotlight_testkit::harness::{Server, expect_that, wait_for};
 use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions, example_site};
@@ -166,6 +166,9 @@ async fn a_captcha_waits_for_a_person_and_is_noticed_to_be_gone() {
     assert_eq!((house.portal.sign_ins("acme"), house.portal.counts("acme").failed_sign_ins), (0, 0));
     assert_eq!(house.client().get("/health").await.body["status"], "degraded");
 
+    let mut events = house.client().events(&path(&session, "/events?after=0")).await;
+    let event = events.kind(EventKind::NeedsAttention, SOON).await;
+    assert_eq!((&event.live_url, event.live_url.is_some()), (&session.live_url, true));
     // What a person would do.
     house.portal.set_captcha(false);
     let by_hand = format!(
@@ -183,6 +186,7 @@ async fn a_captcha_waits_for_a_person_and_is_noticed_to_be_gone() {
         assert_eq!(message["session_id"], session.session_id.to_string());
         let picture = message["screenshot_url"].as_str().unwrap();
         assert!(picture.ends_with(&path(&session, "/screenshot")), "{message}");
+        assert_eq!(message["live_url"].as_str(), session.live_url.as_deref());
     }
 }
 
@@ -247,7 +251,7 @@ async fn a_site_can_be_defined_over_rest() {
 async fn a_sign_in_that_fails_says_why_and_is_not_tried_again() {
     let portal = Portal::start(PortalOptions::default()).await.unwrap();
     let mut site = portal.site();
-    site.site_toml.push_str("\nlocked_out = { text = \"account is locked\" }\n");
+    site.site_toml.insert_str(0, "locked_out = { text = \"account is locked\" }\n");
     let server = Server::start(options().site("portal", site)).await;
     let house = House { server, portal };
     assert!(house.portal.set_locked("locked", true));

@@ -103,6 +103,8 @@ impl Clients {
             name: chance.percent(40).then(|| format!("name {}", chance.below(8))),
             identity: with_site.then_some(account * 2 + wrong_password),
             site: with_site.then_some(SiteId(account % SITES)),
+            max_sign_ins: None,
+            refresh_jitter: Duration::from_secs(chance.below(60)),
             access: Access {
                 account: with_site.then_some(AccountId(account)),
                 login: with_site.then_some(LoginId(account * 2 + wrong_password)),

@@ -166,6 +166,8 @@ fn spec(number: u64) -> Spec {
         name: None,
         identity: Some(number),
         site: Some(SiteId(1)),
+        max_sign_ins: None,
+        refresh_jitter: 3 * SECOND,
         access: Access { account: Some(AccountId(number)), login: Some(LoginId(number)), can_sign_in: true },
         launch: LaunchKey(1),
         isolation: Isolation::Shared,
