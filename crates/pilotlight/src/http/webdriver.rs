@@ -377,5 +377,5 @@ async fn browser(State(app): State<App>, headers: HeaderMap, request: Request) -
     // For BiDi, chromedriver begins with an empty page.
     let (is_own_user, keeps_page) = (session.is_own_user, session.speaks_bidi());
     let terms = Terms { is_own_user, downloads: true, keeps_page };
-    let_in(&app, session.window_of, terms, (), request).await
+    let_in(&app, session.window_of, terms, session.connected(), request).await
 }

@@ -25,7 +25,8 @@ use pilotlight_chromium::launch::RunAs;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 pub use capabilities::{OPTIONS, Wanted, WantedWindow, read};
@@ -40,6 +41,8 @@ use relay::BROWSER_PORT;
 
 /// How long chromedriver stays without sessions.
 const LINGER: Duration = Duration::from_secs(60);
+/// How long chromedriver may take to leave the window of a session that has ended.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many sessions there may be at once.
 const MAX_SESSIONS: usize = 1024;
 
@@ -77,6 +80,8 @@ pub struct DriverSession {
     link: tokio::sync::Mutex<Option<Link>>,
     used_at: Mutex<Instant>,
     in_use: AtomicUsize,
+    /// Chromedriver's connections to its window.
+    connections: watch::Sender<usize>,
 }
 
 /// A session of chromedriver's.
@@ -94,6 +99,16 @@ impl Drop for Busy {
     fn drop(&mut self) {
         *lock(&self.0.used_at) = Instant::now();
         self.0.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Chromedriver's connection to the window of a session.
+#[derive(Debug)]
+pub struct Connected(Arc<DriverSession>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.send_modify(|count| *count -= 1);
     }
 }
 
@@ -117,6 +132,21 @@ impl DriverSession {
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.in_use.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    /// Counts a connection of chromedriver's for as long as it lasts.
+    #[must_use]
+    pub fn connected(self: &Arc<Self>) -> Connected {
+        self.connections.send_modify(|count| *count += 1);
+        Connected(Arc::clone(self))
+    }
+
+    /// Returns once chromedriver is gone from the window, or ought to be.
+    async fn left(&self) {
+        let mut connections = self.connections.subscribe();
+        if timeout(LEAVE_TIMEOUT, connections.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::warn!(webdriver_id = %self.id, "chromedriver does not leave a window");
+        }
     }
 
     /// Whether its client wants a WebSocket as well.
@@ -194,6 +224,7 @@ impl WebDriver {
             link: tokio::sync::Mutex::default(),
             used_at: Mutex::new(Instant::now()),
             in_use: AtomicUsize::new(0),
+            connections: watch::Sender::new(0),
         });
         {
             let mut sessions = lock(&self.0.sessions);
@@ -290,7 +321,7 @@ impl WebDriver {
         })
     }
 
-    /// Ends a session, and gives it back: what becomes of its window is for others.
+    /// Ends a session, and gives it back once its window is free: what becomes of that is for others.
     pub async fn end(&self, id: &str) -> Option<Arc<DriverSession>> {
         let session = self.forget(id)?;
         let link = session.link.lock().await.take();
@@ -298,6 +329,7 @@ impl WebDriver {
             // Where it does not answer, its browser is taken from it when its connection ends.
             drop(link.client().delete(link.url("")).timeout(LINGER).send().await);
         }
+        session.left().await;
         Some(session)
     }
 

@@ -107,7 +107,7 @@ async fn options_find_wake_or_make_a_session_and_it_stays() {
     let session = remote.session().await;
     assert!(session.keep_alive && session.in_use);
     remote.end().await;
-    house.is_free(&session).await;
+    assert!(!house.client().session(&session).await.in_use, "it was given back");
 
     house.order(&session, "/freeze").await;
     let again = Remote::begin(&house, wanted).await;
