@@ -101,11 +101,15 @@ const isDownload = (value: unknown): value is Download =>
 
 function Output({ value }: { value: unknown }) {
   if (isDownload(value)) return <><a href={here(value.url)} download>{value.name}</a>, {bytes(value.size)}</>;
-  const rows = Array.isArray(value) && value.every(Array.isArray) ? (value as unknown[][]) : undefined;
-  if (!rows) return <>{typeof value === "string" ? value : JSON.stringify(value)}</>;
+  if (!Array.isArray(value) || value.length === 0 || value.some((row) => typeof row !== "object" || row === null))
+    return <>{typeof value === "string" ? value : JSON.stringify(value)}</>;
+  // Rows by their headings, or, in a table without any, by their order.
+  const rows = value as Record<string, unknown>[] | unknown[][];
+  const headings = Array.isArray(rows[0]) ? [] : Object.keys(rows[0]!);
   return (
     <div class="scroll events" role="region" aria-label="Table" tabIndex={0}><table>
-      <tbody>{rows.map((row) => <tr>{row.map((cell) => <td>{String(cell)}</td>)}</tr>)}</tbody>
+      {headings.length > 0 && <thead><tr>{headings.map((heading) => <th scope="col">{heading}</th>)}</tr></thead>}
+      <tbody>{rows.map((row) => <tr>{Object.values(row).map((cell) => <td>{typeof cell === "string" ? cell : JSON.stringify(cell)}</td>)}</tr>)}</tbody>
     </table></div>
   );
 }

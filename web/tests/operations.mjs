@@ -36,6 +36,8 @@ await more.getByLabel("truck plate").fill("B-HG 77");
 await more.getByRole("button", { name: "Go on" }).click();
 await first.getByText("✓ Done").waitFor();
 await first.getByText(/HG-\d+/).first().waitFor();
+await first.getByRole("columnheader", { name: "Field" }).waitFor();
+await first.getByRole("cell", { name: "B-HG 77" }).waitFor();
 const pictures = first.getByText(/^\d+ pictures$/);
 assert.ok(Number.parseInt(await pictures.textContent(), 10) >= 20);
 await pictures.click();
