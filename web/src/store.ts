@@ -70,7 +70,7 @@ class Store {
       window.setTimeout(() => this.source === source && this.open(), 1000);
     };
     const kinds = [
-      "created", "state_changed", "needs_attention", "attention_over", "updated", "signed_in", "sign_in_failed", "refreshed", "refresh_failed",
+      "created", "state_changed", "needs_attention", "attention_over", "updated", "signed_in", "signed_out", "sign_in_failed", "refreshed", "refresh_failed",
       "hold_started", "hold_ended", "page_crashed", "page_hung", "window_lost", "recovery_failed", "freezing",
       "frozen", "thawed", "hibernating", "waking", "moving", "checkpoint_failed", "evicted", "ended", "lagged",
       "operation_started", "operation_needs_input", "operation_ended", "message",

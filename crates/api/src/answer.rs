@@ -72,6 +72,39 @@ pub struct SiteAnswer {
     pub site: SiteDefinition,
 }
 
+/// The answer to `GET /sites/{name}/report`: how its sign-ins fared since the server started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SiteReportAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The site's name.
+    pub name: String,
+    /// Since when is counted.
+    pub since: Timestamp,
+    /// Its living sessions.
+    pub sessions: u64,
+    /// Those of them that are signed in, as far as is known.
+    pub signed_in: u64,
+    /// Sign-ins that worked.
+    pub sign_ins: u64,
+    /// Sign-ins that did not.
+    pub sign_ins_failed: u64,
+    /// Refreshes that found the sign-in alive.
+    pub refreshes: u64,
+    /// Refreshes that did not work.
+    pub refreshes_failed: u64,
+    /// How often the portal was found to have signed somebody out.
+    pub signed_out: u64,
+    /// Of every hundred times that was looked, how often the sign-in had held; null where nobody looked yet.
+    pub held_percent: Option<u64>,
+    /// How long the sign-ins that ended had lasted at most, in seconds, the half of them not longer than this.
+    pub lasted_median: Option<u64>,
+    /// The longest of them, in seconds.
+    pub lasted_longest: Option<u64>,
+    /// How long the oldest sign-in that still holds has lasted so far, in seconds.
+    pub holding_longest: Option<u64>,
+}
+
 /// The answer to `GET /sites`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SitesAnswer {

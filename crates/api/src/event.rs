@@ -23,6 +23,8 @@ pub enum EventKind {
     Updated,
     /// Its sign-in ran and worked.
     SignedIn,
+    /// The portal signed it out; it is signed in again.
+    SignedOut,
     /// Its sign-in ran and did not work.
     SignInFailed,
     /// It was refreshed and is signed in.
@@ -73,6 +75,7 @@ impl EventKind {
             Self::AttentionOver => "attention_over",
             Self::Updated => "updated",
             Self::SignedIn => "signed_in",
+            Self::SignedOut => "signed_out",
             Self::SignInFailed => "sign_in_failed",
             Self::Refreshed => "refreshed",
             Self::RefreshFailed => "refresh_failed",
@@ -134,6 +137,7 @@ mod tests {
             AttentionOver,
             Updated,
             SignedIn,
+            SignedOut,
             SignInFailed,
             Refreshed,
             RefreshFailed,

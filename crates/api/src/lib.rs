@@ -21,7 +21,8 @@ pub mod validate;
 
 pub use answer::{
     DoctorAnswer, EvaluateAnswer, Health, HealthStatus, HoldAnswer, Lever, LeverState, LoadSample,
-    MachineAnswer, MessageAnswer, PingAnswer, ShardAnswer, SiteAnswer, SitesAnswer, TakenAnswer,
+    MachineAnswer, MessageAnswer, PingAnswer, ShardAnswer, SiteAnswer, SiteReportAnswer, SitesAnswer,
+    TakenAnswer,
 };
 pub use body::parse_body;
 pub use credential::{Credential, CredentialAnswer, CredentialDefinition, CredentialsAnswer};

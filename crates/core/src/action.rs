@@ -107,6 +107,8 @@ pub enum NoticeKind {
     Updated,
     /// A sign-in worked.
     SignedIn,
+    /// The portal has signed it out.
+    SignedOut,
     /// A sign-in did not work.
     SignInFailed,
     /// A refresh worked.

@@ -228,6 +228,9 @@ impl Rules {
             session.doing = Doing::Next(Activity::SignIn);
             session.not_before = session.not_before.max(now);
             "its portal signed it out".clone_into(&mut session.why);
+            if session.established && activity != Activity::SignIn {
+                self.announce(id, NoticeKind::SignedOut, "its portal signed it out");
+            }
         } else {
             self.needs_person(id, "it is signed out and can only be signed in by hand".to_owned(), now);
         }

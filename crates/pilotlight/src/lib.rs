@@ -21,6 +21,7 @@ mod memory;
 pub mod operations;
 pub mod plan;
 mod quiet;
+pub mod reports;
 pub mod rotate;
 mod sentence;
 pub mod serve;

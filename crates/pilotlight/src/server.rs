@@ -35,6 +35,7 @@ use crate::machine::Machine;
 use crate::operations::Operations;
 use crate::plan::Planner;
 use crate::quiet;
+use crate::reports::Reports;
 use crate::sentence::with_sources;
 use crate::service_manager::{self, Pulse};
 use crate::sites::Sites;
@@ -203,8 +204,10 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     );
     operations.resume().await?;
     let live = Live::new(keeper.clone());
+    let reports = Reports::start(keeper.clone());
     let app = App {
         keeper,
+        reports,
         planner,
         archive,
         max_sessions: config.limits.max_sessions,

@@ -93,6 +93,11 @@ pub(super) enum SiteCommand {
         #[arg(long)]
         write: bool,
     },
+    /// Ask the server how the sign-ins of its sites fare: how often they hold, how long they last
+    Report {
+        /// Only this site
+        name: Option<String>,
+    },
 }
 
 /// The commands that ask the server.

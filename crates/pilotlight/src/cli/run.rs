@@ -8,7 +8,7 @@ use pilotlight_chromium::shim::SUBCOMMAND;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::args::{Cli, Command, Common, Format, ServerFlags};
+use super::args::{Cli, Command, Common, Format, ServerFlags, SiteCommand};
 use super::client::{Client, token_of};
 use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
@@ -71,7 +71,12 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
         Command::Doctor => doctor(&common, &mut output),
         Command::Token => token(&common, &mut output),
         Command::RotateKey => rotate_key(&common, &mut output),
-        Command::Site(command) => site::run(command, &mut output),
+        Command::Site(SiteCommand::RecordCheck { file, write }) => {
+            site::record_check(&file, write, &mut output)
+        }
+        Command::Site(SiteCommand::Report { name }) => {
+            ask(&common, async |client| site::report(client, name, &mut output).await)
+        }
         Command::Flags(arguments) if arguments.measure => {
             let report =
                 (servers.measure_switches)(server_config(&common, ServerFlags::default())?, &arguments)?;
@@ -84,14 +89,19 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
             output.text(&String::from_utf8_lossy(&script))
         }
         Command::Client(command) => {
-            let client = Client::find(&common, &sources(&common, Vec::new())?)?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| Failure::new(FAILED, format!("no runtime could be started: {error}")))?;
-            runtime.block_on(commands::run(&client, command, &mut output))
+            ask(&common, async |client| commands::run(client, command, &mut output).await)
         }
     }
+}
+
+/// Does something with the server.
+fn ask(common: &Common, work: impl AsyncFnOnce(&Client) -> Result<(), Stop>) -> Result<(), Stop> {
+    let client = Client::find(common, &sources(common, Vec::new())?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(FAILED, format!("no runtime could be started: {error}")))?;
+    runtime.block_on(work(&client))
 }
 
 fn bench_table(report: &Report) -> String {

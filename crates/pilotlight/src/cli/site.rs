@@ -1,17 +1,19 @@
-//! `pilotlight site record-check`: what a recording will do, and what about it will break or must not be.
+//! `pilotlight site`: what a recording will do and what about it will break or must not be, and how the sign-ins of
+//! sites fare.
 
 use std::fs;
 use std::path::Path;
 
+use pilotlight_api::{Seconds, SiteReportAnswer, SitesAnswer, validate};
 use pilotlight_flow::Flow;
 use pilotlight_flow::review::{Remarks, review};
 use pilotlight_flow::schema::MAX_FLOW_BYTES;
 use serde_json::{Value, json};
 
-use super::args::SiteCommand;
-use super::exit_codes::FAILED;
+use super::client::{Client, typed};
+use super::exit_codes::{FAILED, USAGE};
 use super::failure::{Failure, Stop};
-use super::output::Output;
+use super::output::{Output, printable};
 use super::table;
 use crate::config::read_text;
 use crate::sentence::with_sources;
@@ -20,9 +22,58 @@ const HEADER: [&str; 3] = ["STEP", "WHAT IT DOES", "REMARKS"];
 /// What a recorded password becomes.
 const PASSWORD: &str = "${password}";
 
-pub(super) fn run(command: SiteCommand, output: &mut Output<'_>) -> Result<(), Stop> {
-    let SiteCommand::RecordCheck { file, write } = command;
-    let text = read_text(&file, MAX_FLOW_BYTES as u64)
+const REPORT_HEADER: [&str; 9] = [
+    "SITE",
+    "SESSIONS",
+    "SIGNED IN",
+    "SIGN-INS",
+    "FAILED",
+    "HELD",
+    "SIGNED OUT",
+    "LASTED (MEDIAN)",
+    "HOLDS SINCE",
+];
+
+/// What the server has counted, of one site or of all.
+pub(super) async fn report(
+    client: &Client,
+    name: Option<String>,
+    output: &mut Output<'_>,
+) -> Result<(), Stop> {
+    let names = match name {
+        Some(name) => vec![name],
+        None => typed::<SitesAnswer>(&client.get("sites").await?)?.sites,
+    };
+    let (mut answers, mut rows) = (Vec::new(), Vec::new());
+    for name in names {
+        validate::name("NAME", &name).map_err(|error| Failure::new(USAGE, error.to_string()))?;
+        let answer = client.get(&format!("sites/{name}/report")).await?;
+        rows.push(report_row(&typed(&answer)?));
+        answers.push(answer);
+    }
+    let answer = json!({"success": true, "reports": answers});
+    output.data(&answer, || table::lines(&REPORT_HEADER, rows.into_iter()))
+}
+
+fn report_row(report: &SiteReportAnswer) -> Vec<String> {
+    let span = |seconds: Option<u64>| {
+        seconds.map_or_else(|| "-".to_owned(), |seconds| Seconds::new(seconds).to_string())
+    };
+    vec![
+        printable(&report.name),
+        report.sessions.to_string(),
+        report.signed_in.to_string(),
+        report.sign_ins.to_string(),
+        report.sign_ins_failed.to_string(),
+        report.held_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent} %")),
+        report.signed_out.to_string(),
+        span(report.lasted_median),
+        span(report.holding_longest),
+    ]
+}
+
+pub(super) fn record_check(file: &Path, write: bool, output: &mut Output<'_>) -> Result<(), Stop> {
+    let text = read_text(file, MAX_FLOW_BYTES as u64)
         .map_err(|problem| Failure::new(FAILED, format!("{}: {problem}", file.display())))?;
     let no_flow = |why: String| Failure::new(FAILED, format!("{}: {why}", file.display()));
     let mut recording: Value =
@@ -34,7 +85,7 @@ pub(super) fn run(command: SiteCommand, output: &mut Output<'_>) -> Result<(), S
     let is_rewritten = write && !passwords.is_empty();
     if is_rewritten {
         replace_passwords(&mut recording, &passwords);
-        rewrite(&file, &recording)?;
+        rewrite(file, &recording)?;
     }
     let answer = json!({
         "success": passwords.is_empty() || is_rewritten,

@@ -40,6 +40,7 @@ use crate::live::Live;
 use crate::machine::Machine;
 use crate::operations::Operations;
 use crate::plan::Planner;
+use crate::reports::Reports;
 use crate::webdriver::WebDriver;
 
 pub use guard::Guard;
@@ -66,6 +67,8 @@ pub struct App {
     pub archive: Archive,
     /// `limits.max_sessions`.
     pub max_sessions: u32,
+    /// How the sign-ins of sites fare.
+    pub reports: Reports,
     /// The dashboard's door.
     pub door: Arc<Door>,
     /// Who looks into windows.
@@ -134,6 +137,7 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/operations/{operation_id}/bundle.zip", get(operations::bundle))
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::show).put(sites::define).delete(sites::remove))
+        .route("/sites/{name}/report", get(sites::report))
         .route("/credentials", get(credentials::list))
         .route(
             "/credentials/{name}",

@@ -23,7 +23,7 @@ use super::{cdp, credentials, events, live, machine, metrics, operations, sessio
         operations::begin, operations::of_session, operations::list, operations::show, operations::go_on,
         operations::cancel, operations::file, operations::bundle,
         events::all, events::of_session,
-        sites::list, sites::show, sites::define, sites::remove,
+        sites::list, sites::show, sites::report, sites::define, sites::remove,
         credentials::list, credentials::show, credentials::define, credentials::remove,
     ),
     modifiers(&Token),

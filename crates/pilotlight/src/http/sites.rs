@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use pilotlight_api::{
-    ErrorBody, ErrorCode, MessageAnswer, SiteAnswer, SiteDefinition, SitesAnswer, validate,
+    ErrorBody, ErrorCode, MessageAnswer, SiteAnswer, SiteDefinition, SiteReportAnswer, SitesAnswer, validate,
 };
 
 use super::App;
@@ -40,6 +40,18 @@ pub(super) async fn show(
 ) -> Result<Json<SiteAnswer>, Problem> {
     let site = app.planner.sites.get(&name).ok_or(SitesError::Unknown)?;
     Ok(Json(SiteAnswer { success: true, name, site: site.definition.clone() }))
+}
+
+/// How a site's sign-ins fared since the server started: how often they held, and how long they last.
+#[utoipa::path(get, path = "/sites/{name}/report", tag = "sites", params(("name" = String, Path)), responses(
+    (status = 200, description = "What was counted", body = SiteReportAnswer),
+    (status = "4XX", description = "There is none of this name", body = ErrorBody)))]
+pub(super) async fn report(
+    State(app): State<App>,
+    SiteName(name): SiteName,
+) -> Result<Json<SiteReportAnswer>, Problem> {
+    app.planner.sites.get(&name).ok_or(SitesError::Unknown)?;
+    Ok(Json(app.reports.of(&name)))
 }
 
 /// Defines a site, for sessions that are made from now on. It is kept over a restart.

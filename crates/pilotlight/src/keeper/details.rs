@@ -249,6 +249,7 @@ pub(super) fn event_kind(kind: core::NoticeKind) -> (api::EventKind, &'static st
         From::StateChanged => (To::StateChanged, "state_changed"),
         From::Updated => (To::Updated, "updated"),
         From::SignedIn => (To::SignedIn, "signed_in"),
+        From::SignedOut => (To::SignedOut, "signed_out"),
         From::SignInFailed => (To::SignInFailed, "sign_in_failed"),
         From::Refreshed => (To::Refreshed, "refreshed"),
         From::RefreshFailed => (To::RefreshFailed, "refresh_failed"),

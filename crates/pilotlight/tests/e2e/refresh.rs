@@ -173,3 +173,23 @@ async fn in_its_quiet_hours_a_site_is_left_alone_unless_somebody_asks() {
     let asked = house.client().post_nothing(&path(&session, "/refresh")).await.expect(200).session();
     assert_eq!((asked.state, house.portal.sign_ins("quiet")), (SessionState::Ready, 2));
 }
+
+#[tokio::test]
+async fn a_site_s_report_tells_how_often_the_sign_in_held() {
+    let house = house_with(OFTEN, PortalOptions::default()).await;
+    let session = house.client().create(&with(account("acme"), json!({ "refresh_interval": 1 }))).await;
+    requests(&house, "acme", 2).await;
+    house.portal.log_everybody_out();
+    let report = wait_for("the report of a lost sign-in", SOON, async || {
+        let report = house.client().get("/sites/portal/report").await.expect(200).body;
+        expect_that(report["signed_out"] == 1 && report["sign_ins"] == 2, report)
+    })
+    .await;
+    house.reaches(&session, SessionState::Ready).await;
+    assert_eq!((&report["sessions"], &report["sign_ins_failed"]), (&json!(1), &json!(0)));
+    assert!(report["held_percent"].as_u64().is_some_and(|percent| (1..100).contains(&percent)), "{report}");
+    assert!(report["lasted_longest"].is_u64() && report["lasted_median"].is_u64(), "{report}");
+    assert_eq!(house.client().get("/sites/nowhere/report").await.refusal(), (404, "site_not_found"));
+    let table = house.server.command(&["site", "report"], "").await.expect(0).stdout;
+    assert!(table.contains("HELD") && table.contains("portal") && table.contains(" %"), "{table}");
+}
