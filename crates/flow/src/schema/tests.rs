@@ -6,6 +6,8 @@ use super::*;
 const SIGN_IN: &str = include_str!("../../samples/sign-in.json");
 /// Popups, frames, shadow roots, waits and keys.
 const BOOKING: &str = include_str!("../../samples/booking.json");
+/// What the others have not: an attribute of one's own for selectors, times, devices, conditions of the network.
+const BERTH: &str = include_str!("../../samples/berth.json");
 
 fn error(json: &str) -> String {
     let error = Flow::parse(json).unwrap_err();
@@ -48,6 +50,19 @@ fn every_step_type_is_read() {
     assert_eq!(expected.attributes, [("data-state".to_owned(), "free".to_owned())]);
     let Action::Custom(Custom::Screenshot { name }) = &find("customStep").action else { panic!() };
     assert_eq!(name, "slots");
+}
+
+#[test]
+fn what_is_seldom_recorded_is_read() {
+    let flow = Flow::parse(BERTH).unwrap();
+    let kinds: Vec<&str> = flow.steps.iter().map(Step::kind).collect();
+    assert_eq!((flow.title.as_str(), kinds.len()), ("Book a berth", 15));
+    assert_eq!(flow.timeout, Some(Duration::from_secs(7)));
+    assert!(flow.steps[1].navigates);
+    assert_eq!(flow.steps[6].frame, [0, 1]);
+    assert_eq!(flow.steps[7].target.as_deref(), Some("https://berths.example/popup"));
+    assert_eq!(flow.steps[2].selectors().len(), 5);
+    assert_eq!(flow.steps[11].timeout, Some(Duration::from_secs(12)));
 }
 
 #[test]
