@@ -80,17 +80,25 @@ impl Row {
 /// # Errors
 /// What is in the way, as a sentence with a hint.
 pub fn bench(config: Config, arguments: &BenchArgs) -> Result<Report, Failure> {
-    start_log("warn");
+    until_stopped("warn", async |stop| measure(&config, arguments, stop).await)
+}
+
+/// Does something to its end, or tells it to stop where a signal says so, and waits for what it cleans up.
+fn until_stopped<T>(
+    log: &str,
+    work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    start_log(log);
     let mut told = Err(house::stopped());
     run(async {
         let mut signals = Signals::take()?;
         let stop = CancellationToken::new();
-        let mut measuring = std::pin::pin!(measure(&config, arguments, &stop));
+        let mut working = std::pin::pin!(work(&stop));
         tokio::select! {
-            report = &mut measuring => told = report,
+            done = &mut working => told = done,
             () = signals.next() => {
                 stop.cancel();
-                told = measuring.await;
+                told = working.await;
             }
         }
         Ok(())

@@ -143,6 +143,7 @@ fn the_dense_profile_keeps_images_and_jit() {
         assert!(dense.arguments.contains(&switch.into()), "{switch}");
     }
     assert!(dense.arguments.contains(&"--js-flags=--optimize-for-size".into()));
+    assert!(dense.arguments.contains(&"--enable-features=NetworkServiceInProcess2".into()));
     assert!(
         !dense
             .arguments
@@ -192,7 +193,7 @@ fn lists_are_merged_and_never_repeated() {
         starting("--disable-features"),
         ["--disable-features=SpareRendererForSitePerProcess,Translate,A,C<Trial"]
     );
-    assert_eq!(starting("--enable-features"), ["--enable-features=B"]);
+    assert_eq!(starting("--enable-features"), ["--enable-features=NetworkServiceInProcess2,B"]);
     assert_eq!(starting("--js-flags"), ["--js-flags=--optimize-for-size --max-old-space-size=512"]);
     assert_eq!(starting("--blink-settings"), ["--blink-settings=x=1,y=2"]);
     assert_eq!(starting("--window-size"), ["--window-size=640,480"]);

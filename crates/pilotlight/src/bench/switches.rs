@@ -21,20 +21,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::crowd::steady;
 use super::house::stopped;
-use super::progress;
+use super::{progress, until_stopped};
 use crate::cli::{Failure, exit_codes};
 use crate::config::Config;
 use crate::keeper::find_browser;
 use crate::sentence::with_sources;
-use crate::serve::run;
-use crate::server::Signals;
 
 /// How long a page may take to load.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long windows are left alone before they are looked at.
 const REST: Duration = Duration::from_secs(3);
 /// The page of the demo portal that is measured with where no other is given.
-const PAGE: &str = "yard";
+const PAGE: &str = "/yard";
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -42,7 +40,7 @@ pub struct SwitchesArgs {
     /// Measure each switch alone, and each profile, on this machine
     #[arg(long)]
     pub measure: bool,
-    /// The page that windows show [default: one of a demo portal]
+    /// The page that windows show, or a path of the demo portal's [default: /yard]
     #[arg(long, value_name = "URL", requires = "measure")]
     url: Option<String>,
     /// How many windows there are at once
@@ -95,22 +93,7 @@ struct Candidate {
 /// # Errors
 /// What is in the way, as a sentence with a hint.
 pub fn measure_switches(config: Config, arguments: &SwitchesArgs) -> Result<SwitchesReport, Failure> {
-    crate::serve::start_log("error");
-    let mut told = Err(stopped());
-    run(async {
-        let mut signals = Signals::take()?;
-        let stop = CancellationToken::new();
-        let mut measuring = std::pin::pin!(measure(&config, arguments, &stop));
-        tokio::select! {
-            report = &mut measuring => told = report,
-            () = signals.next() => {
-                stop.cancel();
-                told = measuring.await;
-            }
-        }
-        Ok(())
-    })?;
-    told
+    until_stopped("error", async |stop| measure(&config, arguments, stop).await)
 }
 
 async fn measure(
@@ -122,7 +105,8 @@ async fn measure(
         .map_err(|error| failed("there is no browser to measure", &error))?;
     let portal = Portal::start(PortalOptions::default()).await;
     let portal = portal.map_err(|error| failed("the demo portal cannot be started", &error))?;
-    let url = arguments.url.clone().unwrap_or_else(|| format!("{}{PAGE}", portal.url()));
+    let url = arguments.url.as_deref().unwrap_or(PAGE);
+    let url = url.strip_prefix('/').map_or_else(|| url.to_owned(), |path| portal.url() + path);
     let candidates = candidates(&binary, &config.chromium.profile, &arguments.only)?;
     let progress = progress(candidates.len() as u64);
     let mut rows: Vec<SwitchLine> = Vec::new();

@@ -83,7 +83,7 @@ async fn a_field_that_does_not_fit_is_named() {
 async fn routes_and_methods_that_are_not_there_are_said() {
     let house = house().await;
     let session = house.window("a", json!({})).await;
-    let answer = house.client().get("/session").await;
+    let answer = house.client().get("/windows").await;
     assert_eq!(answer.refusal(), (404, "route_not_found"));
     is_clear(&answer);
     for (method, route) in

@@ -35,5 +35,5 @@ const draw = () => {
   bars.clearRect(0, 0, 600, 240);
   moves.slice(-26).forEach((count, pier) => bars.fillRect(pier * 23, 230 - count * 2, 18, count * 2));
 };
-setInterval(draw, 100);
+setInterval(draw, 500);
 setInterval(() => (document.getElementById('clock').textContent = new Date().toLocaleTimeString()), 1000);
