@@ -48,14 +48,28 @@ export interface Sample {
   cpu_percent: number | null;
   available_bytes: number | null;
   windows_bytes: number;
+  used_bytes: number | null;
+  budget_bytes: number | null;
   live: number;
   frozen: number;
   hibernated: number;
 }
 
+export interface Taken {
+  budget_bytes: number;
+  used_bytes: number;
+  swapped_bytes: number;
+  compressed_bytes: number;
+  live_bytes: number;
+  frozen_bytes: number;
+  server_bytes: number;
+  shims_bytes: number;
+}
+
 export interface Machine {
   cores: number;
   memory_bytes: number | null;
+  taken: Taken | null;
   max_live: number;
   max_sessions: number;
   shards: { shard: string; windows: number; memory_bytes: number }[];

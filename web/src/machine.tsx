@@ -1,7 +1,7 @@
 // What the machine carries, and has carried over the last hour.
 
 import { useEffect, useState } from "preact/hooks";
-import { call, type Machine } from "./api";
+import { call, type Machine, type Sample, type Taken } from "./api";
 import { Chart } from "./chart";
 import { bytes } from "./words";
 
@@ -28,6 +28,33 @@ function Levers() {
   );
 }
 
+/** What of the budget is taken, and by whom; hibernated sessions are on the disk alone. */
+function Memory({ taken, sample }: { taken: Taken; sample: Sample | undefined }) {
+  const { budget_bytes, used_bytes, live_bytes, frozen_bytes } = taken;
+  const rows: [name: string, sessions: number | undefined, held: number][] = [
+    ["Live windows", sample?.live, live_bytes],
+    ["Frozen windows", sample?.frozen, frozen_bytes],
+    ["Hibernated sessions", sample?.hibernated, 0],
+    ["Browsers apart from their windows", undefined, Math.max(used_bytes - live_bytes - frozen_bytes, 0)],
+    ["All browsers", undefined, used_bytes],
+    ["The server and its shims", undefined, taken.server_bytes + taken.shims_bytes],
+  ];
+  return (
+    <>
+      <h2>Memory</h2>
+      <p>Browsers take {bytes(used_bytes)} of their budget of {bytes(budget_bytes)}; {bytes(taken.swapped_bytes)} of theirs are
+        swapped out{taken.swapped_bytes > 0 && <>, and take {bytes(taken.compressed_bytes)} compressed</>}.</p>
+      <meter aria-label="Of the budget for browsers" min={0} max={budget_bytes} high={budget_bytes * 0.9} value={used_bytes} />
+      <div class="scroll" role="region" aria-label="Who takes memory" tabIndex={0}><table>
+        <thead><tr><th scope="col">Taken by</th><th scope="col" class="number">Sessions</th><th scope="col" class="number">Memory</th></tr></thead>
+        <tbody>{rows.map(([name, sessions, held]) => (
+          <tr><th scope="row">{name}</th><td class="number">{sessions}</td><td class="number">{bytes(held)}</td></tr>
+        ))}</tbody>
+      </table></div>
+    </>
+  );
+}
+
 export function MachineView() {
   const [machine, setMachine] = useState<Machine>();
   useEffect(() => {
@@ -38,7 +65,7 @@ export function MachineView() {
   }, []);
   if (!machine) return <><h1>Machine</h1><p role="status">Looking …</p></>;
   const { samples, shards } = machine;
-  const over = (key: "live" | "frozen" | "hibernated" | "windows_bytes" | "available_bytes" | "cpu_percent") =>
+  const over = (key: "live" | "frozen" | "hibernated" | "windows_bytes" | "used_bytes" | "budget_bytes" | "available_bytes" | "cpu_percent") =>
     samples.map((sample) => sample[key]);
   const count = (value: number) => String(Math.round(value));
   const from = samples[0]?.time;
@@ -55,14 +82,18 @@ export function MachineView() {
         <Chart title="Sessions by tier" from={from} show={count}
           lines={[{ name: "live", values: over("live") }, { name: "frozen", values: over("frozen") }, { name: "hibernated", values: over("hibernated") }]} />
         <Chart title="Memory" from={from} show={bytes} most={machine.memory_bytes ?? undefined}
-          lines={[{ name: "all windows", values: over("windows_bytes") }, { name: "left on the machine", values: over("available_bytes") }]} />
+          lines={[
+            { name: "all browsers", values: over("used_bytes") }, { name: "all windows", values: over("windows_bytes") },
+            { name: "budget", values: over("budget_bytes") }, { name: "left on the machine", values: over("available_bytes") },
+          ]} />
         <Chart title="Processors" from={from} most={100} show={(value) => `${Math.round(value)} %`}
           lines={[{ name: "busy", values: over("cpu_percent") }]} />
       </div>
+      {machine.taken && <Memory taken={machine.taken} sample={samples.at(-1)} />}
       <h2>Browsers</h2>
       {shards.length === 0 ? <p>None runs: no session has a window.</p> : (
         <div class="scroll" role="region" aria-label="Browsers" tabIndex={0}><table>
-          <thead><tr><th scope="col">Shard</th><th scope="col">Windows</th><th scope="col">Memory of its windows</th></tr></thead>
+          <thead><tr><th scope="col">Shard</th><th scope="col" class="number">Windows</th><th scope="col" class="number">Memory of its windows</th></tr></thead>
           <tbody>{shards.map((shard) => (
             <tr><th scope="row">{shard.shard}</th><td class="number">{shard.windows}</td><td class="number">{bytes(shard.memory_bytes)}</td></tr>
           ))}</tbody>

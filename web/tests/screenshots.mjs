@@ -41,9 +41,9 @@ await page.setViewportSize({ width: 1280, height: 1720 });
 await page.evaluate(() => scrollTo(0, 0));
 await picture("session");
 
-await page.setViewportSize({ width: 1280, height: 860 });
+await page.setViewportSize({ width: 1280, height: 1240 });
 for (let samples = 0; samples < SAMPLES; samples = (await ask("GET", "/machine")).samples.length) await page.waitForTimeout(1000);
 await page.getByRole("link", { name: "Machine" }).click();
-await page.getByRole("img", { name: /Sessions by tier/ }).waitFor();
+await page.getByRole("row", { name: /^All browsers/ }).waitFor();
 await picture("machine");
 await browser.close();
