@@ -135,6 +135,8 @@ async fn by_name(
     roots: &[Handle],
 ) -> Result<Vec<Handle>, WindowError> {
     let (connection, session) = (&window.shard.connection, &document.session);
+    // Chromium answers once it has drawn the page, and it draws none that stands behind another.
+    window.bring_to_front(&document.tab).await?;
     let context = isolated_world(&window.shard, &document.tab, session, &document.frame).await?;
     let mut found = Vec::new();
     for root in roots {

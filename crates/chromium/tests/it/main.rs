@@ -12,6 +12,7 @@ mod flow;
 mod heartbeat;
 mod page;
 mod portal;
+mod recordings;
 mod shim;
 mod spare;
 mod support;
