@@ -264,3 +264,29 @@ pub enum LeverState {
     /// It is not, and no window opens without.
     Needed,
 }
+
+/// The answer to `GET /sessions/{id}/failure`: the latest sign-in, or refresh by a flow, that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FailureAnswer {
+    /// Always true.
+    pub success: bool,
+    /// The step that could not be done; null where the flow went through, and the portal let nobody in.
+    pub step: Option<FailedStep>,
+    /// Why, in a sentence.
+    pub error: String,
+    /// When.
+    pub taken_at: Timestamp,
+    /// What the page showed then; null where no picture could be taken, or the password would be in it.
+    pub picture_url: Option<String>,
+}
+
+/// The step of a recording that could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailedStep {
+    /// Counted from 1.
+    pub number: u32,
+    /// Its type, by the Recorder's name.
+    pub kind: String,
+    /// The selectors that were tried, as they were recorded.
+    pub selectors: Vec<String>,
+}

@@ -45,7 +45,7 @@ pub enum ErrorCode {
     SiteNotFound,
     /// 404: there is no such operation.
     OperationNotFound,
-    /// 404: the operation has no such file.
+    /// 404: the operation has no such file, or the session no such picture.
     FileNotFound,
     /// 404: there is no such credential.
     CredentialNotFound,
@@ -207,9 +207,11 @@ impl ErrorCode {
                 "operation_not_found",
                 "GET /operations lists the operations of sessions that are known.",
             ),
-            Self::FileNotFound => {
-                (404, "file_not_found", "GET /operations/{operation_id} names its downloads and screenshots.")
-            }
+            Self::FileNotFound => (
+                404,
+                "file_not_found",
+                "GET /operations/{operation_id} and GET /sessions/{id}/failure name what there is.",
+            ),
             Self::CredentialNotFound => (
                 404,
                 "credential_not_found",

@@ -121,6 +121,9 @@ pub struct Event {
     /// The session's live window in the dashboard, where a person is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_url: Option<String>,
+    /// What was seen of its latest sign-in that failed, where a person is needed and there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_url: Option<String>,
 }
 
 #[cfg(test)]

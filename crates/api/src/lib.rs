@@ -20,9 +20,9 @@ pub mod site;
 pub mod validate;
 
 pub use answer::{
-    DoctorAnswer, EvaluateAnswer, Health, HealthStatus, HoldAnswer, Lever, LeverState, LoadSample,
-    MachineAnswer, MessageAnswer, PingAnswer, ShardAnswer, SiteAnswer, SiteReportAnswer, SitesAnswer,
-    TakenAnswer,
+    DoctorAnswer, EvaluateAnswer, FailedStep, FailureAnswer, Health, HealthStatus, HoldAnswer, Lever,
+    LeverState, LoadSample, MachineAnswer, MessageAnswer, PingAnswer, ShardAnswer, SiteAnswer,
+    SiteReportAnswer, SitesAnswer, TakenAnswer,
 };
 pub use body::parse_body;
 pub use credential::{Credential, CredentialAnswer, CredentialDefinition, CredentialsAnswer};

@@ -198,6 +198,8 @@ pub struct Session {
     pub cdp_url: Option<String>,
     /// Where a person can look at the window; null where the server offers none.
     pub live_url: Option<String>,
+    /// What was seen of its latest sign-in that failed, with a picture; null where none did.
+    pub failure_url: Option<String>,
     /// Why it ended; null while it lives.
     pub ended_reason: Option<EndedReason>,
     /// What a person should know or do, in a sentence; usually null.
@@ -264,7 +266,7 @@ mod tests {
         "expires_at": null, "url": "https://portal.test/", "title": "Portal", "tabs": 1, "isolation": "shared",
         "profile": "dense", "shard": "s3", "memory_bytes": 61341696, "swapped_bytes": 0, "memory_measure": "proportional",
         "storage_bytes": 18211, "cdp_url": null,
-        "live_url": null, "ended_reason": null, "attention": null, "tags": {} }"#;
+        "live_url": null, "failure_url": null, "ended_reason": null, "attention": null, "tags": {} }"#;
 
     #[test]
     fn a_session_has_the_fields_of_the_contract_and_no_others() {

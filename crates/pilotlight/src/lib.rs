@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod demo;
 mod doctor;
 pub mod door;
+pub mod failures;
 mod fingerprint;
 pub mod gateway;
 mod gauge;

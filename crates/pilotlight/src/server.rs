@@ -25,6 +25,7 @@ use crate::config::{self, Auth, Config};
 use crate::credentials::Credentials;
 use crate::doctor::browser_of;
 use crate::door::Door;
+use crate::failures::Failures;
 use crate::fingerprint::Fingerprint;
 use crate::gateway::{self, Gateway};
 use crate::gauge::Gauge;
@@ -169,6 +170,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         fingerprint: Arc::clone(&fingerprint),
     };
     let clock = Clock::start();
+    let failures = Failures::open(state_dir.failures_dir()?, clock);
     for damaged in &loaded.damaged {
         let error = with_sources(&damaged.error);
         tracing::error!(id = %damaged.id, error, "a session or a credential cannot be read");
@@ -186,6 +188,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         leaves_browsers: browsers == Browsers::Stay,
         heartbeat: config.chromium.heartbeat,
         pages_out: config.chromium.page_out,
+        failures: failures.clone(),
         pulse: Pulse::wanted(),
     };
     let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
@@ -216,12 +219,13 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         machine,
         browser,
         operations: operations.clone(),
+        failures: failures.clone(),
         gateway: gateway.clone(),
         webdriver: webdriver.clone(),
         readiness: readiness.clone(),
     };
     tokio::spawn(quiet::run(app.planner.clone(), app.keeper.clone(), stop.clone()));
-    tokio::spawn(sweep_files(gateway, app.keeper.clone(), operations));
+    tokio::spawn(sweep_files(gateway, app.keeper.clone(), operations, failures));
     tokio::spawn(http::look_after(app.clone()));
     if let Some(url) = config.server.webhook {
         let events = app.keeper.events().subscribe();
@@ -362,14 +366,18 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Removes the files of sessions that are no more, now and then.
-async fn sweep_files(gateway: Gateway, keeper: KeeperHandle, operations: Operations) {
+async fn sweep_files(gateway: Gateway, keeper: KeeperHandle, operations: Operations, failures: Failures) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     while gateway.stop.run_until_cancelled(turns.tick()).await.is_some() {
-        let (folder, directory) = (gateway.folder.clone(), keeper.directory());
+        let (folder, directory, failures) = (gateway.folder.clone(), keeper.directory(), failures.clone());
         let lives = move |id: Uuid| {
             directory.sessions.get(&id.as_u128()).is_some_and(|session| session.ended().is_none())
         };
-        drop(tokio::task::spawn_blocking(move || gateway::sweep(&folder, lives)).await);
+        let sweep = move || {
+            gateway::sweep(&folder, &lives);
+            failures.sweep(lives);
+        };
+        drop(tokio::task::spawn_blocking(sweep).await);
         operations.sweep().await;
     }
 }

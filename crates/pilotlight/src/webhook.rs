@@ -62,6 +62,7 @@ fn message(event: &Event, address: SocketAddr) -> Value {
         "session_url": session,
         "screenshot_url": session.as_ref().map(|session| format!("{session}/screenshot")),
         "live_url": event.live_url,
+        "failure_url": event.failure_url,
     })
 }
 

@@ -75,6 +75,7 @@ pub(super) fn session(session: &Session, now: Timestamp) -> String {
         ("stored", size(session.storage_bytes)),
         ("cdp_url", optional(session.cdp_url.as_deref())),
         ("live_url", optional(session.live_url.as_deref())),
+        ("failure_url", optional(session.failure_url.as_deref())),
         ("tags", if tags.is_empty() { "-".to_owned() } else { tags.join(" ") }),
     ];
     lines(&[], fields.into_iter().map(|(name, value)| vec![name.to_owned(), value]))

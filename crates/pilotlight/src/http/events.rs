@@ -87,6 +87,7 @@ fn lagged(app: &App, missed: u64) -> Arc<Event> {
         reason: "slow_reader".to_owned(),
         sentence: format!("{missed} events were missed: list the sessions anew"),
         live_url: None,
+        failure_url: None,
     })
 }
 

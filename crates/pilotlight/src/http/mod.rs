@@ -8,6 +8,7 @@ mod credentials;
 mod dashboard;
 mod docs;
 mod events;
+mod failure;
 mod guard;
 mod listen;
 mod live;
@@ -34,6 +35,7 @@ use pilotlight_store::Archive;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::door::Door;
+use crate::failures::Failures;
 use crate::gateway::Gateway;
 use crate::keeper::KeeperHandle;
 use crate::live::Live;
@@ -79,6 +81,8 @@ pub struct App {
     pub browser: Result<PathBuf, String>,
     /// Carries operations out.
     pub operations: Operations,
+    /// What was seen of sign-ins that failed.
+    pub failures: Failures,
     /// Lets clients in.
     pub gateway: Gateway,
     /// The sessions of WebDriver.
@@ -114,6 +118,8 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/evaluate", post(window::evaluate))
         .route("/sessions/{id}/screenshot", get(window::screenshot))
         .route("/sessions/{id}/thumbnail", get(window::thumbnail))
+        .route("/sessions/{id}/failure", get(failure::show))
+        .route("/sessions/{id}/failure/picture", get(failure::picture))
         .route("/sessions/{id}/live", get(live::live))
         .route("/machine", get(machine::show))
         .route("/doctor", get(machine::doctor))

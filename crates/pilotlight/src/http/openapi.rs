@@ -4,7 +4,9 @@ use utoipa::Modify;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{cdp, credentials, events, live, machine, metrics, operations, sessions, sites, system, window};
+use super::{
+    cdp, credentials, events, failure, live, machine, metrics, operations, sessions, sites, system, window,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,7 +20,8 @@ use super::{cdp, credentials, events, live, machine, metrics, operations, sessio
         sessions::create, sessions::list, sessions::show, sessions::patch, sessions::close, sessions::ping,
         sessions::hold, sessions::extend_hold, sessions::release_hold, sessions::refresh, sessions::restart,
         sessions::freeze, sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
-        window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, machine::show, machine::doctor,
+        window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, failure::show, failure::picture,
+        machine::show, machine::doctor,
         cdp::version, cdp::list, cdp::socket, cdp::files, cdp::file,
         operations::begin, operations::of_session, operations::list, operations::show, operations::go_on,
         operations::cancel, operations::file, operations::bundle,

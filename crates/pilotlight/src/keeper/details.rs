@@ -73,6 +73,7 @@ impl Published {
         details: &Details,
         window: Option<LiveWindow>,
         address: SocketAddr,
+        failure_url: Option<String>,
     ) -> Self {
         let id = Uuid::from_u128(session.id.0);
         let lives = session.ended.is_none();
@@ -108,6 +109,7 @@ impl Published {
             storage_bytes: details.stored_bytes,
             cdp_url: lives.then(|| format!("ws://{address}/sessions/{id}/devtools/browser")),
             live_url: lives.then(|| live_url(address, id)),
+            failure_url: failure_url.filter(|_| lives),
             ended_reason: session.ended.map(|(_, reason)| ended_reason(reason)),
             attention: session.attention.clone(),
             tags: details.tags.clone(),

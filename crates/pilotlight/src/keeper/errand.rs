@@ -42,10 +42,13 @@ const RESPONSE_STATUS: &str = "performance.getEntriesByType('navigation')[0]?.re
 /// When the present document began to come, in milliseconds since 1970.
 const BEGAN_AT_MS: &str = "Math.floor(performance.timeOrigin)";
 
-/// Has it written down that a sign-in is about to be typed.
-pub(super) trait Foretell: Sync {
-    /// Returns once it is.
+/// Whoever is told how it goes.
+pub(super) trait Witness: Sync {
+    /// A sign-in is about to be typed. Returns once that is written down.
     fn typing(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// A flow could not go on.
+    fn stuck(&self, error: &ReplayError);
 }
 
 /// What must be known of a session to work in its window.
@@ -70,7 +73,7 @@ impl Errand {
         window: &Window,
         checkpoint: Option<&Checkpoint>,
         tried_at: Option<Moment>,
-        foretell: &impl Foretell,
+        witness: &impl Witness,
     ) -> Result<Standing, Failure> {
         let work = async {
             match activity {
@@ -90,8 +93,8 @@ impl Errand {
                     (Standing::SignedOut, Some(at)) => self.came_to(window, at).await,
                     (standing, _) => Ok(standing),
                 },
-                Activity::Refresh => self.refresh(window).await,
-                Activity::SignIn => self.sign_in(window, foretell).await,
+                Activity::Refresh => self.refresh(window, witness).await,
+                Activity::SignIn => self.sign_in(window, witness).await,
             }
         };
         timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
@@ -120,7 +123,7 @@ impl Errand {
         self.standing(window).await
     }
 
-    async fn refresh(&self, window: &Window) -> Result<Standing, Failure> {
+    async fn refresh(&self, window: &Window, witness: &impl Witness) -> Result<Standing, Failure> {
         // A script that hangs would hold up everything; asking ends it where it does not let itself be asked.
         drop(window.evaluate("0", PROBE_TIMEOUT).await);
         let refresh = self.site.as_ref().map(|site| &site.definition.refresh);
@@ -134,13 +137,13 @@ impl Errand {
                     _ => self.look(window).await,
                 };
             }
-            (Some(RefreshHow::Flow), _) => return self.refresh_by_flow(window).await,
+            (Some(RefreshHow::Flow), _) => return self.refresh_by_flow(window, witness).await,
             _ => loaded(window.reload(LOAD_TIMEOUT).await)?,
         }
         self.standing(window).await
     }
 
-    async fn refresh_by_flow(&self, window: &Window) -> Result<Standing, Failure> {
+    async fn refresh_by_flow(&self, window: &Window, witness: &impl Witness) -> Result<Standing, Failure> {
         let Some(flow) = self.site.as_ref().and_then(|site| site.refresh.as_ref()) else {
             return self.look(window).await;
         };
@@ -149,7 +152,10 @@ impl Errand {
             Ok(()) => self.standing(window).await,
             // Who is signed out finds nothing of what the flow works on.
             Err(error) => match self.standing(window).await? {
-                Standing::SignedIn => Err(replay_failure("the refresh flow", &error)),
+                Standing::SignedIn => {
+                    witness.stuck(&error);
+                    Err(replay_failure("the refresh flow", &error))
+                }
                 standing => Ok(standing),
             },
         }
@@ -225,7 +231,7 @@ impl Errand {
         Ok(Standing::SignedOut)
     }
 
-    async fn sign_in(&self, window: &Window, foretell: &impl Foretell) -> Result<Standing, Failure> {
+    async fn sign_in(&self, window: &Window, witness: &impl Witness) -> Result<Standing, Failure> {
         // It may have signed itself in, and a portal sends those who are away from its sign-in page.
         if let Ok(standing @ (Standing::SignedIn | Standing::PersonNeeded(_))) = self.look(window).await {
             return Ok(standing);
@@ -245,7 +251,7 @@ impl Errand {
             if status >= 500 {
                 return Err(portal_fault(status));
             }
-            foretell.typing().await?;
+            witness.typing().await?;
             let before = window.navigation_count();
             replayed = replay_part(window, flow, typed..typed + 1, &values, &options, |_| {}).await;
             if replayed.is_ok() {
@@ -260,7 +266,10 @@ impl Errand {
         }
         let standing = match replayed {
             Ok(()) => self.let_in(window, typed_at).await,
-            Err(error) => self.replay_failed(window, &error, typed_at).await,
+            Err(error) => {
+                witness.stuck(&error);
+                self.replay_failed(window, &error, typed_at).await
+            }
         };
         standing.map_err(|failure| match failure.kind {
             // Repeating it without end, as what never reached the portal is repeated, could lock the account.

@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::details::{event_kind, state};
+use crate::failures::Failures;
 
 /// Events kept for listeners that are behind.
 const MAX_BEHIND: usize = 1024;
@@ -24,6 +25,7 @@ pub struct Events {
     sender: broadcast::Sender<Arc<Event>>,
     past: Arc<Mutex<Past>>,
     address: SocketAddr,
+    failures: Failures,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +38,8 @@ struct Past {
 
 impl Events {
     /// `address` is where clients reach us.
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self { sender: broadcast::Sender::new(MAX_BEHIND), past: Arc::default(), address }
+    pub(super) fn new(address: SocketAddr, failures: Failures) -> Self {
+        Self { sender: broadcast::Sender::new(MAX_BEHIND), past: Arc::default(), address, failures }
     }
 
     /// Every event from now on.
@@ -66,6 +68,11 @@ impl Events {
         self.past().last
     }
 
+    /// Where it is told what was seen of a session's latest sign-in that failed, where there was one.
+    pub(super) fn failure_url(&self, session: Uuid) -> Option<String> {
+        self.failures.has(session).then(|| format!("http://{}/sessions/{session}/failure", self.address))
+    }
+
     pub(super) fn announce(&self, notice: &Notice, name: Option<String>, time: Timestamp) {
         let (kind, reason) = event_kind(notice.kind);
         self.tell(Event {
@@ -78,6 +85,7 @@ impl Events {
             reason: reason.to_owned(),
             sentence: notice.reason.clone(),
             live_url: None,
+            failure_url: None,
         });
     }
 
@@ -99,7 +107,10 @@ impl Events {
         drop(past);
         if let Some(kind) = attention {
             let live_url = event.session_id.map(|id| live_url(self.address, id));
-            self.tell(Event { kind, reason: kind.as_str().to_owned(), live_url, ..Event::clone(&event) });
+            let is_over = kind == EventKind::AttentionOver;
+            let failure_url = event.session_id.filter(|_| !is_over).and_then(|id| self.failure_url(id));
+            let reason = kind.as_str().to_owned();
+            self.tell(Event { kind, reason, live_url, failure_url, ..Event::clone(&event) });
         }
     }
 }

@@ -85,6 +85,7 @@ impl KeeperHandle {
             reason: reason.to_owned(),
             sentence,
             live_url: None,
+            failure_url: None,
         });
     }
 

@@ -17,6 +17,7 @@ mod message;
 mod scribe;
 mod shrink;
 mod using;
+mod witness;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +45,7 @@ pub use handle::{BrowserProcess, Directory, KeeperHandle};
 pub use message::{Refused, Reply};
 pub use using::Using;
 
+use crate::failures::Failures;
 use crate::fingerprint::Fingerprint;
 use crate::plan::access;
 use crate::service_manager::Pulse;
@@ -116,6 +118,8 @@ pub struct KeeperOptions {
     pub heartbeat: Duration,
     /// `chromium.page_out`.
     pub pages_out: bool,
+    /// What was seen of sign-ins that failed.
+    pub failures: Failures,
     /// Signs of life of the keeper's loop, for the service manager.
     pub pulse: Pulse,
 }
@@ -146,18 +150,27 @@ pub fn start(
         leaves_browsers,
         heartbeat,
         pages_out,
+        failures,
         pulse,
     } = options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
     let (directory, watched) = watch::channel(Arc::default());
-    let events = Events::new(address);
+    let events = Events::new(address, failures.clone());
     let mut keeper = Keeper {
         clock,
         address,
         fingerprint,
         rules: Rules::new(limits, seed, clock.now()),
-        world: World::new(farm, archive.clone(), report.clone(), leaves_browsers, heartbeat, pages_out),
+        world: World::new(
+            farm,
+            archive.clone(),
+            report.clone(),
+            leaves_browsers,
+            heartbeat,
+            pages_out,
+            failures,
+        ),
         details: BTreeMap::new(),
         pending: HashMap::new(),
         last_request: 0,
@@ -466,7 +479,9 @@ impl Keeper {
 
     fn published(&self, id: SessionId) -> Option<Published> {
         let session = self.rules.session(id)?;
-        Some(Published::new(session, self.details.get(&id)?, self.world.window(id).cloned(), self.address))
+        let failure_url = self.events.failure_url(Uuid::from_u128(id.0));
+        let window = self.world.window(id).cloned();
+        Some(Published::new(session, self.details.get(&id)?, window, self.address, failure_url))
     }
 
     fn publish(&mut self, changed: &[SessionId]) {

@@ -15,19 +15,20 @@ use pilotlight_core::{
     Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, Ticket,
 };
 use pilotlight_store::{Archive, Checkpoint};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::details::Details;
-use super::errand::Foretell;
 use super::farm::{Farm, Inherited, label};
 use super::handle::BrowserProcess;
 use super::heartbeat::Watched;
 use super::live::LiveWindow;
 use super::message::Report;
 use super::shrink::Shrinker;
+use super::witness::Attendant;
+use crate::failures::Failures;
 use crate::sentence::with_sources;
 
 /// How long all browsers together may take to end with the server.
@@ -68,6 +69,7 @@ pub(super) struct World {
     leaves_browsers: bool,
     /// How often browsers and pages are asked whether they are there.
     heartbeat: Duration,
+    failures: Failures,
     browsers: BTreeMap<ShardId, Arc<Browser>>,
     /// Browsers that no longer answered and are being ended for it.
     hung: BTreeSet<ShardId>,
@@ -88,6 +90,7 @@ impl World {
         leaves_browsers: bool,
         heartbeat: Duration,
         pages_out: bool,
+        failures: Failures,
     ) -> Self {
         Self {
             farm,
@@ -95,6 +98,7 @@ impl World {
             reports,
             leaves_browsers,
             heartbeat,
+            failures,
             browsers: BTreeMap::new(),
             hung: BTreeSet::new(),
             slots: BTreeMap::new(),
@@ -378,7 +382,8 @@ impl World {
         details: &Details,
         tried_at: Option<Moment>,
     ) {
-        let (archive, reports) = (self.archive.clone(), self.reports.clone());
+        let (archive, reports, failures) =
+            (self.archive.clone(), self.reports.clone(), self.failures.clone());
         let (errand, begins_with) = (Arc::clone(&details.errand), details.begins_with.clone());
         let shard = self.slots.get(&session).and_then(|slot| slot.shard);
         let watched = shard.and_then(|shard| self.watched(shard));
@@ -388,19 +393,22 @@ impl World {
             before.abort();
         }
         let task = tokio::spawn(async move {
+            let witness = Attendant::new(session, ticket, &reports);
             let work = async {
                 let checkpoint = match activity {
                     Activity::Visit => newest_checkpoint(&archive, session, begins_with).await?,
                     _ => None,
                 };
-                let foreteller = Foreteller { session, ticket, reports: &reports };
-                errand.perform(activity, &window, checkpoint.as_ref(), tried_at, &foreteller).await
+                errand.perform(activity, &window, checkpoint.as_ref(), tried_at, &witness).await
             };
             let work = AssertUnwindSafe(work).catch_unwind();
             let outcome = work.await.unwrap_or_else(|_| {
                 // A fault of ours ends this activity; whoever waits for it is told.
                 Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
             });
+            if let Err(failure) = &outcome {
+                witness.keep(&failures, activity, failure, &window, &errand.login).await;
+            }
             match (&outcome, &watched) {
                 (Err(_), Some(watched)) => watched.end_if_hung().await,
                 (Ok(_), Some(watched)) if activity == Activity::Visit => {
@@ -461,22 +469,6 @@ impl World {
         if timeout(CLOSE_TIMEOUT, self.tasks.join_all()).await.is_err() {
             tracing::warn!("a browser did not end in time");
         }
-    }
-}
-
-/// Tells the keeper that a sign-in is about to be typed.
-struct Foreteller<'a> {
-    session: SessionId,
-    ticket: Ticket,
-    reports: &'a mpsc::Sender<Report>,
-}
-
-impl Foretell for Foreteller<'_> {
-    async fn typing(&self) -> Result<(), Failure> {
-        let (written, waits) = oneshot::channel();
-        let Self { session, ticket, reports } = *self;
-        drop(reports.send(Report::Typing { session, ticket, written }).await);
-        waits.await.map_err(|_| browser_failure("the server is stopping".to_owned()))
     }
 }
 

@@ -12,6 +12,8 @@ use secrecy::SecretString;
 const TOKEN_BYTES: usize = 32;
 /// Only the owner reads.
 const OWNER_FILE: u32 = 0o600;
+/// Only the owner looks or passes through.
+const OWNER_FOLDER: u32 = 0o700;
 /// Others may pass through, for browsers run as another user and have their folders inside, but not look.
 const PASSABLE: u32 = 0o711;
 
@@ -63,7 +65,7 @@ impl StateDir {
     /// # Errors
     /// That it cannot be written, or that another server has it.
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        make_folder(path)?;
+        make_folder(path, PASSABLE)?;
         let lock_path = path.join("lock");
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).mode(OWNER_FILE).open(&lock_path);
@@ -114,7 +116,7 @@ impl StateDir {
     /// That it cannot be made.
     pub fn run_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("run");
-        make_folder(&path)?;
+        make_folder(&path, PASSABLE)?;
         Ok(path)
     }
 
@@ -124,8 +126,18 @@ impl StateDir {
     /// That it cannot be made.
     pub fn files_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("files");
-        make_folder(&path)?;
+        make_folder(&path, PASSABLE)?;
         path.canonicalize().map_err(|source| StateDirError::Unusable { path, source })
+    }
+
+    /// Where it is kept what was seen of sign-ins that failed.
+    ///
+    /// # Errors
+    /// That it cannot be made.
+    pub fn failures_dir(&self) -> Result<PathBuf, StateDirError> {
+        let path = self.path.join("failures");
+        make_folder(&path, OWNER_FOLDER)?;
+        Ok(path)
     }
 
     /// Where operations keep their screenshots and downloads.
@@ -134,17 +146,17 @@ impl StateDir {
     /// That it cannot be made.
     pub fn operations_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("operations");
-        make_folder(&path)?;
+        make_folder(&path, PASSABLE)?;
         Ok(path)
     }
 }
 
 /// Makes a folder. One that is there already must be ours alone to change: whoever else could put a token, or
 /// a link in place of a file, into it.
-fn make_folder(path: &Path) -> Result<(), StateDirError> {
+fn make_folder(path: &Path, mode: u32) -> Result<(), StateDirError> {
     let unusable = |source| StateDirError::Unusable { path: path.to_owned(), source };
     if !path.is_dir() {
-        DirBuilder::new().recursive(true).mode(PASSABLE).create(path).map_err(unusable)?;
+        DirBuilder::new().recursive(true).mode(mode).create(path).map_err(unusable)?;
     }
     let folder = fs::metadata(path).map_err(unusable)?;
     let ours = folder.uid() == rustix::process::geteuid().as_raw();

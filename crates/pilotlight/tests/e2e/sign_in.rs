@@ -294,3 +294,41 @@ async fn a_site_with_a_password_in_its_recording_is_refused() {
     let told = answer.body.to_string();
     assert!(told.contains("step 4") && told.contains("${password}") && !told.contains(PASSWORD), "{told}");
 }
+
+#[tokio::test]
+async fn what_was_seen_of_a_failed_sign_in_is_kept_with_its_session() {
+    let house = house().await;
+    let session = house.sign_in("acme").await;
+    assert_eq!(session.failure_url, None);
+    let failure = path(&session, "/failure");
+    assert_eq!(house.client().get(&failure).await.refusal(), (404, "file_not_found"));
+
+    house.portal.set_redesigned(true);
+    house.portal.log_everybody_out();
+    assert_eq!(house.client().post_nothing(&path(&session, "/refresh")).await.status, 502);
+    let seen = house.client().get(&failure).await.expect(200).body;
+    assert_eq!((&seen["step"]["number"], &seen["step"]["kind"]), (&json!(3), &json!("change")), "{seen}");
+    assert_eq!(seen["step"]["selectors"][0], "aria/User name");
+    assert!(seen["error"].as_str().unwrap().contains("no longer fits the page"), "{seen}");
+    assert!(seen["picture_url"].as_str().unwrap().ends_with(&format!("{failure}/picture")), "{seen}");
+    let picture = house.client().get(&format!("{failure}/picture")).await.expect(200).bytes;
+    assert!(picture.starts_with(&[0xff, 0xd8, 0xff]), "no JPEG");
+    assert!(house.client().session(&session).await.failure_url.unwrap().ends_with(&failure));
+
+    // The next one takes its place, and whoever is told that a person is needed is told where to see why.
+    house.portal.set_redesigned(false);
+    assert!(house.portal.set_password("acme", "another"));
+    let mut events = house.client().events(&path(&session, "/events?after=0")).await;
+    house.client().post_nothing(&path(&session, "/refresh")).await;
+    let refused = house.reaches(&session, SessionState::NeedsAttention).await;
+    let again = house.client().get(&failure).await.expect(200).body;
+    let error = again["error"].as_str().unwrap();
+    assert!(error.contains("the user name or the password is wrong") && !error.contains(PASSWORD), "{again}");
+    let is_told = events.find("a link to it", SOON, |event| {
+        event.kind == EventKind::NeedsAttention && event.failure_url == refused.failure_url
+    });
+    is_told.await;
+
+    house.client().delete(&path(&session, "")).await.expect(200);
+    assert_eq!(house.client().get(&failure).await.refusal(), (410, "session_ended"));
+}

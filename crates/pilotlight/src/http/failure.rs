@@ -1,0 +1,45 @@
+//! What was seen of a session's latest sign-in that failed.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use pilotlight_api::{ErrorBody, ErrorCode, FailureAnswer};
+use uuid::Uuid;
+
+use super::App;
+use super::problem::{Id, Problem};
+use crate::failures::Seen;
+
+/// Tells of the session's latest sign-in, or refresh by a flow, that failed. It wakes nobody, and is no use of the
+/// session.
+#[utoipa::path(get, path = "/sessions/{id}/failure", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "What failed, when, and where its picture is", body = FailureAnswer),
+    (status = "4XX", description = "The session is not there, or none failed", body = ErrorBody)))]
+pub(super) async fn show(State(app): State<App>, Id(id): Id) -> Result<Json<FailureAnswer>, Problem> {
+    let (seen, url) = seen(&app, id).await?;
+    let picture_url = url.filter(|_| seen.has_picture()).map(|url| format!("{url}/picture"));
+    let Seen { step, error, taken_at, .. } = seen;
+    Ok(Json(FailureAnswer { success: true, step, error, taken_at, picture_url }))
+}
+
+/// What the page showed then.
+#[utoipa::path(get, path = "/sessions/{id}/failure/picture", tag = "sessions", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "The picture", content((Vec<u8> = "image/jpeg"))),
+    (status = "4XX", description = "The session is not there, or there is none", body = ErrorBody)))]
+pub(super) async fn picture(State(app): State<App>, Id(id): Id) -> Result<impl IntoResponse, Problem> {
+    let (seen, _) = seen(&app, id).await?;
+    let picture = seen.picture();
+    let picture =
+        picture.ok_or_else(|| Problem::new(ErrorCode::FileNotFound, "There is no picture of it"))?;
+    Ok(([(header::CONTENT_TYPE, "image/jpeg")], picture))
+}
+
+/// It, and where clients find it.
+async fn seen(app: &App, id: Uuid) -> Result<(Seen, Option<String>), Problem> {
+    let url = app.living(id)?.now().failure_url;
+    let seen = app.failures.of(id).await;
+    let seen =
+        seen.ok_or_else(|| Problem::new(ErrorCode::FileNotFound, "No sign-in of the session has failed"))?;
+    Ok((seen, url))
+}
