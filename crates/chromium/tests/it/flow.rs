@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pilotlight_chromium::Window;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::Profile;
-use pilotlight_flow::replay::{Event, Product, ReplayOptions, replay};
+use pilotlight_flow::replay::{Event, Product, ReplayOptions, replay, replay_part};
 use pilotlight_flow::{Flow, Totp, Values};
 use pilotlight_testkit::portal::{Booking, PASSWORD, Portal, PortalOptions};
 use serde_json::{Value, json};
@@ -218,6 +218,43 @@ async fn an_appointment_is_booked_phase_by_phase() {
     assert_eq!(*confirmation, json!("HG-0001"));
     assert_eq!(summary[4], json!({"Field": "Time", "Value": "12 March 2031, 16:30"}));
     assert_eq!(download.suggested_name, "gate-pass-HG-0001.txt");
+    fixture.browser.close().await;
+}
+
+/// Chips go, a calendar turns its pages, and one choice takes another's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_picked_is_picked_anew() {
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    let (portal, flows) = at_portal(&window).await;
+    let values = Values::new()
+        .with("terminal", "West Basin")
+        .with("container", "MSKU4822107")
+        .with("own_chassis", "false")
+        .with("truck_plate", "HH-AB 123")
+        .with("time", "06:30");
+    let options = ReplayOptions::default();
+    replay(&window, &flows["portal/1-container.json"], &values, &options, |_| {}).await.unwrap();
+    let click = |name: &str| json!({"type": "click", "selectors": [format!("aria/{name}")], "offsetX": 9, "offsetY": 9});
+    let key = |kind: &str| json!({"type": kind, "key": "Enter"});
+    let wrong_plate = vec![
+        json!({"type": "change", "selectors": ["aria/Truck plate"], "value": "HH-XX 9"}),
+        key("keyDown"),
+        key("keyUp"),
+        click("Remove HH-XX 9"),
+        json!({"type": "waitForElement", "selectors": ["mat-chip-row"], "visible": false}),
+    ];
+    replayed(&window, wrong_plate).await;
+    replay(&window, &flows["portal/2-truck.json"], &values, &options, |_| {}).await.unwrap();
+    let turned = ["Open calendar", "Next month", "Next month", "Previous month", "30 April 2031"];
+    let days = ["Open calendar", "12 March 2031"].into_iter().chain(turned);
+    replayed(&window, days.map(click).collect()).await;
+    // The day is chosen; the rest is as ever.
+    let time = &flows["portal/3-time.json"];
+    replay_part(&window, time, 2..time.steps.len(), &values, &options, |_| {}).await.unwrap();
+    let bookings = portal.bookings();
+    let [booking] = &bookings[..] else { panic!("{bookings:?}") };
+    assert_eq!((booking.truck_plate.as_str(), booking.date.as_str()), ("HH-AB 123", "30 April 2031"));
     fixture.browser.close().await;
 }
 
