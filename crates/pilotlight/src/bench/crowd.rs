@@ -134,8 +134,8 @@ pub(super) async fn measure(
     let case = format!("{sessions} sessions");
     progress.set_message(format!("the baseline: {sessions} times chromedriver and Chromium"));
     let rivals = async |house: &House| measure_rivals(config, house, sessions, progress).await;
-    let (baseline, rivals_opened) = in_house(config.clone(), stop, rivals).await?;
-    let most = baseline.last();
+    let (baseline, rivals_opened, came_to_an_end) = in_house(config.clone(), stop, rivals).await?;
+    crowd.missing.extend(came_to_an_end);
     let mut live_work = None;
     for tier in TIERS {
         if let Some(lever) = tier.missing() {
@@ -149,9 +149,9 @@ pub(super) async fn measure(
         crowd.lines.push(Line {
             row: "memory",
             case: format!("{case}, {}", tier.name),
-            measured: Samples::one(measured.series.last() / f64::from(sessions)).of(tier.what, "MB"),
+            measured: Samples::one(measured.series.last_each()).of(tier.what, "MB"),
             baseline: Some(
-                Samples::one(most / f64::from(sessions)).of("chromedriver and Chromium, one each", "MB"),
+                Samples::one(baseline.last_each()).of("chromedriver and Chromium, one each", "MB"),
             ),
             reach: tier.reach,
         });
@@ -197,24 +197,32 @@ fn in_tier(config: &Config, tier: Tier, sessions: u32) -> Config {
     config
 }
 
-/// `house` is there for its portal.
+/// `house` is there for its portal. Where no more come up than some, those are what there is to measure against.
 async fn measure_rivals(
     config: &Config,
     house: &House,
     sessions: u32,
     progress: &ProgressBar,
-) -> Result<(Series, Samples), Failure> {
+) -> Result<(Series, Samples, Option<Missing>), Failure> {
     let (portal, page) = (house.portal.url(), format!("{}{PAGE}", house.portal.url()));
     let mut rivals = Rivals::start(&config.chromium).await?;
     let (mut series, mut opened) = (Series::new("chromedriver and Chromium"), Samples::default());
     for count in 1..=sessions {
-        opened.push_time(rivals.add(&portal, &page).await?);
+        match rivals.add(&portal, &page).await {
+            Ok(took) => opened.push_time(took),
+            Err(failure) if count > 1 => {
+                series.push(count - 1, steady(&rivals.roots(), REST_LIVE).await);
+                let lever = format!("Of the baseline only {} came up: {failure}", count - 1);
+                return Ok((series, opened, Some(Missing { what: "the baseline of as many", lever })));
+            }
+            Err(failure) => return Err(failure),
+        }
         progress.inc(1);
         if stations(sessions).contains(&count) {
             series.push(count, steady(&rivals.roots(), REST_LIVE).await);
         }
     }
-    Ok((series, opened))
+    Ok((series, opened, None))
 }
 
 struct Measured {

@@ -67,10 +67,10 @@ impl Series {
         self.points.push(Point { sessions, megabytes });
     }
 
-    /// What the most sessions take, in MB.
+    /// What each session takes where there are the most, in MB.
     #[must_use]
-    pub fn last(&self) -> f64 {
-        self.points.last().map_or(f64::NAN, |point| point.megabytes)
+    pub fn last_each(&self) -> f64 {
+        self.points.last().map_or(f64::NAN, |point| point.megabytes / f64::from(point.sessions))
     }
 }
 
