@@ -253,7 +253,7 @@ pub(crate) fn key_sources(server: &config::Server) -> KeySources {
 }
 
 /// Opens what sessions left.
-fn open_store(config: &Config) -> Result<Archive, ServeError> {
+pub(crate) fn open_store(config: &Config) -> Result<Archive, ServeError> {
     let sources = key_sources(&config.server);
     let keyring = Keyring::find(&sources)?;
     Archive::start(SqliteStore::open(&sources.store_path, keyring)?).map_err(ServeError::System)

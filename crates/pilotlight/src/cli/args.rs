@@ -93,11 +93,35 @@ pub(super) enum SiteCommand {
         #[arg(long)]
         write: bool,
     },
+    /// Sign in once in a browser of its own, without a server, and tell how each step went
+    Try(TryArgs),
     /// Ask the server how the sign-ins of its sites fare: how often they hold, how long they last
     Report {
         /// Only this site
         name: Option<String>,
     },
+}
+
+/// A sign-in to try.
+#[derive(Debug, Args)]
+pub(super) struct TryArgs {
+    /// The site, from the configuration
+    pub(super) name: String,
+    /// Who signs in; the password is asked for
+    #[arg(long)]
+    pub(super) username: Option<String>,
+    /// Read the password from stdin instead of asking for it
+    #[arg(long, requires = "username")]
+    pub(super) password_stdin: bool,
+    /// Ask for the secret of a second factor too; with `--password-stdin` it is the second line
+    #[arg(long, requires = "username")]
+    pub(super) totp: bool,
+    /// The credential to sign in with, while no server has the store
+    #[arg(long, conflicts_with = "username")]
+    pub(super) credential: Option<String>,
+    /// Keep a picture of the page after each step in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) pictures: Option<PathBuf>,
 }
 
 /// The commands that ask the server.

@@ -15,6 +15,7 @@ mod failure;
 mod flags;
 mod operations;
 mod output;
+mod rehearsal;
 mod resolve;
 mod run;
 mod secret;

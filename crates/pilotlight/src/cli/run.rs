@@ -13,7 +13,7 @@ use super::client::{Client, token_of};
 use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
 use super::failure::{Failure, Stop};
 use super::output::{Output, tell};
-use super::{commands, flags, site, table};
+use super::{commands, flags, rehearsal, site, table};
 use crate::bench::{BenchArgs, Report, SwitchesArgs, SwitchesReport};
 use crate::config::{Auth, Config, Override, Server, Sources};
 use crate::rotate;
@@ -73,6 +73,9 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
         Command::RotateKey => rotate_key(&common, &mut output),
         Command::Site(SiteCommand::RecordCheck { file, write }) => {
             site::record_check(&file, write, &mut output)
+        }
+        Command::Site(SiteCommand::Try(arguments)) => {
+            rehearsal::run(server_config(&common, ServerFlags::default())?, arguments, &mut output)
         }
         Command::Site(SiteCommand::Report { name }) => {
             ask(&common, async |client| site::report(client, name, &mut output).await)

@@ -49,6 +49,14 @@ pub(super) trait Witness: Sync {
 
     /// A flow could not go on.
     fn stuck(&self, error: &ReplayError);
+
+    /// What the sign-in's flow tells of itself.
+    fn hears(&self, _event: Event) {}
+
+    /// Whether it wants to see each step.
+    fn wants_pictures(&self) -> bool {
+        false
+    }
 }
 
 /// What must be known of a session to work in its window.
@@ -243,8 +251,10 @@ impl Errand {
         let mut typed_at = None;
         let total = flow.steps.len();
         let typed = flow.steps.iter().position(|step| step.kind() == "change").unwrap_or(total);
-        let (values, options) = (self.login.values(), ReplayOptions::default());
-        let mut replayed = replay_part(window, flow, 0..typed, &values, &options, |_| {}).await;
+        let values = self.login.values();
+        let options = ReplayOptions { pictures: witness.wants_pictures(), ..ReplayOptions::default() };
+        let hears = |event| witness.hears(event);
+        let mut replayed = replay_part(window, flow, 0..typed, &values, &options, hears).await;
         if replayed.is_ok() && typed < total {
             // No form comes on a page that only says that the portal is not there.
             let status = response_status(window).await;
@@ -253,13 +263,14 @@ impl Errand {
             }
             witness.typing().await?;
             let before = window.navigation_count();
-            replayed = replay_part(window, flow, typed..typed + 1, &values, &options, |_| {}).await;
+            replayed = replay_part(window, flow, typed..typed + 1, &values, &options, hears).await;
             if replayed.is_ok() {
                 typed_at = Some(before);
                 let observe = |event| {
                     if let Event::Begins(Progress { kind: "change", .. }) = event {
                         typed_at = Some(window.navigation_count());
                     }
+                    witness.hears(event);
                 };
                 replayed = replay_part(window, flow, typed + 1..total, &values, &options, observe).await;
             }

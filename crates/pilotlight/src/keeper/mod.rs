@@ -14,6 +14,7 @@ mod heartbeat;
 mod lasting;
 mod live;
 mod message;
+mod rehearsal;
 mod scribe;
 mod shrink;
 mod using;
@@ -43,6 +44,7 @@ pub use events::Events;
 pub use farm::{Farm, FarmError, FarmOptions, Inherited, find_browser};
 pub use handle::{BrowserProcess, Directory, KeeperHandle};
 pub use message::{Refused, Reply};
+pub use rehearsal::{Rehearsed, Told, rehearse};
 pub use using::Using;
 
 use crate::failures::Failures;

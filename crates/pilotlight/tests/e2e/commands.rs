@@ -1,7 +1,7 @@
 //! The command line against a server.
 
 use pilotlight_testkit::portal::PASSWORD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{house, house_with, path};
 
@@ -79,4 +79,50 @@ async fn the_token_and_the_flags_are_printed() {
     }
     let completions = house.server.command(&["completions", "bash"], "").await.expect(0).stdout;
     assert!(completions.contains("pilotlight"));
+}
+
+#[tokio::test]
+async fn a_sign_in_is_tried_step_by_step_without_a_server() {
+    let house = house().await;
+    let try_it = [
+        "site",
+        "try",
+        "portal",
+        "--username",
+        "acme",
+        "--password-stdin",
+        "--pictures",
+        "seen",
+        "-o",
+        "json",
+    ];
+    let tried = house.server.command(&try_it, &format!("{PASSWORD}\n")).await.expect(0);
+    let lines = |text: &str| -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    let told = lines(&tried.stdout);
+    let steps = 5;
+    assert_eq!(told.len(), steps + 1, "{tried:?}");
+    assert!(told[..steps].iter().all(|step| step["error"].is_null() && step["took_ms"].is_u64()), "{told:?}");
+    assert_eq!((&told[steps - 1]["step"], &told[steps]["success"]), (&json!(steps), &json!(true)));
+    assert_eq!(house.portal.sign_ins("acme"), 1);
+    for picture in ["03.png", "end.png"] {
+        let picture = std::fs::read(house.server.folder().join("seen").join(picture)).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"), "no PNG");
+    }
+
+    let refused = house.server.command(&try_it, "wrong-wrong\n").await.expect(1);
+    assert!(refused.stderr.contains("the user name or the password is wrong"), "{refused:?}");
+    assert!(!format!("{refused:?}").contains("wrong-wrong"), "the password is told to others");
+    house.portal.set_redesigned(true);
+    let stuck = house.server.command(&try_it, &format!("{PASSWORD}\n")).await.expect(1);
+    let last = lines(&stuck.stdout).pop().unwrap();
+    assert_eq!(last["step"], 3, "{stuck:?}");
+    assert!(last["error"].as_str().unwrap().contains("aria/User name"), "{stuck:?}");
+
+    // A credential is the running server's; without one it is read from its store.
+    let kept = ["site", "try", "portal", "--credential", "harbour"];
+    let taken = house.server.command(&kept, "").await.expect(1);
+    assert!(taken.stderr.contains("another server uses") && taken.stderr.contains("hint: "), "{taken:?}");
+    house.server.command(&["site", "try", "nowhere"], "").await.expect(2);
 }
