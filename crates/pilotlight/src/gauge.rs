@@ -117,8 +117,13 @@ impl Gauge {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut turns_left = 0;
             let mut scale = Scale::default();
+            let mut browsers = BTreeMap::new();
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-                if turns_left > 0 {
+                // A browser that came or went is looked at soon.
+                let now = keeper.directory().browsers.clone();
+                let is_as_before = browsers == now;
+                browsers = now;
+                if turns_left > 0 && is_as_before {
                     turns_left -= 1;
                     continue;
                 }
