@@ -186,9 +186,7 @@ impl Scale {
         };
         pids.iter().filter_map(weight).collect()
     }
-}
 
-impl Scale {
     /// For which share of the time since the last call everybody waited for memory.
     fn stalled_share(&mut self, pressure: Option<Pressure>, now: Instant) -> f64 {
         let Some(pressure) = pressure else { return 0.0 };

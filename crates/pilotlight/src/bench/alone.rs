@@ -14,10 +14,9 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::house::House;
+use super::house::{House, failed};
 use super::report::{Line, Samples};
 use crate::cli::{Failure, exit_codes};
-use crate::sentence::with_sources;
 
 /// How many windows it keeps.
 pub(super) const SESSIONS: u32 = 100;
@@ -130,8 +129,4 @@ impl Alone {
         drop(self.ask(Method::POST, "/drain", &json!({})).await);
         drop(self.child.kill().await);
     }
-}
-
-fn failed(error: &dyn std::error::Error) -> Failure {
-    Failure::new(exit_codes::FAILED, with_sources(error))
 }

@@ -185,6 +185,11 @@ impl House {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> Failure {
+pub(super) fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::new(exit_codes::FAILED, with_sources(error))
+}
+
+/// That something did not work, and why.
+pub(super) fn failed_at(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(exit_codes::FAILED, format!("{what}: {}", with_sources(error)))
 }

@@ -20,9 +20,9 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::house::failed_at;
 use crate::cli::{Failure, exit_codes};
 use crate::config;
-use crate::sentence::with_sources;
 
 /// How long a program may take to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,11 +69,11 @@ impl Rivals {
         let environment = std::env::vars().collect();
         let search = Search { configured: None, environment: &environment, root: Path::new("/") };
         let browser = find(&search, &[Engine::Headless]).map_err(|error| {
-            failed("there is no full Chromium to measure against", &error)
+            failed_at("there is no full Chromium to measure against", &error)
                 .with_hint("Debian, Ubuntu: apt-get install chromium chromium-driver xvfb")
         })?;
-        let run_as =
-            RunAs::choose(chromium.user.as_deref()).map_err(|error| failed("nobody can run it", &error))?;
+        let run_as = RunAs::choose(chromium.user.as_deref())
+            .map_err(|error| failed_at("nobody can run it", &error))?;
         let mut xvfb = Command::new("Xvfb");
         xvfb.args([
             "-displayfd",
@@ -98,12 +98,12 @@ impl Rivals {
             .prefix("pilotlight-bench-rivals-")
             .permissions(fs::Permissions::from_mode(0o711))
             .tempdir()
-            .map_err(|error| failed("no folder could be made", &error))?;
+            .map_err(|error| failed_at("no folder could be made", &error))?;
         Ok(Self {
             display: format!(":{}", number.trim()),
             browser: browser.path,
             run_as,
-            client: client.map_err(|error| failed("no client could be made", &error))?,
+            client: client.map_err(|error| failed_at("no client could be made", &error))?,
             drivers: Vec::new(),
             folder,
             _xvfb: xvfb,
@@ -142,7 +142,7 @@ impl Rivals {
 
     async fn start_driver(&self, user: &str) -> Result<Started, Failure> {
         let home = self.folder.path().join(user);
-        fs::create_dir(&home).map_err(|error| failed("no folder could be made", &error))?;
+        fs::create_dir(&home).map_err(|error| failed_at("no folder could be made", &error))?;
         let mut command = Command::new("chromedriver");
         command
             .arg("--port=0")
@@ -154,7 +154,7 @@ impl Rivals {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         if let Some(run_as) = &self.run_as {
             std::os::unix::fs::chown(&home, Some(run_as.uid), Some(run_as.gid))
-                .map_err(|error| failed("no folder could be given away", &error))?;
+                .map_err(|error| failed_at("no folder could be given away", &error))?;
             command.uid(run_as.uid).gid(run_as.gid);
         }
         let mut child =
@@ -168,7 +168,7 @@ impl Rivals {
     }
 
     async fn ask(&self, port: u16, path: &str, body: &Value) -> Result<Value, Failure> {
-        let told = |error: &reqwest::Error| failed("chromedriver did not answer", error);
+        let told = |error: &reqwest::Error| failed_at("chromedriver did not answer", error);
         let request = self.client.post(format!("http://127.0.0.1:{port}{path}")).json(body);
         let mut answer: Value =
             request.send().await.map_err(|error| told(&error))?.json().await.map_err(|error| told(&error))?;
@@ -212,10 +212,6 @@ async fn find_line<R: AsyncBufRead + Unpin>(
 }
 
 fn missing(program: &str, package: &str, error: &io::Error) -> Failure {
-    failed(&format!("`{program}`, which the baseline needs, cannot be started"), error)
+    failed_at(&format!("`{program}`, which the baseline needs, cannot be started"), error)
         .with_hint(format!("Debian, Ubuntu: apt-get install {package}"))
-}
-
-fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::new(exit_codes::FAILED, format!("{what}: {}", with_sources(error)))
 }

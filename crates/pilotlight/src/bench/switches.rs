@@ -20,12 +20,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::crowd::steady;
-use super::house::stopped;
+use super::house::{failed_at, stopped};
 use super::{progress, until_stopped};
-use crate::cli::{Failure, exit_codes};
+use crate::cli::Failure;
 use crate::config::Config;
 use crate::keeper::find_browser;
-use crate::sentence::with_sources;
 
 /// How long a page may take to load.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -102,9 +101,9 @@ async fn measure(
     stop: &CancellationToken,
 ) -> Result<SwitchesReport, Failure> {
     let binary = find_browser(&config.chromium, Profile::Dense, &std::env::vars().collect())
-        .map_err(|error| failed("there is no browser to measure", &error))?;
+        .map_err(|error| failed_at("there is no browser to measure", &error))?;
     let portal = Portal::start(PortalOptions::default()).await;
-    let portal = portal.map_err(|error| failed("the demo portal cannot be started", &error))?;
+    let portal = portal.map_err(|error| failed_at("the demo portal cannot be started", &error))?;
     let url = arguments.url.as_deref().unwrap_or(PAGE);
     let url = url.strip_prefix('/').map_or_else(|| url.to_owned(), |path| portal.url() + path);
     let candidates = candidates(&binary, &config.chromium.profile, &arguments.only)?;
@@ -143,7 +142,7 @@ fn candidates(binary: &Binary, default: &str, only: &[String]) -> Result<Vec<Can
     for profile in Profile::ALL {
         if is_wanted(profile.name()) || profile.name() == default {
             let resolved = resolve(&CustomProfile::from(profile), binary.engine, &[], false)
-                .map_err(|mut errors| failed("a profile cannot be used", &errors.swap_remove(0)))?;
+                .map_err(|mut errors| failed_at("a profile cannot be used", &errors.swap_remove(0)))?;
             all.push(Candidate {
                 name: format!("profile {profile}"),
                 arguments: resolved.arguments,
@@ -184,9 +183,9 @@ impl Bench<'_> {
             .prefix("pilotlight-flags-")
             .permissions(Permissions::from_mode(0o711))
             .tempdir()
-            .map_err(|error| failed("no folder could be made", &error))?;
+            .map_err(|error| failed_at("no folder could be made", &error))?;
         let launcher = DirectLauncher::new(folder.path().to_owned(), self.config.chromium.user.as_deref())
-            .map_err(|error| failed("nobody can run it", &error))?;
+            .map_err(|error| failed_at("nobody can run it", &error))?;
         let plan = LaunchPlan {
             binary: self.binary.clone(),
             arguments: candidate.arguments,
@@ -195,8 +194,9 @@ impl Bench<'_> {
             merges_pages: false,
         };
         let started = Instant::now();
-        let (browser, _events) =
-            Browser::start(&launcher, plan).await.map_err(|error| failed("it does not come up", &error))?;
+        let (browser, _events) = Browser::start(&launcher, plan)
+            .await
+            .map_err(|error| failed_at("it does not come up", &error))?;
         line.start_ms = Some(milliseconds(started.elapsed()));
         let measured = self.measure_windows(&browser, line).await;
         browser.close().await;
@@ -208,8 +208,8 @@ impl Bench<'_> {
         for number in 0..self.windows {
             let opened = Instant::now();
             let window = browser.open_window(WindowOptions::default()).await;
-            let window = window.map_err(|error| failed("no window opens", &error))?;
-            self.show(&window, number).await.map_err(|error| failed("the page does not load", &error))?;
+            let window = window.map_err(|error| failed_at("no window opens", &error))?;
+            self.show(&window, number).await.map_err(|error| failed_at("the page does not load", &error))?;
             if number == 0 {
                 line.load_ms = Some(milliseconds(opened.elapsed()));
             }
@@ -258,8 +258,4 @@ impl SwitchesReport {
 
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::new(exit_codes::FAILED, format!("{what}: {}", with_sources(error)))
 }
