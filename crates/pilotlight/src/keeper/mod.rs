@@ -386,7 +386,7 @@ impl Keeper {
     }
 
     fn step(&mut self, input: Input) {
-        let mut changed = Vec::new();
+        let (mut changed, mut notices) = (Vec::new(), Vec::new());
         for action in self.rules.step(self.clock.now(), input) {
             match action {
                 Action::StartShard { shard, launch, isolation } => {
@@ -418,13 +418,15 @@ impl Keeper {
                     }
                     changed.push(session);
                 }
-                Action::Announce(notice) => {
-                    let name = self.rules.session(notice.session).and_then(|session| session.name.clone());
-                    self.events.announce(&notice, name, timestamp(self.clock.now()));
-                }
+                Action::Announce(notice) => notices.push(notice),
             }
         }
         self.publish(&changed);
+        // Whoever hears of something and looks must see it.
+        for notice in notices {
+            let name = self.rules.session(notice.session).and_then(|session| session.name.clone());
+            self.events.announce(&notice, name, timestamp(self.clock.now()));
+        }
         self.note_unwritten(&changed);
         if !self.replies.is_empty() {
             self.flush();
