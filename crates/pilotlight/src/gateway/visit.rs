@@ -1,5 +1,6 @@
 //! A client's stay in a session: the window on loan, and a hold that lasts as long as the client is there.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ struct HeldSession {
     keeper: KeeperHandle,
     session: Uuid,
     hold: Uuid,
+    /// Goes once the session has been given back.
+    kept: Option<Box<dyn Debug + Send + Sync>>,
 }
 
 impl Visit {
@@ -37,9 +40,16 @@ impl Visit {
     /// Why that cannot be: somebody may hold it alone.
     pub async fn begin(keeper: &KeeperHandle, session: Uuid, client: &str) -> Result<Self, Refused> {
         let (hold, _) = keeper.hold(session, HOLD_TTL, true, Some(client.to_owned())).await?;
-        let hold = HeldSession { keeper: keeper.clone(), session, hold };
+        let hold = HeldSession { keeper: keeper.clone(), session, hold, kept: None };
         let using = keeper.window(session).await?;
         Ok(Self { using, hold, used_at: None })
+    }
+
+    /// Keeps something until the session has been given back.
+    #[must_use]
+    pub fn keeping(mut self, kept: impl Debug + Send + Sync + 'static) -> Self {
+        self.hold.kept = Some(Box::new(kept));
+        self
     }
 
     /// The session.
@@ -65,9 +75,12 @@ impl Visit {
 
 impl Drop for HeldSession {
     fn drop(&mut self) {
-        let (keeper, session, hold) = (self.keeper.clone(), self.session, self.hold);
+        let (keeper, session, hold, kept) = (self.keeper.clone(), self.session, self.hold, self.kept.take());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { drop(keeper.release_hold(session, hold).await) });
+            runtime.spawn(async move {
+                drop(keeper.release_hold(session, hold).await);
+                drop(kept);
+            });
         }
     }
 }

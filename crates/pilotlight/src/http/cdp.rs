@@ -1,6 +1,8 @@
 //! The way in for clients of the Chrome DevTools Protocol: what they ask for before they connect, and the
 //! WebSocket itself.
 
+use std::fmt::Debug;
+
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Extension, Path, Request, State};
@@ -125,12 +127,12 @@ pub(super) async fn let_in(
     app: &App,
     id: Uuid,
     terms: Terms,
-    keeps: impl Send + 'static,
+    keeps: impl Debug + Send + Sync + 'static,
     mut request: Request,
 ) -> Result<Response, Problem> {
     let (upgrade, response) = accept(&mut request)?;
     let files = app.gateway.files(id);
-    let visit = Visit::begin(&app.keeper, id, "a client of the DevTools protocol").await?;
+    let visit = Visit::begin(&app.keeper, id, "a client of the DevTools protocol").await?.keeping(keeps);
     let files = files?;
     let guest = visit.using.window.let_in().await?;
     let stop = app.gateway.stop.clone();
@@ -139,7 +141,6 @@ pub(super) async fn let_in(
             Ok(stream) => serve(TokioIo::new(stream), visit, guest, files, terms, stop).await,
             Err(error) => tracing::debug!(%error, "a client left before it was let in"),
         }
-        drop(keeps);
     });
     Ok(response)
 }
