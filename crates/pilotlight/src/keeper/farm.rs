@@ -184,7 +184,7 @@ impl Farm {
             profile: name.clone(),
             dedicated: isolation == Isolation::Dedicated,
             started_at_ms: now.0,
-            digest: digest(&resolved),
+            digest: digest(&resolved, self.chromium.merge_pages),
         };
         let label = serde_json::to_string(&label).unwrap_or_default();
         let plan = LaunchPlan {
@@ -274,13 +274,13 @@ impl Farm {
         let Some((_, profile)) = self.profiles.get(place) else { return false };
         let Ok(binary) = self.find(profile) else { return false };
         resolved(&self.chromium, profile, binary.engine)
-            .is_ok_and(|resolved| digest(&resolved) == digest_then)
+            .is_ok_and(|resolved| digest(&resolved, self.chromium.merge_pages) == digest_then)
     }
 }
 
 /// Tells one set of switches and settings from another.
-fn digest(resolved: &Resolved) -> String {
-    let told = format!("{:?}{}", resolved.arguments, resolved.preferences);
+fn digest(resolved: &Resolved, merges_pages: bool) -> String {
+    let told = format!("{:?}{}{merges_pages}", resolved.arguments, resolved.preferences);
     Sha256::digest(told.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
