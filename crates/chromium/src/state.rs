@@ -240,6 +240,8 @@ pub(crate) struct Tab {
     pub(crate) answered: Mutex<Option<String>>,
     /// The last renderer found, with the loader of the document that it was found for.
     pub(crate) renderer: Mutex<Option<(String, u32)>>,
+    /// Chromium's number of the window that it is in, once it was asked for.
+    pub(crate) window_id: OnceLock<i64>,
     /// Modifier keys that are down.
     pub(crate) modifiers: Mutex<u8>,
     /// A script for frames that come while the page is being restored.
@@ -257,6 +259,7 @@ impl Tab {
             remote_frames: Mutex::new(Vec::new()),
             answered: Mutex::new(None),
             renderer: Mutex::new(None),
+            window_id: OnceLock::new(),
             modifiers: Mutex::new(0),
             planted: Mutex::new(None),
             kept: Mutex::new(None),

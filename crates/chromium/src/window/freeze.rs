@@ -27,6 +27,10 @@ impl Window {
         let main = self.state.main_tab()?;
         main.call(connection, &main.session, ClearBrowserCache {}, COMMAND_TIMEOUT).await?;
         let tabs = self.state.tabs.borrow().clone();
+        for tab in &tabs {
+            // Whoever has them run again later waits for every question.
+            self.window_id(tab).await?;
+        }
         self.state.set_still(true);
         let freezing = try_join_all(tabs.iter().map(async |tab| {
             tab.call(connection, &tab.session, CollectGarbage {}, COMMAND_TIMEOUT).await?;
@@ -61,28 +65,41 @@ impl Window {
 
     /// Somebody waits for it: what can be asked at once is.
     async fn run_again(&self, tab: &Tab) -> Result<(), WindowError> {
-        let connection = &self.shard.connection;
-        let window = GetWindowForTarget { target_id: tab.target.clone() };
-        let (active, front, window) = tokio::join!(
+        let is_known = self.shard.keeps_hidden.load(Ordering::Relaxed);
+        let show = async || if is_known { self.show_again(tab).await } else { Ok(()) };
+        let (active, front, shown) = tokio::join!(
             self.set_lifecycle(tab, "active"),
-            tab.call(connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT),
-            connection.call_within(None, window, COMMAND_TIMEOUT),
+            tab.call(&self.shard.connection, &tab.session, BringToFront {}, COMMAND_TIMEOUT),
+            show(),
         );
-        active.and(front.map(drop))?;
-        if !self.shard.keeps_hidden.load(Ordering::Relaxed) && !self.is_hidden(tab).await? {
-            return Ok(());
+        active.and(front.map(drop)).and(shown)?;
+        if !is_known && self.is_hidden(tab).await? {
+            self.shard.keeps_hidden.store(true, Ordering::Relaxed);
+            self.show_again(tab).await?;
         }
-        // Headless shell takes a page for being in front already. Measured on 156: it is seen again once its
-        // window was minimized and restored. One of its pages is like the other.
-        self.shard.keeps_hidden.store(true, Ordering::Relaxed);
-        let window_id = window?.window_id;
+        Ok(())
+    }
+
+    /// Headless shell takes a page for being in front already. Measured on 156: it is seen again once its
+    /// window was minimized and restored. One of its pages is like the other.
+    async fn show_again(&self, tab: &Tab) -> Result<(), WindowError> {
+        let window_id = self.window_id(tab).await?;
         let set = |window_state| {
             let set = SetWindowBounds { window_id, bounds: Bounds { window_state } };
-            connection.call_within(None, set, COMMAND_TIMEOUT)
+            self.shard.connection.call_within(None, set, COMMAND_TIMEOUT)
         };
         // Carried out in the order in which they are sent.
         let (minimized, restored) = tokio::join!(set("minimized"), set("normal"));
         minimized.and(restored).map(drop).map_err(WindowError::from)
+    }
+
+    async fn window_id(&self, tab: &Tab) -> Result<i64, WindowError> {
+        if let Some(known) = tab.window_id.get() {
+            return Ok(*known);
+        }
+        let question = GetWindowForTarget { target_id: tab.target.clone() };
+        let window = self.shard.connection.call_within(None, question, COMMAND_TIMEOUT).await?;
+        Ok(*tab.window_id.get_or_init(|| window.window_id))
     }
 
     async fn is_hidden(&self, tab: &Tab) -> Result<bool, WindowError> {
