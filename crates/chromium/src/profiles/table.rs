@@ -181,6 +181,8 @@ pub static FLAGS: &[Flag] = flags! {
             "resources of a page are let go earlier";
         DisabledFeature "PartitionAllocLargeThreadCacheSize": Works, Works []
             "smaller caches of the memory allocator";
+        DisabledFeature "ScalableFrameEviction": Works, Works [Dense]
+            "no more than 5 hidden windows keep what they last showed, each 5 MB, instead of 10; all lose it after some minutes anyway";
     }
     Cache {
         Switch "disk-cache-size" = "1": NoEffect, Harmful [Aggressive]

@@ -191,7 +191,7 @@ fn lists_are_merged_and_never_repeated() {
     let starting = |prefix: &str| lines.iter().filter(|line| line.starts_with(prefix)).collect::<Vec<_>>();
     assert_eq!(
         starting("--disable-features"),
-        ["--disable-features=SpareRendererForSitePerProcess,Translate,A,C<Trial"]
+        ["--disable-features=ScalableFrameEviction,SpareRendererForSitePerProcess,Translate,A,C<Trial"]
     );
     assert_eq!(starting("--enable-features"), ["--enable-features=NetworkServiceInProcess2,B"]);
     assert_eq!(starting("--js-flags"), ["--js-flags=--optimize-for-size --max-old-space-size=512"]);
