@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use pilotlight_api::Seconds;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, exit_codes};
@@ -44,6 +45,10 @@ pub struct BenchArgs {
     /// How many sessions there are at once in the row `crowd`
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     sessions: u32,
+    /// How long windows stand still in the row `crowd` before all of them are weighed: Chromium empties a hidden page's
+    /// caches within 4 minutes, and lets go of what it last showed within 10
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    rest: Seconds,
     /// Write the picture of memory over the number of sessions here, as SVG
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
@@ -141,7 +146,8 @@ async fn measure(
                 lines.extend(alone.await?);
             }
             Row::Crowd => {
-                let crowd = crowd::measure(config, arguments.sessions, stop, &progress).await?;
+                let rest = arguments.rest.to_duration();
+                let crowd = crowd::measure(config, arguments.sessions, rest, stop, &progress).await?;
                 lines.extend(crowd.lines);
                 missing.extend(crowd.missing);
                 growth.extend(crowd.series);

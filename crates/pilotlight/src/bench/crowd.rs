@@ -32,7 +32,8 @@ const QUARTERS: u32 = 4;
 const AT_ONCE: usize = 4;
 /// How long windows are left alone before they are looked at the first time.
 const REST_LIVE: Duration = Duration::from_secs(10);
-/// How long what stands still is: until then it may still be getting smaller.
+/// How long what stands still is, for the picture. It gets smaller for minutes, so in the end it
+/// is for as long as the user says.
 const REST_FROZEN: Duration = Duration::from_secs(32);
 /// Then it is looked until two looks this far apart …
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -127,6 +128,7 @@ fn stations(sessions: u32) -> BTreeSet<u32> {
 pub(super) async fn measure(
     config: &Config,
     sessions: u32,
+    rest: Duration,
     stop: &CancellationToken,
     progress: &ProgressBar,
 ) -> Result<Crowd, Failure> {
@@ -144,7 +146,7 @@ pub(super) async fn measure(
             continue;
         }
         progress.set_message(format!("{case}, {}", tier.what));
-        let work = async |house: &House| measure_tier(house, tier, sessions, progress).await;
+        let work = async |house: &House| measure_tier(house, tier, sessions, rest, progress).await;
         let measured = in_house(in_tier(config, tier, sessions), stop, work).await?;
         crowd.lines.push(Line {
             row: "memory",
@@ -238,6 +240,7 @@ async fn measure_tier(
     house: &House,
     tier: Tier,
     sessions: u32,
+    rest: Duration,
     progress: &ProgressBar,
 ) -> Result<Measured, Failure> {
     let page = format!("{}{PAGE}", house.portal.url());
@@ -258,7 +261,11 @@ async fn measure_tier(
             stream::iter(&new).map(|id| freeze(house, *id)).buffered(AT_ONCE).try_collect::<()>().await?;
         }
         all.extend(new);
-        let rest = if tier.is_frozen { REST_FROZEN } else { REST_LIVE };
+        let rest = match (tier.is_frozen, station == sessions) {
+            (false, _) => REST_LIVE,
+            (true, false) => REST_FROZEN,
+            (true, true) => rest.max(REST_FROZEN),
+        };
         series.push(station, steady(&house.roots(), rest).await);
     }
     let work_percent = work_percent(&house.roots()).await;
