@@ -2,9 +2,11 @@
 //!
 //! Nothing here reads or writes what a page holds: the state must have been captured before.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, maybe_done, try_join_all};
+use futures_util::poll;
 use pilotlight_cdp::protocol::browser::{Bounds, ClearBrowserCache, GetWindowForTarget, SetWindowBounds};
 use pilotlight_cdp::protocol::page::{BringToFront, SetWebLifecycleState};
 use pilotlight_cdp::protocol::runtime::CollectGarbage;
@@ -28,8 +30,8 @@ impl Window {
         main.call(connection, &main.session, ClearBrowserCache {}, COMMAND_TIMEOUT).await?;
         let tabs = self.state.tabs.borrow().clone();
         for tab in &tabs {
-            // Whoever has them run again later waits for every question.
-            self.window_id(tab).await?;
+            // Whoever has them run again later waits for every question; here nobody does.
+            drop(self.window_id(tab).await);
         }
         self.state.set_still(true);
         let freezing = try_join_all(tabs.iter().map(async |tab| {
@@ -37,7 +39,7 @@ impl Window {
             self.set_lifecycle(tab, "frozen").await
         }));
         if let Err(error) = freezing.await {
-            if let Err(error) = self.thaw().await {
+            if let Err(error) = self.run_all_again().await {
                 tracing::debug!(window = %self.id(), %error, "a window that did not freeze may stand still");
             }
             return Err(error);
@@ -48,18 +50,44 @@ impl Window {
     /// Has every page run again, visible as before: `active` alone would leave them hidden, with timers that
     /// fire once a second. Does no harm to pages that run.
     ///
+    /// Comes back as soon as whatever is asked of the pages from then on finds them so. That may be before Chromium
+    /// has answered, and spares who asks from waiting until they have been drawn; what it gives ends with the answers.
+    ///
     /// # Errors
-    /// As [`Self::freeze`]; the other pages run all the same.
-    pub async fn thaw(&self) -> Result<(), WindowError> {
+    /// What it gives has those of [`Self::freeze`]; the other pages run all the same.
+    pub async fn thaw(&self) -> impl Future<Output = Result<(), WindowError>> + Send + use<> {
+        let window = self.clone();
+        let mut thawing = Box::pin(maybe_done(async move { window.run_all_again().await }));
+        // Chromium does things in the order in which it is asked for them. All is asked at once, unless something
+        // must be found out first.
+        if poll!(thawing.as_mut()).is_pending() && !self.knows_how(&self.state.tabs.borrow()) {
+            thawing.as_mut().await;
+        }
+        async move {
+            thawing.as_mut().await;
+            thawing.as_mut().take_output().unwrap_or(Ok(()))
+        }
+    }
+
+    /// Whether nothing must be asked to have these run again.
+    fn knows_how(&self, tabs: &[Arc<Tab>]) -> bool {
+        self.shard.keeps_hidden.load(Ordering::Relaxed)
+            && tabs.iter().all(|tab| tab.window_id.get().is_some())
+    }
+
+    async fn run_all_again(&self) -> Result<(), WindowError> {
         let mut tabs = self.state.tabs.borrow().clone();
         let front = lock(&self.state.front).clone();
         // The one that was in front comes last, and so is in front again.
         tabs.sort_by_key(|tab| Some(&tab.target) == front.as_ref());
+        self.state.set_still(false);
+        if self.knows_how(&tabs) {
+            return join_all(tabs.iter().map(|tab| self.run_again(tab))).await.into_iter().collect();
+        }
         let mut result = Ok(());
         for tab in &tabs {
             result = self.run_again(tab).await.and(result);
         }
-        self.state.set_still(false);
         result
     }
 

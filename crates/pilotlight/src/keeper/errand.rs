@@ -94,7 +94,7 @@ impl Errand {
                         loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
                     }
                     // It may have stood still when its renderer went, and would be hidden for good.
-                    window.thaw().await.map_err(of_window)?;
+                    window.thaw().await.await.map_err(of_window)?;
                     self.standing(window).await
                 }
                 Activity::Look => match (self.look(window).await?, tried_at) {

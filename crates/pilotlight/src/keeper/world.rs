@@ -328,10 +328,11 @@ impl World {
             self.shrinking.remove(&shard);
         }
         self.set_in_motion(session, move |window, reports| async move {
-            if let Err(error) = window.thaw().await {
+            let thawing = window.thaw().await;
+            drop(reports.send(Report::Thawed { session, ticket }).await);
+            if let Err(error) = thawing.await {
                 tracing::warn!(window = %window.id(), error = with_sources(&error), "a page may still stand still");
             }
-            drop(reports.send(Report::Thawed { session, ticket }).await);
         });
     }
 
