@@ -56,46 +56,69 @@ impl Shrinker {
         loop {
             tokio::time::sleep(wait).await;
             wait = AGAIN_AFTER;
-            let now = resident(&pids());
-            if now.is_empty() {
+            let Ok(_place) = self.place.acquire().await else { return };
+            let pids = pids();
+            let moved = tokio::task::spawn_blocking(move || page_out(&pids, &left));
+            left = moved.await.unwrap_or_default();
+            if left.is_empty() {
                 return;
             }
-            let grown = |(pid, bytes): (&u32, &u64)| {
-                let is_grown = left.get(pid).is_none_or(|left| *bytes > left + FETCHED_BYTES);
-                is_grown.then_some(*pid)
-            };
-            let grown: Vec<u32> = now.iter().filter_map(grown).collect();
-            if grown.is_empty() {
-                continue;
-            }
-            let Ok(_place) = self.place.acquire().await else { return };
-            let moved = tokio::task::spawn_blocking(move || {
-                page_out(&grown);
-                resident(&grown)
-            });
-            left.extend(moved.await.unwrap_or_default());
         }
     }
 }
 
-/// What these processes have in memory, those that are still there.
-fn resident(pids: &[u32]) -> BTreeMap<u32, u64> {
-    pids.iter().filter_map(|pid| Some((*pid, ProcessMemory::quick(*pid)?.bytes))).collect()
-}
-
-fn page_out(pids: &[u32]) {
+/// Moves out those that have grown since `left` was left of them in memory, in bytes. Gives what is left now, of those
+/// that are still there.
+fn page_out(pids: &[u32], left: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
     // Asked anew each time: swap comes and goes, and fills up.
     let reclaimer = Reclaimer::probe();
-    if reclaimer.means() == Means::None {
-        return;
-    }
+    let mut now = BTreeMap::new();
     for &pid in pids {
-        match reclaimer.page_out(pid) {
-            Ok(bytes) => tracing::debug!(pid, bytes, "moved out"),
-            Err(ReclaimError::Gone(_)) => {}
-            Err(error) => {
-                tracing::debug!(pid, error = crate::sentence::with_sources(&error), "not moved out");
+        let Some(bytes) = resident_bytes(pid) else { continue };
+        let before = left.get(&pid).copied();
+        if reclaimer.means() == Means::None {
+            // Whatever there is shall go as soon as it can.
+            now.insert(pid, 0);
+        } else if before.is_none_or(|before| bytes > before + FETCHED_BYTES) {
+            match reclaimer.page_out(pid) {
+                Ok(bytes) => tracing::debug!(pid, bytes, "moved out"),
+                Err(ReclaimError::Gone(_)) => {}
+                Err(error) => {
+                    tracing::debug!(pid, error = crate::sentence::with_sources(&error), "not moved out");
+                }
             }
+            now.extend(resident_bytes(pid).map(|bytes| (pid, bytes)));
+        } else {
+            now.extend(before.map(|before| (pid, before)));
         }
+    }
+    now
+}
+
+fn resident_bytes(pid: u32) -> Option<u64> {
+    ProcessMemory::quick(pid).map(|memory| memory.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Whatever the machine offers: what is there is told of, what did not grow is let alone, and what is gone
+    /// is forgotten, so that there is an end.
+    #[test]
+    fn only_what_has_grown_is_moved_and_what_is_gone_is_forgotten() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let first = page_out(&[pid], &BTreeMap::new());
+        assert!(first.contains_key(&pid));
+        let let_alone = BTreeMap::from([(pid, u64::MAX - FETCHED_BYTES)]);
+        let again = page_out(&[pid], &let_alone);
+        let can_move = Reclaimer::probe().means() != Means::None;
+        assert_eq!(again, if can_move { let_alone } else { BTreeMap::from([(pid, 0)]) });
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(page_out(&[pid], &first), BTreeMap::new());
     }
 }
