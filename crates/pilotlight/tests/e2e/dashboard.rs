@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use pilotlight_testkit::harness::wait_for;
 use pilotlight_testkit::portal::PortalOptions;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{House, account, house_with, with};
+use crate::support::{House, SOON, account, house_with, with};
 
 /// How long one script may take.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
@@ -19,11 +20,13 @@ fn web() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web")
 }
 
-/// The link that the server printed at its last start.
-fn link(house: &House) -> String {
-    let log = house.server.log();
-    let ready = log.lines().rev().find(|line| line.contains("pilotlight is ready")).expect("it is ready");
-    let ready: Value = serde_json::from_str(ready).unwrap();
+/// The link that the server printed when it had started.
+async fn link(house: &House) -> String {
+    let ready = wait_for("the server to say that it is ready", SOON, async || {
+        let log = house.server.log();
+        log.lines().find(|line| line.contains("pilotlight is ready")).map(str::to_owned).ok_or(log)
+    });
+    let ready: Value = serde_json::from_str(&ready.await).unwrap();
     ready["fields"]["dashboard"].as_str().expect("there is a link").to_owned()
 }
 
@@ -32,7 +35,7 @@ async fn script(name: &str, mut house: House) -> House {
     let mut command = Command::new("node");
     command.arg(web().join("tests").join(name)).kill_on_drop(true);
     command.env("PILOTLIGHT_URL", format!("http://{}", house.server.address()));
-    command.env("PILOTLIGHT_LINK", link(&house)).env("PORTAL_URL", house.portal.url());
+    command.env("PILOTLIGHT_LINK", link(&house).await).env("PORTAL_URL", house.portal.url());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut node = command.spawn().expect("Node.js is needed: scripts/set-up tests installs it");
     let mut stdin = node.stdin.take().unwrap();

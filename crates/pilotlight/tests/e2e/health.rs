@@ -284,7 +284,11 @@ async fn without_room_on_the_disk_it_goes_on_and_then_writes_everything_down() {
     let south = house.client().create(&account("south")).await;
     assert_eq!(house.client().evaluate(&south, SHOWN_USER).await, "south");
     house.client().delete(&path(&gone, "")).await.expect(200);
-    assert!(house.server.log().contains("could not be written down"));
+    wait_for("the log to tell it", SOON, async || {
+        let log = house.server.log();
+        expect_that(log.contains("could not be written down"), log)
+    })
+    .await;
 
     limit_files(&house, None);
     // Whether all of it is well depends on the machine's memory too.
