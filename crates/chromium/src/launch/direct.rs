@@ -139,6 +139,11 @@ fn environment(plan: &LaunchPlan, directory: &BrowserDirectory) -> HashMap<Strin
         ("HOME".to_owned(), home),
         // Nobody answers on a server, and looking for a bus costs time at the start.
         ("DBUS_SESSION_BUS_ADDRESS".to_owned(), "disabled:".to_owned()),
+        // Chromium 156 sets this itself at its start, and `VK_ICD_FILENAMES` from the thread that draws, where
+        // that is in the main process. Two new names move glibc's list of variables twice, and the second time
+        // frees the first copy under another thread's `getenv`: a segmentation fault, rarely. One name may
+        // come: the list that it replaces is the kernel's, which is never freed.
+        ("FC_FONTATIONS".to_owned(), "1".to_owned()),
     ]);
     environment.extend(passed_on(plan));
     environment
