@@ -32,6 +32,9 @@ const AUTO_PERCENT: u64 = 70;
 const RESERVE_PERCENT: u64 = 5;
 /// Where everybody waited for memory for more than this share of the time since the last measurement, …
 const STALLED_SHARE: f64 = 0.05;
+/// … and less than this share of the machine's memory is left, in percent (pages that come back from swap or
+/// disk are waited for too, which says nothing about want), …
+const STALLED_AVAILABLE_PERCENT: u64 = 25;
 /// … the browsers are to take only this share of what they take.
 const STALLED_BUDGET_PERCENT: u64 = 90;
 /// What a running window is reckoned with until one was measured, in bytes.
@@ -275,7 +278,10 @@ fn budget_bytes(budget: MemoryBudget, used_bytes: u64, memory: Option<Memory>, s
         let reserve = memory.total_bytes / 100 * RESERVE_PERCENT;
         used_bytes.saturating_add(memory.available_bytes).saturating_sub(reserve)
     });
-    let unstalled = (stalled_share > STALLED_SHARE).then_some(used_bytes / 100 * STALLED_BUDGET_PERCENT);
+    let is_short = memory
+        .is_none_or(|memory| memory.available_bytes < memory.total_bytes / 100 * STALLED_AVAILABLE_PERCENT);
+    let unstalled =
+        (is_short && stalled_share > STALLED_SHARE).then_some(used_bytes / 100 * STALLED_BUDGET_PERCENT);
     [spared, unstalled].into_iter().flatten().fold(configured, u64::min)
 }
 
@@ -307,7 +313,9 @@ mod tests {
         assert_eq!(budget_bytes(MemoryBudget::Bytes(4_000), 3_000, Some(MEMORY), 0.0), 4_000);
         let short = Memory { available_bytes: 400, ..MEMORY };
         assert_eq!(auto(3_000, Some(short), 0.0), 2_900, "others take so much that 100 are to be given back");
-        assert_eq!(auto(3_000, Some(MEMORY), 0.2), 2_700, "everybody waits");
+        let tight = Memory { available_bytes: 2_000, ..MEMORY };
+        assert_eq!(auto(3_000, Some(tight), 0.2), 2_700, "everybody waits");
+        assert_eq!(auto(3_000, Some(MEMORY), 0.2), 7_000, "everybody waits, but not for want of memory");
         assert_eq!(auto(3_000, None, 0.0), u64::MAX);
     }
 
