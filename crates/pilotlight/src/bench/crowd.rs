@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
-use pilotlight_api::SessionState;
+use pilotlight_api::{Session, SessionState};
 use pilotlight_levers::reclaim::Means;
 use pilotlight_levers::{ProcessMemory, Reclaimer, Swap, merge, processor_time, trees};
 use serde_json::{Value, json};
@@ -190,9 +190,10 @@ pub(super) async fn measure(
 
 fn in_tier(config: &Config, tier: Tier, sessions: u32) -> Config {
     let mut config = config.clone();
-    config.limits.max_live = config.limits.max_live.max(sessions);
-    config.limits.max_sessions = config.limits.max_sessions.max(sessions);
-    // What is measured must not be what the governor made of it.
+    // What is measured must not be what the governor made of it, nor those that make room for newcomers.
+    let windows = sessions + QUARTERS;
+    config.limits.max_live = config.limits.max_live.max(windows);
+    config.limits.max_sessions = config.limits.max_sessions.max(windows);
     config.limits.memory_budget = MemoryBudget::Bytes(u64::MAX);
     config.chromium.page_out = tier.pages_out;
     config.chromium.merge_pages = tier.merges;
@@ -295,15 +296,22 @@ async fn open(
 }
 
 async fn freeze(house: &House, id: Uuid) -> Result<(), Failure> {
-    let session = house.order(id, "freeze", &json!({})).await?;
-    let is_frozen = session.state == SessionState::Frozen;
-    is_frozen.then_some(()).ok_or_else(|| Failure::new(exit_codes::FAILED, "a window did not freeze"))
+    is_frozen(&house.order(id, "freeze", &json!({})).await?)
+}
+
+fn is_frozen(session: &Session) -> Result<(), Failure> {
+    if session.state == SessionState::Frozen {
+        return Ok(());
+    }
+    let message = format!("a window that should be frozen is {}", session.state.as_str());
+    Err(Failure::new(exit_codes::FAILED, message))
 }
 
 /// Each is asked for a variable of its page once, one after the other.
 async fn thaw(house: &House, all: &[Uuid]) -> Result<Samples, Failure> {
     let mut answers = Samples::default();
     for id in all {
+        is_frozen(&house.session(*id).await?)?;
         let started = Instant::now();
         let kept = house.evaluate(*id, "globalThis.kept").await?;
         answers.push_time(started.elapsed());

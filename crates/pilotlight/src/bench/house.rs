@@ -153,6 +153,11 @@ impl House {
         self.ask(Method::POST, &format!("/sessions/{id}/{what}"), body).await
     }
 
+    /// What a session is now.
+    pub(super) async fn session(&self, id: Uuid) -> Result<Session, Failure> {
+        self.ask(Method::GET, &format!("/sessions/{id}"), &()).await
+    }
+
     /// What an expression is in a session's page.
     pub(super) async fn evaluate(&self, id: Uuid, expression: &str) -> Result<serde_json::Value, Failure> {
         let path = format!("/sessions/{id}/evaluate");
