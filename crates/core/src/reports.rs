@@ -227,9 +227,11 @@ impl Rules {
         } else if can_sign_in {
             session.doing = Doing::Next(Activity::SignIn);
             session.not_before = session.not_before.max(now);
-            "its portal signed it out".clone_into(&mut session.why);
+            let why =
+                if session.established { "its portal signed it out" } else { "it is not signed in yet" };
+            why.clone_into(&mut session.why);
             if session.established && activity != Activity::SignIn {
-                self.announce(id, NoticeKind::SignedOut, "its portal signed it out");
+                self.announce(id, NoticeKind::SignedOut, why);
             }
         } else {
             self.needs_person(id, "it is signed out and can only be signed in by hand".to_owned(), now);
