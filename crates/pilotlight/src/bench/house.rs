@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, Session};
+use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, Seconds, Session};
 use pilotlight_chromium::launch::RunAs;
 use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions};
 use reqwest::Method;
@@ -122,6 +122,8 @@ impl House {
             site: Some(SITE.to_owned()),
             username: Some(user.to_owned()),
             password: Some(PASSWORD.into()),
+            // The site's own interval would run the page while it is measured standing still.
+            refresh_interval: Some(Seconds::NEVER),
             ..CreateSession::default()
         };
         let created: CreatedAnswer = self.ask(Method::POST, "/sessions", &wanted).await?;
