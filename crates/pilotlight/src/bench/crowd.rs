@@ -43,6 +43,8 @@ const STEADY: f64 = 0.01;
 const LOOKS: u32 = 30;
 /// How long processor time is counted for.
 const WATCHED: Duration = Duration::from_secs(10);
+/// Before each question: a page that was just thawed draws, which is not the next one's affair.
+const PAUSE: Duration = Duration::from_millis(400);
 /// How long merging may take to go through all memory three times.
 const MERGING_TIMEOUT: Duration = Duration::from_secs(300);
 const MERGING_PASSES: u64 = 3;
@@ -312,6 +314,7 @@ async fn thaw(house: &House, all: &[Uuid]) -> Result<Samples, Failure> {
     let mut answers = Samples::default();
     for id in all {
         is_frozen(&house.session(*id).await?)?;
+        sleep(PAUSE).await;
         let started = Instant::now();
         let kept = house.evaluate(*id, "globalThis.kept").await?;
         answers.push_time(started.elapsed());
