@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::house::{House, in_house};
+use super::house::{House, PAUSE, in_house};
 use super::report::{Line, Missing, Samples, Series};
 use super::rival::Rivals;
 use crate::cli::{Failure, exit_codes};
@@ -28,6 +28,8 @@ use crate::config::{Config, MemoryBudget};
 const PAGE: &str = "yard";
 /// How many points the picture has for each temperature.
 const QUARTERS: u32 = 4;
+/// Windows that are opened one after the other, once all are there, to measure that.
+const NEWCOMERS: u32 = 4;
 /// Windows that are opened, frozen or asked at once.
 const AT_ONCE: usize = 4;
 /// How long windows are left alone before they are looked at the first time.
@@ -43,8 +45,6 @@ const STEADY: f64 = 0.01;
 const LOOKS: u32 = 30;
 /// How long processor time is counted for.
 const WATCHED: Duration = Duration::from_secs(10);
-/// Before each question: a page that was just thawed draws, which is not the next one's affair.
-const PAUSE: Duration = Duration::from_millis(400);
 /// How long merging may take to go through all memory three times.
 const MERGING_TIMEOUT: Duration = Duration::from_secs(300);
 const MERGING_PASSES: u64 = 3;
@@ -193,7 +193,7 @@ pub(super) async fn measure(
 fn in_tier(config: &Config, tier: Tier, sessions: u32) -> Config {
     let mut config = config.clone();
     // What is measured must not be what the governor made of it, nor those that make room for newcomers.
-    let windows = sessions + QUARTERS;
+    let windows = sessions + NEWCOMERS;
     config.limits.max_live = config.limits.max_live.max(windows);
     config.limits.max_sessions = config.limits.max_sessions.max(windows);
     config.limits.memory_budget = MemoryBudget::Bytes(u64::MAX);
@@ -273,7 +273,7 @@ async fn measure_tier(
     }
     let work_percent = work_percent(&house.roots()).await;
     // One after the other, as they are measured on the other side.
-    for _ in 0..QUARTERS {
+    for _ in 0..NEWCOMERS {
         let started = Instant::now();
         house.open_window().await?;
         opened.push_time(started.elapsed());
@@ -298,10 +298,10 @@ async fn open(
 }
 
 async fn freeze(house: &House, id: Uuid) -> Result<(), Failure> {
-    is_frozen(&house.order(id, "freeze", &json!({})).await?)
+    expect_frozen(&house.order(id, "freeze", &json!({})).await?)
 }
 
-fn is_frozen(session: &Session) -> Result<(), Failure> {
+fn expect_frozen(session: &Session) -> Result<(), Failure> {
     if session.state == SessionState::Frozen {
         return Ok(());
     }
@@ -313,7 +313,7 @@ fn is_frozen(session: &Session) -> Result<(), Failure> {
 async fn thaw(house: &House, all: &[Uuid]) -> Result<Samples, Failure> {
     let mut answers = Samples::default();
     for id in all {
-        is_frozen(&house.session(*id).await?)?;
+        expect_frozen(&house.session(*id).await?)?;
         sleep(PAUSE).await;
         let started = Instant::now();
         let kept = house.evaluate(*id, "globalThis.kept").await?;

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, Seconds, Session};
+use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, Session};
 use pilotlight_chromium::launch::RunAs;
 use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions};
 use reqwest::Method;
@@ -28,6 +28,8 @@ use crate::server::{self, Browsers, Running, ServeError};
 
 /// How long browsers outlive a benchmark that was killed.
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long nothing is done before a measurement: what the one before set going is not the next one's affair.
+pub(super) const PAUSE: Duration = Duration::from_millis(400);
 /// The longest that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// What the portal's site is called.
@@ -72,7 +74,9 @@ impl House {
         let folder = folder.tempdir().map_err(ServeError::System)?;
         let portal = Portal::start(PortalOptions::default()).await;
         let portal = portal.map_err(|error| ServeError::System(io::Error::other(error)))?;
-        let site = demo_site(&portal.url()).map_err(|error| ServeError::System(io::Error::other(error)))?;
+        let site = demo_site(&portal.url());
+        let mut site = site.map_err(|error| ServeError::System(io::Error::other(error)))?;
+        site.definition.refresh.every = None;
         config.sites = [(SITE.to_owned(), site)].into();
         config.server.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.server.state_dir = folder.path().join("state");
@@ -122,8 +126,6 @@ impl House {
             site: Some(SITE.to_owned()),
             username: Some(user.to_owned()),
             password: Some(PASSWORD.into()),
-            // The site's own interval would run the page while it is measured standing still.
-            refresh_interval: Some(Seconds::NEVER),
             ..CreateSession::default()
         };
         let created: CreatedAnswer = self.ask(Method::POST, "/sessions", &wanted).await?;

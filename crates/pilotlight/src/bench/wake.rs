@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::house::House;
+use super::house::{House, PAUSE};
 use super::report::{Line, Samples};
 use crate::cli::{Failure, exit_codes};
 
@@ -22,8 +22,6 @@ const PAGES: [(&str, &str); 3] =
 const REACH: f64 = 1.3;
 /// The user.
 const USER: &str = "bench";
-/// How long everything is left alone before something is measured, so that what was before does not count.
-const REST: Duration = Duration::from_millis(400);
 /// The condition of the portal's site.
 const SIGNED_IN: &str = "document.querySelector('#user') !== null && !location.href.includes('/login')";
 /// How often a loaded page is asked whether it is signed in.
@@ -75,7 +73,7 @@ pub(super) async fn measure(
 async fn load(house: &House, id: Uuid, url: &str) -> Result<Duration, Failure> {
     let before = format!("{}appointments", house.portal.url());
     house.order(id, "navigate", &json!({ "url": before })).await?;
-    sleep(REST).await;
+    sleep(PAUSE).await;
     let started = Instant::now();
     house.order(id, "navigate", &json!({ "url": url })).await?;
     for _ in 0..QUESTIONS {
@@ -89,7 +87,7 @@ async fn load(house: &House, id: Uuid, url: &str) -> Result<Duration, Failure> {
 /// How long a session takes to come back to that page.
 async fn wake(house: &House, id: Uuid, url: &str) -> Result<Duration, Failure> {
     house.order(id, "hibernate", &json!({})).await?;
-    sleep(REST).await;
+    sleep(PAUSE).await;
     let started = Instant::now();
     let session = house.order(id, "wake", &json!({})).await?;
     let took = started.elapsed();
