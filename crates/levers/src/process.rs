@@ -137,6 +137,7 @@ fn parent_in(stat: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -167,7 +168,12 @@ mod tests {
     #[test]
     fn a_tree_has_what_is_below() {
         assert_eq!(parent_in("7 (a) b (c) S 3 7 7 0"), Some(3));
-        let mut child = Command::new("sh").args(["-c", "cat; true"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "cat; true"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        // What comes back shows that the child has a child of its own.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let own = std::process::id();
         assert!(trees(&[child.id(), own])[1].contains(&own));
         let tree = &trees(&[own])[0];
