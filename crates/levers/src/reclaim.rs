@@ -137,13 +137,13 @@ impl Reclaimer {
         self.lacks.iter().map(Lack::to_string).collect::<Vec<_>>().join("; ")
     }
 
-    /// Moves the pages out that only this process has, and returns by how many bytes its part of memory has
+    /// Moves the pages out that only this process has, and returns by how many bytes its anonymous memory has
     /// shrunk. Blocks for as long as the kernel takes: around 100 ms for 50 MB.
     ///
     /// # Errors
     /// Where the machine offers no means, the process has ended, or the kernel refuses.
     pub fn page_out(&self, pid: u32) -> Result<u64, ReclaimError> {
-        let before = resident_bytes(pid).ok_or(ReclaimError::Gone(pid))?;
+        let before = anonymous_bytes(pid).ok_or(ReclaimError::Gone(pid))?;
         let done = match self.means {
             Means::Advice => advise(pid),
             Means::Group => shrink_group(pid, before),
@@ -153,15 +153,16 @@ impl Reclaimer {
             Some(Errno::SRCH) => ReclaimError::Gone(pid),
             _ => ReclaimError::Refused { pid, source },
         })?;
-        let after = resident_bytes(pid).ok_or(ReclaimError::Gone(pid))?;
+        let after = anonymous_bytes(pid).ok_or(ReclaimError::Gone(pid))?;
         Ok(before.saturating_sub(after))
     }
 }
 
-/// What a process has in memory that is no file's. Anybody may read it.
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = read(format!("/proc/{pid}/status"))?;
-    Some(kibibytes(&status, "RssAnon:")? + kibibytes(&status, "RssShmem:")?)
+/// What a process has in memory that can be moved out: what belongs to no file and is not shared by name. Anybody may
+/// read it. `None` where the process has ended.
+#[must_use]
+pub fn anonymous_bytes(pid: u32) -> Option<u64> {
+    kibibytes(&read(format!("/proc/{pid}/status"))?, "RssAnon:")
 }
 
 /// Whether the mask of effective capabilities has `CAP_SYS_NICE`.

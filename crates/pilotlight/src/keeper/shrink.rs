@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_levers::reclaim::Means;
-use pilotlight_levers::{ProcessMemory, ReclaimError, Reclaimer, trees};
+use pilotlight_levers::reclaim::{Means, anonymous_bytes};
+use pilotlight_levers::{ReclaimError, Reclaimer, trees};
 use tokio::sync::Semaphore;
 
 /// How long what has come to a stand is let alone before its memory is moved.
@@ -21,7 +21,7 @@ const FIRST_AFTER: Duration = Duration::from_secs(12);
 /// Measured on 156.
 const AGAIN_AFTER: Duration = Duration::from_secs(18);
 /// What a process may have fetched back before it is moved once more.
-const FETCHED_BYTES: u64 = 2 << 20;
+const FETCHED_BYTES: u64 = 1 << 20;
 
 /// Does it for all windows, one process after the other. Clones share the place.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ fn page_out(pids: &[u32], left: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
     let reclaimer = Reclaimer::probe();
     let mut now = BTreeMap::new();
     for &pid in pids {
-        let Some(bytes) = resident_bytes(pid) else { continue };
+        let Some(bytes) = anonymous_bytes(pid) else { continue };
         let before = left.get(&pid).copied();
         if reclaimer.means() == Means::None {
             // Whatever there is shall go as soon as it can.
@@ -87,16 +87,12 @@ fn page_out(pids: &[u32], left: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
                     tracing::debug!(pid, error = crate::sentence::with_sources(&error), "not moved out");
                 }
             }
-            now.extend(resident_bytes(pid).map(|bytes| (pid, bytes)));
+            now.extend(anonymous_bytes(pid).map(|bytes| (pid, bytes)));
         } else {
             now.extend(before.map(|before| (pid, before)));
         }
     }
     now
-}
-
-fn resident_bytes(pid: u32) -> Option<u64> {
-    ProcessMemory::quick(pid).map(|memory| memory.bytes)
 }
 
 #[cfg(test)]
