@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::report::Series;
 
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 750.0;
 const HEIGHT: f64 = 400.0;
 /// Around the lines, for what is written there: left, right, top and bottom.
-const MARGINS: (f64, f64, f64, f64) = (64.0, 230.0, 32.0, 48.0);
+const MARGINS: (f64, f64, f64, f64) = (64.0, 260.0, 32.0, 48.0);
 /// Told apart with any kind of eyes, on white and on black.
 const COLOURS: [&str; 5] = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00"];
 /// How many lines the grid has.
