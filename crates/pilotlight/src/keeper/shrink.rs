@@ -80,14 +80,18 @@ fn page_out(pids: &[u32], left: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
             // Whatever there is shall go as soon as it can.
             now.insert(pid, 0);
         } else if before.is_none_or(|before| bytes > before + FETCHED_BYTES) {
-            match reclaimer.page_out(pid) {
-                Ok(bytes) => tracing::debug!(pid, bytes, "moved out"),
-                Err(ReclaimError::Gone(_)) => {}
+            let moved = match reclaimer.page_out(pid) {
+                Ok(bytes) => {
+                    tracing::debug!(pid, bytes, "moved out");
+                    bytes
+                }
+                Err(ReclaimError::Gone(_)) => continue,
                 Err(error) => {
                     tracing::debug!(pid, error = crate::sentence::with_sources(&error), "not moved out");
+                    0
                 }
-            }
-            now.extend(anonymous_bytes(pid).map(|bytes| (pid, bytes)));
+            };
+            now.insert(pid, bytes.saturating_sub(moved));
         } else {
             now.extend(before.map(|before| (pid, before)));
         }
