@@ -272,23 +272,27 @@ mod tests {
 
     use super::*;
 
-    const MAPS: &str = "\
+    const SMAPS: &str = "\
         10000-20000 r-xp 00000000 fe:00 1234                     /usr/bin/a-b\nAnonymous:             0 kB\n\
         20000-30000 r--p 00010000 fe:00 1234                     /usr/bin/a-b\nAnonymous:            12 kB\n\
         30000-40000 rw-p 00000000 00:00 0                        [heap]\nAnonymous:            64 kB\nSwap: 4 kB\n\
         40000-50000 ---p 00000000 00:00 0 \nAnonymous:             0 kB\nSwap:              0 kB\n\
         50000-68000 rw-p 00000000 00:00 0 \nRss:                  8 kB\nAnonymous:             4 kB\n\
         70000-80000 rw-s 00000000 00:05 99                       /memfd:x (deleted)\nAnonymous:       0 kB\n\
-        7ff0000-7ff1000 r-xp 00000000 00:00 0                    [vdso]\nAnonymous:             0 kB\n";
+        80000-90000 rw-p 00000000 00:00 0                        [anon:v8]\nAnonymous:            64 kB\n\
+        7ff0000-7ff1000 r-xp 00000000 00:00 0                    [vdso]\nAnonymous:             0 kB\n\
+        7ff2000-7ff4000 rw-p 00000000 00:00 0                    [stack]\nAnonymous:             8 kB\n";
 
     #[test]
     fn only_mappings_with_anonymous_memory_are_moved() {
-        let expected = [0x20000..0x30000, 0x30000..0x40000, 0x50000..0x68000];
-        assert_eq!(anonymous(MAPS), expected);
+        let expected =
+            [0x20000..0x30000, 0x30000..0x40000, 0x50000..0x68000, 0x80000..0x90000, 0x7ff_2000..0x7ff_4000];
+        assert_eq!(anonymous(SMAPS), expected);
         assert_eq!(whole_ranges(&expected, 0), 0);
         assert_eq!(whole_ranges(&expected, 0x10000), 1);
         assert_eq!(whole_ranges(&expected, 0x1ffff), 1);
-        assert_eq!(whole_ranges(&expected, usize::MAX), 3);
+        assert_eq!(whole_ranges(&expected, 0x20000), 2);
+        assert_eq!(whole_ranges(&expected, usize::MAX), 5);
     }
 
     /// As the kernel tells it of ourselves: what is written in the program's own mapping counts like the heap.
