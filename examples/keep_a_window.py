@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Create a session, ping it, look into its page, close it: with nothing but Python's standard library.
+"""Create a session, ping it, read its page's title and close it, with Python's standard library only.
 
     TOKEN=$(pilotlight token) python3 examples/keep_a_window.py
 
-It signs in to the demo portal of `pilotlight demo`; PILOTLIGHT_SERVER names another server.
+It signs in to the demo portal of `pilotlight demo`. Set PILOTLIGHT_SERVER to use another server.
 """
 
 import json
@@ -17,7 +17,7 @@ TOKEN = os.environ.get("TOKEN") or sys.exit("error: set TOKEN, for example TOKEN
 
 
 def call(method, path, body=None):
-    """One request; an error answer ends the script with its sentence and its hint."""
+    """Sends one request. On an error, exits with the error's message and hint."""
     request = urllib.request.Request(
         SERVER + path,
         method=method,
@@ -40,7 +40,7 @@ def main():
         "password": "let-me-in",
     })
     session_id = session["session_id"]
-    word = "made" if session["is_new"] else "found"
+    word = "created" if session["is_new"] else "found"
     print(f"{word} {session_id}: {session['state']} at {session['url']}")
 
     ping = call("POST", f"/ping_session/{session_id}")
