@@ -1,4 +1,4 @@
-// What can be done with sessions, one or many.
+// Actions on one or more sessions.
 
 import { at, call, type Session } from "./api";
 import { store } from "./store";
@@ -8,7 +8,7 @@ export interface Act {
   /** The route that it needs. */
   route: string;
   done: string;
-  /** What is asked before. */
+  /** The question to confirm. */
   question?: (count: number) => string;
   run: (session: Session) => Promise<unknown>;
 }
@@ -23,21 +23,21 @@ export const ACTS: Act[] = [
   { name: "Freeze", route: "POST /sessions/{id}/freeze", done: "frozen", run: post("/freeze") },
   { name: "Hibernate", route: "POST /sessions/{id}/hibernate", done: "hibernated", run: post("/hibernate") },
   { name: "Wake", route: "POST /sessions/{id}/wake", done: "woken", run: post("/wake") },
-  { name: "Pin", route: "PATCH /sessions/{id}", done: "pinned: nothing but closing ends them", run: pin(true) },
+  { name: "Pin", route: "PATCH /sessions/{id}", done: "pinned: they only end when closed", run: pin(true) },
   { name: "Unpin", route: "PATCH /sessions/{id}", done: "unpinned", run: pin(false) },
   {
     name: "Close",
     route: "DELETE /sessions/{id}",
     done: "closed",
-    question: (count) => `Close ${count === 1 ? "this session" : `these ${count} sessions`}? Their windows and sign-ins are gone for good.`,
+    question: (count) => `Close ${count === 1 ? "this session" : `these ${count} sessions`}? Windows and sign-ins are permanently lost.`,
     run: (session) => call("DELETE", at(session.session_id)),
   },
 ];
 
-/** How many are acted on at once. */
+/** Maximum number of simultaneous requests. */
 const AT_ONCE = 4;
 
-/** Acts on all of them and says how it went. */
+/** Runs an action on all of them and returns a summary. */
 export async function actOn(act: Act, sessions: Session[]): Promise<string> {
   const waiting = [...sessions];
   const failures: string[] = [];
@@ -54,5 +54,5 @@ export async function actOn(act: Act, sessions: Session[]): Promise<string> {
   void store.refetch();
   const done = sessions.length - failures.length;
   const good = done > 0 ? `${done} ${act.done}. ` : "";
-  return good + (failures.length > 0 ? `${failures.length} refused. ${failures.slice(0, 3).join("; ")}` : "");
+  return good + (failures.length > 0 ? `${failures.length} failed. ${failures.slice(0, 3).join("; ")}` : "");
 }

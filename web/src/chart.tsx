@@ -1,4 +1,4 @@
-// Lines over time, in SVG, with the same numbers in words.
+// Line charts over time, in SVG, with the same numbers as text.
 
 export interface Line { name: string; values: (number | null)[] }
 

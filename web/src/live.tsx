@@ -1,24 +1,24 @@
-// The live view: the page's pictures on a canvas, and hands that reach the page.
+// The live view: shows the page on a canvas, and sends input to it.
 //
-// Keys go to a text field that nobody sees, so that input methods, pasting and the keyboards of phones work.
-// Shift and Escape give the keyboard back to this page.
+// Keyboard input goes to a hidden text field, so that input methods, pasting and phone keyboards work.
+// Shift+Escape returns the keyboard to this page.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { at, call, type Session } from "./api";
+import { askOnLeaving, at, call, once, type Session } from "./api";
 
 interface Tab { id: string; title: string; url: string; shown: boolean }
 interface Dialog { kind: string; message: string; default_prompt: string }
 interface LiveState { tabs: Tab[]; dialog: Dialog | null; viewers: number; quality: number; waiting: string | null; over: boolean }
 interface List { chosen: number; options: { label: string; disabled: boolean }[] }
 
-/** How long a hold of this page lasts without being renewed, in seconds. */
+/** Duration of this page's hold unless renewed, in seconds. */
 const HOLD_SECONDS = 90;
 
 function modifiers(event: MouseEvent | KeyboardEvent): number {
   return (event.altKey ? 1 : 0) | (event.ctrlKey ? 2 : 0) | (event.metaKey ? 4 : 0) | (event.shiftKey ? 8 : 0);
 }
 
-/** A hold of the session while somebody has taken it over; given back at the latest when the page goes. */
+/** The hold on the session after "Take over"; released at the latest when the page is closed. */
 function TakeOver({ session, onSaid }: { session: Session; onSaid: (said: string) => void }) {
   const [hold, setHold] = useState<string>();
   const path = at(session.session_id, "/hold");
@@ -26,7 +26,7 @@ function TakeOver({ session, onSaid }: { session: Session; onSaid: (said: string
     if (!hold) return;
     const renew = () => call("POST", `${path}/${hold}`, { ttl: HOLD_SECONDS }).catch(() => setHold(undefined));
     const timer = window.setInterval(renew, (HOLD_SECONDS * 1000) / 3);
-    const release = () => void fetch(`${path}/${hold}`, { method: "DELETE", keepalive: true }).catch(() => undefined);
+    const release = () => askOnLeaving("DELETE", `${path}/${hold}`);
     addEventListener("pagehide", release);
     return () => {
       window.clearInterval(timer);
@@ -38,24 +38,24 @@ function TakeOver({ session, onSaid }: { session: Session; onSaid: (said: string
     try {
       const { hold_id } = await call<{ hold_id: string }>("POST", path, { ttl: HOLD_SECONDS, owner: "dashboard" });
       setHold(hold_id);
-      onSaid("The session is yours until you give it back.");
+      onSaid("You hold the session until you release it.");
     } catch (error) {
       onSaid((error as Error).message);
     }
   };
   const giveBack = () => {
     setHold(undefined);
-    onSaid("The session is given back.");
+    onSaid("The session was released.");
   };
-  return <button type="button" aria-pressed={Boolean(hold)} onClick={() => (hold ? giveBack() : void take())}>{hold ? "Give back" : "Take over"}</button>;
+  return <button type="button" aria-pressed={Boolean(hold)} onClick={() => (hold ? giveBack() : void take())}>{hold ? "Release" : "Take over"}</button>;
 }
 
 function DialogBox({ dialog, send }: { dialog: Dialog; send: (wish: object) => void }) {
   const [text, setText] = useState(dialog.default_prompt);
   const answer = (accept: boolean) => send({ type: "dialog", accept, text: dialog.kind === "prompt" && accept ? text : null });
   return (
-    <div class="asked" role="alertdialog" aria-label="The page asks" aria-describedby="page-asks">
-      <p id="page-asks">{dialog.message || "The page asks whether it may be left."}</p>
+    <div class="asked" role="alertdialog" aria-label="Dialog of the page" aria-describedby="page-asks">
+      <p id="page-asks">{dialog.message || "The page asks whether you want to leave it."}</p>
       {dialog.kind === "prompt" && <label>Answer <input value={text} autofocus onInput={(event) => setText(event.currentTarget.value)} /></label>}
       <p class="buttons">
         <button type="button" onClick={() => answer(true)}>OK</button>
@@ -83,10 +83,19 @@ export function LiveView({ session, onSaid }: { session: Session; onSaid: (said:
   useEffect(() => {
     let stopped = false;
     let timer: number | undefined;
-    const connect = () => {
-      // Nothing is sent to whoever does not look.
+    let turns = 0;
+    const connect = async () => {
+      // A hidden page needs no screenshots.
       if (stopped || document.hidden) return;
-      const live = new WebSocket(`${location.origin.replace(/^http/, "ws")}${at(id, "/live")}`);
+      const turn = (turns += 1);
+      window.clearTimeout(timer);
+      const address = await once(at(id, "/live")).catch(() => undefined);
+      if (stopped || document.hidden || turn !== turns) return;
+      if (!address) {
+        timer = window.setTimeout(() => void connect(), 1000);
+        return;
+      }
+      const live = new WebSocket(`${location.origin.replace(/^http/, "ws")}${address}`);
       live.binaryType = "arraybuffer";
       socket.current = live;
       let frame: { number: number; width: number; height: number } | undefined;
@@ -111,18 +120,18 @@ export function LiveView({ session, onSaid }: { session: Session; onSaid: (said:
         else if (told.type === "select") setList(told);
         else if (told.type === "error") onSaid(told.sentence);
         else if (told.type === "clipboard") {
-          navigator.clipboard?.writeText(told.text).then(() => onSaid("Copied."), () => onSaid("This browser does not let the page copy."));
+          navigator.clipboard?.writeText(told.text).then(() => onSaid("Copied."), () => onSaid("This browser does not allow the page to copy."));
         }
       };
       live.onclose = () => {
         if (socket.current !== live) return;
         setState(undefined);
-        timer = window.setTimeout(connect, 1000);
+        timer = window.setTimeout(() => void connect(), 1000);
       };
     };
-    const seen = () => (document.hidden ? socket.current?.close() : connect());
+    const seen = () => (document.hidden ? socket.current?.close() : void connect());
     document.addEventListener("visibilitychange", seen);
-    connect();
+    void connect();
     return () => {
       stopped = true;
       window.clearTimeout(timer);
@@ -224,8 +233,8 @@ export function LiveView({ session, onSaid }: { session: Session; onSaid: (said:
         <li><button type="button" aria-label="New tab" onClick={() => send({ type: "new_tab" })}>+</button></li>
       </ul>
       <div class="screen">
-        <canvas ref={canvas} width={1280} height={800} role="img" aria-label={`Picture of the page ${shown?.title ?? ""}`} />
-        <textarea ref={keys} class="keys" aria-label="Keys for the page; Shift and Escape leave" autocomplete="off" autocapitalize="off" spellcheck={false}
+        <canvas ref={canvas} width={1280} height={800} role="img" aria-label={`Live view of the page ${shown?.title ?? ""}`} />
+        <textarea ref={keys} class="keys" aria-label="Keyboard input for the page; press Shift+Escape to leave" autocomplete="off" autocapitalize="off" spellcheck={false}
           onKeyDown={key(true)} onKeyUp={key(false)}
           onInput={(event) => (event as InputEvent).isComposing || put(event.currentTarget.value)}
           onCompositionEnd={(event) => put(event.data)}
@@ -242,7 +251,7 @@ export function LiveView({ session, onSaid }: { session: Session; onSaid: (said:
         )}
       </div>
       <p class="notice" role="status">
-        {!state ? "Connecting …" : state.waiting ?? `${state.viewers} looking, quality ${state.quality}. Click into the picture to type; Shift and Escape leave it.`}
+        {!state ? "Connecting …" : state.waiting ?? `${state.viewers} ${state.viewers === 1 ? "viewer" : "viewers"}, quality ${state.quality}. Click into the view to type; press Shift+Escape to leave.`}
       </p>
     </section>
   );

@@ -1,8 +1,8 @@
-// The frame of all views: who is here, where one is, and whether the server is heard.
+// The frame of all views: sign-in, navigation, and the state of the connection.
 
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { call, onSignedOut, Refusal } from "./api";
+import { call, onSignedOut, Refusal, signIn, signOut } from "./api";
 import "./app.css";
 import { MachineView } from "./machine";
 import { Overview } from "./overview";
@@ -40,7 +40,7 @@ function usePath(): string {
   return path;
 }
 
-/** The code is in the fragment, which is sent to nobody; it goes from the address at once. */
+/** Returns the code in the fragment, which browsers do not send, and removes it from the address. */
 function codeInAddress(): string {
   const code = new URLSearchParams(location.hash.slice(1)).get("code") ?? "";
   if (code) history.replaceState(null, "", location.pathname);
@@ -53,7 +53,7 @@ function SignIn({ onIn, said }: { onIn: () => void; said: string }) {
     event.preventDefault();
     const code = new FormData(event.currentTarget as HTMLFormElement).get("code");
     try {
-      await call("POST", "/ui/enter", { code: String(code).trim() });
+      await signIn(String(code).trim());
       onIn();
     } catch (error) {
       setProblem((error as Error).message);
@@ -62,7 +62,7 @@ function SignIn({ onIn, said }: { onIn: () => void; said: string }) {
   return (
     <main class="sign-in" tabIndex={-1}>
       <h1>Pilotlight</h1>
-      <p>Open the link that the server printed at its start, or enter the code in it. What <code>pilotlight token</code> prints opens the door, too.</p>
+      <p>Open the link that <code>pilotlight dashboard</code> prints, or enter its code. You can also sign in (log in) with the token that <code>pilotlight token</code> prints.</p>
       <form onSubmit={enter}>
         <label>Code or token <input name="code" type="password" autocomplete="off" required autofocus /></label>
         <button type="submit">Sign in</button>
@@ -78,7 +78,7 @@ function View({ path }: { path: string }) {
   if (path === "/ui/machine") return <MachineView />;
   if (path === "/ui/sites") return <SitesView />;
   if (path === "/ui" || path === "/ui/") return <Overview />;
-  return <p>There is nothing here. <a href="/ui">All sessions</a></p>;
+  return <p>Page not found. <a href="/ui">All sessions</a></p>;
 }
 
 function Frame({ onOut }: { onOut: () => void }) {
@@ -89,13 +89,13 @@ function Frame({ onOut }: { onOut: () => void }) {
     document.title = `${title} · Pilotlight`;
   }, [path]);
   const leave = async () => {
-    await call("POST", "/ui/leave", {}).catch(() => undefined);
+    await signOut();
     onOut();
   };
-  const words = { connecting: "connecting", live: "live", lost: "server away, trying again" };
+  const words = { connecting: "connecting", live: "live", lost: "disconnected, reconnecting" };
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>To the content</a>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to content</a>
       <header>
         <strong class="brand"><img src="/ui/assets/icon.svg" alt="" /> Pilotlight</strong>
         <nav aria-label="Views">
@@ -123,7 +123,7 @@ function App() {
   useEffect(() => {
     const begin = async () => {
       const code = codeInAddress();
-      if (code) await call("POST", "/ui/enter", { code }).catch((error: Error) => setSaid(error.message));
+      if (code) await signIn(code).catch((error: Error) => setSaid(error.message));
       try {
         await call("GET", "/sites");
         enter();

@@ -1,8 +1,8 @@
-// What is done in a session: begin an operation, go on with one that waits, see what came of each.
+// Operations of a session: run one, continue one that waits, view results.
 
 import { useEffect, useState } from "preact/hooks";
 import { at, call, Refusal, type Session } from "./api";
-import { Question } from "./parts";
+import { Download as DownloadLink, Picture, Question } from "./parts";
 import { useStore } from "./store";
 import { Ago, bytes } from "./words";
 
@@ -39,23 +39,23 @@ const STATUSES: Record<Status, [sign: string, word: string]> = {
   done: ["✓", "Done"],
   failed: ["!", "Failed"],
   expired: ["⌛", "Expired"],
-  cancelled: ["×", "Given up"],
+  cancelled: ["×", "Cancelled"],
 };
 
-/** The operations that a site has. */
+/** Returns the operations of a site. */
 export async function definitions(site: string): Promise<Record<string, Definition>> {
   type Answer = { operations?: Record<string, Definition> };
   return (await call<Answer>("GET", `/sites/${site}`)).operations ?? {};
 }
 
-/** What it needs, in the order in which it needs it, and then what it can do without. */
+/** Returns the required inputs, in the order of the phases, and the optional ones. */
 export const inputsOf = (definition: Definition) => ({
   needed: definition.phases.flatMap((phase) => phase.needs ?? []).filter((name, index, all) => all.indexOf(name) === index),
   optional: Object.keys(definition.optional ?? {}),
 });
 
 const words = (name: string) => name.replaceAll("_", " ");
-/** The server's addresses are those of its own machine; ours is where this page came from. */
+/** The server's URLs contain its local address; use this page's origin instead. */
 const here = (url: string) => new URL(url).pathname;
 
 function Field({ name, definition }: { name: string; definition: Definition | undefined }) {
@@ -84,7 +84,7 @@ function Form({ title, names, definition, onInputs, yes }: {
     event.preventDefault();
     const given = [...new FormData(event.currentTarget as HTMLFormElement)] as [string, string][];
     setBusy(true);
-    // What is left empty is asked for when it is needed.
+    // Empty inputs are requested when they are needed.
     await onInputs(Object.fromEntries(given.filter(([, value]) => value !== "")));
     setBusy(false);
   };
@@ -100,10 +100,10 @@ const isDownload = (value: unknown): value is Download =>
   typeof value === "object" && value !== null && "url" in value && "size" in value;
 
 function Output({ value }: { value: unknown }) {
-  if (isDownload(value)) return <><a href={here(value.url)} download>{value.name}</a>, {bytes(value.size)}</>;
+  if (isDownload(value)) return <><DownloadLink path={here(value.url)}>{value.name}</DownloadLink>, {bytes(value.size)}</>;
   if (!Array.isArray(value) || value.length === 0 || value.some((row) => typeof row !== "object" || row === null))
     return <>{typeof value === "string" ? value : JSON.stringify(value)}</>;
-  // Rows by their headings, or, in a table without any, by their order.
+  // Rows are objects keyed by heading, or lists if the table has no headings.
   const rows = value as Record<string, unknown>[] | unknown[][];
   const headings = Array.isArray(rows[0]) ? [] : Object.keys(rows[0]!);
   return (
@@ -125,28 +125,28 @@ function Entry({ operation, definition, onSent, onSaid }: {
   return (
     <li class="operation">
       <h3>{words(operation.operation)} <span class={`state ${status}`}><span aria-hidden="true">{sign}</span> {word}</span></h3>
-      <p>Phase {operation.phase} of {operation.phases}{operation.step ? `, step ${operation.step}` : ""}. Begun <Ago time={operation.created_at} />
-        {over && <>, over <Ago time={operation.ended_at} /></>}{status === "needs_input" && <>, waits until <Ago time={operation.expires_at} /></>}.</p>
+      <p>Phase {operation.phase} of {operation.phases}{operation.step ? `, step ${operation.step}` : ""}. Started <Ago time={operation.created_at} />
+        {over && <>, ended <Ago time={operation.ended_at} /></>}{status === "needs_input" && <>, waiting until <Ago time={operation.expires_at} /></>}.</p>
       {over && status !== "cancelled" && operation.error && <p class="attention">{operation.error}. {operation.hint}</p>}
       {status === "needs_input" && (
-        <Form title={`Go on with ${words(operation.operation)}`} names={operation.missing} definition={definition} yes="Go on"
+        <Form title={`Continue ${words(operation.operation)}`} names={operation.missing} definition={definition} yes="Continue"
           onInputs={(inputs) => onSent(`/operations/${id}`, { inputs })} />
       )}
       <dl>{Object.entries(outputs).map(([name, value]) => <><dt>{words(name)}</dt><dd><Output value={value} /></dd></>)}</dl>
       {pictures > 0 && (
-        <details><summary>{pictures === 1 ? "One picture" : `${pictures} pictures`}</summary>
+        <details><summary>{pictures === 1 ? "1 screenshot" : `${pictures} screenshots`}</summary>
           <ol class="pictures">{screenshots.map(({ name, step, url }) => (
-            <li><a href={here(url)} target="_blank" rel="noopener"><img src={here(url)} alt={`The page after step ${step}`} loading="lazy" /></a> {step} {name}</li>
+            <li><Picture path={here(url)} alt={`The page after step ${step}`} /> {step} {name}</li>
           ))}</ol>
         </details>
       )}
       <p class="buttons">
-        <a href={`/operations/${id}/bundle.zip`} download>Everything as a ZIP</a>
-        {!over && <button type="button" class="danger" onClick={() => setAsked(true)}>Give up</button>}
+        <DownloadLink path={`/operations/${id}/bundle.zip`}>Download all as ZIP</DownloadLink>
+        {!over && <button type="button" class="danger" onClick={() => setAsked(true)}>Cancel operation</button>}
       </p>
-      {asked && <Question text={`Give up ${words(operation.operation)}? The session stays.`} yes="Give up" onAnswer={(yes) => {
+      {asked && <Question text={`Cancel ${words(operation.operation)}? The session stays open.`} yes="Cancel operation" onAnswer={(yes) => {
         setAsked(false);
-        if (yes) void call("DELETE", `/operations/${id}`).then(() => onSaid("It is given up."), (error: Error) => onSaid(error.message));
+        if (yes) void call("DELETE", `/operations/${id}`).then(() => onSaid("The operation is cancelled."), (error: Error) => onSaid(error.message));
       }} />}
     </li>
   );
@@ -173,8 +173,8 @@ export function Operations({ session, onSaid }: { session: Session; onSaid: (sai
   const definition = name === undefined ? undefined : known[name];
   const send: Send = async (path, body) => {
     const words = await call<Operation>("POST", path, body).then(
-      () => "It is done.",
-      // An operation that asks or has failed says so itself, in the list.
+      () => "The operation is done.",
+      // An operation that waits or has failed is shown in the list.
       (error: Error) => (error instanceof Refusal && "operation_id" in error.body ? "" : error.message),
     );
     onSaid(words);
@@ -184,13 +184,13 @@ export function Operations({ session, onSaid }: { session: Session; onSaid: (sai
     <>
       <h2>Operations</h2>
       {name !== undefined && definition && (
-        <section class="operation" aria-label="Begin an operation">
+        <section class="operation" aria-label="Run an operation">
           <label>Operation <select value={name} onChange={(event) => setChosen(event.currentTarget.value)}>
             {names.map((name) => <option value={name}>{words(name)}</option>)}
           </select></label>
-          <Form key={name} title={`Begin ${words(name)}`} names={[...inputsOf(definition).needed, ...inputsOf(definition).optional]} definition={definition} yes="Run"
+          <Form key={name} title={`Run ${words(name)}`} names={[...inputsOf(definition).needed, ...inputsOf(definition).optional]} definition={definition} yes="Run"
             onInputs={(inputs) => send(at(id, "/operations"), { operation: name, inputs })} />
-          {inputsOf(definition).needed.length > 0 && <p class="notice">What you leave empty is asked for when it is needed.</p>}
+          {inputsOf(definition).needed.length > 0 && <p class="notice">Inputs that you leave empty are requested when they are needed.</p>}
         </section>
       )}
       <ul class="operations" aria-label="Operations of this session">

@@ -1,4 +1,4 @@
-// Every session, as cards or as rows; found, sorted, chosen and acted on.
+// All sessions, as cards or rows: search, sort, select, and run actions.
 
 import { memo } from "preact/compat";
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
@@ -45,7 +45,7 @@ interface Row { session: Session; chosen: boolean; onChoose: (id: string, chosen
 
 function Choose({ session, chosen, onChoose }: Row) {
   return (
-    <input type="checkbox" aria-label={`Choose ${nameOf(session)}`} checked={chosen}
+    <input type="checkbox" aria-label={`Select ${nameOf(session)}`} checked={chosen}
       onChange={(event) => onChoose(session.session_id, event.currentTarget.checked)} />
   );
 }
@@ -68,16 +68,16 @@ const Card = memo(function Card(row: Row) {
       <p class="title"><Marks session={session} /> {session.title || session.url || "no page"}</p>
       <dl>
         <dt>Site</dt><dd>{session.site ?? "–"}{session.username ? ` · ${session.username}` : ""}</dd>
-        <dt>Used</dt><dd><Ago time={session.last_used} /></dd>
+        <dt>Last used</dt><dd><Ago time={session.last_used} /></dd>
         <dt>Signed in</dt><dd><Ago time={session.signed_in_at} /></dd>
-        <dt>Refresh</dt><dd><Ago time={session.next_refresh} /></dd>
+        <dt>Next refresh</dt><dd><Ago time={session.next_refresh} /></dd>
         <dt>Memory</dt><dd>{bytes(session.memory_bytes)}</dd>
       </dl>
     </li>
   );
 });
 
-// Roles by name, since its layout is not a table's: see app.css.
+// Explicit roles, because its layout is not that of a table: see app.css.
 const TableRow = memo(function TableRow(row: Row) {
   const { session } = row;
   return (
@@ -96,7 +96,7 @@ const TableRow = memo(function TableRow(row: Row) {
   );
 });
 
-const COLUMNS = ["Choose", "Page", "Name", "Site", "User", "State", "Used", "Signed in", "Refresh", "Memory"];
+const COLUMNS = ["Select", "Page", "Name", "Site", "User", "State", "Last used", "Signed in", "Next refresh", "Memory"];
 
 function Select({ name, value, options, onPick }: {
   name: string; value: string; options: [string, string][]; onPick: (value: string) => void;
@@ -150,10 +150,10 @@ export function Overview() {
           options={Object.entries(SORTS).map(([key, [name]]): [string, string] => [key, name])} />
         <button type="button" aria-pressed={choice.rows} onClick={() => choose({ rows: !choice.rows })}>Rows</button>
       </div>
-      <div class="bar" role="group" aria-label="Act on what is chosen">
+      <div class="bar" role="group" aria-label="Actions for selected sessions">
         <label class="inline"><input type="checkbox" checked={every}
-          onChange={() => setChosen(every ? new Set() : new Set(shown.map((session) => session.session_id)))} /> All shown</label>
-        <span>{picked.length} chosen</span>
+          onChange={() => setChosen(every ? new Set() : new Set(shown.map((session) => session.session_id)))} /> Select all</label>
+        <span>{picked.length} selected</span>
         {ACTS.filter((act) => routes?.has(act.route)).map((act) => (
           <button type="button" class={act.question ? "danger" : ""} disabled={picked.length === 0} onClick={() => begin(act)}>{act.name}</button>
         ))}
@@ -163,7 +163,7 @@ export function Overview() {
         setAsked(undefined);
         if (yes) void act(asked);
       }} />}
-      {loaded && all.length === 0 && <p>There is no session yet. <code>POST /sessions</code> or <code>pilotlight open</code> makes one.</p>}
+      {loaded && all.length === 0 && <p>There are no sessions yet. Create one with <code>POST /sessions</code> or <code>pilotlight open</code>.</p>}
       {choice.rows ? (
         <div class="scroll" role="region" aria-label="Sessions" tabIndex={0}><table class="sessions" role="table">
           <thead role="rowgroup"><tr role="row">{COLUMNS.map((name) => <th scope="col" role="columnheader">{name}</th>)}</tr></thead>

@@ -1,15 +1,15 @@
-// Small parts that several views use.
+// Components that several views use.
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { at, routes, type Session } from "./api";
+import { at, once, picture, routes, type Session } from "./api";
 
-/** A question with two answers; focus stays in it. */
+/** A modal question with two answers. */
 export function Question({ text, yes, onAnswer }: { text: string; yes: string; onAnswer: (yes: boolean) => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const answer = (yes: boolean) => {
-    // Closed before it goes, so that the focus returns to where it was.
+    // Closed before it is removed, so that the focus returns to where it was.
     dialog.current?.close();
     onAnswer(yes);
   };
@@ -18,13 +18,13 @@ export function Question({ text, yes, onAnswer }: { text: string; yes: string; o
       <p id="question">{text}</p>
       <p class="buttons">
         <button type="button" class="danger" onClick={() => answer(true)}>{yes}</button>
-        <button type="button" autofocus onClick={() => answer(false)}>Cancel</button>
+        <button type="button" autofocus onClick={() => answer(false)}>Go back</button>
       </p>
     </dialog>
   );
 }
 
-/** The routes of this server, once they are known. */
+/** Returns the routes of this server, once they are known. */
 export function useRoutes(): Set<string> | undefined {
   const [known, setKnown] = useState<Set<string>>();
   useEffect(() => {
@@ -33,10 +33,10 @@ export function useRoutes(): Set<string> | undefined {
   return known;
 }
 
-/** How old a picture may become before it is asked for again. */
+/** Age at which a screenshot is fetched again. */
 const PICTURE_MS = 50_000;
 
-/** What the page shows, while the picture is in sight. It wakes nobody. */
+/** A screenshot of the page, updated while visible. Does not wake the session. */
 export function Thumbnail({ session }: { session: Session }) {
   const box = useRef<HTMLDivElement>(null);
   const [source, setSource] = useState<string>();
@@ -45,21 +45,26 @@ export function Thumbnail({ session }: { session: Session }) {
     if (!shard || !box.current) return setSource(undefined);
     let inSight = false;
     let asked = 0;
-    const ask = () => {
+    let gone = false;
+    let shown: string | undefined;
+    const ask = async () => {
       if (!inSight || document.hidden || Date.now() - asked < PICTURE_MS) return;
       asked = Date.now();
-      const picture = new Image();
-      const address = `${at(id, "/thumbnail")}?at=${asked}`;
-      picture.onload = () => setSource(address);
-      picture.src = address;
+      const fresh = await picture(at(id, "/thumbnail"));
+      if (!fresh) return;
+      if (gone) return URL.revokeObjectURL(fresh);
+      if (shown) URL.revokeObjectURL(shown);
+      setSource((shown = fresh));
     };
     const watcher = new IntersectionObserver((entries) => {
       inSight = entries.some((entry) => entry.isIntersecting);
-      ask();
+      void ask();
     });
     watcher.observe(box.current);
-    const timer = window.setInterval(ask, 5000);
+    const timer = window.setInterval(() => void ask(), 5000);
     return () => {
+      gone = true;
+      if (shown) URL.revokeObjectURL(shown);
       watcher.disconnect();
       window.clearInterval(timer);
     };
@@ -69,6 +74,44 @@ export function Thumbnail({ session }: { session: Session }) {
       {source && shard ? <img src={source} alt="" /> : <span aria-hidden="true">{shard ? "…" : "no window"}</span>}
     </div>
   );
+}
+
+/** An image that is fetched when it becomes visible, and opens in a new tab. */
+export function Picture({ path, alt }: { path: string; alt: string }) {
+  const link = useRef<HTMLAnchorElement>(null);
+  const [source, setSource] = useState<string>();
+  useEffect(() => {
+    let gone = false;
+    let shown: string | undefined;
+    const watcher = new IntersectionObserver(async (entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      watcher.disconnect();
+      const fresh = await picture(path);
+      if (fresh && gone) URL.revokeObjectURL(fresh);
+      else setSource((shown = fresh));
+    });
+    watcher.observe(link.current!);
+    return () => {
+      gone = true;
+      watcher.disconnect();
+      if (shown) URL.revokeObjectURL(shown);
+    };
+  }, [path]);
+  return <a ref={link} href={source} target="_blank" rel="noopener"><img src={source} alt={alt} /></a>;
+}
+
+/** A link that saves a file. */
+export function Download({ path, children }: { path: string; children: ComponentChildren }) {
+  const save = async (event: MouseEvent) => {
+    event.preventDefault();
+    const address = await once(path).catch(() => undefined);
+    if (!address) return;
+    const link = document.createElement("a");
+    link.href = address;
+    link.download = "";
+    link.click();
+  };
+  return <a href={path} download onClick={(event) => void save(event)}>{children}</a>;
 }
 
 export function Notice({ children }: { children: ComponentChildren }) {

@@ -1,4 +1,4 @@
-// One session: what it is, what happened to it, how it is treated, and how others reach it.
+// A session: its live view, state, operations, policy, events, and code to connect to it.
 
 import { useEffect, useState } from "preact/hooks";
 import { ACTS, actOn, type Act } from "./actions";
@@ -21,7 +21,7 @@ function Policy({ session, onSaid }: { session: Session; onSaid: (said: string) 
     };
     try {
       store.put(await call<Session>("PATCH", at(session.session_id), patch));
-      onSaid("The policy is changed.");
+      onSaid("The policy was changed.");
     } catch (error) {
       onSaid((error as Error).message);
     }
@@ -29,9 +29,9 @@ function Policy({ session, onSaid }: { session: Session; onSaid: (said: string) 
   return (
     <form class="bar" onSubmit={change} aria-label="Policy">
       <label class="inline"><input type="checkbox" name="keep_alive" defaultChecked={session.keep_alive} /> never expires</label>
-      <label class="inline"><input type="checkbox" name="never_terminate" defaultChecked={session.never_terminate} /> only closing ends it</label>
-      <label>Refresh every (s, 0 never) <input type="number" name="refresh_interval" min={0} defaultValue={String(session.refresh_interval)} /></label>
-      <label>Ends after idle (s) <input type="number" name="idle_timeout" min={1} defaultValue={String(session.idle_timeout)} /></label>
+      <label class="inline"><input type="checkbox" name="never_terminate" defaultChecked={session.never_terminate} /> only ends when closed</label>
+      <label>Refresh interval (s, 0 = never) <input type="number" name="refresh_interval" min={0} defaultValue={String(session.refresh_interval)} /></label>
+      <label>Idle timeout (s) <input type="number" name="idle_timeout" min={1} defaultValue={String(session.idle_timeout)} /></label>
       <button type="submit">Change policy</button>
     </form>
   );
@@ -48,10 +48,10 @@ function Lines({ session, routes }: { session: Session; routes: Set<string> | un
   ways.push(["Selenium", `options = webdriver.ChromeOptions()\noptions.set_capability("pilotlight:options", {"session_id": "${id}"})\ndriver = webdriver.Remote("http://pilotlight:TOKEN@${host}", options=options)`]);
   return (
     <>
-      {!gateway && <p class="notice">Whether this server speaks CDP and WebDriver, its version's documentation says. TOKEN stands for what <code>pilotlight token</code> prints.</p>}
+      {!gateway && <p class="notice">See the documentation for whether this version of the server supports CDP and WebDriver. Replace TOKEN with the output of <code>pilotlight token</code>.</p>}
       {ways.map(([name, text]) => (
-        <section aria-label={`Lines for ${name}`}>
-          <h3>{name} <button type="button" aria-label={`Copy the lines for ${name}`} onClick={() => void navigator.clipboard?.writeText(text)}>Copy</button></h3>
+        <section aria-label={`Code for ${name}`}>
+          <h3>{name} <button type="button" aria-label={`Copy the code for ${name}`} onClick={() => void navigator.clipboard?.writeText(text)}>Copy</button></h3>
           <pre tabIndex={0}>{text}</pre>
         </section>
       ))}
@@ -63,7 +63,7 @@ export function SessionView({ id }: { id: string }) {
   const { sessions, events, loaded } = useStore();
   const [said, setSaid] = useState("");
   const [asked, setAsked] = useState<Act>();
-  /** Whoever opens the page of a session that sleeps does not wake it by that. */
+  /** Opening the page of a frozen or hibernated session does not wake it. */
   const [looks, setLooks] = useState(false);
   const routes = useRoutes();
   const session = sessions.get(id);
@@ -80,11 +80,11 @@ export function SessionView({ id }: { id: string }) {
   return (
     <>
       <h1>{session ? nameOf(session) : "Session"} {session && <StateBadge state={session.state} />}</h1>
-      {!session && <p role="status">{ended ? "This session is not there, or it has ended." : "Looking …"}</p>}
+      {!session && <p role="status">{ended ? "This session does not exist or has ended." : "Loading …"}</p>}
       {session && (
         <>
           {session.attention && <p class="attention">{session.attention}</p>}
-          <div class="bar" role="group" aria-label="Act on this session">
+          <div class="bar" role="group" aria-label="Session actions">
             {ACTS.filter((act) => routes?.has(act.route)).map((one) => (
               <button type="button" class={one.question ? "danger" : ""} onClick={() => (one.question ? setAsked(one) : void act(one))}>{one.name}</button>
             ))}
@@ -92,16 +92,16 @@ export function SessionView({ id }: { id: string }) {
           <Notice>{said}</Notice>
           {looks || !["frozen", "hibernated"].includes(session.state)
             ? <LiveView session={session} onSaid={setSaid} />
-            : <p><button type="button" onClick={() => setLooks(true)}>Wake it and look</button></p>}
+            : <p><button type="button" onClick={() => setLooks(true)}>Wake and view</button></p>}
           <dl class="facts">
             <dt>Id</dt><dd><code>{id}</code></dd>
             <dt>Site</dt><dd>{session.site ?? "–"}{session.username ? `, as ${session.username}` : ""}</dd>
             <dt>Page</dt><dd>{session.title} {session.url}</dd>
             <dt>Used</dt><dd><Ago time={session.last_used} />{session.in_use ? ", in use now" : ""}</dd>
-            <dt>Held by</dt><dd>{session.holds.length === 0 ? "nobody" : <ul class="holds">{session.holds.map((hold) => (
-              <li>{hold.owner ?? "somebody"}, {hold.shared ? "together with others" : "alone"}, until <Ago time={hold.expires_at} /> unless renewed</li>
+            <dt>Held by</dt><dd>{session.holds.length === 0 ? "–" : <ul class="holds">{session.holds.map((hold) => (
+              <li>{hold.owner ?? "unnamed client"}, {hold.shared ? "shared" : "exclusive"}, until <Ago time={hold.expires_at} /> unless renewed</li>
             ))}</ul>}</dd>
-            <dt>Signed in</dt><dd><Ago time={session.signed_in_at} />, seen alive <Ago time={session.last_refresh} /></dd>
+            <dt>Signed in</dt><dd><Ago time={session.signed_in_at} />, last checked <Ago time={session.last_refresh} /></dd>
             <dt>Next refresh</dt><dd><Ago time={session.next_refresh} /></dd>
             <dt>Ends</dt><dd><Ago time={session.expires_at} /></dd>
             <dt>Checkpoint</dt><dd><Ago time={session.checkpoint_at} />, {bytes(session.storage_bytes)}</dd>
@@ -113,7 +113,7 @@ export function SessionView({ id }: { id: string }) {
         </>
       )}
       <h2>Events</h2>
-      {mine.length === 0 ? <p>Nothing since the server started.</p> : (
+      {mine.length === 0 ? <p>No events since the server started.</p> : (
         <div class="scroll events" role="region" aria-label="Events" tabIndex={0}><table>
           <thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
           <tbody>{mine.slice(0, 100).map((happening) => (
@@ -121,7 +121,7 @@ export function SessionView({ id }: { id: string }) {
           ))}</tbody>
         </table></div>
       )}
-      {session && <><h2>Lines to copy</h2><Lines session={session} routes={routes} /></>}
+      {session && <><h2>Connect a client</h2><Lines session={session} routes={routes} /></>}
       {asked?.question && <Question text={asked.question(1)} yes={asked.name} onAnswer={(yes) => {
         setAsked(undefined);
         if (yes) void act(asked);

@@ -1,4 +1,4 @@
-// The sites: how their sign-ins have fared, and what can be done there.
+// The sites: results of their sign-ins, and their operations.
 
 import { useEffect, useState } from "preact/hooks";
 import { call, type Happening } from "./api";
@@ -12,9 +12,9 @@ const SHOWN = 60;
 
 /** Every sign-in and refresh as a mark, oldest first. */
 function Health({ events }: { events: Happening[] }) {
-  if (events.length === 0) return <p>No sign-in or refresh since the server started.</p>;
+  if (events.length === 0) return <p>No sign-ins or refreshes since the server started.</p>;
   const bad = events.filter((happening) => BAD.has(happening.kind)).length;
-  const words = `${events.length - bad} of ${events.length} sign-ins and refreshes worked`;
+  const words = `${events.length - bad} of ${events.length} sign-ins and refreshes succeeded`;
   return (
     <figure class="health">
       <svg viewBox={`0 0 ${SHOWN * 6} 20`} role="img" aria-label={words}>
@@ -29,7 +29,7 @@ function Health({ events }: { events: Happening[] }) {
 
 interface Waiting { operation_id: string; session_id: string; operation: string; missing: string[] }
 
-/** What can be done there, and what it takes. */
+/** The operations and their inputs. */
 function Operations({ site }: { site: string }) {
   const [known, setKnown] = useState<Record<string, Definition>>({});
   useEffect(() => {
@@ -43,7 +43,7 @@ function Operations({ site }: { site: string }) {
       <dl>{names.map((name) => {
         const { needed, optional } = inputsOf(known[name]!);
         const takes = [needed.join(", "), optional.length > 0 ? `optional ${optional.join(", ")}` : ""].filter(Boolean).join("; ");
-        return <><dt>{name}</dt><dd>{takes || "takes nothing"}</dd></>;
+        return <><dt>{name}</dt><dd>{takes || "no inputs"}</dd></>;
       })}</dl>
     </>
   );
@@ -65,7 +65,7 @@ export function SitesView() {
   return (
     <>
       <h1>Sites</h1>
-      {sites?.length === 0 && <p>No site is defined.</p>}
+      {sites?.length === 0 && <p>No sites are defined.</p>}
       {sites?.map((site) => {
         const own = [...sessions.values()].filter((session) => session.site === site);
         const fared = events.filter((happening) => (GOOD.has(happening.kind) || BAD.has(happening.kind))

@@ -1,15 +1,15 @@
-// All sessions and what happened to them, kept up to date by the server's events.
+// All sessions and their events, kept up to date by the server's event stream.
 
 import { useEffect, useState } from "preact/hooks";
-import { at, call, Refusal, type Happening, type Session } from "./api";
+import { at, call, once, Refusal, type Happening, type Session } from "./api";
 
-/** Events that are kept; the oldest go. */
+/** Maximum number of events; the oldest are dropped. */
 const MAX_EVENTS = 4000;
-/** Changes are collected for this long before the server is asked what came of them. */
+/** Changes are collected for this long before the sessions are fetched. */
 const COLLECT_MS = 150;
-/** More sessions than this are asked for all at once. */
+/** More sessions than this are fetched as a list. */
 const MAX_SINGLE = 6;
-/** What no event tells, such as memory and titles, is asked for this often. */
+/** Interval of fetching values without events, such as memory and titles. */
 const LOOK_AGAIN_MS = 30_000;
 
 export type Link = "connecting" | "live" | "lost";
@@ -23,6 +23,9 @@ class Store {
   private changed = new Set<string>();
   private timer: number | undefined;
   private source: EventSource | undefined;
+  /** Incremented with each connection attempt; 0 while signed out. */
+  private turn = 0;
+  private turns = 0;
   private look: number | undefined;
 
   subscribe(listener: () => void): () => void {
@@ -35,12 +38,13 @@ class Store {
   }
 
   start() {
-    if (this.source) return;
-    this.open();
+    if (this.turn) return;
+    void this.open();
     this.look = window.setInterval(() => document.hidden || this.refetch(), LOOK_AGAIN_MS);
   }
 
   stop() {
+    this.turn = 0;
     this.source?.close();
     this.source = undefined;
     window.clearInterval(this.look);
@@ -51,27 +55,34 @@ class Store {
     this.link = "connecting";
   }
 
-  private open() {
-    const source = new EventSource("/events?after=0");
+  private async open() {
+    const turn = (this.turn = ++this.turns);
+    const lost = () => {
+      if (this.turn !== turn) return;
+      this.link = "lost";
+      this.tell();
+      window.setTimeout(() => this.turn === turn && void this.open(), 1000);
+    };
+    const address = await once("/events?after=0").catch(() => undefined);
+    if (this.turn !== turn) return;
+    if (!address) return lost();
+    const source = new EventSource(address);
     this.source = source;
     source.onopen = () => {
-      // What was missed comes again; an earlier server's events are not this one's.
+      // Missed events are sent again; event ids of an earlier server do not apply.
       this.events = [];
       this.link = "live";
       this.tell();
       void this.refetch();
     };
     source.onerror = () => {
-      if (this.source !== source) return;
-      this.link = "lost";
-      this.tell();
+      // The browser would reconnect with a used ticket, or give up.
       source.close();
-      // A browser gives up for good where the server is away while it restarts.
-      window.setTimeout(() => this.source === source && this.open(), 1000);
+      if (this.source === source) lost();
     };
     const kinds = [
       "created", "state_changed", "needs_attention", "attention_over", "updated", "signed_in", "signed_out", "sign_in_failed", "refreshed", "refresh_failed",
-      "hold_started", "hold_ended", "page_crashed", "page_hung", "window_lost", "recovery_failed", "freezing",
+      "hold_started", "hold_ended", "dialog_answered", "page_crashed", "page_hung", "last_page_closed", "window_lost", "recovery_failed", "freezing",
       "frozen", "thawed", "hibernating", "waking", "moving", "checkpoint_failed", "evicted", "ended", "lagged",
       "operation_started", "operation_needs_input", "operation_ended", "message",
     ];
@@ -87,7 +98,7 @@ class Store {
     this.timer ??= window.setTimeout(() => void this.settle(), COLLECT_MS);
   }
 
-  /** Asks what became of the sessions that something happened to. */
+  /** Fetches the sessions that have changed. */
   private async settle() {
     this.timer = undefined;
     const ids = [...this.changed];
@@ -105,7 +116,7 @@ class Store {
     this.tell();
   }
 
-  /** The session, null where it is over, undefined where that cannot be told now. */
+  /** Returns the session, null if it has ended, undefined if unknown. */
   private async one(id: string): Promise<Session | null | undefined> {
     try {
       return await call<Session>("GET", at(id));
@@ -120,7 +131,7 @@ class Store {
       const fresh = new Map<string, Session>();
       for (const session of sessions) {
         const known = this.sessions.get(session.session_id);
-        // The same object where nothing changed, so that its card is not drawn anew.
+        // The same object if nothing changed, so that its card is not rendered again.
         const same = known && JSON.stringify(known) === JSON.stringify(session);
         fresh.set(session.session_id, same ? known : session);
       }
@@ -143,7 +154,7 @@ class Store {
 
 export const store = new Store();
 
-/** Draws anew whenever the store changes. */
+/** Renders again whenever the store changes. */
 export function useStore(): Store {
   const [, setCount] = useState(0);
   useEffect(() => store.subscribe(() => setCount((count) => count + 1)), []);

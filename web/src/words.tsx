@@ -1,4 +1,4 @@
-// States, times and sizes in words.
+// Formats states, times and sizes.
 
 import { useEffect, useState } from "preact/hooks";
 import type { State } from "./api";
@@ -39,11 +39,11 @@ export function duration(seconds: number): string {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
-/** One clock for all: every label moves on with it. */
+/** One timer for all labels. */
 const ticking = new Set<() => void>();
 window.setInterval(() => ticking.forEach((tick) => tick()), 5000);
 
-/** A time, seen from now. */
+/** A time relative to now. */
 export function Ago({ time }: { time: string | null }) {
   const [, setCount] = useState(0);
   useEffect(() => {

@@ -58,6 +58,16 @@ export async function fits(page, what, width) {
   assert.ok(overhang <= 0, `${what} is ${overhang} px wider than ${width} px`);
 }
 
+/** Asks the server for something as the page does, which shows the key that it keeps. */
+export function askAs(page, method, path, body) {
+  return page.evaluate(async ([method, path, body]) => {
+    const headers = { authorization: `Bearer ${localStorage.getItem("pilotlight-key")}` };
+    if (body) headers["content-type"] = "application/json";
+    const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+    return { status: answer.status, ...(await answer.json()) };
+  }, [method, path, body]);
+}
+
 /** Has the test outside do something to the server, and waits until it is done. */
 export async function outside(what) {
   const lines = createInterface({ input: process.stdin });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { accessible, fits, launch, link, open, outside, url } from "./browser.mjs";
+import { accessible, askAs, fits, launch, link, open, outside, url } from "./browser.mjs";
 
 const PAGE = `<!doctype html><title>A desk</title><style>body{margin:0;font:20px sans-serif}
   #press{position:absolute;left:20px;top:20px;width:200px;height:60px}
@@ -27,11 +27,7 @@ const page = await open(browser);
 await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: url });
 await page.goto(link);
 await page.getByRole("heading", { name: "Sessions" }).waitFor();
-const ask = (method, path, body) => page.evaluate(async ([method, path, body]) => {
-  const headers = body ? { "content-type": "application/json" } : {};
-  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-  return { status: answer.status, ...(await answer.json()) };
-}, [method, path, body]);
+const ask = (method, path, body) => askAs(page, method, path, body);
 const { session_id: id } = await ask("POST", "/sessions", { name: "desk", url: address, viewport: { width: 800, height: 600 } });
 const inPage = async (expression) => (await ask("POST", `/sessions/${id}/evaluate`, { expression })).result;
 /** Waits until an expression of the page is as wanted. */
@@ -49,7 +45,7 @@ await pictured(page);
 const other = await page.context().newPage();
 await other.goto(`${url}/ui/sessions/${id}`);
 await pictured(other);
-await page.getByText("2 looking").waitFor();
+await page.getByText("2 viewers").waitFor();
 
 // The picture is the page's: the canvas has the viewport's shape, and a click lands where it is seen.
 const at = async (x, y, viewer = page) => {
@@ -91,7 +87,7 @@ await page.mouse.click(...(await at(100, 180)));
 await page.getByRole("dialog", { name: "Select list" }).getByRole("listbox").selectOption("blue");
 await becomes("window.picked", "blue");
 await page.mouse.click(...(await at(100, 250)));
-const question = page.getByRole("alertdialog", { name: "The page asks" });
+const question = page.getByRole("alertdialog", { name: "Dialog of the page" });
 await question.getByText("Which colour?").waitFor();
 await other.getByRole("alertdialog").waitFor();
 await accessible(page, "a dialog of the page");
@@ -135,24 +131,24 @@ await tabs.getByRole("button", { name: "A desk", exact: true }).and(page.locator
 // The server goes and comes again: the view goes on by itself, and hands reach the page.
 await inPage("window.pressed = 0");
 await outside("restart");
-await page.getByText("2 looking").waitFor();
+await page.getByText("2 viewers").waitFor();
 for (const end = Date.now() + 20_000; (await inPage("window.pressed")) === 0; ) {
   // The picture of before is still there until the first new one comes.
   await page.mouse.click(...(await at(120, 50)));
   assert.ok(Date.now() < end, "no click reaches the page");
 }
-await page.getByText("2 looking").waitFor();
+await page.getByText("2 viewers").waitFor();
 await page.getByLabel("Address").fill("file:///etc/passwd");
 await page.keyboard.press("Enter");
 await page.getByText(/http/i).filter({ hasText: /only|URL/i }).first().waitFor();
 
 // Taking over is a hold that keeps others out, until it is given back.
 await page.getByRole("button", { name: "Take over" }).click();
-await page.getByText("yours until you give it back").waitFor();
-await page.getByText("dashboard, alone, until").waitFor();
+await page.getByText("until you release it").waitFor();
+await page.getByText("dashboard, exclusive, until").waitFor();
 assert.equal((await ask("POST", `/sessions/${id}/hold`, { ttl: 5 })).code, "session_in_use");
-await page.getByRole("button", { name: "Give back" }).click();
-await page.getByText("The session is given back").waitFor();
+await page.getByRole("button", { name: "Release" }).click();
+await page.getByText("The session was released").waitFor();
 for (const end = Date.now() + 10_000; ;) {
   const taken = await ask("POST", `/sessions/${id}/hold`, { ttl: 5 });
   if (taken.status === 201) break;
@@ -174,7 +170,7 @@ await phone.context().close();
 
 // Nobody looks any more: the others see that.
 await other.close();
-await page.getByText("1 looking").waitFor();
+await page.getByText("1 viewer").waitFor();
 assert.deepEqual(page.complaints, []);
 await browser.close();
 desk.close();

@@ -1,6 +1,6 @@
 // Pictures of the dashboard for the documents, in both themes, from the demo that `scripts/screenshots` has started.
 
-import { launch, link, open } from "./browser.mjs";
+import { askAs, launch, link, open } from "./browser.mjs";
 
 /** The charts of the machine show nothing before there are some samples. */
 const SAMPLES = 6;
@@ -10,10 +10,7 @@ const browser = await launch();
 const page = await open(browser, { viewport: { width: 1280, height: 860 }, reducedMotion: "reduce" });
 await page.goto(link);
 const card = (name) => page.getByRole("listitem").filter({ has: page.getByRole("link", { name, exact: true }) });
-const ask = (method, path, body) => page.evaluate(async ([method, path, body]) => {
-  const headers = body ? { "content-type": "application/json" } : {};
-  return (await fetch(path, { method, headers, body: body && JSON.stringify(body) })).json();
-}, [method, path, body]);
+const ask = (method, path, body) => askAs(page, method, path, body);
 const picture = async (name) => {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });

@@ -1,4 +1,6 @@
-//! Answers that are not a session.
+//! Responses other than sessions.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,9 +26,9 @@ pub struct PingAnswer {
 pub struct HoldAnswer {
     /// Always true.
     pub success: bool,
-    /// Identifies the hold; whoever has it may extend it and give it back.
+    /// The hold's id, needed to extend and release it.
     pub hold_id: Uuid,
-    /// When it ends by itself.
+    /// When the hold expires.
     pub expires_at: Timestamp,
 }
 
@@ -39,69 +41,69 @@ pub struct EvaluateAnswer {
     pub result: serde_json::Value,
 }
 
-/// An answer that has nothing to tell but that it is done.
+/// A response with only a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MessageAnswer {
     /// Always true.
     pub success: bool,
-    /// What was done, in a sentence.
+    /// What was done, in one sentence.
     pub message: String,
 }
 
 impl MessageAnswer {
-    /// A success with this message.
+    /// Creates a response with this message.
     pub fn new(message: impl Into<String>) -> Self {
         Self { success: true, message: message.into() }
     }
 
-    /// The answer to closing a session, word for word as the contract has it.
+    /// Returns the response to closing a session. Clients rely on its exact wording.
     pub fn session_closed() -> Self {
         Self::new("Session closed successfully")
     }
 }
 
-/// The answer about one site.
+/// A site.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SiteAnswer {
     /// Always true.
     pub success: bool,
     /// The site's name.
     pub name: String,
-    /// What is known of it.
+    /// The site's definition.
     #[serde(flatten)]
     pub site: SiteDefinition,
 }
 
-/// The answer to `GET /sites/{name}/report`: how its sign-ins fared since the server started.
+/// The answer to `GET /sites/{name}/report`: statistics of its sign-ins since the server started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SiteReportAnswer {
     /// Always true.
     pub success: bool,
     /// The site's name.
     pub name: String,
-    /// Since when is counted.
+    /// Start of the statistics.
     pub since: Timestamp,
-    /// Its living sessions.
+    /// Number of its sessions that have not ended.
     pub sessions: u64,
-    /// Those of them that are signed in, as far as is known.
+    /// Number of those sessions that are signed in, as far as is known.
     pub signed_in: u64,
-    /// Sign-ins that worked.
+    /// Number of successful sign-ins.
     pub sign_ins: u64,
-    /// Sign-ins that did not.
+    /// Number of failed sign-ins.
     pub sign_ins_failed: u64,
-    /// Refreshes that found the sign-in alive.
+    /// Number of refreshes that found the session signed in.
     pub refreshes: u64,
-    /// Refreshes that did not work.
+    /// Number of failed refreshes.
     pub refreshes_failed: u64,
-    /// How often the portal was found to have signed somebody out.
+    /// How often a session was found signed out by the portal.
     pub signed_out: u64,
-    /// Of every hundred times that was looked, how often the sign-in had held; null where nobody looked yet.
+    /// Percentage of checks that found the session signed in; null before the first check.
     pub held_percent: Option<u64>,
-    /// How long the sign-ins that ended had lasted at most, in seconds, the half of them not longer than this.
+    /// Median duration of sign-ins that ended, in seconds.
     pub lasted_median: Option<u64>,
-    /// The longest of them, in seconds.
+    /// Longest duration of a sign-in that ended, in seconds.
     pub lasted_longest: Option<u64>,
-    /// How long the oldest sign-in that still holds has lasted so far, in seconds.
+    /// Duration of the longest current sign-in so far, in seconds.
     pub holding_longest: Option<u64>,
 }
 
@@ -110,82 +112,88 @@ pub struct SiteReportAnswer {
 pub struct SitesAnswer {
     /// Always true.
     pub success: bool,
-    /// The names of all sites, in order.
+    /// The names of all sites, sorted.
     pub sites: Vec<String>,
+    /// Sites defined over REST that can no longer be used, with the error. Define them again or delete them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub broken: BTreeMap<String, String>,
 }
 
-/// How the server is.
+/// The server's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
-    /// All is well.
+    /// Everything works.
     Healthy,
-    /// It works, but sessions need attention, the machine is short of memory, or the store cannot be written.
+    /// The server works, but with problems; `reasons` lists them.
     Degraded,
 }
 
 /// The answer to `GET /health`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// How the server is.
+    /// The server's health.
     pub status: HealthStatus,
+    /// Why the server is degraded, one sentence each; empty if it is healthy.
+    #[serde(default)]
+    pub reasons: Vec<String>,
     /// Always `pilotlight`.
     pub service: String,
     /// The server's version.
     pub version: String,
-    /// Living sessions.
+    /// Number of sessions that have not ended.
     pub active_sessions: u32,
     /// `limits.max_sessions`.
     pub max_sessions: u32,
-    /// Both as text: `3/50`.
+    /// `active_sessions` and `max_sessions` as text, such as `3/50`.
     pub session_capacity: String,
-    /// Living sessions that never expire.
+    /// Number of active sessions that never expire.
     pub persistent_sessions: u32,
     /// The server's time.
     pub timestamp: Timestamp,
 }
 
-/// What the machine carries, and has carried lately.
+/// The load of the machine, now and over the last hour.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct MachineAnswer {
     /// Always true.
     pub success: bool,
-    /// Processors.
+    /// Number of processors.
     pub cores: u32,
-    /// The machine's memory in bytes; null where it does not say.
+    /// The machine's memory in bytes; null if unknown.
     pub memory_bytes: Option<u64>,
-    /// What browsers and we ourselves take; null before it was first measured.
+    /// Memory used by browsers and by Pilotlight; null before the first measurement.
     pub taken: Option<TakenAnswer>,
-    /// How many windows there may be at once.
+    /// Maximum number of open windows.
     pub max_live: u32,
-    /// How many sessions there may be.
+    /// Maximum number of sessions.
     pub max_sessions: u32,
     /// The browser processes that have windows.
     pub shards: Vec<ShardAnswer>,
-    /// The last hour, oldest first.
+    /// Samples of the last hour, oldest first.
     pub samples: Vec<LoadSample>,
 }
 
-/// Memory that is taken, in bytes.
+/// Used memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TakenAnswer {
-    /// What all browsers may take at the moment: `limits.memory_budget`, or less where the machine is short.
+    /// Current budget of all browsers: `limits.memory_budget`, or less if the machine is low on memory.
     pub budget_bytes: u64,
-    /// What all browsers take, what is swapped and compressed among it.
+    /// Memory used by all browsers, including compressed memory.
     pub used_bytes: u64,
-    /// What of theirs is swapped out, before compression.
+    /// Swapped-out memory of all browsers, before compression.
     pub swapped_bytes: u64,
-    /// What that takes compressed, in memory.
+    /// Size of the swapped-out memory after compression, in memory.
     pub compressed_bytes: u64,
-    /// How it was counted.
+    /// How memory is measured.
     pub measure: MemoryMeasure,
-    /// The part of `used_bytes` that windows have whose page runs.
+    /// The part of `used_bytes` that live windows use.
     pub live_bytes: u64,
-    /// The part of it that frozen windows have.
+    /// The part of `used_bytes` that frozen windows use.
     pub frozen_bytes: u64,
-    /// What the server takes.
+    /// Memory of the server process.
     pub server_bytes: u64,
-    /// What all shims take together.
+    /// Memory of all shim processes.
     pub shims_bytes: u64,
 }
 
@@ -194,99 +202,152 @@ pub struct TakenAnswer {
 pub struct ShardAnswer {
     /// Its name.
     pub shard: String,
-    /// How many sessions have their windows in it.
+    /// Number of windows in it.
     pub windows: u32,
-    /// Memory of those windows in bytes, as last measured.
+    /// Last measured memory of its windows, in bytes.
     pub memory_bytes: u64,
 }
 
-/// How it stood at one moment.
+/// The load at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct LoadSample {
-    /// When.
+    /// Time of the sample.
     pub time: Timestamp,
-    /// How busy the processors were since the sample before, of 100; null where the machine does not say.
+    /// Processor utilization since the previous sample, in percent; null if unknown.
     pub cpu_percent: Option<f64>,
-    /// Memory that is left, in bytes; null where the machine does not say.
+    /// Available memory in bytes; null if unknown.
     pub available_bytes: Option<u64>,
-    /// Memory of all windows in bytes, as last measured.
+    /// Last measured memory of all windows, in bytes.
     pub windows_bytes: u64,
-    /// Memory of all browsers in bytes, as last measured; null before.
+    /// Last measured memory of all browsers, in bytes; null before the first measurement.
     pub used_bytes: Option<u64>,
-    /// What they could take then, in bytes.
+    /// Memory budget of all browsers at that time, in bytes.
     pub budget_bytes: Option<u64>,
-    /// Sessions with a window that works.
+    /// Number of sessions that are neither frozen nor hibernated.
     pub live: u32,
-    /// Sessions whose window is frozen.
+    /// Number of sessions with a frozen window.
     pub frozen: u32,
-    /// Sessions that hibernate.
+    /// Number of hibernated sessions.
     pub hibernated: u32,
 }
 
-/// What the server's machine offers for windows that cost little.
+/// The results of the checks of the server's machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DoctorAnswer {
-    /// Whether nothing is missing that windows need at all.
+    /// Whether everything that windows require is present.
     pub success: bool,
-    /// All memory that there is for us, in bytes; null where the kernel does not say.
+    /// Total memory of the machine or the cgroup, in bytes; null if unknown.
     pub memory_bytes: Option<u64>,
-    /// What of it can still be had, in bytes.
+    /// Available memory, in bytes; null if unknown.
     pub available_bytes: Option<u64>,
-    /// How cold pages leave memory here.
+    /// How memory of frozen windows is moved out of RAM.
     pub reclaiming: String,
-    /// One by one.
-    pub levers: Vec<Lever>,
+    /// The individual checks.
+    #[serde(rename = "levers")]
+    pub checks: Vec<MachineCheck>,
 }
 
-/// One thing that helps.
+/// A check for one feature of the machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Lever {
-    /// Its name for scripts.
-    pub lever: String,
-    /// Whether it is there.
-    pub state: LeverState,
+pub struct MachineCheck {
+    /// The stable name of the check.
+    #[serde(rename = "lever")]
+    pub name: String,
+    /// Whether the feature is present.
+    pub state: CheckState,
     /// What was found.
     pub found: String,
-    /// What it is good for.
-    pub brings: String,
-    /// How to get it; null where it is there.
-    pub remedy: Option<String>,
+    /// The benefit of the feature.
+    #[serde(rename = "brings")]
+    pub benefit: String,
+    /// How to enable the feature; null if it is present.
+    #[serde(rename = "remedy")]
+    pub fix: Option<String>,
 }
 
-/// Whether something is there.
+/// Whether a feature is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum LeverState {
-    /// It is.
+pub enum CheckState {
+    /// The feature is present.
     Present,
-    /// It is not, and everything works without.
+    /// The feature is missing, but optional.
     Missing,
-    /// It is not, and no window opens without.
+    /// The feature is missing, and windows cannot be opened without it.
     Needed,
 }
 
-/// The answer to `GET /sessions/{id}/failure`: the latest sign-in, or refresh by a flow, that failed.
+/// The answer to `GET /sessions/{id}/failure`: the latest failed sign-in, or failed refresh by a flow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FailureAnswer {
     /// Always true.
     pub success: bool,
-    /// The step that could not be done; null where the flow went through, and the portal let nobody in.
+    /// The step that failed; null if all steps succeeded but the session was not signed in.
     pub step: Option<FailedStep>,
-    /// Why, in a sentence.
+    /// Why it failed, in one sentence.
     pub error: String,
-    /// When.
+    /// When it failed.
     pub taken_at: Timestamp,
-    /// What the page showed then; null where no picture could be taken, or the password would be in it.
+    /// URL of a screenshot of the page; null if none could be taken, or if it would show the password.
     pub picture_url: Option<String>,
 }
 
-/// The step of a recording that could not be done.
+/// The failed step of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailedStep {
-    /// Counted from 1.
+    /// The step's number, counted from 1.
     pub number: u32,
-    /// Its type, by the Recorder's name.
+    /// The step's type, as named by the Recorder.
     pub kind: String,
-    /// The selectors that were tried, as they were recorded.
+    /// The selectors that were tried, as recorded.
     pub selectors: Vec<String>,
+}
+
+/// The answer to signing in to the dashboard.
+#[derive(Serialize)]
+pub struct DashboardKey {
+    /// Always true.
+    pub success: bool,
+    /// The key that the page sends as a bearer token. It is returned only once.
+    pub key: String,
+}
+
+impl std::fmt::Debug for DashboardKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("DashboardKey").finish_non_exhaustive()
+    }
+}
+
+/// A one-time ticket for requests for which the dashboard cannot set a header.
+#[derive(Serialize)]
+pub struct DashboardTicket {
+    /// Always true.
+    pub success: bool,
+    /// The value of `ticket` in the query of one request.
+    pub ticket: String,
+    /// Validity in seconds.
+    pub expires_in: u64,
+}
+
+impl std::fmt::Debug for DashboardTicket {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("DashboardTicket").finish_non_exhaustive()
+    }
+}
+
+/// A one-time sign-in link to the dashboard.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct DashboardLink {
+    /// Always true.
+    pub success: bool,
+    /// The link. It works once and invalidates earlier links.
+    pub link: String,
+    /// Validity in seconds.
+    pub expires_in: u64,
+}
+
+impl std::fmt::Debug for DashboardLink {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("DashboardLink").finish_non_exhaustive()
+    }
 }

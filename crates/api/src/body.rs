@@ -1,18 +1,18 @@
-//! From the bytes of a request to its type, with errors that name the field.
+//! Parses request bodies, with errors that name the field.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::error::{ErrorBody, ErrorCode};
 
-/// Reads a JSON body. What is not JSON is `invalid_body`; what is JSON but does not fit is `invalid_field`
-/// and names the field.
+/// Parses a JSON body. Returns `invalid_body` if it is not JSON, and `invalid_field`, with the name of the field, if it
+/// does not match the type.
 pub fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ErrorBody> {
     // serde would read an array as an object whose fields come in order.
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(ErrorBody::new(
             ErrorCode::InvalidField,
-            "The body does not fit: it must be a JSON object.",
+            "The body is invalid: it must be a JSON object.",
         ));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -27,10 +27,10 @@ pub fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ErrorBody> {
 fn refusal(path: &str, error: &serde_json::Error) -> ErrorBody {
     match error.classify() {
         Category::Data if path == "." => {
-            ErrorBody::new(ErrorCode::InvalidField, format!("The body does not fit: {error}."))
+            ErrorBody::new(ErrorCode::InvalidField, format!("The body is invalid: {error}."))
         }
         Category::Data => {
-            ErrorBody::new(ErrorCode::InvalidField, format!("Field `{path}` does not fit: {error}."))
+            ErrorBody::new(ErrorCode::InvalidField, format!("Field `{path}` is invalid: {error}."))
         }
         Category::Io | Category::Syntax | Category::Eof => {
             ErrorBody::new(ErrorCode::InvalidBody, format!("The body is not JSON: {error}."))

@@ -1,4 +1,4 @@
-//! Credentials: with what sessions sign in that name them. A secret goes in and never comes out.
+//! Credentials that sessions sign in with. Secrets are accepted, but never returned.
 
 use pilotlight_flow::Totp;
 use pilotlight_flow::totp::MAX_SECRET_BYTES;
@@ -12,20 +12,20 @@ use crate::validate::{self, FieldError, MAX_PASSWORD_BYTES, MAX_USERNAME_BYTES};
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialDefinition {
-    /// Who signs in.
+    /// The user name.
     pub username: String,
-    /// With which password.
+    /// The password.
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Password, write_only)]
     pub password: Option<SecretString>,
-    /// The secret of its second factor, for `${totp}`: in base32 as portals show it, or an `otpauth://` URI.
+    /// The TOTP secret of the second factor, for `${totp}`: in base32, or as an `otpauth://` URI.
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Password, write_only)]
     pub totp_secret: Option<SecretString>,
 }
 
 impl CredentialDefinition {
-    /// Checks every field by itself.
+    /// Validates each field.
     pub fn validate(&self) -> Result<(), FieldError> {
         if self.username.is_empty() {
             return Err(FieldError::new("username", "is empty"));
@@ -45,20 +45,20 @@ impl CredentialDefinition {
     }
 }
 
-/// What may be known of a credential.
+/// A credential without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Credential {
-    /// Its name.
+    /// The credential's name.
     pub name: String,
-    /// Who signs in.
+    /// The user name.
     pub username: String,
     /// Whether it has a password.
     pub has_password: bool,
-    /// Whether it has the secret of a second factor.
+    /// Whether it has a TOTP secret.
     pub has_totp_secret: bool,
 }
 
-/// The answer about one credential.
+/// A response with one credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CredentialAnswer {
     /// Always true.
@@ -73,7 +73,7 @@ pub struct CredentialAnswer {
 pub struct CredentialsAnswer {
     /// Always true.
     pub success: bool,
-    /// All of them, by name.
+    /// All credentials, sorted by name.
     pub credentials: Vec<Credential>,
 }
 

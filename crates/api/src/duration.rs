@@ -18,7 +18,7 @@ const MAX_TEXT_BYTES: usize = 64;
 
 /// A duration in whole seconds, read from `300`, `"300"`, `"5m"`, `"1h30m"` or `"never"`, written as a number.
 ///
-/// Zero is how "never" is spelled as a number. Whether never makes sense is for the field to say.
+/// Zero means "never". Whether "never" is allowed depends on the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct Seconds(u64);
@@ -26,18 +26,18 @@ pub struct Seconds(u64);
 /// Why a text or number is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// No duration can be read from it.
+    /// The text is not a duration.
     #[error(
         "{0:?} is not a duration: write whole seconds (300) or a text with units (\"90s\", \"5m\", \"1h30m\")"
     )]
     Unreadable(String),
-    /// More than [`MAX_SECONDS`].
+    /// The duration is longer than [`MAX_SECONDS`].
     #[error("a duration can be at most 365 days")]
     TooLong,
 }
 
 impl Seconds {
-    /// Zero, which stands for "never".
+    /// Zero, which means "never".
     pub const NEVER: Self = Self(0);
 
     /// A duration of that many seconds, cut at [`MAX_SECONDS`].
@@ -55,7 +55,7 @@ impl Seconds {
         self.0 == 0
     }
 
-    /// As the standard library's type. "Never" becomes zero.
+    /// Converts it to the standard library's type. "Never" becomes zero.
     pub const fn to_duration(self) -> Duration {
         Duration::from_secs(self.0)
     }
@@ -94,7 +94,7 @@ impl FromStr for Seconds {
             let letters = after.bytes().take_while(u8::is_ascii_lowercase).count();
             let (unit, after) = after.split_at(letters);
             let unit_seconds = unit_seconds(unit).ok_or_else(unreadable)?;
-            // Largest unit first and none twice, so that "5m5m" is a slip and not ten minutes.
+            // Largest unit first and no duplicates, so that "5m5m" is an error and not ten minutes.
             if number.is_empty() || unit_seconds >= smallest_unit {
                 return Err(unreadable());
             }

@@ -1,72 +1,77 @@
-//! Server-sent events: what happened to a session, when and why.
+//! Server-sent events of sessions.
 
 use jiff::Timestamp;
+use pilotlight_flow::dialog::DialogAnswer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::session::SessionState;
 
-/// What kind of thing happened. It is also the `event:` line of the stream.
+/// The kind of an event. It is also the `event:` line of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A session was created.
     Created,
-    /// Its state changed.
+    /// The session's state changed.
     StateChanged,
-    /// A person is needed; `live_url` is where to look and act.
+    /// The session needs a person; `live_url` is its live view.
     NeedsAttention,
-    /// No person is needed any more.
+    /// The session no longer needs a person.
     AttentionOver,
-    /// Its policy, name or tags were changed by a client.
+    /// A client changed the session's policy, name or tags.
     Updated,
-    /// Its sign-in ran and worked.
+    /// The session signed in.
     SignedIn,
-    /// The portal signed it out; it is signed in again.
+    /// The portal signed the session out; it will be signed in again.
     SignedOut,
-    /// Its sign-in ran and did not work.
+    /// A sign-in failed.
     SignInFailed,
-    /// It was refreshed and is signed in.
+    /// The session was refreshed and is signed in.
     Refreshed,
-    /// A refresh did not work; it will be tried again.
+    /// A refresh failed; it will be retried.
     RefreshFailed,
-    /// Somebody holds it.
+    /// A hold was placed.
     HoldStarted,
-    /// A hold was given back or expired.
+    /// A hold was released or expired.
     HoldEnded,
-    /// An operation was begun, or goes on.
+    /// An operation was started or continued.
     OperationStarted,
-    /// An operation waits for an input.
+    /// An operation waits for input.
     OperationNeedsInput,
-    /// An operation is over.
+    /// An operation ended.
     OperationEnded,
+    /// A dialog of the page was answered, by a rule, a flow or a person in the live view.
+    DialogAnswered,
     /// A tab crashed.
     PageCrashed,
-    /// Its page no longer answers; it is loaded again.
+    /// The page does not respond; it is reloaded.
     PageHung,
-    /// Its window or its browser process was lost; it is being brought back.
+    /// The last page was closed. The window stays open with an empty page until it is no longer in use.
+    LastPageClosed,
+    /// The window or its browser process was lost; the window is being restored.
     WindowLost,
-    /// Bringing it back did not work; it will be tried again.
+    /// Restoring the window failed; it will be retried.
     RecoveryFailed,
-    /// Its state is written down and its window goes; whoever asks for it gets it back.
+    /// The session's state is saved and its window is closed until it is next used.
     Hibernating,
-    /// Its window comes back.
+    /// The window of a hibernated session is being restored.
     Waking,
-    /// Its window is moved to another browser process.
+    /// The window is moved to another browser process.
     Moving,
-    /// Its state could not be written down; it will be tried again.
+    /// The session's state could not be saved; it will be retried.
     CheckpointFailed,
-    /// It was ended to make room.
+    /// The session was ended to free capacity.
     Evicted,
-    /// It is over.
+    /// The session ended.
     Ended,
-    /// The reader was too slow and missed events: list the sessions anew.
+    /// The client was too slow and missed events: list the sessions again.
     Lagged,
 }
 
 impl EventKind {
-    /// The word in JSON and in the stream.
+    /// Returns the name used in JSON and in the stream.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -84,8 +89,10 @@ impl EventKind {
             Self::OperationStarted => "operation_started",
             Self::OperationNeedsInput => "operation_needs_input",
             Self::OperationEnded => "operation_ended",
+            Self::DialogAnswered => "dialog_answered",
             Self::PageCrashed => "page_crashed",
             Self::PageHung => "page_hung",
+            Self::LastPageClosed => "last_page_closed",
             Self::WindowLost => "window_lost",
             Self::RecoveryFailed => "recovery_failed",
             Self::Hibernating => "hibernating",
@@ -102,28 +109,57 @@ impl EventKind {
 /// One event: the `data:` line of the stream. `id` is also its `id:` line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// Grows by one with each event of this server process.
+    /// Increases by one with each event of this server process.
     pub id: u64,
     /// When it happened.
     pub time: Timestamp,
-    /// To which session; null where it concerns the reader alone.
+    /// The session; null for events that concern only this client.
     pub session_id: Option<Uuid>,
     /// The session's name.
     pub name: Option<String>,
-    /// What happened.
+    /// The kind of event.
     pub kind: EventKind,
-    /// The session's state afterwards.
+    /// The session's state after the event.
     pub state: Option<SessionState>,
-    /// Why, as a stable word such as `capacity` or `hold_expired`.
+    /// The reason as a stable name, such as `capacity` or `hold_expired`.
     pub reason: String,
-    /// What and why, for people.
+    /// A description for people.
     pub sentence: String,
-    /// The session's live window in the dashboard, where a person is needed.
+    /// URL of the session's live view in the dashboard, if the session needs a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_url: Option<String>,
-    /// What was seen of its latest sign-in that failed, where a person is needed and there is one.
+    /// URL of the report of the latest failed sign-in, if there is one and the session needs a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_url: Option<String>,
+    /// The dialog that was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialog: Option<AnsweredDialog>,
+}
+
+/// A dialog of a page that was answered. The event's `reason` says by what: `site_rule`, `step`, `keeps_session`,
+/// `default` or `person`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AnsweredDialog {
+    /// `alert`, `confirm`, `prompt` or `beforeunload`.
+    pub kind: String,
+    /// The beginning of its text, on one line. The text comes from the page and is not trustworthy.
+    pub text: String,
+    /// The answer.
+    #[schema(value_type = DialogButton)]
+    pub answer: DialogAnswer,
+    /// The text of the site's rule that matched, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
+/// The answer to a dialog: "OK" or "Cancel".
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DialogButton {
+    /// "OK".
+    Accept,
+    /// "Cancel".
+    Dismiss,
 }
 
 #[cfg(test)]
@@ -149,8 +185,10 @@ mod tests {
             OperationStarted,
             OperationNeedsInput,
             OperationEnded,
+            DialogAnswered,
             PageCrashed,
             PageHung,
+            LastPageClosed,
             WindowLost,
             RecoveryFailed,
             Hibernating,

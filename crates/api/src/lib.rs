@@ -16,20 +16,21 @@ pub mod quiet;
 pub mod request;
 pub mod secret;
 pub mod session;
+pub mod sign_in;
 pub mod site;
 pub mod validate;
 
 pub use answer::{
-    DoctorAnswer, EvaluateAnswer, FailedStep, FailureAnswer, Health, HealthStatus, HoldAnswer, Lever,
-    LeverState, LoadSample, MachineAnswer, MessageAnswer, PingAnswer, ShardAnswer, SiteAnswer,
-    SiteReportAnswer, SitesAnswer, TakenAnswer,
+    CheckState, DashboardKey, DashboardLink, DashboardTicket, DoctorAnswer, EvaluateAnswer, FailedStep,
+    FailureAnswer, Health, HealthStatus, HoldAnswer, LoadSample, MachineAnswer, MachineCheck, MessageAnswer,
+    PingAnswer, ShardAnswer, SiteAnswer, SiteReportAnswer, SitesAnswer, TakenAnswer,
 };
 pub use body::parse_body;
 pub use credential::{Credential, CredentialAnswer, CredentialDefinition, CredentialsAnswer};
 pub use duration::Seconds;
 pub use error::{ErrorBody, ErrorCode};
-pub use event::{Event, EventKind};
-pub use live::{LiveDialog, LiveMouse, LiveOption, LiveState, LiveTab, LiveTold, LiveTouch, LiveWish};
+pub use event::{AnsweredDialog, Event, EventKind};
+pub use live::{LiveCommand, LiveDialog, LiveMouse, LiveOption, LiveState, LiveTab, LiveTouch, LiveUpdate};
 pub use operation::{
     ContinueOperation, InputKind, OperationAnswer, OperationDefinition, OperationScreenshot, OperationStatus,
     OperationsAnswer, OperationsQuery, PhaseDefinition, RunOperation,
@@ -37,11 +38,13 @@ pub use operation::{
 pub use quiet::{QuietHours, QuietHoursError};
 pub use request::{
     CreateSession, DrainRequest, EnterDashboard, EvaluateRequest, EventsQuery, ExtendHold, HoldRequest,
-    ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, Viewport,
+    ImageFormat, NavigateRequest, PatchSession, Proxy, ScreenshotQuery, SessionsQuery, TicketRequest,
+    Viewport,
 };
 pub use session::{
     CreatedAnswer, EndedReason, Isolation, MemoryMeasure, Session, SessionAnswer, SessionHold, SessionState,
     SessionsAnswer,
 };
-pub use site::{RefreshDefinition, RefreshHow, SignIn, SiteDefinition};
+pub use sign_in::SignIn;
+pub use site::{DialogDefinition, RefreshDefinition, RefreshHow, RestoreFields, SignedInAs, SiteDefinition};
 pub use validate::FieldError;

@@ -1,24 +1,24 @@
 //! The live view's messages over the WebSocket `/sessions/{id}/live`: one JSON object in each text message, and
-//! after each [`LiveTold::Frame`] one binary message, the picture.
+//! after each [`LiveUpdate::Frame`] one binary message, the picture.
 
 use serde::{Deserialize, Serialize};
 
-/// What a viewer wants.
+/// A command of a viewer.
 #[derive(Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum LiveWish {
+pub enum LiveCommand {
     /// The picture with this number is shown: send what came after it.
     Ack {
-        /// Which.
+        /// The screenshot's number.
         number: u64,
     },
     /// The mouse, in CSS pixels of the page's viewport.
     Mouse {
-        /// What it does.
+        /// The kind of mouse event.
         kind: LiveMouse,
-        /// From the left.
+        /// Distance from the left.
         x: f64,
-        /// From the top.
+        /// Distance from the top.
         y: f64,
         /// `MouseEvent.button`; -1 for none.
         #[serde(default = "no_button")]
@@ -26,16 +26,16 @@ pub enum LiveWish {
         /// `MouseEvent.buttons`.
         #[serde(default)]
         buttons: u8,
-        /// Which click of a series this is.
+        /// The click count of a series of clicks.
         #[serde(default)]
         clicks: u8,
         /// 1 Alt, 2 Control, 4 Meta, 8 Shift.
         #[serde(default)]
         modifiers: u8,
-        /// How far the wheel turns to the right.
+        /// Horizontal scroll distance of the wheel.
         #[serde(default)]
         delta_x: f64,
-        /// How far the wheel turns down.
+        /// Vertical scroll distance of the wheel.
         #[serde(default)]
         delta_y: f64,
     },
@@ -49,7 +49,7 @@ pub enum LiveWish {
         code: String,
         /// `keyCode`.
         key_code: u16,
-        /// What it types, if anything.
+        /// The typed text, if any.
         #[serde(default)]
         text: Option<String>,
         /// `location`.
@@ -59,54 +59,54 @@ pub enum LiveWish {
         #[serde(default)]
         modifiers: u8,
     },
-    /// Text that was pasted, or came from an input method.
+    /// Pasted text, or text from an input method.
     Text {
-        /// It.
+        /// The text.
         text: String,
     },
-    /// Fingers.
+    /// A touch event.
     Touch {
-        /// What they do.
+        /// The kind of touch event.
         kind: LiveTouch,
-        /// Where those are that are down now.
+        /// The current touch points.
         points: Vec<(f64, f64)>,
     },
-    /// What is selected is to be sent.
+    /// Copy the selection: the viewer gets its text.
     Copy,
     /// The page is to load this.
     Navigate {
         /// `http` or `https`.
         url: String,
     },
-    /// Back in the page's history.
+    /// Go back in the page's history.
     Back,
-    /// Forward in it.
+    /// Go forward in the page's history.
     Forward,
     /// The page is to load again.
     Reload,
-    /// This tab is to be in front, for all viewers.
+    /// Bring a tab to the front, for all viewers.
     Tab {
-        /// Its id.
+        /// The tab's id.
         id: String,
     },
-    /// Another tab.
+    /// Open a new tab.
     NewTab,
-    /// This tab is to be closed.
+    /// Close a tab.
     CloseTab {
-        /// Its id.
+        /// The tab's id.
         id: String,
     },
-    /// An answer to the dialog.
+    /// Answer a dialog.
     Dialog {
-        /// OK or cancel.
+        /// Whether to accept it.
         accept: bool,
-        /// What was asked for.
+        /// The text for a prompt.
         #[serde(default)]
         text: Option<String>,
     },
     /// A choice from the select list that was sent.
     Choose {
-        /// Which entry, from 0.
+        /// The index of the option, from 0.
         index: u32,
     },
 }
@@ -115,18 +115,18 @@ fn no_button() -> i8 {
     -1
 }
 
-/// What is typed is nobody's business.
-impl std::fmt::Debug for LiveWish {
+/// Typed text must not be logged.
+impl std::fmt::Debug for LiveCommand {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("LiveWish")
+        formatter.write_str("LiveCommand")
     }
 }
 
-/// What the mouse does.
+/// The kind of a mouse event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveMouse {
-    /// It moves.
+    /// The mouse moved.
     Moved,
     /// A button goes down.
     Pressed,
@@ -136,66 +136,66 @@ pub enum LiveMouse {
     Wheel,
 }
 
-/// What fingers do.
+/// The kind of a touch event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveTouch {
-    /// One comes down.
+    /// A touch started.
     Start,
-    /// They move.
+    /// Touches moved.
     Move,
-    /// One is lifted.
+    /// A touch ended.
     End,
-    /// They are taken away.
+    /// All touches were cancelled.
     Cancel,
 }
 
-/// What a viewer is told.
+/// A message to a viewer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum LiveTold {
+pub enum LiveUpdate {
     /// A picture comes in the next message.
     Frame {
-        /// Grows with every picture.
+        /// Increases with every screenshot.
         number: u64,
         /// The viewport's width in CSS pixels.
         width: f64,
         /// The viewport's height in CSS pixels.
         height: f64,
     },
-    /// How it stands.
+    /// The state of the live view.
     State(LiveState),
     /// A select element was pressed: this is its list.
     Select {
-        /// Which entry is chosen; -1 for none.
+        /// The index of the selected option; -1 for none.
         chosen: i64,
-        /// What there is.
+        /// The options.
         options: Vec<LiveOption>,
     },
-    /// What is selected on the page.
+    /// The text of the selection.
     Clipboard {
-        /// It.
+        /// The text.
         text: String,
     },
-    /// Something was not done.
+    /// A command failed.
     Error {
-        /// Why.
+        /// The error message.
         sentence: String,
     },
 }
 
-/// How the live view stands.
+/// The state of the live view.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LiveState {
     /// The window's tabs.
     pub tabs: Vec<LiveTab>,
     /// The dialog that waits for an answer.
     pub dialog: Option<LiveDialog>,
-    /// How many look.
+    /// Number of viewers.
     pub viewers: usize,
     /// The quality of pictures, of 100.
     pub quality: u8,
-    /// Why nothing is shown, where that is so.
+    /// Why no page is shown, if so.
     pub waiting: Option<String>,
     /// Whether the session is over.
     pub over: bool,
@@ -204,11 +204,11 @@ pub struct LiveState {
 /// A tab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LiveTab {
-    /// Its id.
+    /// The tab's id.
     pub id: String,
-    /// Its title.
+    /// The tab's title.
     pub title: String,
-    /// Its URL.
+    /// The tab's URL.
     pub url: String,
     /// Whether it is the one that is shown.
     pub shown: bool,
@@ -219,16 +219,16 @@ pub struct LiveTab {
 pub struct LiveDialog {
     /// `alert`, `confirm`, `prompt` or `beforeunload`.
     pub kind: String,
-    /// What it says.
+    /// Its text.
     pub message: String,
-    /// What a prompt begins with.
+    /// The default text of a prompt.
     pub default_prompt: String,
 }
 
-/// An entry of a select list.
+/// An option of a select list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LiveOption {
-    /// What it says.
+    /// Its label.
     pub label: String,
     /// Whether it cannot be chosen.
     pub disabled: bool,

@@ -1,4 +1,4 @@
-//! Operations on the wire: how a site defines one, how a client runs it, and what comes of it.
+//! Operations on the wire: definitions, requests and results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::duration::Seconds;
 use crate::error::ErrorCode;
-use crate::site::SignIn;
+use crate::sign_in::SignIn;
 use crate::validate::{self, FieldError};
 
 /// The most phases of one operation, and the most inputs.
@@ -19,42 +19,42 @@ const MAX_INPUTS: usize = 128;
 /// The longest value of an input, in bytes.
 const MAX_INPUT_BYTES: usize = 16 * 1024;
 
-/// A named piece of work of a site, in phases.
+/// An operation of a site: a sequence of phases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperationDefinition {
-    /// What is done, in order.
+    /// The phases, in order.
     pub phases: Vec<PhaseDefinition>,
-    /// Inputs that need not be given, with the values that they have then.
+    /// Optional inputs with their default values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub optional: BTreeMap<String, String>,
-    /// What kind of value inputs have; text where nothing is said.
+    /// Types of inputs. Default: text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, InputKind>,
-    /// Outputs that it must have when it is done.
+    /// Outputs that the operation must have when it is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
-    /// How long it waits for a missing input. `sessions.operation_timeout` where missing.
+    /// How long it waits for missing input. Default: `sessions.operation_timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Seconds>,
 }
 
-/// A part of an operation that is done at once.
+/// A part of an operation that runs without interruption.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseDefinition {
-    /// What is replayed: the name of a file, or the flow itself.
+    /// The flow to replay: the name of a file, or the flow itself.
     pub flow: SignIn,
-    /// The inputs that must be there before it begins.
+    /// The inputs that are required before the phase starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
 }
 
-/// What kind of value an input has.
+/// The type of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputKind {
-    /// Any text that is not empty.
+    /// Non-empty text.
     #[default]
     Text,
     /// A whole number.
@@ -66,7 +66,7 @@ pub enum InputKind {
 }
 
 impl OperationDefinition {
-    /// Checks it by itself; `field` is where it stands.
+    /// Validates the definition; `field` is its path for error messages.
     pub fn validate(&self, field: &str) -> Result<(), FieldError> {
         let wrong = |below: &str, problem: String| Err(FieldError::new(format!("{field}{below}"), problem));
         if self.phases.is_empty() || self.phases.len() > MAX_PHASES {
@@ -82,13 +82,13 @@ impl OperationDefinition {
         if let Some(name) = self.optional.keys().find(|name| self.needed().any(|needed| needed == *name)) {
             return wrong(
                 ".optional",
-                format!("has `{name}`, which a phase needs: it can be one or the other"),
+                format!("has `{name}`, which a phase needs: an input is either needed or optional"),
             );
         }
         if let Some(name) = self.inputs.keys().find(|name| !known.contains(name.as_str())) {
             return wrong(
                 ".inputs",
-                format!("has `{name}`, which is no input: name it in a phase's `needs` or in `optional`"),
+                format!("has `{name}`, which is not an input: add it to a phase's `needs` or to `optional`"),
             );
         }
         for (name, value) in &self.optional {
@@ -102,7 +102,7 @@ impl OperationDefinition {
         Ok(())
     }
 
-    /// The names of all inputs.
+    /// Returns the names of all inputs.
     pub fn input_names(&self) -> BTreeSet<&str> {
         self.needed().chain(self.optional.keys()).map(String::as_str).collect()
     }
@@ -111,14 +111,14 @@ impl OperationDefinition {
         self.phases.iter().flat_map(|phase| &phase.needs)
     }
 
-    /// An input as it is typed. The error does not repeat the value, which may be a secret in the wrong place.
+    /// Returns an input as text to type. The error does not contain the value, which may be a secret.
     pub fn text(&self, name: &str, value: &Value) -> Result<String, FieldError> {
         let wrong = |problem: &str| Err(FieldError::new(format!("inputs.{name}"), problem));
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
             Value::Bool(is_true) => is_true.to_string(),
-            _ => return wrong("must be a text, a number or a boolean"),
+            _ => return wrong("must be text, a number or a boolean"),
         };
         if text.len() > MAX_INPUT_BYTES {
             return wrong("is too long");
@@ -137,7 +137,7 @@ impl OperationDefinition {
         }
     }
 
-    /// All inputs as they are typed, each of which must be one of this operation.
+    /// Returns all inputs as text to type. Each must be an input of this operation.
     pub fn texts(&self, inputs: &BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, FieldError> {
         let known = self.input_names();
         let text = |(name, value): (&String, &Value)| {
@@ -145,7 +145,7 @@ impl OperationDefinition {
                 return Ok((name.clone(), self.text(name, value)?));
             }
             let names = known.iter().copied().collect::<Vec<_>>().join("`, `");
-            let problem = format!("is no input of this operation, which has `{names}`");
+            let problem = format!("is not an input of this operation; its inputs are `{names}`");
             Err(FieldError::new(format!("inputs.{name}"), problem))
         };
         inputs.iter().map(text).collect()
@@ -156,9 +156,9 @@ impl OperationDefinition {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunOperation {
-    /// Its name in the site.
+    /// The operation's name in the site.
     pub operation: String,
-    /// Inputs by name: texts, numbers, booleans.
+    /// Inputs by name: text, numbers or booleans.
     #[serde(default)]
     pub inputs: BTreeMap<String, Value>,
 }
@@ -167,31 +167,31 @@ pub struct RunOperation {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContinueOperation {
-    /// Further inputs by name.
+    /// Additional inputs by name.
     #[serde(default)]
     pub inputs: BTreeMap<String, Value>,
 }
 
-/// Where an operation is.
+/// The status of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationStatus {
-    /// A phase runs.
+    /// A phase is running.
     Running,
-    /// It waits for what stands in `missing`, and holds its session.
+    /// The operation waits for the inputs in `missing` and holds its session.
     NeedsInput,
-    /// It is through.
+    /// The operation is done.
     Done,
-    /// A step failed, or nobody knows how far a phase came (`operation_interrupted`).
+    /// A step failed, or a phase was interrupted (`operation_interrupted`).
     Failed,
-    /// Nobody gave what it waited for.
+    /// The missing inputs were not sent in time.
     Expired,
-    /// It was given up.
+    /// The operation was cancelled.
     Cancelled,
 }
 
 impl OperationStatus {
-    /// The word in JSON.
+    /// Returns the name used in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -204,67 +204,67 @@ impl OperationStatus {
     }
 }
 
-/// An operation, as far as it came.
+/// The state of an operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OperationAnswer {
-    /// Whether it is on its way or done.
+    /// Whether the operation is running, waiting or done.
     pub success: bool,
-    /// Its id.
+    /// The operation's id.
     pub operation_id: Uuid,
-    /// Its session.
+    /// The session's id.
     pub session_id: Uuid,
-    /// Its name in the site.
+    /// The operation's name in the site.
     pub operation: String,
-    /// Where it is.
+    /// The operation's status.
     pub status: OperationStatus,
-    /// The phase that runs, waits, or was the last one, counted from 1.
+    /// The current or last phase, counted from 1.
     pub phase: usize,
-    /// How many phases there are.
+    /// Number of phases.
     pub phases: usize,
-    /// The inputs that it waits for.
+    /// The inputs that the operation waits for.
     pub missing: Vec<String>,
-    /// When it gives up waiting.
+    /// When the operation expires unless it gets input.
     pub expires_at: Option<Timestamp>,
-    /// When it was begun.
+    /// When the operation was started.
     pub created_at: Timestamp,
-    /// When it was over.
+    /// When the operation ended.
     pub ended_at: Option<Timestamp>,
-    /// What the pages showed, by name: texts, lists, tables; and downloads as `{name, size, url}`.
+    /// Outputs by name: text, lists and tables from pages, and downloads as `{name, size, url}`.
     #[schema(value_type = Object)]
     pub outputs: serde_json::Map<String, Value>,
-    /// A picture of every step.
+    /// A screenshot of each step.
     pub screenshots: Vec<OperationScreenshot>,
-    /// The step that failed, counted from 1 in its phase.
+    /// The failed step, counted from 1 within its phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
-    /// What went wrong or is missing, in one sentence.
+    /// The error, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The stable code of the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
-    /// What to do about it.
+    /// What to do about the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// A picture that was taken in an operation.
+/// A screenshot of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OperationScreenshot {
-    /// Its file's name.
+    /// The file's name.
     pub name: String,
-    /// After which step: `2.3` is the third step of the second phase.
+    /// The step before the screenshot: `2.3` is the third step of the second phase.
     pub step: String,
-    /// Where it is.
+    /// The screenshot's URL.
     pub url: String,
 }
 
-/// All operations that are known.
+/// A list of operations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OperationsAnswer {
     /// Always true.
     pub success: bool,
-    /// The newest first.
+    /// The operations, newest first.
     pub operations: Vec<OperationAnswer>,
 }
 
@@ -273,7 +273,7 @@ pub struct OperationsAnswer {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OperationsQuery {
-    /// Only in this state.
+    /// Return only operations with this status.
     pub status: Option<OperationStatus>,
 }
 

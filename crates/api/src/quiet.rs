@@ -1,4 +1,4 @@
-//! Hours of the day in which a site is left alone.
+//! Quiet hours: times of the day without automatic refreshes and sign-ins.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// From one minute of the day to another, over midnight where the first is the later one.
+/// From one minute of the day to another; past midnight if the first is later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuietHours {
     from_minute: u16,
     to_minute: u16,
 }
 
-/// It is not written as `22:00-06:00`.
+/// The text is not of the form `22:00-06:00`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("quiet hours are written as \"22:00-06:00\", and begin and end at different times")]
+#[error("quiet hours must be written as \"22:00-06:00\", with different start and end times")]
 pub struct QuietHoursError;
 
 impl QuietHours {

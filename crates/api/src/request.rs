@@ -1,4 +1,4 @@
-//! The bodies and queries that clients send. All strict: an unknown field is an error that names it.
+//! Request bodies and queries. All are strict: an unknown field is an error that names the field.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use crate::validate::{
     MAX_TAGS, MAX_USERNAME_BYTES, VIEWPORT_SIDE_PIXELS,
 };
 
-/// How long a hold lasts where its request says nothing.
+/// The default duration of a hold.
 pub const DEFAULT_HOLD_TTL: Seconds = Seconds::new(60);
-/// The longest hold that can be asked for at once; it can be extended without end.
+/// The longest duration of a hold per request; a hold can be extended any number of times.
 pub const MAX_HOLD_TTL: Seconds = Seconds::new(24 * 3600);
 /// Longest name of a hold's owner, in bytes.
 pub const MAX_OWNER_BYTES: usize = 256;
@@ -27,56 +27,56 @@ pub const MAX_PROXY_BYPASS_BYTES: usize = 4096;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateSession {
-    /// A name by which to find it again: a living session of this name is given back instead of a new one.
+    /// A unique name. If a session with this name exists, it is returned instead of a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The site to sign in to. Either this or `url`.
+    /// The site to sign in to. Give either this or `url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
-    /// The page to open in a plain window. Either this or `site`.
+    /// The page to open without signing in. Give either this or `site`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Who signs in.
+    /// The user name to sign in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// With which password. It is used by the site's sign-in and never given back.
+    /// The password to sign in with. It is used by the site's sign-in flow and never returned.
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Password, write_only)]
     pub password: Option<SecretString>,
-    /// The name of the credential to sign in with, instead of `username` and `password`. It is looked up whenever it
-    /// signs in, so that a correction reaches every session that names it.
+    /// The name of a stored credential to sign in with, instead of `username` and `password`. It is looked up at every
+    /// sign-in, so that changes apply to all sessions that use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// Whether it never expires.
+    /// Whether the session never expires.
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub keep_alive: bool,
-    /// Whether nothing but an explicit close ends it.
+    /// Whether only an explicit close ends the session.
     #[serde(default)]
     pub never_terminate: bool,
-    /// After how long without use it ends, where not `keep_alive`. The server's setting where missing.
+    /// Time without use after which the session ends, unless `keep_alive`. Default: the server's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Seconds>,
-    /// How often its sign-in is refreshed; 0 for never. The site's or the server's setting where missing.
+    /// How often the sign-in is refreshed; 0 for never. Default: the site's or the server's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<Seconds>,
-    /// Its launch profile. The server's setting where missing.
+    /// The launch profile. Default: the server's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Whether it shares its browser process.
+    /// Whether the session shares its browser process.
     #[serde(default)]
     pub isolation: Isolation,
-    /// The proxy that its window uses.
+    /// The proxy of the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
-    /// The size of its window. The profile's where missing.
+    /// The size of the page area. Default: the profile's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub viewport: Option<Viewport>,
-    /// Cookies, localStorage and IndexedDB to begin with, in the shape of Playwright's `storageState`.
+    /// Initial cookies, localStorage and IndexedDB, in the format of Playwright's `storageState`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub storage_state: Option<serde_json::Value>,
-    /// The creator's own marks.
+    /// Tags of the client's choice.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }
@@ -109,15 +109,15 @@ impl Default for CreateSession {
 }
 
 impl CreateSession {
-    /// Checks every field by itself. Whether the site and profile exist is for the server to know.
+    /// Validates each field. Does not check that the site and the profile exist.
     pub fn validate(&self) -> Result<(), FieldError> {
         if self.site.is_none() && self.url.is_none() {
-            return Err(FieldError::new("site", "or `url` must be given"));
+            return Err(FieldError::new("site", "or `url` is required"));
         }
         self.validate_fields()
     }
 
-    /// The same where a window may be empty at first.
+    /// Validates each field, but requires neither `site` nor `url`.
     pub fn validate_fields(&self) -> Result<(), FieldError> {
         match (&self.site, &self.url) {
             (Some(site), None) => validate::name("site", site)?,
@@ -127,20 +127,17 @@ impl CreateSession {
                     [("password", self.password.is_some()), ("credential", self.credential.is_some())]
                 {
                     if given {
-                        return Err(FieldError::new(field, "is only of use with a `site` that signs in"));
+                        return Err(FieldError::new(field, "can only be used with a `site`"));
                     }
                 }
             }
             (Some(_), Some(_)) => {
-                return Err(FieldError::new("url", "cannot stand beside `site`: give one of them"));
+                return Err(FieldError::new("url", "cannot be combined with `site`: give only one of them"));
             }
             (None, None) => {}
         }
         if self.credential.is_some() && (self.username.is_some() || self.password.is_some()) {
-            return Err(FieldError::new(
-                "credential",
-                "stands for `username` and `password`: give one or the other",
-            ));
+            return Err(FieldError::new("credential", "cannot be combined with `username` and `password`"));
         }
         for (field, name) in
             [("name", &self.name), ("profile", &self.profile), ("credential", &self.credential)]
@@ -162,14 +159,14 @@ impl CreateSession {
     }
 }
 
-/// How long draining waits for holds where its request says nothing.
+/// The default time that draining waits for holds.
 pub const DEFAULT_DRAIN_TIMEOUT: Seconds = Seconds::new(60);
 
 /// The body of `POST /drain`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainRequest {
-    /// How long to wait for sessions that somebody holds.
+    /// How long to wait for sessions that are in use.
     #[serde(default = "default_drain_timeout")]
     #[schema(default = 60)]
     pub timeout: Seconds,
@@ -185,26 +182,26 @@ impl Default for DrainRequest {
     }
 }
 
-/// The body of `PATCH /sessions/{id}`: what is missing stays as it is.
+/// The body of `PATCH /sessions/{id}`. Missing fields are not changed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchSession {
-    /// Another name.
+    /// The new name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether it never expires.
+    /// Whether the session never expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<bool>,
-    /// Whether nothing but an explicit close ends it.
+    /// Whether only an explicit close ends the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub never_terminate: Option<bool>,
-    /// After how long without use it ends, where not `keep_alive`.
+    /// Time without use after which the session ends, unless `keep_alive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Seconds>,
-    /// How often its sign-in is refreshed; 0 for never.
+    /// How often the sign-in is refreshed; 0 for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<Seconds>,
-    /// All tags anew.
+    /// The new tags; they replace all existing ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
 }
@@ -226,14 +223,14 @@ impl PatchSession {
 pub struct Proxy {
     /// `http://host:port`, `https://host:port` or `socks5://host:port`.
     pub server: String,
-    /// The user name that the proxy asks for. SOCKS proxies with one are not supported by Chromium.
+    /// The user name for the proxy. Chromium does not support SOCKS proxies with authentication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The password that the proxy asks for.
+    /// The password for the proxy.
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Password, write_only)]
     pub password: Option<SecretString>,
-    /// Hosts that are reached without it, with commas between.
+    /// Comma-separated hosts that are accessed without the proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<String>,
 }
@@ -243,18 +240,18 @@ impl Proxy {
         const SERVER: &str = "proxy.server";
         validate::text(SERVER, &self.server, validate::MAX_URL_BYTES)?;
         let server = Url::parse(&self.server).map_err(|_| {
-            FieldError::new(SERVER, "is not a proxy's address: write http://host:port or socks5://host:port")
+            FieldError::new(SERVER, "is not a proxy address: write http://host:port or socks5://host:port")
         })?;
         if !matches!(server.scheme(), "http" | "https" | "socks4" | "socks5") || server.host_str().is_none() {
             return Err(FieldError::new(
                 SERVER,
-                "must be http://, https://, socks4:// or socks5:// and a host",
+                "must start with http://, https://, socks4:// or socks5://, followed by a host",
             ));
         }
         if !server.username().is_empty() || server.password().is_some() {
             return Err(FieldError::new(
                 SERVER,
-                "must not carry a user name or password: they have their own fields",
+                "must not contain a user name or password: use the separate fields",
             ));
         }
         if let Some(username) = &self.username {
@@ -268,13 +265,13 @@ impl Proxy {
     }
 }
 
-/// The size of a window.
+/// The size of a page area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Viewport {
-    /// CSS pixels.
+    /// Width in CSS pixels.
     pub width: u32,
-    /// CSS pixels.
+    /// Height in CSS pixels.
     pub height: u32,
 }
 
@@ -290,17 +287,17 @@ impl Viewport {
     }
 }
 
-/// The body of `POST /sessions/{id}/hold`; without a body it means the defaults.
+/// The body of `POST /sessions/{id}/hold`. An empty body means the defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
-    /// After how long the hold ends by itself: 1 s to 24 h.
+    /// Time after which the hold expires: 1 s to 24 h.
     #[serde(default = "default_hold_ttl")]
     pub ttl: Seconds,
-    /// Who holds, for people to read.
+    /// Description of the holder, for display.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Whether others may hold too.
+    /// Whether other shared holds are allowed at the same time.
     #[serde(default)]
     pub shared: bool,
 }
@@ -323,11 +320,11 @@ impl HoldRequest {
     }
 }
 
-/// The body of `POST /sessions/{id}/hold/{hold_id}`; without a body it means the default.
+/// The body of `POST /sessions/{id}/hold/{hold_id}`. An empty body means the default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendHold {
-    /// How long from now until the hold ends by itself: 1 s to 24 h.
+    /// Time from now after which the hold expires: 1 s to 24 h.
     #[serde(default = "default_hold_ttl")]
     pub ttl: Seconds,
 }
@@ -349,7 +346,7 @@ impl ExtendHold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NavigateRequest {
-    /// Where to: `http` or `https`.
+    /// The URL to load: `http` or `https`.
     pub url: String,
 }
 
@@ -388,10 +385,10 @@ impl EvaluateRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageFormat {
-    /// Lossless.
+    /// PNG: lossless.
     #[default]
     Png,
-    /// Smaller.
+    /// JPEG: smaller.
     Jpeg,
 }
 
@@ -404,28 +401,40 @@ pub struct ScreenshotQuery {
     #[serde(default)]
     #[param(inline)]
     pub format: ImageFormat,
-    /// The whole page instead of what is visible.
+    /// Whether to capture the whole page instead of the visible part.
     #[serde(default)]
     pub full_page: bool,
-    /// The access token, for clients that can set no header.
+    /// The access token, for clients that cannot set a header.
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub token: Option<SecretString>,
 }
 
-/// The query of the streams of events.
+/// The query of the event streams.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventsQuery {
-    /// Begin with what is kept of the events after this one; 0 for all of it. The header `Last-Event-ID`, which
-    /// browsers send when they connect again, says the same.
+    /// Start with the stored events after this id; 0 for all of them. The header `Last-Event-ID`, which browsers send
+    /// when they reconnect, has the same effect.
     #[serde(default)]
     pub after: Option<u64>,
-    /// The access token, for clients that can set no header.
+    /// The access token, for clients that cannot set a header.
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub token: Option<SecretString>,
+    /// A ticket of the dashboard, instead of the token.
+    #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub ticket: Option<SecretString>,
+}
+
+/// The body of `POST /ui/ticket`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicketRequest {
+    /// The path to be requested, without a query.
+    pub path: String,
 }
 
 /// The body of `POST /ui/enter`.
@@ -437,7 +446,7 @@ pub struct EnterDashboard {
 }
 
 impl EnterDashboard {
-    /// The one-time code, or the token.
+    /// Returns the one-time code or the token.
     #[must_use]
     pub fn code(&self) -> &str {
         self.code.as_ref().map_or("", ExposeSecret::expose_secret)
@@ -449,17 +458,17 @@ impl EnterDashboard {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SessionsQuery {
-    /// Only sessions in this state.
+    /// Return only sessions in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub state: Option<SessionState>,
-    /// Only sessions of this site.
+    /// Return only sessions of this site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
-    /// Only sessions with this tag, as `key:value`.
+    /// Return only sessions with this tag, as `key:value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// The access token, for clients that can set no header.
+    /// The access token, for clients that cannot set a header.
     #[serde(default, with = "crate::secret", skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub token: Option<SecretString>,

@@ -1,6 +1,6 @@
-//! Reading and writing secrets in JSON. For `#[serde(with = "crate::secret")]`.
+//! Serializes secrets in JSON, for `#[serde(with = "crate::secret")]`.
 //!
-//! `serde`'s own errors quote the value that did not fit, which for a secret must never happen.
+//! `serde`'s own errors quote invalid values, which must never happen for a secret.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;

@@ -1,4 +1,4 @@
-//! A session as its clients see it.
+//! Sessions as clients see them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,30 +8,30 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What a session is doing.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
-    /// Waits for room, or its window is being opened.
+    /// The session waits for capacity, or its window is being opened.
     Starting,
-    /// The site's sign-in runs.
+    /// The site's sign-in flow is running.
     SigningIn,
-    /// Its window is open and, with a site, signed in.
+    /// The window is open and, if the session has a site, signed in.
     Ready,
-    /// Its window is paused in memory.
+    /// The window is paused in memory.
     Frozen,
-    /// Its state lies on disk, it has no window.
+    /// The state is saved on disk; there is no window.
     Hibernated,
-    /// Its window was lost and is being brought back.
+    /// The window was lost and is being restored.
     Recovering,
-    /// It cannot go on without a person; `attention` says why.
+    /// The session needs a person to continue; `attention` says why.
     NeedsAttention,
-    /// It is over; `ended_reason` says why.
+    /// The session has ended; `ended_reason` says why.
     Ended,
 }
 
 impl SessionState {
-    /// The word in JSON.
+    /// Returns the name used in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -56,20 +56,20 @@ impl fmt::Display for SessionState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedReason {
-    /// Somebody closed it.
+    /// A client closed it.
     ClosedByClient,
-    /// Nobody used it for its `idle_timeout`, and it was not `keep_alive`.
+    /// It was not used for its `idle_timeout`, and was not `keep_alive`.
     IdleTimeout,
-    /// It was the least recently used one when room was needed.
+    /// It was the least recently used session when capacity was needed.
     Evicted,
-    /// The portal did not accept its sign-in when it was created.
+    /// Its first sign-in failed.
     SignInFailed,
     /// Its window could not be opened when it was created.
     StartFailed,
 }
 
 impl EndedReason {
-    /// The word in JSON.
+    /// Returns the name used in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClosedByClient => "closed_by_client",
@@ -91,25 +91,25 @@ impl fmt::Display for EndedReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
-    /// A browser context of its own in a process that holds other sessions too.
+    /// A separate browser context in a process shared with other sessions.
     #[default]
     Shared,
-    /// A browser process and profile of its own.
+    /// A separate browser process and profile.
     Dedicated,
 }
 
-/// How memory is counted.
+/// How memory is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryMeasure {
-    /// Its own pages, and of shared ones its share among all who map them (PSS): sums are true.
+    /// Private memory plus a proportional share of shared memory (PSS): values can be added up.
     Proportional,
-    /// Its own pages and its shared memory in full, without programs and files: the kernel tells no more.
+    /// Private and shared memory in full, without mapped files. Used if the kernel does not report PSS.
     Private,
 }
 
 impl MemoryMeasure {
-    /// Its name on the wire.
+    /// Returns the name used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proportional => "proportional",
@@ -121,94 +121,93 @@ impl MemoryMeasure {
 /// A hold on a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionHold {
-    /// Who holds it, as far as they say.
+    /// Description of the holder, if given.
     pub owner: Option<String>,
-    /// Whether others may hold it too.
+    /// Whether other shared holds are allowed at the same time.
     pub shared: bool,
-    /// When it ends by itself.
+    /// When the hold expires.
     pub expires_at: Timestamp,
 }
 
-/// One signed-in browser window that Pilotlight keeps.
+/// A session: a site, an account and a policy, with a window while one is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Session {
-    /// Identifies the session for good.
+    /// The session's permanent id.
     pub session_id: Uuid,
-    /// The name that its creator gave it; no two living sessions share one.
+    /// The name given by the client; unique among sessions that have not ended.
     pub name: Option<String>,
-    /// The site it is signed in to, or null for a plain window.
+    /// The site that the session is signed in to; null for a session without a site.
     pub site: Option<String>,
-    /// The user name it is signed in with.
+    /// The user name that the session is signed in with.
     pub username: Option<String>,
-    /// The credential that it signs in with, where it names one.
+    /// The credential that the session signs in with; null if it has none.
     pub credential: Option<String>,
-    /// What it is doing.
+    /// The session's state.
     pub state: SessionState,
-    /// Whether somebody holds it.
+    /// Whether a hold exists.
     pub in_use: bool,
-    /// Who holds it.
+    /// The current holds.
     #[serde(default)]
     pub holds: Vec<SessionHold>,
-    /// Whether it never expires.
+    /// Whether the session never expires.
     pub keep_alive: bool,
-    /// Whether nothing but an explicit close ends it.
+    /// Whether only an explicit close ends the session.
     pub never_terminate: bool,
-    /// When it was created.
+    /// When the session was created.
     pub created_at: Timestamp,
-    /// When a client last used it. A refresh is not use.
+    /// When a client last used the session. A refresh does not count as use.
     pub last_used: Timestamp,
-    /// When its sign-in was last found to be alive.
+    /// When the session was last found to be signed in.
     pub last_refresh: Option<Timestamp>,
-    /// When its sign-in last ran and worked; null where it never did.
+    /// When the session last signed in; null if it never did.
     pub signed_in_at: Option<Timestamp>,
-    /// When it is refreshed next; null where it never is.
+    /// When the session is refreshed next; null if it is not refreshed.
     pub next_refresh: Option<Timestamp>,
-    /// How often it is refreshed, in seconds; 0 for never.
+    /// How often the session is refreshed, in seconds; 0 for never.
     #[serde(default)]
     pub refresh_interval: u64,
-    /// How long nobody need use it until it ends, in seconds; without meaning where `keep_alive`.
+    /// Time without use after which the session ends, in seconds. Has no effect with `keep_alive`.
     #[serde(default)]
     pub idle_timeout: u64,
-    /// When its newest checkpoint was written; null where there is none.
+    /// When the latest checkpoint was saved; null if there is none.
     pub checkpoint_at: Option<Timestamp>,
-    /// When it ends unless it is used before; null where `keep_alive`.
+    /// When the session ends unless it is used; null with `keep_alive`.
     pub expires_at: Option<Timestamp>,
-    /// The URL of its page.
+    /// The URL of the main page.
     pub url: Option<String>,
-    /// The title of its page.
+    /// The title of the main page.
     pub title: Option<String>,
-    /// Open tabs, popups among them.
+    /// Number of open tabs, including popups.
     pub tabs: u32,
-    /// Whether it shares its browser process.
+    /// Whether the session shares its browser process.
     pub isolation: Isolation,
-    /// Its launch profile.
+    /// The launch profile.
     pub profile: String,
-    /// The browser process that has its window; null without a window.
+    /// The browser process of the window; null without a window.
     pub shard: Option<String>,
-    /// Memory of its window in bytes, 0 without a window; null where it is not measured. What is swapped out
-    /// is not in it.
+    /// Memory of the window in bytes, without swapped-out memory; 0 without a window; null if not measured.
     pub memory_bytes: Option<u64>,
-    /// What of its window's memory is swapped out, in bytes before compression; as `memory_bytes` otherwise.
+    /// Swapped-out memory of the window in bytes, before compression; 0 without a window; null if not measured.
     pub swapped_bytes: Option<u64>,
-    /// How both are counted; null where nothing is.
+    /// How memory is measured; null if it is not.
     pub memory_measure: Option<MemoryMeasure>,
-    /// Stored state in bytes; null where none is stored.
+    /// Size of the stored state in bytes; null if none is stored.
     pub storage_bytes: Option<u64>,
-    /// Where a CDP client connects; null where the server offers none.
+    /// WebSocket URL for CDP clients; null if not available.
     pub cdp_url: Option<String>,
-    /// Where a person can look at the window; null where the server offers none.
+    /// URL of the window's live view in the dashboard; null if not available.
     pub live_url: Option<String>,
-    /// What was seen of its latest sign-in that failed, with a picture; null where none did.
+    /// URL of the report of the latest failed sign-in; null if none failed.
     pub failure_url: Option<String>,
-    /// Why it ended; null while it lives.
+    /// Why the session ended; null if it has not ended.
     pub ended_reason: Option<EndedReason>,
-    /// What a person should know or do, in a sentence; usually null.
+    /// What a person needs to know or do, in one sentence; usually null.
     pub attention: Option<String>,
-    /// The creator's own marks.
+    /// Tags given by the client.
     pub tags: BTreeMap<String, String>,
 }
 
-/// An answer about one session: `"success": true` and beside it the session's fields.
+/// A response with one session: `"success": true` and the session's fields.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SessionAnswer {
     /// Always true.

@@ -1,63 +1,101 @@
-//! A site as it is written down: in `PUT /sites/{name}` and in the configuration.
+//! The definition of a site, in `PUT /sites/{name}` and in the configuration.
 
 use std::collections::BTreeMap;
 
 use pilotlight_flow::condition::Condition;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use pilotlight_flow::dialog::{DialogAnswer, DialogRule, MAX_DIALOG_RULES};
+use pilotlight_flow::selector::Selector;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::duration::Seconds;
+use crate::event::DialogButton;
 use crate::operation::OperationDefinition;
 use crate::quiet::QuietHours;
+use crate::sign_in::SignIn;
 use crate::validate::{self, FieldError};
 
-/// The most sign-ins at once that a site may allow.
+/// The largest value of `max_sign_ins`.
 const MAX_SIGN_INS: u32 = 100;
 
-/// What Pilotlight is told of a portal.
+/// The definition of a site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SiteDefinition {
     /// The page that a new window opens: `http` or `https`.
     pub start_url: String,
-    /// How to sign in. Without it, windows open at `start_url` and somebody else signs in.
+    /// The sign-in flow. Without it, windows open at `start_url`, and a client or a person signs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignIn>,
-    /// How to tell that one is signed in. Needed for a sign-in.
+    /// The condition that shows that the session is signed in. Required with `sign_in`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub signed_in: Option<Condition>,
-    /// How to tell that a person is needed, say for a captcha. It is never worked around.
+    /// An element that shows who is signed in. If its text does not contain the session's user name, the session needs
+    /// attention. Pages without the element are not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_in_as: Option<SignedInAs>,
+    /// The condition that shows that a person is needed, for example for a captcha. Captchas are never worked around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub needs_attention: Option<Condition>,
-    /// How to tell that the portal has locked the account: nothing is typed for it any more.
+    /// The condition that shows that the portal has locked the account. No more sign-ins are tried then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub locked_out: Option<Condition>,
-    /// How to tell that the portal asks for a second factor. A field that is marked as one (`one-time-code`) where
-    /// missing.
+    /// The condition that shows that the portal asks for a second factor. Default: a field that is marked as
+    /// `one-time-code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub second_factor: Option<Condition>,
-    /// How the sign-in is kept alive. Reloading the page where missing.
+    /// Whether all sessions share one account, whose user name the sign-in flow types.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub shared_account: bool,
+    /// Rules that answer dialogs of pages when no client or person does; the first rule that matches applies. Without a
+    /// matching rule, questions are answered with no, unless they ask whether to stay signed in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<DialogDefinition>)]
+    pub dialogs: Vec<DialogRule>,
+    /// How the sign-in is kept alive. Default: reload the page.
     #[serde(default)]
     pub refresh: RefreshDefinition,
-    /// What can be done in its sessions, by name.
+    /// Operations by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub operations: BTreeMap<String, OperationDefinition>,
-    /// How many of its sessions may sign in at the same time, 1 to 100. The server's own limit of 4 where missing.
+    /// Maximum number of simultaneous sign-ins of its sessions, 1 to 100. Default: 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sign_ins: Option<u32>,
-    /// When nothing is refreshed or signed in unasked, `HH:MM-HH:MM` by the clock of the server's machine.
+    /// Time of day without automatic refreshes and sign-ins, as `HH:MM-HH:MM` in the server's time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub quiet_hours: Option<QuietHours>,
-    /// Whether its pages bear standing still while nobody uses them. Yes where missing.
+    /// Whether idle windows may be frozen. Default: true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub freeze: bool,
+    /// How form fields are restored after hibernation or a crash. Default: without events.
+    #[serde(default, skip_serializing_if = "RestoreFields::is_silent")]
+    pub restore_fields: RestoreFields,
+}
+
+/// How form fields are restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestoreFields {
+    /// Without events, as browsers do themselves: the page does not react.
+    #[default]
+    Silent,
+    /// With `input` and `change` events, and clicks on checkboxes and radio buttons, for pages that keep their own copy of field values. A page may react by
+    /// sending a request.
+    Events,
+    /// Fields are not restored.
+    No,
+}
+
+impl RestoreFields {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_silent(&self) -> bool {
+        *self == Self::Silent
+    }
 }
 
 fn yes() -> bool {
@@ -69,18 +107,26 @@ fn is_yes(freeze: &bool) -> bool {
     *freeze
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_no(shared_account: &bool) -> bool {
+    !*shared_account
+}
+
 impl SiteDefinition {
-    /// Checks every field by itself and what belongs together.
+    /// Validates each field and combinations of fields.
     pub fn validate(&self) -> Result<(), FieldError> {
         validate::web_url("start_url", &self.start_url)?;
         if self.sign_in.is_some() && self.signed_in.is_none() {
             return Err(FieldError::new(
                 "signed_in",
-                "is needed beside `sign_in`, to tell whether it worked",
+                "is required with `sign_in`, to tell whether the sign-in succeeded",
             ));
         }
         if self.max_sign_ins.is_some_and(|limit| !(1..=MAX_SIGN_INS).contains(&limit)) {
             return Err(FieldError::new("max_sign_ins", format!("must be 1 to {MAX_SIGN_INS}")));
+        }
+        if self.dialogs.len() > MAX_DIALOG_RULES {
+            return Err(FieldError::new("dialogs", format!("has more than {MAX_DIALOG_RULES} entries")));
         }
         for (name, operation) in &self.operations {
             validate::name(&format!("operations.{name}"), name)?;
@@ -90,59 +136,67 @@ impl SiteDefinition {
     }
 }
 
-/// A flow: the name of its file, relative to the file that names it, or the flow itself.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum SignIn {
-    /// A file with a Recorder flow. Only in the configuration: a server opens no file by a client's word.
-    File(String),
-    /// The Recorder flow itself.
-    Flow(Value),
+/// An element that shows who is signed in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedInAs {
+    /// The selector of the element; all selector kinds of conditions are allowed.
+    #[schema(value_type = Object)]
+    pub selector: Selector,
 }
 
-impl<'de> Deserialize<'de> for SignIn {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(file) => Ok(Self::File(file)),
-            flow @ Value::Object(_) => Ok(Self::Flow(flow)),
-            _ => Err(D::Error::custom("expected the name of a flow's file, or a flow")),
-        }
-    }
+/// A rule that answers dialogs with a given text.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DialogDefinition {
+    /// Text that the dialog's text must contain; runs of whitespace count as one space. Give this or `text_matches`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_contains: Option<String>,
+    /// A regular expression that the dialog's text must match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_matches: Option<String>,
+    /// The answer.
+    #[schema(value_type = DialogButton)]
+    pub answer: DialogAnswer,
+    /// The text to type into a prompt; only with `accept`. Default: the prompt's default text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// How a sign-in is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefreshHow {
-    /// Reload the page.
+    /// Reload the page with a GET request. A page that may be the result of a form is not reloaded; the start page is
+    /// loaded in a hidden page instead.
     #[default]
     Reload,
-    /// Go to `url`.
+    /// Load `url`.
     Visit,
-    /// Send a request to `url` from inside the page; the page stays as it is.
+    /// Send a request to `url` from inside the page, without loading a page.
     Request,
     /// Replay `flow`.
     Flow,
 }
 
-/// How and how often a site's sign-in is kept alive.
+/// How and how often a sign-in is kept alive.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshDefinition {
-    /// What is done.
+    /// The refresh method.
     #[serde(default)]
     pub how: RefreshHow,
-    /// How often; 0 for never. The server's setting where missing.
+    /// The refresh interval; 0 for never. Default: the server's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Seconds>,
-    /// Each refresh comes up to so much earlier, by chance, so that sessions do not come all at once. Less than
-    /// `every`.
+    /// Each refresh is earlier by a random time of up to this much, so that sessions are not refreshed all at once.
+    /// Must be less than `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Seconds>,
-    /// For `visit` and `request`: where to, `http` or `https`.
+    /// For `visit` and `request`: the URL, `http` or `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// For `flow`: what is replayed.
+    /// For `flow`: the flow to replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<SignIn>,
 }
@@ -160,17 +214,17 @@ impl RefreshDefinition {
         if (self.how == RefreshHow::Flow) != self.flow.is_some() {
             return Err(FieldError::new(
                 "refresh.flow",
-                "belongs to `how = \"flow\"`, and must be given there",
+                "is required with `how = \"flow\"`, and only allowed there",
             ));
         }
         match (self.how, &self.url) {
             (RefreshHow::Reload | RefreshHow::Flow, None) => Ok(()),
             (RefreshHow::Reload | RefreshHow::Flow, Some(_)) => {
-                Err(FieldError::new(URL, "is for `how = \"visit\"` and `how = \"request\"` alone"))
+                Err(FieldError::new(URL, "is only allowed with `how = \"visit\"` and `how = \"request\"`"))
             }
             (RefreshHow::Visit | RefreshHow::Request, Some(url)) => validate::web_url(URL, url).map(drop),
             (RefreshHow::Visit | RefreshHow::Request, None) => {
-                Err(FieldError::new(URL, "must be given for `how = \"visit\"` and `how = \"request\"`"))
+                Err(FieldError::new(URL, "is required with `how = \"visit\"` and `how = \"request\"`"))
             }
         }
     }
@@ -186,7 +240,8 @@ mod tests {
             "start_url": "http://127.0.0.1:8099/",
             "sign_in": {"title": "sign in", "steps": []},
             "signed_in": {"any": [{"selector": "#user"}]},
-            "refresh": {"how": "visit", "every": 300, "url": "http://127.0.0.1:8099/ping"}
+            "refresh": {"how": "visit", "every": 300, "url": "http://127.0.0.1:8099/ping"},
+            "restore_fields": "events"
         });
         let site: SiteDefinition = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(site.validate(), Ok(()));

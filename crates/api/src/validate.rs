@@ -1,4 +1,4 @@
-//! Whether a value could mean something: charsets, lengths and schemes. No lookups, no decisions.
+//! Syntactic validation: character sets, lengths and URL schemes. No lookups, no decisions.
 
 use url::Url;
 
@@ -21,25 +21,25 @@ pub const MAX_EXPRESSION_BYTES: usize = 256 * 1024;
 /// Smallest and largest side of a viewport, in CSS pixels.
 pub const VIEWPORT_SIDE_PIXELS: std::ops::RangeInclusive<u32> = 64..=7680;
 
-/// A field whose value cannot be accepted.
+/// A field with an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {problem}")]
 pub struct FieldError {
-    /// The field, with a dot for each level: `proxy.server`.
+    /// The field's path, such as `proxy.server`.
     pub field: String,
-    /// What is wrong, as the rest of a sentence that begins with the field's name.
+    /// The problem, as the rest of a sentence that starts with the field's name.
     pub problem: String,
 }
 
 impl FieldError {
-    /// An error about `field`.
+    /// Creates an error about `field`.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
 }
 
-/// A name is 1 to 128 ASCII letters, digits or `. _ - @ + :`, and begins with a letter or digit, so that it
-/// is safe as a file name, in a URL and on a command line.
+/// Checks a name: 1 to 128 ASCII letters, digits or `. _ - @ + :`, starting with a letter or digit, so that it is safe
+/// as a file name, in a URL and on a command line.
 pub fn name(field: &str, text: &str) -> Result<(), FieldError> {
     if text.is_empty() || text.len() > MAX_NAME_CHARS {
         return Err(FieldError::new(field, format!("must have 1 to {MAX_NAME_CHARS} characters")));
@@ -48,34 +48,34 @@ pub fn name(field: &str, text: &str) -> Result<(), FieldError> {
     if !first_fits || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@+:".contains(&byte)) {
         return Err(FieldError::new(
             field,
-            "may only have letters, digits and . _ - @ + : in it, and begins with a letter or digit",
+            "must consist of letters, digits and . _ - @ + : and start with a letter or digit",
         ));
     }
     Ok(())
 }
 
-/// An absolute `http` or `https` URL without user name and password.
+/// Parses an absolute `http` or `https` URL without user name and password.
 pub fn web_url(field: &str, text: &str) -> Result<Url, FieldError> {
     if text.len() > MAX_URL_BYTES {
         return Err(FieldError::new(field, format!("is longer than {MAX_URL_BYTES} bytes")));
     }
     let url = Url::parse(text).map_err(|error| FieldError::new(field, format!("is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(FieldError::new(field, "must begin with http:// or https://"));
+        return Err(FieldError::new(field, "must start with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(FieldError::new(field, "must not carry a user name or password"));
+        return Err(FieldError::new(field, "must not contain a user name or password"));
     }
     Ok(url)
 }
 
-/// A text that is not longer than `max_bytes` and has no control characters. The text is not quoted.
+/// Checks that a text is not longer than `max_bytes` and has no control characters. The error does not quote the text.
 pub fn text(field: &str, text: &str, max_bytes: usize) -> Result<(), FieldError> {
     if text.len() > max_bytes {
         return Err(FieldError::new(field, format!("is longer than {max_bytes} bytes")));
     }
     if text.chars().any(char::is_control) {
-        return Err(FieldError::new(field, "has control characters in it"));
+        return Err(FieldError::new(field, "contains control characters"));
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ mod tests {
             ("chrome://version", "http://"),
             ("javascript:alert(1)", "http://"),
             ("example.test", "is not a URL"),
-            ("https://user:hunter2@example.test/", "must not carry"),
+            ("https://user:hunter2@example.test/", "must not contain"),
         ] {
             let error = web_url("url", bad).unwrap_err().to_string();
             assert!(error.contains(why) && !error.contains("hunter2"), "{error}");

@@ -6,9 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
-
-use crate::error::RemoteError;
 
 /// The id of a flattened protocol session, as Chromium gives it. The root has none.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,6 +60,16 @@ impl<'a> From<&'a str> for Text<'a> {
     fn from(text: &'a str) -> Self {
         Self(Cow::Borrowed(text))
     }
+}
+
+/// Chromium's error object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message} ({code})")]
+pub struct RemoteError {
+    /// JSON-RPC's code, such as -32000.
+    pub code: i64,
+    /// Chromium's sentence.
+    pub message: String,
 }
 
 /// Any message in either direction: a command has `id` and `method`, a reply `id` and `result` or `error`,
@@ -116,10 +125,19 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// Returns the answer to a call that the browser does not hear of, or whose reply cannot be passed on.
+pub(crate) fn error_reply(id: i64, session: Option<&str>, code: i64, message: &str) -> String {
+    let mut reply = json!({ "id": id, "error": { "code": code, "message": message } });
+    if let Some(session) = session {
+        reply["sessionId"] = json!(session);
+    }
+    reply.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use crate::envelope::RemoteError;
 use crate::framing::FramingError;
 
 /// Why a call has no reply.
@@ -69,14 +68,4 @@ impl CdpError {
             _ => None,
         }
     }
-}
-
-/// Chromium's error object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message} ({code})")]
-pub struct RemoteError {
-    /// JSON-RPC's code, such as -32000.
-    pub code: i64,
-    /// Chromium's sentence.
-    pub message: String,
 }

@@ -1,15 +1,29 @@
 //! Messages on a byte stream: each ends with a NUL byte, as Chromium has it on `--remote-debugging-pipe`
-//! (`content/browser/devtools/devtools_pipe_handler.cc`). Never looks inside a message, and never ends the stream
+//! (`content/browser/devtools/devtools_pipe_handler.cc`), and as shims have it with servers. Never looks inside a message, and never ends the stream
 //! for one: what is too long is passed over, since the browser has other windows to speak of.
 
+use std::ffi::CStr;
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-/// The largest message accepted, in bytes; longer ones are passed over, and whoever waits for one waits until
-/// his time is over. Chromium itself sends at most 100 MB in one message.
-pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
+use crate::envelope::SessionId;
+
+/// What Chromium reads a message into where it has JSON on the pipe, with the NUL behind it
+/// (`kReceiveBufferSizeForDevTools` in `content/browser/devtools/devtools_pipe_handler.cc`). Where that does not fit it
+/// closes the pipe and ends. In the binary form it has no limit; ours stays, for browsers that an older version of
+/// Pilotlight started.
+const CHROMIUM_BUFFER_BYTES: usize = 100 * 1024 * 1024;
+
+/// The largest message, in bytes without the NUL. Longer ones are not sent; of longer ones that come, only how they
+/// begin and end is kept. What Chromium sends has no limit of its own.
+pub const MAX_MESSAGE_BYTES: usize = CHROMIUM_BUFFER_BYTES - 1;
+
+/// How much is kept of the beginning of a message that is passed over: enough for the number of a call.
+const BEGINNING_BYTES: usize = 32;
+/// How much is kept of its end: enough for the id of a session.
+const ENDING_BYTES: usize = 128;
 
 /// What is set aside for reading once the memory of a large message was given back, and how long a message is
 /// whose memory is given back with it.
@@ -32,6 +46,48 @@ pub enum FramingError {
     Io(#[from] io::Error),
 }
 
+/// What is left of a message that was too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PassedOver {
+    beginning: Vec<u8>,
+    ending: Vec<u8>,
+}
+
+impl PassedOver {
+    /// The number of the call that it answers, where it is a reply: Chromium begins with it
+    /// (`third_party/inspector_protocol/crdtp/dispatch.cc`).
+    pub(crate) fn call(&self) -> Option<i64> {
+        let digits = self.beginning.strip_prefix(br#"{"id":"#)?;
+        let length = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+        std::str::from_utf8(&digits[..length]).ok()?.parse().ok()
+    }
+
+    /// The session that it is of: Chromium ends with it. Within a text its quotation marks would be escaped.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        let ending =
+            std::str::from_utf8(self.ending.get(self.ending.iter().position(u8::is_ascii)?..)?).ok()?;
+        let (_, named) = ending.strip_suffix("\"}")?.rsplit_once(",\"sessionId\":\"")?;
+        (!named.contains('"')).then(|| named.into())
+    }
+
+    fn begin(bytes: &[u8]) -> Self {
+        Self { beginning: bytes[..bytes.len().min(BEGINNING_BYTES)].into(), ending: Vec::new() }
+    }
+
+    fn go_on(&mut self, bytes: &[u8]) {
+        self.ending.extend_from_slice(&bytes[bytes.len().saturating_sub(ENDING_BYTES)..]);
+        let surplus = self.ending.len().saturating_sub(ENDING_BYTES);
+        self.ending.drain(..surplus);
+    }
+}
+
+/// What comes next in a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Message(Bytes),
+    PassedOver(PassedOver),
+}
+
 /// Splits a byte stream into messages and joins messages into one.
 #[derive(Debug)]
 pub struct PipeCodec {
@@ -39,13 +95,17 @@ pub struct PipeCodec {
     /// How much of the buffer is known to hold no NUL, so that a long message is searched only once.
     searched_bytes: usize,
     /// Within a message that is too long: everything up to the next NUL is dropped.
-    passing_over: bool,
+    passing_over: Option<PassedOver>,
 }
+
+/// The same for whoever wants to know of messages that were passed over.
+#[derive(Debug, Default)]
+pub(crate) struct FrameCodec(PipeCodec);
 
 impl PipeCodec {
     /// A codec that accepts messages of up to `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, searched_bytes: 0, passing_over: false }
+        Self { limit_bytes, searched_bytes: 0, passing_over: None }
     }
 }
 
@@ -55,46 +115,52 @@ impl Default for PipeCodec {
     }
 }
 
+impl PipeCodec {
+    fn frame(&mut self, buffer: &mut BytesMut) -> Option<Frame> {
+        let found = end_of_message(&buffer[self.searched_bytes..]);
+        let length = found.map_or(buffer.len(), |offset| self.searched_bytes + offset);
+        if length > self.limit_bytes && self.passing_over.is_none() {
+            tracing::warn!(limit_bytes = self.limit_bytes, "a message is too long and is passed over");
+            self.passing_over = Some(PassedOver::begin(buffer));
+        }
+        self.searched_bytes = 0;
+        if let Some(passed_over) = &mut self.passing_over {
+            passed_over.go_on(&buffer[..length]);
+            if found.is_none() {
+                // Clearing alone would keep the memory of the whole limit.
+                *buffer = BytesMut::with_capacity(FRESH_BUFFER_BYTES);
+                return None;
+            }
+            buffer.advance(length + 1);
+            return self.passing_over.take().map(Frame::PassedOver);
+        }
+        if found.is_none() {
+            self.searched_bytes = length;
+            return None;
+        }
+        let mut message = if length > FRESH_BUFFER_BYTES {
+            // Left in one piece of memory, what follows would keep all of it for good.
+            let rest = BytesMut::from(&buffer[length + 1..]);
+            std::mem::replace(buffer, rest)
+        } else {
+            buffer.split_to(length + 1)
+        };
+        message.truncate(length);
+        Some(Frame::Message(message.freeze()))
+    }
+}
+
 impl Decoder for PipeCodec {
     type Item = Bytes;
     type Error = FramingError;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
-        loop {
-            let found = buffer[self.searched_bytes..].iter().position(|&byte| byte == 0);
-            let length = found.map_or(buffer.len(), |offset| self.searched_bytes + offset);
-            if length > self.limit_bytes && !self.passing_over {
-                tracing::warn!(limit_bytes = self.limit_bytes, "a message is too long and is passed over");
-                self.passing_over = true;
-            }
-            self.searched_bytes = 0;
-            match (found, self.passing_over) {
-                (Some(_), false) => {
-                    let mut message = if length > FRESH_BUFFER_BYTES {
-                        // Left in one piece of memory, what follows would keep all of it for good.
-                        let rest = BytesMut::from(&buffer[length + 1..]);
-                        std::mem::replace(buffer, rest)
-                    } else {
-                        buffer.split_to(length + 1)
-                    };
-                    message.truncate(length);
-                    return Ok(Some(message.freeze()));
-                }
-                (Some(_), true) => {
-                    buffer.advance(length + 1);
-                    self.passing_over = false;
-                }
-                (None, false) => {
-                    self.searched_bytes = length;
-                    return Ok(None);
-                }
-                (None, true) => {
-                    // Clearing alone would keep the memory of the whole limit.
-                    *buffer = BytesMut::with_capacity(FRESH_BUFFER_BYTES);
-                    return Ok(None);
-                }
+        while let Some(frame) = self.frame(buffer) {
+            if let Frame::Message(message) = frame {
+                return Ok(Some(message));
             }
         }
+        Ok(None)
     }
 
     /// What follows the last NUL when the stream ends is half a message, and dropped.
@@ -103,16 +169,41 @@ impl Decoder for PipeCodec {
     }
 }
 
+impl Decoder for FrameCodec {
+    type Item = Frame;
+    type Error = FramingError;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FramingError> {
+        Ok(self.0.frame(buffer))
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FramingError> {
+        self.decode(buffer)
+    }
+}
+
+/// Where the first message in `bytes` ends: the place of its NUL. Messages can be so long that it matters how that is
+/// searched for.
+pub fn end_of_message(bytes: &[u8]) -> Option<usize> {
+    CStr::from_bytes_until_nul(bytes).ok().map(CStr::count_bytes)
+}
+
+/// Checks that a message can be sent at all.
+pub(crate) fn check(message: &[u8], limit_bytes: usize) -> Result<(), FramingError> {
+    if message.len() > limit_bytes {
+        return Err(FramingError::TooLong { limit_bytes });
+    }
+    if message.contains(&0) {
+        return Err(FramingError::ContainsNul);
+    }
+    Ok(())
+}
+
 impl Encoder<Bytes> for PipeCodec {
     type Error = FramingError;
 
     fn encode(&mut self, message: Bytes, buffer: &mut BytesMut) -> Result<(), FramingError> {
-        if message.len() > self.limit_bytes {
-            return Err(FramingError::TooLong { limit_bytes: self.limit_bytes });
-        }
-        if message.contains(&0) {
-            return Err(FramingError::ContainsNul);
-        }
+        check(&message, self.limit_bytes)?;
         buffer.reserve(message.len() + 1);
         buffer.put_slice(&message);
         buffer.put_u8(0);
@@ -198,6 +289,57 @@ mod tests {
         assert_eq!(codec.decode(&mut buffer).unwrap().unwrap().len(), 8 * FRESH_BUFFER_BYTES);
         assert!(buffer.capacity() < FRESH_BUFFER_BYTES, "{}", buffer.capacity());
         assert_eq!(codec.decode(&mut buffer).unwrap().unwrap(), "next");
+    }
+
+    #[test]
+    fn of_a_message_that_is_passed_over_it_is_known_whose_it_was() {
+        let frames = |wire: &str, chunk: usize| {
+            let mut codec = FrameCodec(PipeCodec::new(200));
+            let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
+            for piece in wire.as_bytes().chunks(chunk) {
+                buffer.extend_from_slice(piece);
+                while let Some(frame) = codec.decode(&mut buffer).unwrap() {
+                    frames.push(frame);
+                }
+            }
+            frames
+        };
+        let long = "ü".repeat(300);
+        let event =
+            format!(r#"{{"method":"Page.x","params":{{"a":"\",\"sessionId\":\"{long}"}},"sessionId":"S1"}}"#);
+        let reply = format!(r#"{{"id":42,"result":{{"a":"{long}"}},"sessionId":"S2"}}"#);
+        let root = format!(r#"{{"method":"Target.x","params":{{"a":"{long}\",\"sessionId\":\"S3\"}}"}}}}"#);
+        for chunk in [1, 7, 64, 5_000] {
+            let frames = frames(&format!("{event}\0next\0{reply}\0{root}\0"), chunk);
+            let told = frames.iter().map(|frame| match frame {
+                Frame::Message(message) => {
+                    assert_eq!(message, "next");
+                    None
+                }
+                Frame::PassedOver(it) => Some((it.call(), it.session().map(String::from))),
+            });
+            let told: Vec<_> = told.collect();
+            let expected = [
+                Some((None, Some("S1".into()))),
+                None,
+                Some((Some(42), Some("S2".into()))),
+                Some((None, None)),
+            ];
+            assert_eq!(told, expected, "{chunk}");
+        }
+    }
+
+    /// Chromium counts the NUL, too.
+    #[test]
+    fn the_largest_message_fits_into_chromiums_buffer_with_its_nul() {
+        let largest = Bytes::from(vec![b'x'; MAX_MESSAGE_BYTES]);
+        let mut buffer = BytesMut::new();
+        PipeCodec::default().encode(largest.clone(), &mut buffer).unwrap();
+        assert_eq!(buffer.len(), 100 << 20);
+        let larger = Bytes::from([&largest[..], b"x"].concat());
+        let refused = PipeCodec::default().encode(larger, &mut BytesMut::new());
+        assert!(matches!(refused, Err(FramingError::TooLong { .. })));
+        assert!(matches!(PipeCodec::default().decode(&mut buffer), Ok(Some(message)) if message == largest));
     }
 
     #[test]

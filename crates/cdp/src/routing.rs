@@ -4,19 +4,37 @@
 //! subscriber that does not keep up therefore loses its subscription, never single events in silence.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::command::Notification;
-use crate::envelope::{Envelope, SessionId};
-use crate::error::RemoteError;
-use crate::tap::{Outlet, TapId, Taps};
+use crate::envelope::{Envelope, RemoteError, SessionId, error_reply};
+use crate::framing::{MAX_MESSAGE_BYTES, PassedOver};
+use crate::load::{Excess, Group, Source};
+use crate::outbound::{Outbound, TapId};
+use crate::taps::{Outlet, Taps};
 
-/// How many calls may wait for their replies at once.
+/// How many calls of our own may wait for their replies at once. Those of taps are counted by themselves
+/// (see [`crate::MAX_TAP_CALLS`]) and take no place of ours.
 pub const MAX_PENDING_CALLS: usize = 16_384;
+
+/// The method of an event that Chromium did not send: one of its messages was too long, and was passed over. It is the
+/// session's that the message was of; where that belongs to a tap, it is the root's and names the tap's group.
+pub const MESSAGE_TOO_LONG: &str = "Pilotlight.messageTooLong";
+
+/// The method of an event that Chromium did not send: a window of a shared browser moves more than the others can bear
+/// (see [`crate::BURST_BYTES`]). It is addressed as [`MESSAGE_TOO_LONG`] is.
+pub const HOLDS_OTHERS_UP: &str = "Pilotlight.holdsOthersUp";
+/// The same where that does not end.
+pub const FLOODS: &str = "Pilotlight.floods";
+
+/// The code of a reply that stands for one that was too long: JSON-RPC's for errors of a server.
+const TOO_LONG_CODE: i64 = -32000;
 
 /// The largest id of a call: Chromium reads it as a signed number of 32 bits
 /// (`third_party/inspector_protocol/crdtp/dispatch.cc`). After it comes 1 again.
@@ -98,8 +116,12 @@ struct Tables {
     closed: bool,
     last_id: i64,
     pending: HashMap<i64, Waiter>,
+    /// How many of them are our own.
+    own_calls: usize,
     subscribers: Vec<Subscriber>,
     taps: Taps,
+    /// Whose each of our own sessions is, where it is somebody's.
+    own_groups: HashMap<SessionId, Group>,
 }
 
 /// Who waits for a reply.
@@ -109,10 +131,23 @@ enum Waiter {
     Call(oneshot::Sender<RawReply>),
     /// A tap, which gets it as it comes.
     Tap(TapId),
+    /// The writer, which wants to know how far the browser has come.
+    Probe,
 }
 
 impl Tables {
-    /// There always is one: fewer than [`MAX_PENDING_CALLS`] are taken.
+    /// Whoever waits for this reply waits no longer.
+    fn take(&mut self, id: i64) -> Option<Waiter> {
+        let waiter = self.pending.remove(&id)?;
+        match waiter {
+            Waiter::Call(_) => self.own_calls -= 1,
+            Waiter::Tap(tap) => self.taps.answered(tap),
+            Waiter::Probe => {}
+        }
+        Some(waiter)
+    }
+
+    /// There always is one: windows, their clients and the calls of each are limited, and so are our own.
     fn free_id(&mut self) -> i64 {
         loop {
             self.last_id = if self.last_id >= MAX_ID { 1 } else { self.last_id + 1 };
@@ -127,6 +162,7 @@ impl Tables {
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     tables: Mutex<Tables>,
+    outbound: Arc<Outbound>,
 }
 
 /// Why a call cannot be registered.
@@ -138,9 +174,9 @@ pub(crate) enum NotRegistered {
 
 impl Router {
     /// One whose first call has the id `next_id`.
-    pub(crate) fn with_next_id(next_id: i32) -> Self {
+    pub(crate) fn with_next_id(next_id: i32, outbound: Arc<Outbound>) -> Self {
         let tables = Tables { last_id: i64::from(next_id) - 1, ..Tables::default() };
-        Self { tables: Mutex::new(tables) }
+        Self { tables: Mutex::new(tables), outbound }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -153,11 +189,12 @@ impl Router {
         if tables.closed {
             return Err(NotRegistered::Closed);
         }
-        if tables.pending.len() >= MAX_PENDING_CALLS {
+        if tables.own_calls >= MAX_PENDING_CALLS {
             return Err(NotRegistered::TooMany);
         }
         let id = tables.free_id();
         let (sender, reply) = oneshot::channel();
+        tables.own_calls += 1;
         tables.pending.insert(id, Waiter::Call(sender));
         Ok(PendingCall { id, reply, router: Arc::clone(self) })
     }
@@ -165,12 +202,27 @@ impl Router {
     /// A fresh id for a call of a tap.
     pub(crate) fn register_for(&self, tap: TapId) -> Option<i64> {
         let mut tables = self.tables();
-        if tables.closed || tables.pending.len() >= MAX_PENDING_CALLS {
+        if tables.closed || !tables.taps.may_call(tap) {
             return None;
         }
         let id = tables.free_id();
         tables.pending.insert(id, Waiter::Tap(tap));
         Some(id)
+    }
+
+    /// A fresh id for a question of the writer's.
+    pub(crate) fn register_probe(&self) -> Option<i64> {
+        let mut tables = self.tables();
+        if tables.closed {
+            return None;
+        }
+        let id = tables.free_id();
+        tables.pending.insert(id, Waiter::Probe);
+        Some(id)
+    }
+
+    pub(crate) fn waiting_of(&self, group: &Group) -> Arc<AtomicUsize> {
+        self.tables().taps.waiting_of(group)
     }
 
     pub(crate) fn add_tap(&self, outlet: Outlet) -> TapId {
@@ -200,14 +252,21 @@ impl Router {
 
     /// Hands one message to whoever waits for it: `message` as it came, `envelope` as it was read.
     pub(crate) fn route(&self, envelope: &Envelope<'_>, message: &Bytes) {
+        if let Some(session) = &envelope.session {
+            self.session_moved(&SessionId::from(&*session.0), message.len(), envelope.id.is_none());
+        }
         if let Some(id) = envelope.id {
             let mut tables = self.tables();
-            match tables.pending.remove(&id) {
+            match tables.take(id) {
                 Some(Waiter::Call(sender)) => {
                     drop(tables);
                     let _ = sender.send(reply_of(envelope));
                 }
                 Some(Waiter::Tap(tap)) => tables.taps.deliver(tap, message),
+                Some(Waiter::Probe) => {
+                    drop(tables);
+                    self.outbound.probe_answered();
+                }
                 // Nobody waits any more where the call ran out of time.
                 None => {}
             }
@@ -220,6 +279,80 @@ impl Router {
                 params: envelope.params.map_or_else(empty_object, ToOwned::to_owned),
             }));
         }
+    }
+
+    /// Tells of a message that was too long: whoever waits for it gets an error, and everybody hears whose event it was.
+    pub(crate) fn pass_over(&self, message: &PassedOver) {
+        let session = message.session();
+        let Some(id) = message.call() else {
+            // Of our own the session is told: it is that page's.
+            let source = session.map(|session| match self.source_of(&session) {
+                Source::Own(_) => Source::Session(session),
+                source => source,
+            });
+            return self.tell_of(source, MESSAGE_TOO_LONG);
+        };
+        let sentence = format!("The reply is longer than {MAX_MESSAGE_BYTES} bytes");
+        let mut tables = self.tables();
+        match tables.take(id) {
+            Some(Waiter::Call(sender)) => {
+                let _ = sender.send(Err(RemoteError { code: TOO_LONG_CODE, message: sentence }));
+            }
+            Some(Waiter::Tap(tap)) => {
+                let session = session.as_ref().map(SessionId::as_str);
+                let reply = error_reply(id, session, TOO_LONG_CODE, &sentence);
+                tables.taps.deliver(tap, &reply.into());
+            }
+            Some(Waiter::Probe) | None => {}
+        }
+    }
+
+    /// Counts what a session has moved, where it shares its browser; `is_unasked` says whether it was an event.
+    pub(crate) fn session_moved(&self, session: &SessionId, bytes: usize, is_unasked: bool) {
+        if self.outbound.loads.is_shared() {
+            self.moved(self.source_of(session), bytes, is_unasked);
+        }
+    }
+
+    /// Counts what was moved, and tells of it where it was too much.
+    pub(crate) fn moved(&self, source: Source, bytes: usize, is_unasked: bool) {
+        let method = match self.outbound.loads.add(source.clone(), bytes, is_unasked) {
+            Some(Excess::HoldsUp) => HOLDS_OTHERS_UP,
+            Some(Excess::Floods) => FLOODS,
+            None => return,
+        };
+        self.tell_of(Some(source), method);
+    }
+
+    fn source_of(&self, session: &SessionId) -> Source {
+        let tables = self.tables();
+        match (tables.taps.group_of(session), tables.own_groups.get(session)) {
+            (Some(group), _) => Source::Group(group),
+            (None, Some(group)) => Source::Own(Group::clone(group)),
+            (None, None) => Source::Session(session.clone()),
+        }
+    }
+
+    /// Says to which group a session of our own belongs; `None` where it is over.
+    pub(crate) fn set_own_group(&self, session: &SessionId, group: Option<&str>) {
+        let own_groups = &mut self.tables().own_groups;
+        match group {
+            Some(group) => own_groups.insert(session.clone(), group.into()),
+            None => own_groups.remove(session),
+        };
+    }
+
+    /// Publishes an event that Chromium did not send.
+    fn tell_of(&self, source: Option<Source>, method: &str) {
+        let (session, params) = match source {
+            Some(Source::Group(group) | Source::Own(group)) => {
+                (None, to_raw_value(&json!({ "group": &*group })).ok())
+            }
+            Some(Source::Session(session)) => (Some(session), None),
+            None => (None, None),
+        };
+        let params = params.unwrap_or_else(empty_object);
+        self.publish(Arc::new(Event { session, method: method.into(), params }));
     }
 
     fn publish(&self, event: Arc<Event>) {
@@ -243,6 +376,7 @@ impl Router {
         let mut tables = self.tables();
         tables.closed = true;
         tables.pending.clear();
+        tables.own_calls = 0;
         tables.subscribers.clear();
         tables.taps = Taps::default();
     }
@@ -257,7 +391,7 @@ fn reply_of(envelope: &Envelope<'_>) -> RawReply {
 
 fn empty_object() -> Box<RawValue> {
     // `to_raw_value` of a unit struct with no fields cannot fail; `null` stands in for the impossible.
-    serde_json::value::to_raw_value(&serde_json::Map::new()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    to_raw_value(&serde_json::Map::new()).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// A call under way. Dropped, it is forgotten, so that abandoned calls do not pile up.
@@ -270,7 +404,10 @@ pub(crate) struct PendingCall {
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
-        self.router.tables().pending.remove(&self.id);
+        let mut tables = self.router.tables();
+        if matches!(tables.pending.get(&self.id), Some(Waiter::Call(_))) {
+            tables.take(self.id);
+        }
     }
 }
 
@@ -280,12 +417,42 @@ mod tests {
 
     #[test]
     fn ids_begin_again_after_the_largest_and_pass_over_those_in_use() {
-        let router = Arc::new(Router::with_next_id(i32::MAX - 1));
+        let router = Arc::new(Router::with_next_id(i32::MAX - 1, Arc::default()));
         let mut calls: Vec<PendingCall> = (0..3).map(|_| router.register().unwrap()).collect();
         let ids: Vec<i64> = calls.iter().map(|call| call.id).collect();
         assert_eq!(ids, [MAX_ID - 1, MAX_ID, 1]);
         drop(calls.drain(..2));
         router.tables().last_id = MAX_ID;
         assert_eq!(router.register().unwrap().id, 2, "1 still waits");
+    }
+
+    #[test]
+    fn neither_clients_nor_our_own_calls_take_the_places_of_others() {
+        let outbound = Arc::default();
+        let router = Arc::new(Router::with_next_id(1, Arc::clone(&outbound)));
+        let taps: Vec<_> = (0..12).map(|_| crate::tap::open(&router, &outbound, "A", 1_000)).collect();
+        for (tap, _) in &taps {
+            assert_eq!((0..3_000).filter(|_| tap.next_id().is_some()).count(), crate::taps::MAX_TAP_CALLS);
+        }
+        let mut calls = Vec::new();
+        while let Ok(call) = router.register() {
+            calls.push(call);
+        }
+        assert_eq!(calls.len(), MAX_PENDING_CALLS);
+        let (other, mut heard) = crate::tap::open(&router, &outbound, "B", 1_000);
+        let id = other.next_id().unwrap();
+        calls.pop();
+        drop(router.register().unwrap());
+        // What is answered gives its place back.
+        for _ in 0..2 * crate::taps::MAX_TAP_CALLS {
+            let reply = format!(r#"{{"id":{id},"result":{{}}}}"#);
+            router.route(&Envelope::parse(reply.as_bytes()).unwrap(), &Bytes::from(reply.clone()));
+            assert!(heard.try_next().is_some());
+            router.tables().last_id = id - 1;
+            assert_eq!(other.next_id(), Some(id));
+        }
+        drop(taps);
+        // Our own, but for the one that was given up, and the one of the other window.
+        assert_eq!(router.tables().pending.len(), calls.len() + 1, "with the clients go their calls");
     }
 }

@@ -13,31 +13,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pilotlight_cdp::protocol::browser::GetVersion;
-use pilotlight_cdp::protocol::target::{
-    CreateBrowserContext, CreateTarget, DisposeBrowserContext, FilterEntry, SetDiscoverTargets,
-};
+use pilotlight_cdp::protocol::target::{CreateBrowserContext, FilterEntry, SetDiscoverTargets};
 use pilotlight_cdp::{CdpError, Connection, Scope};
+use pilotlight_flow::dialog::DialogRule;
+use pilotlight_linux::main_thread_time;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::driver::{auto_attach, drive};
+use crate::call::auto_attach;
+use crate::driver::drive;
+use crate::engine::Engine;
 use crate::error::{StartError, WindowError};
-use crate::find::{Engine, check_major, major_of};
-use crate::launch::{LaunchPlan, Launched, Launcher, Process};
+pub use crate::event::BrowserEvent;
+use crate::event::WindowId;
+use crate::find::{check_major, major_of};
+use crate::launch::{LaunchPlan, Process, Started};
+use crate::launcher::{Launched, Launcher};
+pub use crate::limits::{CLOSE_TIMEOUT, OPEN_TIMEOUT};
 use crate::page::deny_downloads;
 use crate::proxy::Proxy;
+use crate::reopen::open_empty_page;
 use crate::shim::{ShimError, ShimHandle, main_page_note, window_note};
-use crate::state::{Shard, WindowId, WindowState};
+use crate::state::{Shard, WindowState};
 use crate::window::Window;
 
 pub use adopt::ADOPT_TIMEOUT;
-pub(crate) use spare::Spare;
 
 /// How long a browser may take to answer for the first time. Measured: 0.1 to 0.6 s.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a window may take to open. Measured: 0.02 to 0.2 s.
-pub const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the context of a window may take to go.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a browser that closed its pipe may take to end before it is killed and its end told.
 const NOTICE_GRACE: Duration = Duration::from_millis(500);
 /// How many events may wait for the owner of the browser.
@@ -45,34 +48,21 @@ pub const BROWSER_EVENTS_QUEUE: usize = 256;
 /// How many protocol events may wait for the driver.
 const PROTOCOL_EVENTS_QUEUE: usize = 16_384;
 
-/// What happened to a browser by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BrowserEvent {
-    /// The process ended or no longer speaks with us; all of its windows are gone. Always the last event.
-    /// Not sent after [`Browser::close`].
-    Exited {
-        /// How, such as `signal: 9 (SIGKILL)`.
-        status: String,
-        /// Its last words.
-        stderr: Vec<String>,
-    },
-    /// The renderer of the window's main page died; [`Window::reload`] brings the page back. Other pages
-    /// whose renderers die are closed without a word.
-    WindowCrashed {
-        /// Which.
-        window: WindowId,
-    },
-    /// The window's last page was closed by the page or its user.
-    WindowEmptied {
-        /// Which.
-        window: WindowId,
-    },
-    /// Something worth another [`Window::capture`] changed since the last one began. Told once for each
-    /// capture, and never before the first.
-    WindowChanged {
-        /// Which.
-        window: WindowId,
-    },
+/// How long a large message may be on its way before silence is a sign of anything.
+const LARGE_MESSAGE_GRACE: Duration = Duration::from_secs(60);
+/// The main thread of a browser that is busy runs for at least this part of the time, also on a machine that is.
+const BUSY_SHARE: u32 = 20;
+
+/// What a browser that was asked is found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It answers.
+    Answers,
+    /// It does not answer in time, and works: it sends something, takes something in or reckons. A page or a client
+    /// can give it that much to do.
+    Busy,
+    /// Nothing moves.
+    Silent,
 }
 
 /// What a window is opened with.
@@ -80,6 +70,8 @@ pub enum BrowserEvent {
 pub struct WindowOptions {
     /// The proxy of everything that it loads.
     pub proxy: Option<Proxy>,
+    /// What its dialogs are answered where nobody is asked.
+    pub dialogs: Arc<[DialogRule]>,
     /// Width and height of every page in CSS pixels; the browser's window size where `None`.
     pub viewport: Option<(u32, u32)>,
     /// By what the next server knows it again (see [`crate::shim::Survivor::windows`]). Windows without one do
@@ -93,7 +85,6 @@ pub struct Browser {
     shard: Arc<Shard>,
     process: Process,
     product: String,
-    engine: Engine,
     closing: Arc<AtomicBool>,
     shim: Option<ShimHandle>,
 }
@@ -107,31 +98,31 @@ impl Browser {
         launcher: &impl Launcher,
         plan: LaunchPlan,
     ) -> Result<(Self, mpsc::Receiver<BrowserEvent>), StartError> {
-        let Launched { reader, writer, process, next_id, shim } = launcher.launch(&plan).await?;
+        let Launched { started: Started { reader, writer, process }, next_id, shim } =
+            launcher.launch(&plan).await?;
         let kill_on_drop = process.kill_on_drop();
         let connection = Connection::with_next_id(reader, writer, next_id);
-        let shard = Arc::new(Shard::new(connection, process.folder.clone()));
+        let shard = Arc::new(Shard::new(connection, process.folder.clone(), plan.binary.engine));
         let (sender, receiver) = mpsc::channel(BROWSER_EVENTS_QUEUE);
         let product = match come_up(&shard, &plan, &process, sender.clone()).await {
             Ok(product) => product,
             Err(error) => return Err(give_up(error, &shard, &process).await),
         };
         kill_on_drop.disarm();
-        Ok((Self::running(shard, process, product, plan.binary.engine, shim, sender), receiver))
+        Ok((Self::running(shard, process, product, shim, sender), receiver))
     }
 
     fn running(
         shard: Arc<Shard>,
         process: Process,
         product: String,
-        engine: Engine,
         shim: Option<ShimHandle>,
         events: mpsc::Sender<BrowserEvent>,
     ) -> Self {
         let closing = Arc::new(AtomicBool::new(false));
         tokio::spawn(watch_end(Arc::clone(&shard), process.clone(), Arc::clone(&closing), events));
-        tokio::spawn(spare::keep(Arc::clone(&shard), engine));
-        Self { shard, process, product, engine, closing, shim }
+        tokio::spawn(spare::keep(Arc::clone(&shard)));
+        Self { shard, process, product, closing, shim }
     }
 
     /// Opens an empty window: a context of its own with one page at `about:blank`.
@@ -143,7 +134,7 @@ impl Browser {
             proxy.check()?;
         }
         let (answer, opened) = oneshot::channel();
-        let opening = open(Arc::clone(&self.shard), self.engine, self.shim.clone(), options);
+        let opening = open(Arc::clone(&self.shard), self.shim.clone(), options);
         // A task of its own: if the caller gives up meanwhile, the window must not stay behind.
         tokio::spawn(async move {
             if let Err(Ok(unwanted)) = answer.send(opening.await) {
@@ -165,7 +156,7 @@ impl Browser {
 
     /// How its windows are drawn.
     pub fn engine(&self) -> Engine {
-        self.engine
+        self.shard.engine
     }
 
     /// How many windows it has.
@@ -178,9 +169,40 @@ impl Browser {
         &self.shard.connection
     }
 
+    /// Says whether windows of several owners are in it, so that one must not hold up the others. Before this is
+    /// called, nothing that a window does counts as that.
+    pub fn set_shared(&self, is_shared: bool) {
+        self.shard.connection.set_shared(is_shared);
+    }
+
     /// Whether it answers within `timeout`: a process can live on without doing so.
     pub async fn is_answering(&self, timeout: Duration) -> bool {
-        self.shard.connection.call_within(None, GetVersion {}, timeout).await.is_ok()
+        self.look_for_life(timeout).await == Life::Answers
+    }
+
+    /// Asks it the simplest question, and where it does not answer within `timeout` looks for other signs of life.
+    pub async fn look_for_life(&self, timeout: Duration) -> Life {
+        let connection = &self.shard.connection;
+        let (asked, worked) = (Instant::now(), main_thread_time(self.pid()));
+        match connection.call_within(None, GetVersion {}, timeout).await {
+            // That our own calls are too many says nothing of the browser. They end by themselves.
+            Err(CdpError::TooManyCalls) => {
+                tokio::time::sleep(timeout).await;
+                Life::Busy
+            }
+            Err(CdpError::Timeout { .. }) => {
+                let work =
+                    main_thread_time(self.pid()).zip(worked).map(|(now, then)| now.saturating_sub(then));
+                let works = work.is_some_and(|work| work * BUSY_SHARE >= timeout);
+                let moves = connection.last_sign_of_life() > asked;
+                // It may be anywhere between us and its main thread, and nothing of that can be seen.
+                let large_since = connection.large_message_since();
+                let is_on_its_way = large_since.is_some_and(|since| since.elapsed() < LARGE_MESSAGE_GRACE);
+                if works || moves || is_on_its_way { Life::Busy } else { Life::Silent }
+            }
+            Err(CdpError::Closed) => Life::Silent,
+            Ok(_) | Err(_) => Life::Answers,
+        }
     }
 
     /// Ends its process by force, as is needed where it no longer answers. Returns at once;
@@ -271,14 +293,14 @@ async fn give_up(mut error: StartError, shard: &Shard, process: &Process) -> Sta
 /// An empty window with its label, where it shall have one.
 async fn open(
     shard: Arc<Shard>,
-    engine: Engine,
     shim: Option<ShimHandle>,
     options: WindowOptions,
 ) -> Result<Window, WindowError> {
-    let state = match shard.spare.take(&options) {
+    let state = match spare::take(&shard.spare, &options) {
         Some(spare) => spare,
-        None => open_unlabelled(&shard, engine, &options).await?,
+        None => open_unlabelled(&shard, &options).await?,
     };
+    state.answers.set_rules(options.dialogs);
     let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
     if let Some((shim, label)) = shim.zip(options.label)
         && let Err(error) = label_window(shim, &shard, &state, &label).await
@@ -292,7 +314,6 @@ async fn open(
 /// Where this fails, nothing of the window is left.
 async fn open_unlabelled(
     shard: &Arc<Shard>,
-    engine: Engine,
     options: &WindowOptions,
 ) -> Result<Arc<WindowState>, WindowError> {
     let proxy = options.proxy.as_ref();
@@ -304,7 +325,7 @@ async fn open_unlabelled(
     let credentials = proxy.and_then(Proxy::credentials);
     let state = Arc::new(WindowState::new(WindowId::new(&context), options.viewport, credentials));
     shard.add_window(Arc::clone(&state));
-    let opened = tokio::time::timeout(OPEN_TIMEOUT, set_up_window(shard, engine, &state)).await;
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, set_up_window(shard, &state)).await;
     match opened.unwrap_or(Err(WindowError::Timeout(OPEN_TIMEOUT))) {
         Ok(()) => Ok(state),
         Err(error) => {
@@ -359,23 +380,9 @@ async fn keep_notes(shim: ShimHandle, shard: Arc<Shard>, window: Arc<WindowState
 
 /// Downloads are denied before there is a page that could start one: nobody would look after the files, and a
 /// page could fill the disk.
-async fn set_up_window(shard: &Shard, engine: Engine, state: &WindowState) -> Result<(), WindowError> {
+async fn set_up_window(shard: &Shard, state: &WindowState) -> Result<(), WindowError> {
     shard.connection.call_within(None, deny_downloads(state), OPEN_TIMEOUT).await?;
-    open_first_page(shard, engine, state).await
-}
-
-async fn open_first_page(shard: &Shard, engine: Engine, state: &WindowState) -> Result<(), WindowError> {
-    let create = CreateTarget {
-        url: "about:blank".into(),
-        browser_context_id: state.id.as_str().into(),
-        new_window: engine != Engine::HeadlessShell,
-    };
-    let target = shard.connection.call_within(None, create, OPEN_TIMEOUT).await?.target_id;
-    let mut tabs = state.tabs.subscribe();
-    let tabs = tabs.wait_for(|tabs| tabs.iter().any(|tab| tab.target == target)).await;
-    let tab = tabs.ok().and_then(|tabs| tabs.iter().find(|tab| tab.target == target).cloned());
-    let tab = tab.ok_or(WindowError::Closed)?;
-    tab.wait_for(OPEN_TIMEOUT, |status| status.ready).await
+    open_empty_page(shard, state).await.map(drop)
 }
 
 /// Waits for the first sign of life, checks what it is, and has it tell of its pages.
@@ -448,16 +455,4 @@ async fn watch_end(
     let exited =
         BrowserEvent::Exited { status: process.ended().await, stderr: process.stderr.useful_lines() };
     let _ = events.send(exited).await;
-}
-
-/// Disposes of a window's context. The browser being gone is as good.
-pub(crate) async fn dispose(shard: &Shard, window: &WindowState) -> Result<(), WindowError> {
-    window.set_closing();
-    let dispose = DisposeBrowserContext { browser_context_id: window.id.as_str().into() };
-    let disposed = shard.connection.call_within(None, dispose, CLOSE_TIMEOUT).await;
-    shard.remove_window(&window.id);
-    match disposed {
-        Ok(_) | Err(CdpError::Closed | CdpError::Remote { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use pilotlight_cdp::CdpError;
 use pilotlight_flow::page::PageError;
 
 use crate::find::FindError;
 use crate::launch::LaunchError;
+use crate::limits::GUESTS_MAX;
 use crate::proxy::ProxyError;
 use crate::shim::ShimError;
 
@@ -59,7 +61,7 @@ pub enum LostWindow {
     /// The browser does not know it.
     #[error("the window is no longer there")]
     Gone,
-    /// Its last page was closed meanwhile. Nothing of it is left.
+    /// Its last page was closed meanwhile, and no other could be opened.
     #[error("the window has no page any more")]
     Empty,
 }
@@ -96,6 +98,9 @@ pub enum WindowError {
     /// The page is there, but not the frame or popup that was asked for.
     #[error("{0}")]
     Missing(String),
+    /// It has as many clients of the DevTools protocol as it may.
+    #[error("the session has {} clients of the DevTools protocol, and may not have more", GUESTS_MAX)]
+    Full,
     /// Chromium refused the command.
     #[error("the browser refused {command}: {reason}")]
     Refused {
@@ -113,7 +118,7 @@ impl From<WindowError> for PageError {
             WindowError::Script(message) => Self::Script(message),
             WindowError::Timeout(timeout) => Self::Timeout(timeout),
             WindowError::Refused { command, reason } => Self::Refused { command, reason },
-            WindowError::Url | WindowError::Proxy(_) => {
+            WindowError::Url | WindowError::Proxy(_) | WindowError::Full => {
                 Self::Refused { command: "the navigation".into(), reason: error.to_string() }
             }
             WindowError::Closed | WindowError::Crashed | WindowError::Missing(_) => {
@@ -121,4 +126,32 @@ impl From<WindowError> for PageError {
             }
         }
     }
+}
+
+impl From<CdpError> for WindowError {
+    fn from(error: CdpError) -> Self {
+        match error {
+            CdpError::Closed => Self::Closed,
+            CdpError::Timeout { timeout, .. } => Self::Timeout(timeout),
+            CdpError::Remote { method, error } if is_loss(&error.message) => {
+                tracing::debug!(method, "the page went while a command was under way");
+                Self::Closed
+            }
+            CdpError::Remote { method, error } => Self::Refused { command: method, reason: error.message },
+            other => Self::Refused { command: "the command".into(), reason: other.to_string() },
+        }
+    }
+}
+
+/// Chromium's words for a page that is no longer there.
+fn is_loss(message: &str) -> bool {
+    [
+        "Session with given id not found",
+        "Target closed",
+        "No session with given id",
+        "Session closed",
+        "Inspected target navigated or closed",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }

@@ -5,16 +5,15 @@
 //! unprivileged user.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::launch::RunAs;
+pub use crate::engine::{Binary, Engine};
+use crate::launch::{Confined, Reach, RunAs};
 
 /// The oldest Chromium that is known to have every command we send, by major version.
 pub const MINIMUM_MAJOR: u32 = 120;
@@ -27,46 +26,6 @@ const VERSION_OUTPUT_MAX_BYTES: u64 = 4096;
 pub const INSTALL_HINT: &str = "install it with `apt install chromium-headless-shell chromium` (Debian, Ubuntu: `npx \
     @puppeteer/browsers install chrome-headless-shell@stable`), or set `chromium.binary`";
 
-/// How a window is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Engine {
-    /// `chromium-headless-shell`: the leanest, without site isolation by nature.
-    HeadlessShell,
-    /// Full Chromium without a display.
-    Headless,
-    /// Full Chromium in a window on a display.
-    Headed,
-}
-
-impl Engine {
-    /// The name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::HeadlessShell => "headless-shell",
-            Self::Headless => "headless",
-            Self::Headed => "headed",
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for Engine {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let all = [Self::HeadlessShell, Self::Headless, Self::Headed];
-        let known = all.into_iter().find(|engine| engine.name() == name);
-        known.ok_or_else(|| {
-            format!("there is no engine `{name}`; there are headless-shell, headless and headed")
-        })
-    }
-}
-
 /// What is searched.
 #[derive(Debug, Clone)]
 pub struct Search<'a> {
@@ -76,17 +35,6 @@ pub struct Search<'a> {
     pub environment: &'a HashMap<String, String>,
     /// `/`, but for tests.
     pub root: &'a Path,
-}
-
-/// A Chromium that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binary {
-    /// The program.
-    pub path: PathBuf,
-    /// How it is to be run.
-    pub engine: Engine,
-    /// Where it was found, in words.
-    pub source: &'static str,
 }
 
 /// Why there is no usable Chromium.
@@ -303,7 +251,9 @@ async fn version_text(path: &Path, run_as: Option<&RunAs>) -> std::io::Result<St
     if let Some(user) = run_as {
         command.uid(user.uid).gid(user.gid);
     }
-    let mut child = command.spawn()?;
+    // It has no folder of its own and needs none.
+    let confined = Confined::new(path, Path::new("/nonexistent"), &Reach::default());
+    let mut child = confined.spawn(&mut command)?;
     let mut text = String::new();
     if let Some(output) = child.stdout.take() {
         output.take(VERSION_OUTPUT_MAX_BYTES).read_to_string(&mut text).await?;

@@ -4,92 +4,33 @@
 //! its own and goes with it. New pages wait for their guests before they run, for a bounded time. Nothing here
 //! knows what guests say: that they keep to their window is the gateway's part.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+pub use pilotlight_cdp::LARGE_MESSAGE_BYTES;
 use pilotlight_cdp::protocol::browser::SetDownloadBehavior;
-use pilotlight_cdp::protocol::page::HandleJavaScriptDialog;
 use pilotlight_cdp::protocol::target::{AttachToBrowserTarget, DetachFromTarget};
 use pilotlight_cdp::{SessionId, TapReceiver, TapSender};
-use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
-use crate::driver::set_up;
+use crate::dialogs;
 use crate::error::WindowError;
-use crate::state::{Shard, Tab, WindowId, WindowState, lock};
+use crate::event::WindowId;
+pub use crate::limits::{GUEST_HOLD_MAX, GUESTS_MAX};
+pub use crate::state::NewPage;
+use crate::state::{Shard, Tab, WindowState, lock};
 use crate::window::Window;
 
-/// How long a new page waits for its guests.
-pub const GUEST_HOLD_MAX: Duration = Duration::from_secs(5);
-/// How long the coming and going of a guest may take.
+/// How long each step of the coming and going of a guest may take.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long those who have left may take to be seen off, which is two steps, before nobody else comes in.
+const LEAVING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many bytes may wait for a guest, beside the message that is passed on.
 pub const GUEST_BACKLOG_BYTES: usize = 32 * 1024 * 1024;
 /// How many new pages a guest may leave unseen; further ones do not wait for it.
 const NEW_PAGES_QUEUE: usize = 64;
-
-/// A page that was just made and does not run before this is dropped, or its time is over.
-#[derive(Debug)]
-pub struct NewPage {
-    /// Chromium's id of the page.
-    pub target_id: String,
-    _hold: DropGuard,
-}
-
-/// Where new pages are announced, by number of the guest.
-#[derive(Debug, Default)]
-pub(crate) struct Guests {
-    last: u64,
-    present: HashMap<u64, mpsc::Sender<NewPage>>,
-}
-
-impl Guests {
-    fn add(&mut self, sender: mpsc::Sender<NewPage>) -> u64 {
-        self.last += 1;
-        self.present.insert(self.last, sender);
-        self.last
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.present.is_empty()
-    }
-
-    /// Announces a page to everybody. Awaiting what comes back waits for those who hold it.
-    pub(crate) fn announce(&self, target: &str) -> impl Future<Output = ()> + Send + use<> {
-        let holds: Vec<_> = self.present.values().filter_map(|guest| announce_to(guest, target)).collect();
-        async move {
-            let all = join_all(holds.iter().map(CancellationToken::cancelled));
-            if tokio::time::timeout(GUEST_HOLD_MAX, all).await.is_err() {
-                tracing::debug!("a new page waited long enough for a client");
-            }
-        }
-    }
-}
-
-fn announce_to(guest: &mpsc::Sender<NewPage>, target: &str) -> Option<CancellationToken> {
-    let held = CancellationToken::new();
-    let page = NewPage { target_id: target.into(), _hold: held.clone().drop_guard() };
-    guest.try_send(page).ok().map(|()| held)
-}
-
-/// Contexts that guests made for themselves, and who hears of their pages.
-pub(crate) type GuestContexts = HashMap<String, mpsc::Sender<NewPage>>;
-
-/// Waits for the guest whose context a new page is in; at once where there is none.
-pub(crate) fn announce_in_context(
-    contexts: &GuestContexts,
-    context: Option<&str>,
-    target: &str,
-) -> impl Future<Output = ()> + Send + use<> {
-    let held = context.and_then(|id| contexts.get(id)).and_then(|guest| announce_to(guest, target));
-    async move {
-        if let Some(held) = held {
-            let _ = tokio::time::timeout(GUEST_HOLD_MAX, held.cancelled()).await;
-        }
-    }
-}
 
 /// Its place in the window. Dropped, the guest is gone with everything that it had made.
 #[derive(Debug)]
@@ -103,6 +44,8 @@ pub struct Guest {
     pub new_pages: mpsc::Receiver<NewPage>,
     /// Woken when pages come or go.
     pub pages: PagesWatch,
+    /// To be taken by whichever guest of the window has something large to send: the others wait.
+    pub large_messages: Arc<Semaphore>,
 }
 
 /// What of a guest must be undone.
@@ -114,6 +57,7 @@ struct Presence {
     number: u64,
     announcements: mpsc::Sender<NewPage>,
     contexts: HashSet<String>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// The pages that the window shows.
@@ -133,12 +77,22 @@ impl PagesWatch {
 }
 
 impl Window {
-    /// Lets a guest in.
+    /// Lets a guest in, once those who have left before are seen off, and a page is there.
     ///
     /// # Errors
-    /// Where the browser refuses or is gone.
+    /// [`WindowError::Full`] where it has [`GUESTS_MAX`] guests; where the browser refuses or is gone.
     pub async fn let_in(&self) -> Result<Guest, WindowError> {
-        let (sender, receiver) = self.shard.connection.tap(GUEST_BACKLOG_BYTES);
+        let place =
+            Arc::clone(&self.state.guest_places).try_acquire_owned().map_err(|_| WindowError::Full)?;
+        // What is taken back from a guest that has left would be taken from this one as well.
+        let mut leaving = self.state.leaving.subscribe();
+        let seen_off = timeout(LEAVING_TIMEOUT, leaving.wait_for(|leaving| *leaving == 0)).await;
+        seen_off.map_err(|_| WindowError::Timeout(LEAVING_TIMEOUT))?.map_err(|_| WindowError::Closed)?;
+        // Where the last one was just closed, another is on its way.
+        let mut tabs = self.state.tabs.subscribe();
+        let shown = timeout(GUEST_TIMEOUT, tabs.wait_for(|tabs| !tabs.is_empty())).await;
+        shown.map_err(|_| WindowError::Timeout(GUEST_TIMEOUT))?.map_err(|_| WindowError::Closed)?;
+        let (sender, receiver) = self.shard.connection.tap(self.id().as_str(), GUEST_BACKLOG_BYTES);
         let attach = AttachToBrowserTarget {};
         let session = self.shard.connection.call_within(None, attach, GUEST_TIMEOUT).await?.session_id;
         sender.adopt(session.clone());
@@ -151,9 +105,11 @@ impl Window {
             number,
             announcements,
             contexts: HashSet::new(),
+            _place: place,
         };
         let pages = PagesWatch(self.state.tabs.subscribe());
-        Ok(Guest { presence, sender, receiver, new_pages, pages })
+        let large_messages = Arc::clone(&self.state.large_messages);
+        Ok(Guest { presence, sender, receiver, new_pages, pages, large_messages })
     }
 }
 
@@ -168,6 +124,11 @@ impl Guest {
         &self.presence.window.id
     }
 
+    /// Says that it is told of dialogs (`Page.enable`): from now on they are left to it.
+    pub fn answers_dialogs(&mut self) {
+        lock(&self.presence.window.guests).leave_dialogs_to(self.presence.number);
+    }
+
     /// A context that it made: pages there wait for it too.
     pub fn own_context(&mut self, context: &str) {
         let announcements = self.presence.announcements.clone();
@@ -178,28 +139,56 @@ impl Guest {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let is_last = {
+        let (is_last, leaves_dialogs) = {
             let mut guests = lock(&self.window.guests);
-            guests.present.remove(&self.number);
-            guests.is_empty()
+            let is_last = guests.remove(self.number);
+            (is_last, !guests.answer_dialogs())
         };
         self.shard.guest_contexts().retain(|context, _| !self.contexts.contains(context));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (shard, window, session) =
-            (Arc::clone(&self.shard), Arc::clone(&self.window), self.session.clone());
-        runtime.spawn(async move { see_off(&shard, &window, session, is_last).await });
+        let (shard, session) = (Arc::clone(&self.shard), self.session.clone());
+        let leaving = Leaving::new(Arc::clone(&self.window));
+        runtime.spawn(async move { see_off(&shard, &leaving.0, session, is_last, leaves_dialogs).await });
+    }
+}
+
+/// While this is there, no other guest comes in.
+struct Leaving(Arc<WindowState>);
+
+impl Leaving {
+    fn new(window: Arc<WindowState>) -> Self {
+        window.leaving.send_modify(|leaving| *leaving += 1);
+        Self(window)
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.leaving.send_modify(|leaving| *leaving = leaving.saturating_sub(1));
     }
 }
 
 /// With its session go a guest's sessions, contexts and interceptions. What it had set for the window's
 /// downloads falls back to Chromium's own rule, and to ours again once nobody is there.
-async fn see_off(shard: &Shard, window: &WindowState, session: SessionId, is_last: bool) {
+async fn see_off(
+    shard: &Shard,
+    window: &WindowState,
+    session: SessionId,
+    is_last: bool,
+    leaves_dialogs: bool,
+) {
     let connection = &shard.connection;
     let detach = DetachFromTarget { session_id: session };
     if let Err(error) = connection.call_within(None, detach, GUEST_TIMEOUT).await {
         tracing::debug!(%error, "a client's session could not be ended; its browser may be gone");
     }
-    if !is_last || window.is_closing() || connection.is_closed() {
+    if window.is_closing() || connection.is_closed() {
+        return;
+    }
+    if leaves_dialogs {
+        dialogs::guests_left(shard, window);
+    }
+    if !is_last {
         return;
     }
     let deny = SetDownloadBehavior {
@@ -209,9 +198,5 @@ async fn see_off(shard: &Shard, window: &WindowState, session: SessionId, is_las
     };
     if let Err(error) = connection.call_within(None, deny, GUEST_TIMEOUT).await {
         tracing::debug!(%error, "downloads could not be denied again");
-    }
-    let tabs: Vec<_> = window.tabs.borrow().clone();
-    for tab in tabs.iter().filter(|tab| tab.status.borrow().dialog) {
-        set_up(connection, &tab.session, HandleJavaScriptDialog { accept: false, prompt_text: None }).await;
     }
 }

@@ -4,27 +4,42 @@
 //! cookies, storage and cache of its own. Everything about a browser is behind these handles; nothing here
 //! decides when a window is opened or closed, and nothing here logs what is typed.
 
+mod attach;
 pub mod browser;
+mod call;
 mod capture;
+mod cookies;
+pub mod dialogs;
 mod driver;
+mod engine;
 mod error;
+mod event;
 pub mod find;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod guest;
+mod hidden;
 pub mod launch;
+pub mod launcher;
+mod limits;
 pub mod live;
 pub mod page;
 pub mod profiles;
 mod proxy;
+mod renderer;
+mod reopen;
 pub mod shim;
 mod state;
 pub mod window;
 
-pub use browser::{Browser, BrowserEvent, WindowOptions};
-pub use capture::CAPTURE_TIMEOUT;
-pub use driver::TABS_MAX;
+pub use browser::{Browser, Life, WindowOptions};
+pub use capture::{CAPTURE_TIMEOUT, RestoreFields};
+pub use dialogs::FlowAnswers;
+pub use engine::Engine;
 pub use error::{LostWindow, StartError, WindowError};
-pub use find::Engine;
+pub use event::{AnsweredBy, AnsweredDialog, BrowserEvent, WindowId};
 pub use guest::{Guest, NewPage};
+pub use limits::TABS_MAX;
 pub use proxy::{Proxy, ProxyError};
-pub use state::{WindowId, WindowSummary};
-pub use window::{Format, PageInfo, Window};
+pub use state::WindowSummary;
+pub use window::{Beside, Format, PageInfo, Shown, Window};

@@ -13,7 +13,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use pilotlight_cdp::protocol::input::{
-    DispatchKeyEvent, DispatchMouseEvent, DispatchTouchEvent, InsertText, TouchPoint,
+    ClipboardKey, DispatchKeyEvent, DispatchMouseEvent, DispatchTouchEvent, InsertText, TouchPoint,
+    clipboard_key,
 };
 use pilotlight_cdp::protocol::page::{
     GetNavigationHistory, HandleJavaScriptDialog, NavigateToHistoryEntry, ScreencastFrame,
@@ -21,8 +22,10 @@ use pilotlight_cdp::protocol::page::{
 };
 use pilotlight_cdp::protocol::target::CreateTarget;
 use pilotlight_cdp::{Command, Scope, Subscription};
+use tokio::time::sleep;
 
-use crate::driver::{close_page, default_answer, look_at, send};
+use crate::call::{close_page, look_at, send, set_up};
+use crate::dialogs::{self, AnsweredBy};
 use crate::error::WindowError;
 use crate::state::{Shard, Tab, WindowState, lock};
 use crate::window::{COMMAND_TIMEOUT, Window, check_url, navigate_tab};
@@ -36,6 +39,10 @@ const INPUT_TIMEOUT: Duration = Duration::from_secs(5);
 const NAVIGATE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many events of a page may wait: pictures come one at a time.
 const CAST_QUEUE: usize = 1024;
+
+/// How many pictures Chromium sends before the first of them is acknowledged (`kMaxScreencastFramesInFlight` in
+/// `content/browser/devtools/protocol/page_handler.cc`).
+const FRAMES_IN_FLIGHT: usize = 2;
 
 /// How pictures are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +63,13 @@ pub struct Frame {
     /// The viewport's height, in CSS pixels.
     pub height: f64,
     number: i64,
+}
+
+impl Frame {
+    /// Returns how long it is in the message that it comes in, as Base64.
+    fn wire_bytes(&self) -> usize {
+        self.picture.len().div_ceil(3) * 4
+    }
 }
 
 /// Pictures of a page as it changes. Chromium sends the next one only once the last one was acknowledged.
@@ -87,10 +101,15 @@ impl Cast {
         drop(tab.call(&shard.connection, &tab.session, StopScreencast {}, COMMAND_TIMEOUT).await);
     }
 
-    /// Asks for what comes after this one.
+    /// Asks for what comes after this one, at once or, in a shared browser, as soon as the other windows can bear it.
     pub fn acknowledge(&self, frame: &Frame) {
         let LivePage { shard, tab, .. } = &self.page;
-        send(&shard.connection, &tab.session, ScreencastFrameAck { session_id: frame.number });
+        let (connection, session) = (shard.connection.clone(), tab.session.clone());
+        let (number, pause) = (frame.number, connection.pace(FRAMES_IN_FLIGHT * frame.wire_bytes()));
+        tokio::spawn(async move {
+            sleep(pause).await;
+            set_up(&connection, &session, ScreencastFrameAck { session_id: number }).await;
+        });
     }
 }
 
@@ -103,7 +122,7 @@ impl Drop for Cast {
 }
 
 /// While one of these is there, dialogs of the window wait for a person. After the last one they get the answer
-/// that they always get.
+/// that they get where nobody is asked.
 #[derive(Debug)]
 pub struct Steering {
     window: Window,
@@ -119,17 +138,8 @@ impl Steering {
 
 impl Drop for Steering {
     fn drop(&mut self) {
-        let state = &self.window.state;
-        if state.steered.fetch_sub(1, Ordering::AcqRel) > 1 || !lock(&state.guests).is_empty() {
-            return;
-        }
-        for tab in state.tabs.borrow().iter() {
-            let question = tab.status.borrow().question.clone();
-            if let Some(dialog) = question {
-                let answer =
-                    HandleJavaScriptDialog { accept: default_answer(&dialog.kind), prompt_text: None };
-                send(&self.window.shard.connection, &tab.session, answer);
-            }
+        if self.window.state.steered.fetch_sub(1, Ordering::AcqRel) == 1 {
+            dialogs::person_left(&self.window.shard, &self.window.state);
         }
     }
 }
@@ -252,7 +262,13 @@ impl LivePage {
     /// The dialog that waits for a person.
     #[must_use]
     pub fn dialog(&self) -> Option<Dialog> {
-        self.tab.status.borrow().question.clone()
+        self.tab.status.borrow().dialog.as_ref().and_then(|open| open.question().cloned())
+    }
+
+    /// Whether it shows a dialog, whoever is to answer it.
+    #[must_use]
+    pub fn shows_dialog(&self) -> bool {
+        self.tab.status.borrow().dialog.is_some()
     }
 
     /// Begins to picture it.
@@ -281,7 +297,7 @@ impl LivePage {
         let sent = self.tab.call(&self.shard.connection, &self.tab.session, command, INPUT_TIMEOUT);
         tokio::select! {
             reply = sent => reply.map(drop),
-            asked = self.tab.wait_for(INPUT_TIMEOUT, |status| status.dialog) => asked,
+            asked = self.tab.wait_for(INPUT_TIMEOUT, |status| status.dialog.is_some()) => asked,
         }
     }
 
@@ -317,6 +333,17 @@ impl LivePage {
     pub async fn key(&self, input: KeyInput) -> Result<(), WindowError> {
         const CONTROL: u8 = 2;
         let selects_all = input.down && input.modifiers == CONTROL && input.code == "KeyA";
+        // The browser's clipboard is every window's: whoever looks has one of their own, to copy into and paste from.
+        let clipboard = clipboard_key(&input.key, input.key_code.into(), input.modifiers.into());
+        let clipboard = clipboard.filter(|_| input.down);
+        if matches!(clipboard, Some(ClipboardKey::Copy | ClipboardKey::Paste)) {
+            return Ok(());
+        }
+        let commands = match clipboard {
+            Some(_) => vec!["delete"],
+            None if selects_all => vec!["selectAll"],
+            None => Vec::new(),
+        };
         let text = input.text.filter(|_| input.down);
         self.dispatch(DispatchKeyEvent {
             kind: match (input.down, &text) {
@@ -330,7 +357,7 @@ impl LivePage {
             code: input.code,
             windows_virtual_key_code: input.key_code,
             location: input.location,
-            commands: if selects_all { vec!["selectAll"] } else { Vec::new() },
+            commands,
         })
         .await
     }
@@ -357,6 +384,7 @@ impl LivePage {
     /// # Errors
     /// Where none waits.
     pub async fn answer(&self, accept: bool, text: Option<String>) -> Result<(), WindowError> {
+        dialogs::note(&self.tab, AnsweredBy::Person);
         let answer = HandleJavaScriptDialog { accept, prompt_text: text };
         let sent = self.tab.call(&self.shard.connection, &self.tab.session, answer, INPUT_TIMEOUT);
         sent.await.map(drop)
@@ -373,7 +401,7 @@ impl LivePage {
         Ok(())
     }
 
-    /// Loads it again.
+    /// Loads it again, by a GET.
     ///
     /// # Errors
     /// As [`Window::reload`].

@@ -1,57 +1,48 @@
-//! What is known of a browser's windows and tabs. The driver alone writes it, in the order of Chromium's
-//! events; everybody else reads and waits. Locks are never held across an await.
+//! What is known of a browser's windows and tabs.
+//!
+//! The driver writes what Chromium's events say, in their order: which pages and frames there are, and what each
+//! is doing. What has something done in a window writes what that changes: which page is in front, whether the
+//! window is frozen, steered or closing, who its clients are, what a capture has seen. Everybody else reads and
+//! waits. Locks are never held across an await.
+
+mod dialog;
+mod guests;
+mod hidden;
+mod record;
+mod spare;
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use pilotlight_cdp::{CdpError, Command, Connection, SessionId};
-use pilotlight_store::checkpoint::Tab as KeptTab;
-use tokio::sync::{mpsc, watch};
+use pilotlight_cdp::{Command, Connection, SessionId};
+use pilotlight_checkpoint::Tab as KeptTab;
+use pilotlight_linux::Seen;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::browser::{BrowserEvent, Spare};
-use crate::capture::Record;
+use crate::engine::Engine;
 use crate::error::WindowError;
-use crate::guest::{GuestContexts, Guests};
+use crate::event::{BrowserEvent, WindowId};
+use crate::limits::GUESTS_MAX;
 use crate::proxy::Credentials;
+
+pub use dialog::Dialog;
+pub(crate) use dialog::{Answers, OpenDialog};
+pub use guests::NewPage;
+pub(crate) use guests::{GuestContexts, Guests, announce_in_context};
+pub(crate) use hidden::{BLANK, STUB_PATH, Sorted, is_stub};
+pub(crate) use record::{Record, is_of_the_web, mark_changed, remind, shown};
+pub(crate) use spare::{Spare, Viewport};
 
 /// A navigation that a page asked for counts as under way for this long, unless it starts or ends before.
 const REQUESTED_NAVIGATION_GRACE: Duration = Duration::from_millis(500);
 
 /// How many documents of a page are told apart: enough for a chain of redirects by script.
 const REMEMBERED_LOADERS: usize = 16;
-
-/// Names a window: unique across all browsers, and never used again.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WindowId(Arc<str>);
-
-impl WindowId {
-    pub(crate) fn new(context: &str) -> Self {
-        Self(context.into())
-    }
-
-    /// Chromium's `browserContextId`, which is what names the window.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for WindowId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for WindowId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
 
 /// A window at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,8 +70,18 @@ pub(crate) struct WindowState {
     pub(crate) closing: AtomicBool,
     /// Clients that speak for themselves.
     pub(crate) guests: Mutex<Guests>,
+    /// How many more of them may come.
+    pub(crate) guest_places: Arc<Semaphore>,
+    /// How many of them have left and are still being seen off.
+    pub(crate) leaving: watch::Sender<usize>,
+    /// Taken by the one of them that is sending something large.
+    pub(crate) large_messages: Arc<Semaphore>,
+    /// Taken by whoever takes a picture for a client. To draw one keeps the browser from all its other windows.
+    pub(crate) pictures: Semaphore,
     /// How many people steer it at the moment.
     pub(crate) steered: AtomicUsize,
+    /// What its dialogs are answered.
+    pub(crate) answers: Answers,
     /// Its pages are frozen, or about to be.
     pub(crate) still: AtomicBool,
     /// What is remembered between captures.
@@ -98,7 +99,12 @@ impl WindowState {
             front: Mutex::new(None),
             closing: AtomicBool::new(false),
             guests: Mutex::default(),
+            guest_places: Arc::new(Semaphore::new(GUESTS_MAX)),
+            leaving: watch::Sender::new(0),
+            large_messages: Arc::new(Semaphore::new(1)),
+            pictures: Semaphore::new(1),
             steered: AtomicUsize::new(0),
+            answers: Answers::default(),
             still: AtomicBool::new(false),
             record: Record::default(),
         }
@@ -142,17 +148,6 @@ impl WindowState {
     }
 }
 
-/// A dialog of a page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dialog {
-    /// `alert`, `confirm`, `prompt` or `beforeunload`.
-    pub kind: String,
-    /// What it says.
-    pub message: String,
-    /// What a prompt begins with.
-    pub default_prompt: String,
-}
-
 /// What a page is doing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TabStatus {
@@ -162,10 +157,8 @@ pub(crate) struct TabStatus {
     pub(crate) ready: bool,
     pub(crate) crashed: bool,
     pub(crate) gone: bool,
-    /// It shows a dialog, and answers nothing meanwhile.
-    pub(crate) dialog: bool,
-    /// The dialog, where a person is asked.
-    pub(crate) question: Option<Dialog>,
+    /// The dialog that it shows; it answers nothing meanwhile.
+    pub(crate) dialog: Option<OpenDialog>,
     /// Grows with every navigation to another document.
     pub(crate) navigations: u64,
     pub(crate) loading: bool,
@@ -228,6 +221,14 @@ pub(crate) struct RemoteFrame {
     pub(crate) gone: CancellationToken,
 }
 
+/// The renderer that a page was seen in.
+#[derive(Debug, Clone)]
+pub(crate) struct Renderer {
+    /// The loader of the document that it was found for.
+    pub(crate) loader: String,
+    pub(crate) process: Seen,
+}
+
 /// One page: a tab or a popup.
 #[derive(Debug)]
 pub(crate) struct Tab {
@@ -238,8 +239,8 @@ pub(crate) struct Tab {
     pub(crate) remote_frames: Mutex<Vec<RemoteFrame>>,
     /// Requests whose proxy question was answered already.
     pub(crate) answered: Mutex<Option<String>>,
-    /// The last renderer found, with the loader of the document that it was found for.
-    pub(crate) renderer: Mutex<Option<(String, u32)>>,
+    /// The last renderer found.
+    pub(crate) renderer: Mutex<Option<Renderer>>,
     /// Chromium's number of the window that it is in, once it was asked for.
     pub(crate) window_id: OnceLock<i64>,
     /// Modifier keys that are down.
@@ -336,6 +337,8 @@ pub(crate) struct Shard {
     pub(crate) connection: Connection,
     /// The browser's own folder, where it is known.
     pub(crate) folder: Option<PathBuf>,
+    /// How its windows are drawn.
+    pub(crate) engine: Engine,
     /// A window kept ready.
     pub(crate) spare: Spare,
     /// Whether its pages stay hidden when they are brought to the front: found out with the first.
@@ -354,10 +357,11 @@ struct Tables {
 }
 
 impl Shard {
-    pub(crate) fn new(connection: Connection, folder: Option<PathBuf>) -> Self {
+    pub(crate) fn new(connection: Connection, folder: Option<PathBuf>, engine: Engine) -> Self {
         Self {
             connection,
             folder,
+            engine,
             spare: Spare::default(),
             keeps_hidden: AtomicBool::new(false),
             tables: Mutex::default(),
@@ -375,6 +379,14 @@ impl Shard {
     pub(crate) fn tell(&self, event: BrowserEvent) -> bool {
         let events = self.events.get().and_then(mpsc::WeakSender::upgrade);
         events.is_some_and(|events| events.try_send(event).is_ok())
+    }
+
+    /// Tells an event that must not be missed, however long its owner takes to read.
+    pub(crate) async fn tell_surely(&self, event: BrowserEvent) {
+        if let Some(events) = self.events.get().and_then(mpsc::WeakSender::upgrade) {
+            // Nobody listens any more where the receiver is gone.
+            let _ = events.send(event).await;
+        }
     }
 
     /// Contexts that are no windows but guests' own.
@@ -399,6 +411,7 @@ impl Shard {
     }
 
     pub(crate) fn add_session(&self, session: SessionId, window: Arc<WindowState>, tab: Arc<Tab>) {
+        self.connection.set_group(&session, Some(window.id.as_str()));
         lock(&self.tables).sessions.insert(session, (window, tab));
     }
 
@@ -407,6 +420,7 @@ impl Shard {
     }
 
     pub(crate) fn remove_session(&self, session: &SessionId) {
+        self.connection.set_group(session, None);
         lock(&self.tables).sessions.remove(session);
     }
 
@@ -418,7 +432,13 @@ impl Shard {
 
     /// Forgets a page.
     pub(crate) fn forget_sessions(&self, tab: &Arc<Tab>) {
-        lock(&self.tables).sessions.retain(|_, (_, known)| !Arc::ptr_eq(known, tab));
+        lock(&self.tables).sessions.retain(|session, (_, known)| {
+            let stays = !Arc::ptr_eq(known, tab);
+            if !stays {
+                self.connection.set_group(session, None);
+            }
+            stays
+        });
         tab.status.send_modify(|status| status.gone = true);
     }
 
@@ -434,34 +454,6 @@ impl Shard {
     pub(crate) fn windows(&self) -> Vec<Arc<WindowState>> {
         lock(&self.tables).windows.values().cloned().collect()
     }
-}
-
-impl From<CdpError> for WindowError {
-    fn from(error: CdpError) -> Self {
-        match error {
-            CdpError::Closed => Self::Closed,
-            CdpError::Timeout { timeout, .. } => Self::Timeout(timeout),
-            CdpError::Remote { method, error } if is_loss(&error.message) => {
-                tracing::debug!(method, "the page went while a command was under way");
-                Self::Closed
-            }
-            CdpError::Remote { method, error } => Self::Refused { command: method, reason: error.message },
-            other => Self::Refused { command: "the command".into(), reason: other.to_string() },
-        }
-    }
-}
-
-/// Chromium's words for a page that is no longer there.
-fn is_loss(message: &str) -> bool {
-    [
-        "Session with given id not found",
-        "Target closed",
-        "No session with given id",
-        "Session closed",
-        "Inspected target navigated or closed",
-    ]
-    .iter()
-    .any(|words| message.contains(words))
 }
 
 /// Locks; a panic elsewhere while it was locked changes nothing about the data here.

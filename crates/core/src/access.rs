@@ -5,17 +5,30 @@
 //! of it is seen in its window, even where the server died meanwhile.
 
 use crate::action::{EndedReason, NoticeKind};
+use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
 use crate::ids::{SessionId, Ticket};
-use crate::input::{Access, Activity, Failure};
 use crate::rules::Rules;
-use crate::session::{Doing, Session, Window};
+use crate::session::{ActivityState, Session, Window};
+use crate::spec::Access;
 use crate::time::Moment;
 
 impl Session {
     /// Its sign-in may be tried again: somebody asked for it.
-    pub(crate) fn forgive(&mut self) {
+    pub(crate) fn clear_refusal(&mut self) {
         self.refused = false;
-        self.vain_sign_ins = 0;
+        self.failed_sign_ins = 0;
+    }
+
+    /// Whether the portal refused the password that came with it, so that another one is welcome.
+    pub(crate) fn wants_password(&self) -> bool {
+        self.refused && self.attention.is_some() && self.whose.password.is_some()
+    }
+
+    /// Has what is about to begin start with a refresh, whose outcome somebody waits for.
+    pub(crate) fn refresh_first(&mut self) {
+        if matches!(self.activity, ActivityState::Next(Activity::Look | Activity::SignIn)) {
+            self.activity = ActivityState::Next(Activity::Refresh);
+        }
     }
 }
 
@@ -38,7 +51,7 @@ impl Rules {
             self.touch(id);
             let Some(session) = self.sessions.get_mut(&id).filter(|_| access.can_sign_in) else { continue };
             let waits = session.refused && session.attention.is_some();
-            session.forgive();
+            session.clear_refusal();
             if !waits {
                 continue;
             }
@@ -46,15 +59,36 @@ impl Rules {
             session.failures = 0;
             session.not_before = now;
             "its credential was changed".clone_into(&mut session.why);
-            let at_rest = matches!(session.doing, Doing::Nothing | Doing::Next(Activity::Look));
+            let at_rest =
+                matches!(session.activity, ActivityState::Idle | ActivityState::Next(Activity::Look));
             if at_rest && matches!(session.window, Window::Open(_)) {
-                session.doing = Doing::Next(Activity::SignIn);
+                session.activity = ActivityState::Next(Activity::SignIn);
             }
         }
     }
 
+    /// A sign-in whose outcome is no longer waited for was refused all the same.
+    pub(crate) fn refused_late(
+        &mut self,
+        id: SessionId,
+        outcome: Result<SignInStatus, Failure>,
+        now: Moment,
+    ) {
+        let is_refusal = |failure: &Failure| failure.kind == FailureKind::Rejected;
+        let Some(failure) = outcome.err().filter(is_refusal) else { return };
+        self.propagate_refusal(id, &failure, now);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if !session.established {
+            return self.end(id, EndedReason::SignInFailed, Some(failure), now);
+        }
+        // What was changed while it was typed has not been refused.
+        session.refused |= session.typed == session.access.login;
+        session.tried_at = None;
+        self.touch(id);
+    }
+
     /// The portal refused what a session typed: all who have the same are spared the try.
-    pub(crate) fn share_refusal(&mut self, id: SessionId, failure: &Failure, now: Moment) {
+    pub(crate) fn propagate_refusal(&mut self, id: SessionId, failure: &Failure, now: Moment) {
         let Some(login) = self.sessions.get(&id).and_then(|session| session.typed) else { return };
         let has_the_same = |other: &&Session| other.id != id && other.access.login == Some(login);
         let others: Vec<SessionId> = self.living().filter(has_the_same).map(|other| other.id).collect();
@@ -65,14 +99,14 @@ impl Rules {
                 continue;
             }
             session.refused = true;
-            let waits = session.doing == Doing::Next(Activity::SignIn);
+            let waits = session.activity == ActivityState::Next(Activity::SignIn);
             self.touch(other);
             let Some(session) = self.sessions.get_mut(&other).filter(|_| waits) else { continue };
-            session.doing = Doing::Nothing;
+            session.activity = ActivityState::Idle;
             session.attention = Some(failure.sentence.clone());
             session.recovering = false;
             self.announce(other, NoticeKind::SignInFailed, &failure.sentence);
-            self.tell_askers(other, &Err(failure.clone()));
+            self.answer_refresh_requests(other, &Err(failure.clone()));
         }
     }
 

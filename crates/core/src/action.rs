@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::activity::{Activity, Failure};
 use crate::ids::{HoldId, LaunchKey, RequestId, SessionId, ShardId, Ticket};
-use crate::input::{Activity, Failure, Isolation};
+use crate::spec::{Difference, Isolation};
 use crate::time::Moment;
 
 /// A session's state, as clients see it.
@@ -77,7 +78,10 @@ pub enum Refusal {
     /// Somebody holds it.
     InUse,
     /// Another living session has that name.
-    NameTaken,
+    NameTaken {
+        /// In what it is not the one that is asked for; empty where a name was to be changed.
+        differs: Vec<Difference>,
+    },
     /// There is no place, and none came free in time.
     AtCapacity {
         /// When asking again makes sense.
@@ -125,12 +129,14 @@ pub enum NoticeKind {
     PageCrashed,
     /// Its page no longer answers.
     PageHung,
+    /// The last page of a window was closed; the window stays.
+    LastPageClosed,
     /// Its window or its browser was lost.
     WindowLost,
     /// Its page could not be brought back; it is tried again.
     RecoveryFailed,
     /// Its window is to go; its state is written down first.
-    Cooling,
+    Hibernating,
     /// Its window is moved to another browser.
     Moving,
     /// Its state could not be written down.
@@ -203,6 +209,11 @@ pub enum Action {
         /// To be reported back.
         ticket: Ticket,
     },
+    /// End the pages of an open window by force; report `WindowLost` once they are.
+    EndPages {
+        /// Whose.
+        session: SessionId,
+    },
     /// Close a window, whatever runs in it; report `WindowClosed`.
     CloseWindow {
         /// Whose.
@@ -230,6 +241,13 @@ pub enum Action {
     Changed {
         /// Which.
         session: SessionId,
+    },
+    /// The session signs in with what came with the request for another, from now on.
+    Renew {
+        /// Which.
+        session: SessionId,
+        /// The session that was asked for.
+        from: SessionId,
     },
     /// The session is forgotten.
     Forget {

@@ -4,76 +4,59 @@
 
 use std::time::Duration;
 
-use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
+use crate::action::{Action, Answer, EndedReason, NoticeKind, Refusal};
 use crate::ids::{RequestId, SessionId};
-use crate::input::Spec;
 use crate::limits::AtCapacity;
+use crate::queue::{Newcomer, Queued};
 use crate::rules::Rules;
 use crate::session::{Session, Window};
+use crate::spec::{Difference, Spec};
 use crate::time::Moment;
 
 /// What a client that was refused for lack of a place is told to wait.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Somebody who has no place yet.
-#[derive(Debug, Clone)]
-pub(crate) enum Queued {
-    Newcomer(Box<Newcomer>),
-    /// A cold session that somebody wants.
-    Sleeper {
-        id: SessionId,
-        deadline: Moment,
-    },
+/// Whether somebody of this name is asked for, whoever it is.
+fn same_name(name: Option<&String>, spec: &Spec) -> bool {
+    name.is_some() && name == spec.name.as_ref()
 }
 
-/// Somebody who asked for a session that is not there yet.
-#[derive(Debug, Clone)]
-pub(crate) struct Newcomer {
-    pub(crate) id: SessionId,
-    pub(crate) spec: Spec,
-    /// Equal requests share one place.
-    pub(crate) requests: Vec<RequestId>,
-    pub(crate) deadline: Moment,
-}
-
-impl Queued {
-    pub(crate) fn deadline(&self) -> Moment {
-        match self {
-            Self::Newcomer(newcomer) => newcomer.deadline,
-            Self::Sleeper { deadline, .. } => *deadline,
-        }
-    }
-
-    /// Whether it is a newcomer that asked for this name.
-    pub(crate) fn is_named(&self, name: Option<&String>) -> bool {
-        matches!(self, Self::Newcomer(newcomer) if newcomer.spec.name.as_ref() == name)
-    }
-
-    fn newcomer_mut(&mut self) -> Option<&mut Newcomer> {
-        match self {
-            Self::Newcomer(newcomer) => Some(newcomer),
-            Self::Sleeper { .. } => None,
-        }
-    }
-}
-
-fn same(name: Option<&String>, identity: Option<u64>, spec: &Spec) -> bool {
-    (name.is_some() && name == spec.name.as_ref()) || (identity.is_some() && identity == spec.identity)
+fn same_identity(identity: Option<u64>, spec: &Spec) -> bool {
+    identity.is_some() && identity == spec.identity
 }
 
 impl Rules {
     pub(crate) fn create(&mut self, request: RequestId, id: SessionId, spec: Spec, now: Moment) {
-        if let Some(id) = self.equal_session(&spec) {
-            return self.join(request, id, now);
+        if let Some((named, differs, wants_password)) = self.named_session(&spec) {
+            return match differs.as_slice() {
+                [] => self.join(request, named, now),
+                [Difference::Password] if wants_password => self.renew(request, named, id, &spec, now),
+                _ => self.answer(request, Err(Refusal::NameTaken { differs })),
+            };
+        }
+        let equal = |session: &&Session| same_identity(session.identity, &spec);
+        let equal = self.living().find(equal).map(|session| session.id);
+        if let Some(equal) = equal {
+            return self.join(request, equal, now);
         }
         if self.draining {
             return self.answer(request, Err(Refusal::Draining));
         }
         let max_waiting = self.limits.max_waiting;
+        let named = |newcomer: &Newcomer| same_name(newcomer.spec.name.as_ref(), &spec);
+        let equal = |newcomer: &Newcomer| same_identity(newcomer.spec.identity, &spec);
+        let newcomers = || self.queue.iter().filter_map(Queued::newcomer);
+        let id_of_equal =
+            newcomers().find(|other| named(other)).or_else(|| newcomers().find(|other| equal(other)));
+        if let Some(other) = id_of_equal.filter(|other| named(other)) {
+            let differs = spec.whose.differs_from(&other.spec.whose);
+            if !differs.is_empty() {
+                return self.answer(request, Err(Refusal::NameTaken { differs }));
+            }
+        }
+        let id_of_equal = id_of_equal.map(|other| other.id);
         let mut newcomers = self.queue.iter_mut().filter_map(Queued::newcomer_mut);
-        let equal =
-            |newcomer: &&mut Newcomer| same(newcomer.spec.name.as_ref(), newcomer.spec.identity, &spec);
-        if let Some(newcomer) = newcomers.find(equal) {
+        if let Some(newcomer) = newcomers.find(|other| Some(other.id) == id_of_equal) {
             if newcomer.requests.len() >= max_waiting {
                 return self.answer(request, Err(Refusal::TooMany));
             }
@@ -87,9 +70,20 @@ impl Rules {
         self.queue.push_back(Queued::Newcomer(Box::new(newcomer)));
     }
 
-    fn equal_session(&self, spec: &Spec) -> Option<SessionId> {
-        let mut living = self.living();
-        living.find(|session| same(session.name.as_ref(), session.identity, spec)).map(|session| session.id)
+    /// The living session of the name that is asked for, in what it is another one, and whether its password was
+    /// refused.
+    fn named_session(&self, spec: &Spec) -> Option<(SessionId, Vec<Difference>, bool)> {
+        let session = self.living().find(|session| same_name(session.name.as_ref(), spec))?;
+        Some((session.id, spec.whose.differs_from(&session.whose), session.wants_password()))
+    }
+
+    /// A session whose password was refused gets another one, and is signed in with it once.
+    fn renew(&mut self, request: RequestId, id: SessionId, from: SessionId, spec: &Spec, now: Moment) {
+        let Some(session) = self.ask(request, id, now) else { return };
+        (session.access, session.identity, session.whose) = (spec.access, spec.identity, spec.whose);
+        session.refresh_first();
+        self.act(Action::Renew { session: id, from });
+        self.touch(id);
     }
 
     /// Answers with a session that is there, once it stands.
@@ -100,9 +94,9 @@ impl Rules {
         self.touch(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let waits = if !session.established {
-            &mut session.creators
-        } else if session.asleep {
-            &mut session.wakers
+            &mut session.create_requests
+        } else if session.is_hibernating {
+            &mut session.wake_requests
         } else {
             return self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
         };
@@ -132,7 +126,10 @@ impl Rules {
     /// Cold sessions that somebody wants get in line; those whom nobody wants any more leave it.
     pub(crate) fn queue_sleepers(&mut self, now: Moment) {
         let wanted = |session: &Session| {
-            session.asleep && session.ended.is_none() && session.window == Window::None && session.is_wanted()
+            session.is_hibernating
+                && session.ended.is_none()
+                && session.window == Window::None
+                && session.is_wanted()
         };
         let sessions = &self.sessions;
         self.queue.retain(|queued| match queued {
@@ -173,7 +170,7 @@ impl Rules {
 
     fn wake_up(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.asleep = false;
+        session.is_hibernating = false;
         session.recovering = true;
         session.attention = None;
         session.failures = 0;
@@ -196,17 +193,22 @@ impl Rules {
             let victim = match self.limits.at_capacity {
                 AtCapacity::Reject => return,
                 AtCapacity::Terminate => {
-                    let live =
-                        |session: &Session| session.unprotected() && !session.asleep && !session.is_wanted();
+                    let live = |session: &Session| {
+                        session.unprotected() && !session.is_hibernating && !session.is_wanted()
+                    };
                     self.least_recently_used(live)
                 }
-                AtCapacity::Hibernate => self.least_recently_used(|session| session.may_be_cooled(now)),
+                AtCapacity::Hibernate => self.least_recently_used(|session| session.may_hibernate(now)),
             };
             let Some(victim) = victim else { return };
             if self.limits.at_capacity == AtCapacity::Terminate {
                 self.end(victim, EndedReason::Evicted, None, now);
             } else {
-                self.cool(victim, "somebody else needed its place and it was the least recently used", now);
+                self.hibernate_window(
+                    victim,
+                    "somebody else needed its place and it was the least recently used",
+                    now,
+                );
             }
             // One without a window leaves its place at once.
             if self.occupied() < self.limits.max_live && !self.queue.is_empty() {

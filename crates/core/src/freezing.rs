@@ -4,55 +4,37 @@
 //! frozen page: whoever needs it waits until it runs.
 
 use crate::action::{Action, Answer, Refusal};
+use crate::activity::Failure;
 use crate::ids::{RequestId, SessionId, ShardId, Ticket};
-use crate::input::Failure;
 use crate::limits::Limits;
 use crate::rules::Rules;
-use crate::session::{Doing, Session, Window};
+use crate::session::{ActivityState, FreezeState, Session, Window};
 use crate::time::Moment;
-
-/// Whether the pages of an open window run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Motion {
-    #[default]
-    Running,
-    /// They run, and are to freeze once their state is written down.
-    Settling,
-    Freezing(Ticket),
-    Frozen,
-    Thawing(Ticket),
-}
-
-impl Motion {
-    /// Whether something may be done in the pages.
-    pub(crate) fn runs(self) -> bool {
-        matches!(self, Self::Running | Self::Settling)
-    }
-}
 
 impl Session {
     /// Whether its window could stand still now without anybody missing it.
     pub(crate) fn can_freeze(&self, now: Moment) -> bool {
-        let at_rest = match self.doing {
-            Doing::Nothing => true,
-            Doing::Next(_) => self.not_before > now,
-            Doing::Running(_) => false,
+        let at_rest = match self.activity {
+            ActivityState::Idle => true,
+            ActivityState::Next(_) => self.not_before > now,
+            ActivityState::Running(_) => false,
         };
         let there = matches!(self.window, Window::Open(_)) && self.restored && !self.recovering;
         self.ended.is_none()
             && self.established
-            && !self.asleep
+            && !self.is_hibernating
             && there
             && at_rest
             && !self.in_use()
             && !self.is_wanted()
-            && self.coolers.is_empty()
+            && self.hibernate_requests.is_empty()
     }
 
     /// When it freezes if nobody uses it until then. Where a person is needed it is looked at again and again,
     /// and stays as it is.
     pub(crate) fn freezes_at(&self, limits: &Limits) -> Option<Moment> {
-        let by_itself = self.freezes && self.attention.is_none() && self.motion.runs() && !self.asleep;
+        let by_itself =
+            self.freezes && self.attention.is_none() && self.freeze_state.runs() && !self.is_hibernating;
         let after = limits.freeze_after.filter(|_| by_itself)?;
         Some((self.last_used + after).max(self.freeze_not_before))
     }
@@ -62,13 +44,13 @@ impl Session {
         matches!(self.window, Window::Saving(..))
             || self.in_use()
             || self.is_wanted()
-            || (matches!(self.doing, Doing::Next(_)) && self.not_before <= now)
+            || (matches!(self.activity, ActivityState::Next(_)) && self.not_before <= now)
     }
 
     /// Whether it stands still, and has since its state was written down.
     pub(crate) fn is_frozen_as_written(&self) -> bool {
         let written = self.saves.written && self.saves.due.is_none() && self.saves.running.is_none();
-        self.motion == Motion::Frozen && written
+        self.freeze_state == FreezeState::Frozen && written
     }
 }
 
@@ -76,9 +58,9 @@ impl Rules {
     pub(crate) fn freeze(&mut self, request: RequestId, id: SessionId) {
         let max_waiting = self.limits.max_waiting;
         let Some(session) = self.living_mut(request, id) else { return };
-        match session.refusal(session.freezers.len(), max_waiting) {
+        match session.refusal(session.freeze_requests.len(), max_waiting) {
             Some(refusal) => self.answer(request, Err(refusal)),
-            None => session.freezers.push(request),
+            None => session.freeze_requests.push(request),
         }
     }
 
@@ -88,23 +70,27 @@ impl Rules {
         for id in ids {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             if session.is_wanted() {
-                self.tell_freezers(id, &Err(Refusal::InUse));
-            } else if session.asleep || session.motion == Motion::Frozen {
+                self.answer_freeze_requests(id, &Err(Refusal::InUse));
+            } else if session.is_hibernating || session.freeze_state == FreezeState::Frozen {
                 // One that hibernates is colder still.
-                self.tell_freezers(id, &Ok(Answer::Session { session: id, is_new: false }));
+                self.answer_freeze_requests(id, &Ok(Answer::Session { session: id, is_new: false }));
             }
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             let idle = session.freezes_at(&self.limits).is_some_and(|at| at <= now);
-            let rests = (idle || session.pressed || !session.freezers.is_empty()) && session.can_freeze(now);
-            match session.motion {
-                Motion::Frozen if session.needs_page(now) => self.thaw(id),
-                Motion::Running if rests => self.settle_down(id, now),
-                Motion::Settling if rests => self.freeze_settled(id, now),
-                Motion::Settling => {
-                    session.motion = Motion::Running;
-                    session.pressed = false;
+            let rests = (idle || session.is_freezing_for_memory || !session.freeze_requests.is_empty())
+                && session.can_freeze(now);
+            match session.freeze_state {
+                FreezeState::Frozen if session.needs_page(now) => self.thaw(id),
+                FreezeState::Running if rests => self.settle_down(id, now),
+                FreezeState::SavingFirst if rests => self.freeze_settled(id, now),
+                FreezeState::SavingFirst => {
+                    session.freeze_state = FreezeState::Running;
+                    session.is_freezing_for_memory = false;
                 }
-                Motion::Running | Motion::Freezing(_) | Motion::Frozen | Motion::Thawing(_) => {}
+                FreezeState::Running
+                | FreezeState::Freezing(_)
+                | FreezeState::Frozen
+                | FreezeState::Thawing(_) => {}
             }
         }
     }
@@ -112,7 +98,7 @@ impl Rules {
     /// Has the state written down, where there is anything new.
     pub(crate) fn settle_down(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.motion = Motion::Settling;
+        session.freeze_state = FreezeState::SavingFirst;
         let is_new = session.saves.due.is_some() || !session.saves.written;
         session.saves.due = is_new.then_some(session.saves.due.map_or(now, |due| due.min(now)));
         self.freeze_settled(id, now);
@@ -125,10 +111,10 @@ impl Rules {
         if session.saves.running.is_some() || session.saves.due.is_some_and(|due| due <= now) {
             return;
         }
-        session.motion = Motion::Freezing(ticket);
-        let why = if !session.freezers.is_empty() {
+        session.freeze_state = FreezeState::Freezing(ticket);
+        let why = if !session.freeze_requests.is_empty() {
             "a client asked for it"
-        } else if session.pressed {
+        } else if session.is_freezing_for_memory {
             "memory is short and it was the least recently used"
         } else {
             "nobody used it for a while"
@@ -139,16 +125,17 @@ impl Rules {
 
     /// Whether a browser has windows, and all of them stand still.
     #[must_use]
-    pub fn is_cold(&self, shard: ShardId) -> bool {
+    pub fn all_windows_frozen(&self, shard: ShardId) -> bool {
         let windows = self.shards.all.get(&shard).map(|shard| &shard.windows);
-        let is_still = |id| self.sessions.get(id).is_some_and(|session| session.motion == Motion::Frozen);
+        let is_still =
+            |id| self.sessions.get(id).is_some_and(|session| session.freeze_state == FreezeState::Frozen);
         windows.is_some_and(|windows| !windows.is_empty() && windows.iter().all(is_still))
     }
 
     fn thaw(&mut self, id: SessionId) {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.motion = Motion::Thawing(ticket);
+        session.freeze_state = FreezeState::Thawing(ticket);
         let why = if session.is_wanted() { "somebody wants it" } else { "something is to be done in it" };
         why.clone_into(&mut session.why);
         self.act(Action::Thaw { session: id, ticket });
@@ -158,13 +145,13 @@ impl Rules {
     /// A window stands still, or does not.
     pub(crate) fn frozen(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.motion != Motion::Freezing(ticket) {
+        if session.freeze_state != FreezeState::Freezing(ticket) {
             return;
         }
         match result {
             Ok(()) => {
-                session.motion = Motion::Frozen;
-                session.pressed = false;
+                session.freeze_state = FreezeState::Frozen;
+                session.is_freezing_for_memory = false;
                 session.still_since = now;
             }
             Err(failure) => self.stay_awake(id, failure, now),
@@ -176,8 +163,8 @@ impl Rules {
     pub(crate) fn thawed(&mut self, id: SessionId, ticket: Ticket, now: Moment) {
         let settled_at = now + self.limits.freeze_settle;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.motion == Motion::Thawing(ticket) {
-            session.motion = Motion::Running;
+        if session.freeze_state == FreezeState::Thawing(ticket) {
+            session.freeze_state = FreezeState::Running;
             session.freeze_not_before = settled_at;
             self.touch(id);
         }
@@ -187,18 +174,18 @@ impl Rules {
     pub(crate) fn stay_awake(&mut self, id: SessionId, failure: Failure, now: Moment) {
         let retry_at = now + self.limits.save_retry;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if matches!(session.motion, Motion::Settling | Motion::Freezing(_)) {
-            session.motion = Motion::Running;
-            session.pressed = false;
+        if matches!(session.freeze_state, FreezeState::SavingFirst | FreezeState::Freezing(_)) {
+            session.freeze_state = FreezeState::Running;
+            session.is_freezing_for_memory = false;
             session.freeze_not_before = retry_at;
             session.unfreezable_until = retry_at;
-            self.tell_freezers(id, &Err(Refusal::Failed(failure)));
+            self.answer_freeze_requests(id, &Err(Refusal::Failed(failure)));
         }
     }
 
-    fn tell_freezers(&mut self, id: SessionId, answer: &Result<Answer, Refusal>) {
+    fn answer_freeze_requests(&mut self, id: SessionId, answer: &Result<Answer, Refusal>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        for request in std::mem::take(&mut session.freezers) {
+        for request in std::mem::take(&mut session.freeze_requests) {
             self.answer(request, answer.clone());
         }
     }

@@ -3,164 +3,47 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
-use crate::kept::{Kept, KeptShard};
-use crate::memory::Memory;
+use crate::activity::{Failure, SignInStatus};
+use crate::ids::{HoldId, RequestId, SessionId, ShardId, SiteId, Ticket};
+use crate::measured::Memory;
+use crate::persisted::{AdoptedShard, PersistedSession};
+use crate::spec::{Access, Policy, PolicyPatch, Spec};
+use crate::time::Moment;
 
-/// Whether a session shares its Chromium with others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
-    /// A browser context beside others in one process.
-    Shared,
-    /// A process and a profile of its own.
-    Dedicated,
-}
-
-/// What a client may choose, and change later, about how a session is treated.
+/// What a request was about to be promised.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// It never ends of idleness.
-    pub keep_alive: bool,
-    /// Nothing but an explicit close ends it, and it is refreshed only where `own_refresh` says so.
-    pub never_terminate: bool,
-    /// How long one that is not kept alive may be unused.
-    pub idle_timeout: Duration,
-    /// How often to refresh where the client said nothing (the site's or the configured interval).
-    pub default_refresh: Option<Duration>,
-    /// What the client said: `Some(None)` is "never".
-    pub own_refresh: Option<Option<Duration>>,
-}
-
-impl Policy {
-    /// How often it is refreshed; `None` is never.
-    #[must_use]
-    pub fn refresh_interval(&self) -> Option<Duration> {
-        match self.own_refresh {
-            Some(own) => own,
-            None if self.never_terminate || !self.keep_alive => None,
-            None => self.default_refresh,
-        }
-    }
-}
-
-/// Changes to a session's name and policy; `None` leaves as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PolicyPatch {
-    /// A new name, unique among living sessions.
-    pub name: Option<String>,
-    /// See [`Policy::keep_alive`].
-    pub keep_alive: Option<bool>,
-    /// See [`Policy::never_terminate`].
-    pub never_terminate: Option<bool>,
-    /// See [`Policy::idle_timeout`].
-    pub idle_timeout: Option<Duration>,
-    /// See [`Policy::own_refresh`].
-    pub refresh_interval: Option<Option<Duration>>,
-}
-
-/// With what a session is signed in, as far as the rules care.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Portal and user name, where there are both.
-    pub account: Option<AccountId>,
-    /// The same with the password.
-    pub login: Option<LoginId>,
-    /// Whether Pilotlight is able to sign it in: a flow and what the flow needs.
-    pub can_sign_in: bool,
-}
-
-/// A session to be made, as far as the rules care.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
-    /// A name that the client chose; equal names are one session.
-    pub name: Option<String>,
-    /// The same site, user name and password: equal ones are one session.
-    pub identity: Option<u64>,
-    /// The site, where there is one.
-    pub site: Option<SiteId>,
-    /// How many of the site's sessions may sign in at once; `None` is as many as of every site.
-    pub max_sign_ins: Option<usize>,
-    /// Refreshes come up to so much earlier than they must.
-    pub refresh_jitter: Duration,
-    /// With what it is signed in.
-    pub access: Access,
-    /// How its browser is started.
-    pub launch: LaunchKey,
-    /// Whether it shares that browser.
-    pub isolation: Isolation,
-    /// Whether its pages bear standing still when nobody uses it.
-    pub freezes: bool,
-    /// How it is treated.
-    pub policy: Policy,
-}
-
-/// Something that is done with an open window, one at a time, and ends in a [`Standing`] or a [`Failure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Activity {
-    /// Load the session's page, with everything that was written down of it.
-    Visit,
-    /// Load the page again after its renderer crashed or hung.
-    Repair,
-    /// Replay the site's sign-in flow.
-    SignIn,
-    /// Keep the sign-in alive, in the site's way, and check it.
-    Refresh,
-    /// Look whether it is signed in, touching nothing.
-    Look,
-}
-
-/// How a window stands with its portal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// Signed in, or a plain window, which has nothing to sign in to.
-    SignedIn,
-    /// Signed out.
-    SignedOut,
-    /// Only a person can go on; the sentence says why.
-    PersonNeeded(String),
-}
-
-/// Kinds of failure that the rules treat differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The portal could not be reached or was too slow: worth repeating for ever, ever more slowly.
-    Unreachable,
-    /// The portal refused the sign-in: repeating it could lock the account.
-    Rejected,
-    /// The page was not as the flow expects: worth a few tries.
-    Unexpected,
-    /// The same before anything was typed, so that the portal has heard of nothing: worth repeating for ever, ever
-    /// more slowly.
-    Untyped,
-    /// The browser could not be started or did not do what it was told.
-    Browser,
-    /// The browser is not installed, too old or refuses to start: trying again does not help a newcomer.
-    BrowserMissing,
-}
-
-impl FailureKind {
-    /// Whether the portal cannot have heard of a sign-in that ended so.
-    pub(crate) fn is_harmless(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Untyped)
-    }
-}
-
-/// Something that did not work, with a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// How to treat it.
-    pub kind: FailureKind,
-    /// One sentence, without secrets.
-    pub sentence: String,
+pub enum Promise {
+    /// A new session.
+    Created,
+    /// A hold.
+    Held(HoldId),
+    /// That a hold lasts longer than to this moment, until which it was held before.
+    Extended {
+        /// Which.
+        hold: HoldId,
+        /// Until when it was held.
+        expires_at: Moment,
+    },
+    /// Changes of a name or policy.
+    Changed {
+        /// The changes that are to be undone.
+        patch: PolicyPatch,
+        /// The name before.
+        name: Option<String>,
+        /// The policy before.
+        policy: Policy,
+    },
 }
 
 /// How a window was lost while its browser lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+pub enum WindowLoss {
     /// Its renderer crashed; the page can be loaded again in the same window.
     Crashed,
-    /// Its last page was closed.
+    /// Its last page was closed. The window is there, with an empty page and everything else as it was.
     Emptied,
+    /// Its last page was closed, and the window went with it.
+    Gone,
     /// Its page no longer answers, though nothing says why.
     Hung,
 }
@@ -308,12 +191,22 @@ pub enum Input {
         /// How long holds are waited for.
         timeout: Duration,
     },
+    /// What a request was about to be promised could not be written down: the request is refused, and what was done
+    /// for it is undone.
+    TakeBack {
+        /// Which session.
+        session: SessionId,
+        /// What is undone.
+        promise: Promise,
+        /// Why.
+        failure: Failure,
+    },
     /// What an earlier run of the rules left behind. Comes once, before everything else.
     Resume {
         /// All sessions that were kept.
-        sessions: Vec<Kept>,
+        sessions: Vec<PersistedSession>,
         /// Browsers that still run.
-        shards: Vec<KeptShard>,
+        shards: Vec<AdoptedShard>,
         /// Windows that still stand in them.
         windows: Vec<(SessionId, ShardId)>,
     },
@@ -350,6 +243,13 @@ pub enum Input {
         /// Of which action.
         ticket: Ticket,
     },
+    /// A window had its browser do so much that the others in there waited for it.
+    HeldOthersUp {
+        /// Whose.
+        session: SessionId,
+        /// In which browser it is.
+        shard: ShardId,
+    },
     /// A window was lost though nobody asked for it.
     WindowLost {
         /// Whose.
@@ -357,7 +257,7 @@ pub enum Input {
         /// In which browser it was.
         shard: ShardId,
         /// How.
-        loss: Loss,
+        loss: WindowLoss,
     },
     /// Something in a window changed that is worth writing down.
     WindowChanged {
@@ -403,12 +303,14 @@ pub enum Input {
         /// Of which action.
         ticket: Ticket,
         /// How.
-        outcome: Result<Standing, Failure>,
+        outcome: Result<SignInStatus, Failure>,
     },
     /// What all browsers take was measured.
     Measured {
         /// What was found.
         memory: Memory,
+        /// What windows take each, in bytes, as far as that could be found out.
+        windows: Vec<(SessionId, u64)>,
     },
     /// Time has passed.
     Tick,

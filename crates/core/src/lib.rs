@@ -10,35 +10,43 @@
 
 mod access;
 mod action;
+mod activity;
 mod backoff;
 mod capacity;
-mod cooling;
 mod freezing;
+mod hibernation;
 mod ids;
 mod input;
-mod kept;
 mod limits;
+mod measured;
 mod memory;
 mod operation;
+mod persisted;
+mod promises;
+mod queue;
+mod refresh;
 mod reports;
 mod requests;
+mod resume;
 mod rules;
 mod saving;
 mod session;
 mod settle;
 mod shard;
+mod spec;
 mod time;
+mod timers;
 
 pub use action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
+pub use activity::{Activity, Failure, FailureKind, SignInStatus};
 pub use backoff::Backoff;
 pub use ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
-pub use input::{
-    Access, Activity, Failure, FailureKind, Input, Isolation, Loss, Policy, PolicyPatch, Spec, Standing,
-};
-pub use kept::{Kept, KeptShard};
+pub use input::{Input, Promise, WindowLoss};
 pub use limits::{AtCapacity, Limits};
-pub use memory::Memory;
+pub use measured::Memory;
 pub use operation::{Ending, Operation, OperationAction, OperationInput, OperationRefusal, Stage};
+pub use persisted::{AdoptedShard, PersistedSession};
 pub use rules::Rules;
 pub use session::{Hold, Session};
+pub use spec::{Access, Difference, Isolation, Policy, PolicyPatch, Spec, Whose};
 pub use time::Moment;

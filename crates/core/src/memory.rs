@@ -1,46 +1,37 @@
 //! The memory budget: what all windows take by now, and who gets colder where that is too much.
 //!
-//! Measuring is slow and windows come fast. So between two measurements the rules reckon: with what a window
-//! takes on average, running or standing still, and with what was measured beside that. Whoever gets colder
-//! goes one step at a time, the least recently used first; nobody gets warmer unless somebody needs the page,
-//! and between where that begins and where it stops there is room, so that nothing goes to and fro.
+//! Measuring is slow and windows come fast. So between two measurements the rules reckon: with what a window was
+//! last found to take, or what windows take on average, running or standing still, and with what was measured beside
+//! that.
+//!
+//! Memory is charged to whoever takes it. A window that takes more than one may has its pages ended, used or not; its
+//! session stays and its page is loaded again. Where memory is short, whoever takes far more than a fair share goes
+//! first, without standing still before, which would give little back. Then the others get colder, one step at a time,
+//! the least recently used first; nobody gets warmer unless somebody needs the page, and between where that begins and
+//! where it stops there is room, so that nothing goes to and fro.
 
 use std::time::Duration;
 
-use crate::freezing::Motion;
+use crate::action::Action;
 use crate::ids::SessionId;
+use crate::measured::{Memory, MemoryEstimate};
 use crate::rules::Rules;
-use crate::session::{Session, Window};
+use crate::session::{FreezeState, Session, Weight, Window};
 use crate::time::Moment;
 
 /// Above this share of the budget, in percent, windows get colder.
 const HIGH_PERCENT: u64 = 95;
 /// That goes on until no more than this share is taken.
 const LOW_PERCENT: u64 = 85;
+/// Pages that were to be ended and are still there are ended again after this long.
+const END_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Whoever takes this many times a fair share of the budget, and what is usual, goes first. Windows differ: some of them
+/// are just large.
+const GREEDY_SHARES: i64 = 2;
 /// A window that was used this short a while ago is left alone: its client is likely to go on.
 const GRACE: Duration = Duration::from_secs(1);
 /// A window that has come to a stand is as small as it gets after about this long.
 const SHRINKING: Duration = Duration::from_secs(14);
-
-/// What the world has measured, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// What all browsers take together, compressed swap among it.
-    pub used_bytes: u64,
-    /// What they may take.
-    pub budget_bytes: u64,
-    /// What a window takes whose page runs, on average.
-    pub running_bytes: u64,
-    /// What a window takes that stands still, on average.
-    pub frozen_bytes: u64,
-}
-
-/// The last measurement, and what of it no window explains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reckoning {
-    memory: Memory,
-    rest_bytes: i64,
-}
 
 impl Memory {
     fn high(&self) -> i64 {
@@ -55,32 +46,60 @@ impl Memory {
         signed(if is_still { self.frozen_bytes } else { self.running_bytes })
     }
 
+    /// What this session's window takes, running or standing still, as far as is known.
+    fn weigh_window(&self, session: &Session, is_still: bool) -> i64 {
+        let average = self.weigh(is_still);
+        match session.weight {
+            None => average,
+            Some(weight) if weight.is_still == is_still => signed(weight.bytes),
+            // It gives back the part that others do.
+            Some(weight) if is_still => {
+                let running = i128::from(self.running_bytes.max(1));
+                let left = i128::from(weight.bytes) * i128::from(self.frozen_bytes) / running;
+                i64::try_from(left).unwrap_or(i64::MAX)
+            }
+            Some(weight) => signed(weight.bytes).max(average),
+        }
+    }
+
     /// What a session's window really takes at the moment.
     fn present(&self, session: &Session, now: Moment) -> i64 {
         match session.window {
             Window::None | Window::Placed(_) => 0,
             Window::Opening(_) | Window::Open(_) | Window::Saving(..) | Window::Closing(_) => {
-                let is_small = now.since(session.still_since) >= SHRINKING;
-                self.weigh(session.motion == Motion::Frozen && is_small)
+                self.weigh_window(session, session.is_small(now))
             }
         }
     }
 
     /// What it may take before anything that was ordered has come about.
     fn claimed(&self, session: &Session) -> i64 {
-        if session.occupies() { self.weigh(session.motion == Motion::Frozen) } else { 0 }
+        if session.occupies() {
+            self.weigh_window(session, session.freeze_state == FreezeState::Frozen)
+        } else {
+            0
+        }
     }
 
     /// What it will take once everything that was ordered has come about.
     fn foreseen(&self, session: &Session) -> i64 {
-        if session.ended.is_some() || session.asleep {
+        if session.ended.is_some() || session.is_hibernating {
             return 0;
         }
-        self.weigh(matches!(session.motion, Motion::Settling | Motion::Freezing(_) | Motion::Frozen))
+        let is_still = matches!(
+            session.freeze_state,
+            FreezeState::SavingFirst | FreezeState::Freezing(_) | FreezeState::Frozen
+        );
+        self.weigh_window(session, is_still)
     }
 }
 
 impl Session {
+    /// Whether its window stands still and is as small as it gets.
+    fn is_small(&self, now: Moment) -> bool {
+        self.freeze_state == FreezeState::Frozen && now.since(self.still_since) >= SHRINKING
+    }
+
     /// Whether it is left alone for want of memory.
     fn is_fresh(&self, now: Moment) -> bool {
         now < self.last_used + GRACE
@@ -89,29 +108,57 @@ impl Session {
     fn may_be_frozen(&self, now: Moment) -> bool {
         self.freezes
             && self.attention.is_none()
-            && self.motion == Motion::Running
+            && self.freeze_state == FreezeState::Running
             && self.unfreezable_until <= now
             && self.can_freeze(now)
     }
 }
 
 impl Rules {
-    /// The world has measured.
-    pub(crate) fn measured(&mut self, memory: Memory, now: Moment) {
+    /// The world has measured, all together and these `windows`.
+    pub(crate) fn measured(&mut self, memory: Memory, windows: &[(SessionId, u64)], now: Moment) {
+        for (id, bytes) in windows {
+            if let Some(session) = self.sessions.get_mut(id).filter(|session| session.shard().is_some()) {
+                session.weight = Some(Weight { bytes: *bytes, is_still: session.is_small(now) });
+            }
+        }
         let explained: i64 = self.sessions.values().map(|session| memory.present(session, now)).sum();
-        self.reckoning = Some(Reckoning { memory, rest_bytes: signed(memory.used_bytes) - explained });
+        self.memory_estimate =
+            Some(MemoryEstimate { memory, rest_bytes: signed(memory.used_bytes) - explained });
+        self.end_oversized(memory, now);
+    }
+
+    /// Has the pages of windows ended that take more than a window may. One that is going anyway, or whose pages were
+    /// ended already, is waited for.
+    fn end_oversized(&mut self, memory: Memory, now: Moment) {
+        let is_oversized = |session: &&mut Session| {
+            session.ended.is_none()
+                && !session.is_hibernating
+                && session.oversized_since.is_none_or(|since| now.since(since) >= END_AGAIN_AFTER)
+                && matches!(session.window, Window::Open(_))
+                && session.weight.is_some_and(|weight| weight.bytes > memory.window_bytes)
+        };
+        let mut ids = Vec::new();
+        for session in self.sessions.values_mut().filter(is_oversized) {
+            session.oversized_since = Some(now);
+            session.weight = None;
+            ids.push(session.id);
+        }
+        for session in ids {
+            self.act(Action::EndPages { session });
+        }
     }
 
     /// Whether one more window stays within the budget. The only one there is always does.
     pub(crate) fn has_memory(&self) -> bool {
-        let Some(Reckoning { memory, rest_bytes }) = self.reckoning else { return true };
+        let Some(MemoryEstimate { memory, rest_bytes }) = self.memory_estimate else { return true };
         let claimed: i64 = self.sessions.values().map(|session| memory.claimed(session)).sum();
         self.occupied() == 0 || rest_bytes + claimed + memory.weigh(false) <= memory.high()
     }
 
     /// Has windows get colder until those that there are, and those that are waited for, fit into the budget.
-    pub(crate) fn relieve(&mut self, now: Moment) {
-        let Some(Reckoning { memory, rest_bytes }) = self.reckoning else { return };
+    pub(crate) fn reclaim_memory(&mut self, now: Moment) {
+        let Some(MemoryEstimate { memory, rest_bytes }) = self.memory_estimate else { return };
         let comers = i64::try_from(self.wanted_places()).unwrap_or(i64::MAX);
         let wanted = comers.saturating_mul(memory.weigh(false));
         let foreseen = |rules: &Self| {
@@ -121,34 +168,58 @@ impl Rules {
         if foreseen(self) <= memory.high() {
             return;
         }
+        // One that was about to go when it was measured may have stayed.
+        self.end_oversized(memory, now);
         while foreseen(self) > memory.low() {
-            if let Some(id) =
+            if let Some(id) = self.greediest_to_hibernate(memory, now) {
+                self.hibernate_window(id, "memory is short and it took far more than the others", now);
+            } else if let Some(id) =
                 self.least_recently_used(|session| session.may_be_frozen(now) && !session.is_fresh(now))
             {
-                self.press(id, now);
-            } else if let Some(id) = self.coldest_to_spare(now) {
-                self.cool(id, "memory is short and it was the least recently used", now);
+                self.freeze_for_memory(id, now);
+            } else if let Some(id) = self.least_used_to_hibernate(now) {
+                self.hibernate_window(id, "memory is short and it was the least recently used", now);
             } else {
                 return;
             }
         }
     }
 
-    fn press(&mut self, id: SessionId, now: Moment) {
+    /// Who takes the most, of those that take far more than a fair share, and than most others, and may go.
+    fn greediest_to_hibernate(&self, memory: Memory, now: Moment) -> Option<SessionId> {
+        // As if all of them ran: who got colder meanwhile makes nobody look greedier.
+        let weigh = |session: &Session| memory.weigh_window(session, false);
+        let windows = self.living().filter(|session| session.occupies());
+        let mut weights: Vec<i64> = windows.map(weigh).collect();
+        weights.sort_unstable();
+        let usual = weights.get(weights.len() / 2).copied()?;
+        let fair = memory.low() / i64::try_from(weights.len()).unwrap_or(i64::MAX);
+        let greedy = usual.max(fair).saturating_mul(GREEDY_SHARES);
+        let candidates = self.living().filter_map(|session| {
+            let weight = weigh(session);
+            let is_ready = matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen);
+            let may_go = is_ready && !session.is_fresh(now) && session.may_hibernate(now);
+            (session.weight.is_some() && weight > greedy && may_go).then_some((weight, session.id))
+        });
+        candidates.max().map(|(_, id)| id)
+    }
+
+    fn freeze_for_memory(&mut self, id: SessionId, now: Moment) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.pressed = true;
+            session.is_freezing_for_memory = true;
         }
         self.settle_down(id, now);
     }
 
     /// Who stands still already, or cannot. One that is just coming to a stand is waited for.
-    fn coldest_to_spare(&self, now: Moment) -> Option<SessionId> {
+    fn least_used_to_hibernate(&self, now: Moment) -> Option<SessionId> {
         let id = self.least_recently_used(|session| {
-            !matches!(session.motion, Motion::Thawing(_))
+            !matches!(session.freeze_state, FreezeState::Thawing(_))
                 && !session.is_fresh(now)
-                && session.may_be_cooled(now)
+                && session.may_hibernate(now)
         })?;
-        let is_ready = |session: &Session| matches!(session.motion, Motion::Running | Motion::Frozen);
+        let is_ready =
+            |session: &Session| matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen);
         self.sessions.get(&id).is_some_and(is_ready).then_some(id)
     }
 }

@@ -61,6 +61,8 @@ pub enum OperationInput {
     Cancel,
     /// Its session has ended.
     SessionEnded,
+    /// Where it is could not be written down, so that the next server would not know it.
+    NotRecorded,
     /// A new server has read it.
     Resumed,
     /// Time has passed.
@@ -163,7 +165,10 @@ impl Operation {
                 let next = phase + 1;
                 Ok(self.go_on(next, now))
             }
-            (Stage::Running { .. }, In::PhaseEnded(false)) => Ok(self.end(Ending::Failed, now)),
+            (Stage::Running { .. }, In::PhaseEnded(false))
+            | (Stage::Running { .. } | Stage::Waiting { .. }, In::NotRecorded) => {
+                Ok(self.end(Ending::Failed, now))
+            }
             (Stage::Running { .. }, In::Resumed) => Ok(self.end(Ending::Interrupted, now)),
             (Stage::Running { .. } | Stage::Waiting { .. }, In::Cancel) => {
                 Ok(self.end(Ending::Cancelled, now))
@@ -177,7 +182,9 @@ impl Operation {
             // The server that recorded its end may not have come to this; twice does no harm.
             (Stage::Ended { .. }, In::Resumed) => Ok(vec![OperationAction::Release]),
             // A report about something that is over.
-            (_, In::PhaseEnded(_) | In::SessionEnded | In::Resumed | In::Tick) => Ok(Vec::new()),
+            (_, In::PhaseEnded(_) | In::SessionEnded | In::NotRecorded | In::Resumed | In::Tick) => {
+                Ok(Vec::new())
+            }
         }
     }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
-use crate::capacity::RETRY_AFTER;
+use crate::activity::{Activity, Failure, FailureKind};
 use crate::ids::{HoldId, RequestId, SessionId};
-use crate::input::{Activity, Failure, FailureKind, Input, PolicyPatch};
+use crate::input::Input;
 use crate::rules::Rules;
-use crate::session::{Doing, Farewell, Hold, Session, Waiting, Window, Wish};
+use crate::session::{ActivityState, CloseReason, Hold, Session, Waiting, Window, Wish};
+use crate::spec::PolicyPatch;
 use crate::time::Moment;
 
 impl Rules {
@@ -29,7 +30,7 @@ impl Rules {
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
             Input::Quiet { sites } => {
                 self.quiet = sites;
-                self.look(now);
+                self.schedule_refreshes(now);
             }
             Input::AccessChanged { sessions } => self.access_changed(sessions, now),
             Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
@@ -38,6 +39,7 @@ impl Rules {
             Input::Hibernate { request, session } => self.hibernate(request, session),
             Input::Wake { request, session } => self.wake(request, session, now),
             Input::Drain { request, timeout } => self.drain(request, timeout, now),
+            Input::TakeBack { session, promise, failure } => self.take_back(session, promise, failure, now),
             Input::Resume { sessions, shards, windows } => self.resume(sessions, &shards, &windows, now),
             Input::ShardStarted { shard } => self.shard_started(shard, now),
             Input::ShardGrown { shard } => self.shards.retire(shard),
@@ -46,6 +48,7 @@ impl Rules {
                 self.window_opened(session, ticket, result, now);
             }
             Input::WindowClosed { session, ticket } => self.window_closed(session, ticket, now),
+            Input::HeldOthersUp { session, shard } => self.held_others_up(session, shard, now),
             Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss, now),
             Input::WindowChanged { session } => self.window_changed(session, now),
             Input::Saved { session, ticket, result } => self.saved(session, ticket, result, now),
@@ -55,7 +58,7 @@ impl Rules {
             Input::ActivityEnded { session, ticket, outcome } => {
                 self.activity_ended(session, ticket, outcome, now);
             }
-            Input::Measured { memory } => self.measured(memory, now),
+            Input::Measured { memory, windows } => self.measured(memory, &windows, now),
             Input::Tick => {}
         }
     }
@@ -72,12 +75,10 @@ impl Rules {
     }
 
     fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch, now: Moment) {
-        let taken = patch.name.is_some()
-            && (self.living().any(|other| other.id != id && other.name == patch.name)
-                || self.queue.iter().any(|queued| queued.is_named(patch.name.as_ref())));
+        let taken = patch.name.is_some() && self.is_name_taken(id, patch.name.as_ref());
         let Some(session) = self.living_mut(request, id) else { return };
         if taken {
-            return self.answer(request, Err(Refusal::NameTaken));
+            return self.answer(request, Err(Refusal::NameTaken { differs: Vec::new() }));
         }
         if patch.name.is_some() {
             session.name = patch.name;
@@ -87,19 +88,34 @@ impl Rules {
         policy.never_terminate = patch.never_terminate.unwrap_or(policy.never_terminate);
         policy.idle_timeout = patch.idle_timeout.unwrap_or(policy.idle_timeout);
         policy.own_refresh = patch.refresh_interval.or(policy.own_refresh);
-        let interval = policy.refresh_interval();
-        if interval.is_none() && session.askers.is_empty() && session.doing == Doing::Next(Activity::Refresh)
-        {
-            session.doing = Doing::Nothing;
-        }
-        self.look_within(interval, now);
+        self.policy_changed(id, now);
         self.announce(id, NoticeKind::Updated, "a client changed it");
         self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
     }
 
+    /// Returns whether another session, or somebody who waits for one, has this name.
+    #[must_use]
+    pub fn is_name_taken(&self, id: SessionId, name: Option<&String>) -> bool {
+        self.living().any(|other| other.id != id && other.name.as_ref() == name)
+            || self.queue.iter().any(|queued| queued.is_named(name))
+    }
+
+    /// A refresh that nobody wants any more does not come, and one that somebody wants comes in time.
+    pub(crate) fn policy_changed(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let interval = session.policy.refresh_interval();
+        if interval.is_none()
+            && session.refresh_requests.is_empty()
+            && session.activity == ActivityState::Next(Activity::Refresh)
+        {
+            session.activity = ActivityState::Idle;
+        }
+        self.check_within(interval, now);
+    }
+
     fn close(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.living_mut(request, id) else { return };
-        session.closers.push(request);
+        session.close_requests.push(request);
         self.end(id, EndedReason::ClosedByClient, None, now);
     }
 
@@ -130,7 +146,7 @@ impl Rules {
         if session.busy(now) {
             return;
         }
-        for request in std::mem::take(&mut session.wakers) {
+        for request in std::mem::take(&mut session.wake_requests) {
             self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -200,102 +216,53 @@ impl Rules {
     }
 
     /// Where somebody waits for an outcome and nothing runs that could give one, a refresh will.
-    pub(crate) fn serve_askers(&mut self, id: SessionId) {
+    pub(crate) fn begin_refresh_requests(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let at_rest = session.doing == Doing::Nothing && matches!(session.window, Window::Open(_));
-        if at_rest && !session.askers.is_empty() {
-            session.doing = Doing::Next(Activity::Refresh);
+        let at_rest = session.activity == ActivityState::Idle && matches!(session.window, Window::Open(_));
+        if at_rest && !session.refresh_requests.is_empty() {
+            session.activity = ActivityState::Next(Activity::Refresh);
         }
     }
 
     /// Takes on somebody who waits for an outcome, unless somebody uses the session.
-    fn ask(&mut self, request: RequestId, id: SessionId, now: Moment) -> Option<&mut Session> {
+    pub(crate) fn ask(&mut self, request: RequestId, id: SessionId, now: Moment) -> Option<&mut Session> {
         let (max_waiting, draining) = (self.limits.max_waiting, self.draining);
         let session = self.living_mut(request, id)?;
-        let refusal = session.refusal(session.askers.len(), max_waiting);
+        let refusal = session.refusal(session.refresh_requests.len(), max_waiting);
         if let Some(refusal) = draining.then_some(Refusal::Draining).or(refusal) {
             self.answer(request, Err(refusal));
             return None;
         }
-        session.askers.push(request);
+        session.refresh_requests.push(request);
         session.not_before = now;
         session.failures = 0;
-        session.forgive();
+        session.clear_refusal();
         self.sessions.get_mut(&id)
     }
 
     fn refresh_now(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.ask(request, id, now) else { return };
-        if matches!(session.doing, Doing::Next(Activity::Look | Activity::SignIn)) {
-            session.doing = Doing::Next(Activity::Refresh);
-        }
+        session.refresh_first();
         self.touch(id);
     }
 
     fn restart(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.ask(request, id, now) else { return };
         // A cold one gets another window anyway.
-        if session.asleep && session.window == Window::None {
+        if session.is_hibernating && session.window == Window::None {
             return;
         }
-        session.asleep = false;
+        session.is_hibernating = false;
         session.recovering = true;
         session.attention = None;
         "a client restarts its window".clone_into(&mut session.why);
         match session.window {
             Window::Open(shard) | Window::Saving(shard, _) if session.restored => {
-                self.farewell(id, shard, Farewell::Restart);
+                self.save_and_close(id, shard, CloseReason::Restart);
             }
             _ => self.close_window(id, now),
         }
         self.touch(id);
-    }
-
-    /// Holds that ran out, waits that took too long, idle sessions, memories too old, and the next look.
-    pub(crate) fn expire(&mut self, now: Moment) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            self.expire_session(id, now);
-        }
-        self.expire_queue(now);
-        if now >= self.next_look {
-            self.look(now);
-        }
-    }
-
-    fn expire_session(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let Some((ended_at, _)) = session.ended {
-            if session.window == Window::None && now >= ended_at + self.limits.remember_ended {
-                self.sessions.remove(&id);
-                self.act(crate::Action::Forget { session: id });
-            }
-            return;
-        }
-        let before = session.holds.len();
-        session.holds.retain(|hold| hold.expires_at > now);
-        if session.holds.len() < before {
-            session.last_used = now;
-            self.announce(id, NoticeKind::HoldExpired, "its hold ran out");
-            self.save_by(id, now);
-        }
-        self.expire_waiting(id, now);
-        let idle = |session: &Session| {
-            session.unprotected() && session.expires_at().is_some_and(|expires_at| now >= expires_at)
-        };
-        if self.sessions.get(&id).is_some_and(idle) {
-            self.end(id, EndedReason::IdleTimeout, None, now);
-        }
-    }
-
-    fn expire_waiting(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let (late, waiting): (Vec<Waiting>, Vec<Waiting>) =
-            session.waiting.iter().partition(|waiting| now >= waiting.deadline);
-        session.waiting = waiting;
-        for Waiting { request, .. } in late {
-            self.answer(request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
-        }
     }
 }
 

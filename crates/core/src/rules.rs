@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
+use crate::activity::Failure;
 use crate::backoff::Jitter;
-use crate::capacity::Queued;
-use crate::cooling::Drainer;
-use crate::freezing::Motion;
 use crate::ids::{RequestId, SessionId, SiteId, Ticket};
-use crate::input::{Failure, Input};
+use crate::input::Input;
 use crate::limits::Limits;
-use crate::memory::Reckoning;
-use crate::saving::Saves;
-use crate::session::{Doing, Session, Window};
+use crate::measured::MemoryEstimate;
+use crate::queue::{DrainWaiter, Queued};
+use crate::session::{ActivityState, FreezeState, Saves, Session, Window};
 use crate::shard::Shards;
 use crate::time::Moment;
 
@@ -25,10 +23,10 @@ pub struct Rules {
     pub(crate) queue: VecDeque<Queued>,
     /// Everything is to be at rest, for good.
     pub(crate) draining: bool,
-    pub(crate) drainers: Vec<Drainer>,
+    pub(crate) drain_waiters: Vec<DrainWaiter>,
     /// None before the first measurement.
-    pub(crate) reckoning: Option<Reckoning>,
-    pub(crate) next_look: Moment,
+    pub(crate) memory_estimate: Option<MemoryEstimate>,
+    pub(crate) next_check: Moment,
     /// Sites that are left alone at the moment.
     pub(crate) quiet: BTreeSet<SiteId>,
     pub(crate) jitter: Jitter,
@@ -42,15 +40,15 @@ impl Rules {
     #[must_use]
     pub fn new(limits: Limits, seed: u64, now: Moment) -> Self {
         Self {
-            next_look: now + limits.refresh_check,
+            next_check: now + limits.refresh_check,
             limits,
             sessions: BTreeMap::new(),
             shards: Shards::default(),
             queue: VecDeque::new(),
             draining: false,
             quiet: BTreeSet::new(),
-            drainers: Vec::new(),
-            reckoning: None,
+            drain_waiters: Vec::new(),
+            memory_estimate: None,
             jitter: Jitter(seed),
             last_ticket: 0,
             out: Vec::new(),
@@ -60,23 +58,11 @@ impl Rules {
 
     /// Takes one input at `now`, which never goes back, and gives what follows, in order.
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Action> {
-        self.expire(now);
+        self.run_timers(now);
         self.apply(now, input);
         self.settle(now);
         self.publish();
         std::mem::take(&mut self.out)
-    }
-
-    /// When something happens by itself; `None` is never.
-    #[must_use]
-    pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
-        let sessions = self.sessions.values().filter_map(|session| self.session_deadline(session, now)).min();
-        let queue = self.queue.iter().map(Queued::deadline).min();
-        let drain = self.drainers.iter().map(|drainer| drainer.deadline).min();
-        let linger = self.shards.next_linger_end(self.limits.shard_linger);
-        let look = self.sessions.values().any(|session| session.ended.is_none()).then_some(self.next_look);
-        let aging = self.shards.next_aging(self.limits.browser_max_age).filter(|at| *at > now);
-        [sessions, queue, drain, linger, aging, look].into_iter().flatten().min()
     }
 
     /// A session that lives, or ended a short while ago.
@@ -94,27 +80,6 @@ impl Rules {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
-    }
-
-    fn session_deadline(&self, session: &Session, now: Moment) -> Option<Moment> {
-        if let Some((ended_at, _)) = session.ended {
-            let gone = session.window == Window::None;
-            return gone.then(|| ended_at + self.limits.remember_ended);
-        }
-        let holds = session.holds.iter().map(|hold| hold.expires_at).min();
-        let waiting = session.waiting.iter().map(|waiting| waiting.deadline).min();
-        let idle = session.expires_at().filter(|_| session.unprotected());
-        let homeless = session.window == Window::None && !session.asleep;
-        let wants = homeless || matches!(session.doing, Doing::Next(_));
-        let retry = (wants && session.not_before > now).then_some(session.not_before);
-        let browser = self.shards.not_before(session.launch);
-        let browser = (homeless && browser > now).then_some(browser);
-        let save = session.save_due().filter(|at| *at > now);
-        let cool = [session.cools_at(self.limits.hibernate_after), Some(session.cool_not_before)];
-        let cool = cool.into_iter().flatten().filter(|at| *at > now && !session.asleep).min();
-        let freeze = session.freezes_at(&self.limits).filter(|at| *at > now);
-        let moving = self.move_deadline(session).filter(|at| *at > now);
-        [holds, waiting, idle, retry, browser, save, freeze, cool, moving].into_iter().flatten().min()
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -165,13 +130,13 @@ impl Rules {
             Some(failure) => format!("{}: {}", reason_sentence(reason), failure.sentence),
             None => reason_sentence(reason).to_owned(),
         };
-        session.doing = Doing::Nothing;
+        session.activity = ActivityState::Idle;
         let refusal = failure.map_or(Refusal::Ended(reason), Refusal::Failed);
-        let mut told = std::mem::take(&mut session.creators);
-        told.append(&mut session.askers);
-        told.append(&mut session.wakers);
-        told.append(&mut session.freezers);
-        told.append(&mut session.coolers);
+        let mut told = std::mem::take(&mut session.create_requests);
+        told.append(&mut session.refresh_requests);
+        told.append(&mut session.wake_requests);
+        told.append(&mut session.freeze_requests);
+        told.append(&mut session.hibernate_requests);
         told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
         let kind = if reason == EndedReason::Evicted { NoticeKind::Evicted } else { NoticeKind::Ended };
         for request in told {
@@ -185,8 +150,8 @@ impl Rules {
     pub(crate) fn close_window(&mut self, id: SessionId, now: Moment) {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.doing = Doing::Nothing;
-        session.motion = Motion::Running;
+        session.activity = ActivityState::Idle;
+        session.freeze_state = FreezeState::Running;
         match session.window {
             // One that is closing already is waited for under the ticket it was told.
             Window::None | Window::Closing(_) => {}
@@ -207,12 +172,15 @@ impl Rules {
             self.shards.leave(shard, id, now);
         }
         session.window = Window::None;
-        session.doing = Doing::Nothing;
+        session.moves_out_since = None;
+        session.activity = ActivityState::Idle;
         session.sign_in_running = false;
         session.tried_at = None;
         session.restored = false;
-        session.motion = Motion::Running;
-        session.pressed = false;
+        session.freeze_state = FreezeState::Running;
+        session.is_freezing_for_memory = false;
+        session.weight = None;
+        session.oversized_since = None;
         session.saves = Saves::default();
         self.touch(id);
     }

@@ -1,32 +1,21 @@
 //! When the state of a window is written down: after a sign-in, after a hold, and a while after a change.
 
 use crate::action::{Action, NoticeKind};
+use crate::activity::Failure;
 use crate::ids::{SessionId, Ticket};
-use crate::input::Failure;
 use crate::rules::Rules;
-use crate::session::{Doing, Session, Window};
+use crate::session::{ActivityState, Saves, Session, Window};
 use crate::time::Moment;
-
-/// How a session stands with what is written down of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Saves {
-    /// When it is to be written down next.
-    pub(crate) due: Option<Moment>,
-    /// It is being written down.
-    pub(crate) running: Option<Ticket>,
-    /// It was written down since its window was opened.
-    pub(crate) written: bool,
-}
 
 impl Session {
     /// When its state is to be written down, if that can be done.
     pub(crate) fn save_due(&self) -> Option<Moment> {
         let at_rest = matches!(self.window, Window::Open(_) | Window::Saving(..))
-            && !matches!(self.doing, Doing::Running(_));
+            && !matches!(self.activity, ActivityState::Running(_));
         let possible = at_rest
             && self.established
             && self.restored
-            && self.motion.runs()
+            && self.freeze_state.runs()
             && self.ended.is_none()
             && self.saves.running.is_none();
         self.saves.due.filter(|_| possible)
@@ -87,6 +76,6 @@ impl Rules {
             self.announce_aside(id, NoticeKind::SaveFailed, &failure.sentence);
             self.stay_awake(id, failure.clone(), now);
         }
-        self.bid_farewell(id, result, now);
+        self.final_save_ended(id, result, now);
     }
 }

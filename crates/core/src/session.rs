@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use crate::action::{EndedReason, State};
-use crate::freezing::Motion;
+use crate::activity::Activity;
 use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
-use crate::input::{Access, Activity, Isolation, Policy, Spec};
-use crate::saving::Saves;
+use crate::spec::{Access, Isolation, Policy, Spec, Whose};
 use crate::time::Moment;
+
+/// How long new uses of a window wait for those before them to end, so that it can move out. A person who steers it may
+/// not end for hours.
+const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The mark that somebody uses a session. It always ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,14 @@ pub struct Hold {
     pub expires_at: Moment,
 }
 
+/// What a window was found to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) bytes: u64,
+    /// Whether it stood still then.
+    pub(crate) is_still: bool,
+}
+
 /// Where a session's window is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Window {
@@ -30,29 +41,61 @@ pub(crate) enum Window {
     Opening(ShardId),
     Open(ShardId),
     /// Its state is being written down for the last time; then it closes.
-    Saving(ShardId, Farewell),
+    Saving(ShardId, CloseReason),
     /// It was told to close; until it has, it counts as live.
     Closing(ShardId),
 }
 
 /// Why a window goes although its session lives on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Farewell {
+pub(crate) enum CloseReason {
     /// The session hibernates.
     Hibernate,
     /// A client wants another window.
     Restart,
     /// Its browser is given up.
     Move,
+    /// It held up the others in its browser, and gets one of its own.
+    MoveOut,
 }
 
 /// What happens in an open window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doing {
-    Nothing,
+pub(crate) enum ActivityState {
+    Idle,
     /// This comes next, once it may.
     Next(Activity),
     Running(Activity),
+}
+
+/// Whether the pages of an open window run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum FreezeState {
+    #[default]
+    Running,
+    /// They run, and are to freeze once their state is written down.
+    SavingFirst,
+    Freezing(Ticket),
+    Frozen,
+    Thawing(Ticket),
+}
+
+impl FreezeState {
+    /// Whether something may be done in the pages.
+    pub(crate) fn runs(self) -> bool {
+        matches!(self, Self::Running | Self::SavingFirst)
+    }
+}
+
+/// How a session stands with what is written down of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Saves {
+    /// When it is to be written down next.
+    pub(crate) due: Option<Moment>,
+    /// It is being written down.
+    pub(crate) running: Option<Ticket>,
+    /// It was written down since its window was opened.
+    pub(crate) written: bool,
 }
 
 /// A request that waits until the session is at rest.
@@ -94,12 +137,16 @@ pub struct Session {
     pub holds: Vec<Hold>,
 
     pub(crate) identity: Option<u64>,
+    pub(crate) whose: Whose,
     pub(crate) site: Option<SiteId>,
     pub(crate) max_sign_ins: Option<usize>,
     pub(crate) refresh_jitter: Duration,
     pub(crate) access: Access,
     pub(crate) launch: LaunchKey,
+    /// Whether its window is to have a browser of its own: what was asked for, until it holds up others.
     pub(crate) isolation: Isolation,
+    /// Since when its window is to go from a browser with others into one of its own.
+    pub(crate) moves_out_since: Option<Moment>,
     /// Its pages bear standing still.
     pub(crate) freezes: bool,
     /// Single requests that use the window right now.
@@ -109,11 +156,11 @@ pub struct Session {
     /// Its window was lost (or restarted) and does not stand again yet.
     pub(crate) recovering: bool,
     /// It is to have no window until somebody wants it.
-    pub(crate) asleep: bool,
+    pub(crate) is_hibernating: bool,
     pub(crate) window: Window,
     pub(crate) saves: Saves,
-    pub(crate) motion: Motion,
-    pub(crate) doing: Doing,
+    pub(crate) freeze_state: FreezeState,
+    pub(crate) activity: ActivityState,
     /// Its window shows what it is to show, so that its state is worth writing down.
     pub(crate) restored: bool,
     /// The portal refused its sign-in: without a client's word it is not tried again, lest the account be locked.
@@ -123,7 +170,7 @@ pub struct Session {
     /// What the sign-in that runs, or ran last, is typing.
     pub(crate) typed: Option<LoginId>,
     /// Sign-ins in a row that were typed, or may have been, and came to nothing.
-    pub(crate) vain_sign_ins: u32,
+    pub(crate) failed_sign_ins: u32,
     /// A sign-in may still be typing, even if nobody waits for it any more.
     pub(crate) sign_in_running: bool,
     pub(crate) ticket: Ticket,
@@ -142,27 +189,31 @@ pub struct Session {
     /// How much earlier than it must the next refresh comes.
     pub(crate) refresh_early: Duration,
     /// Who waits for it to stand the first time.
-    pub(crate) creators: Vec<RequestId>,
+    pub(crate) create_requests: Vec<RequestId>,
     /// Who asked for a refresh or a restart and waits for its outcome.
-    pub(crate) askers: Vec<RequestId>,
+    pub(crate) refresh_requests: Vec<RequestId>,
     /// Who waits for its window to be back.
-    pub(crate) wakers: Vec<RequestId>,
+    pub(crate) wake_requests: Vec<RequestId>,
     /// Who waits for it to hibernate.
-    pub(crate) coolers: Vec<RequestId>,
+    pub(crate) hibernate_requests: Vec<RequestId>,
     /// Who waits for it to freeze.
-    pub(crate) freezers: Vec<RequestId>,
+    pub(crate) freeze_requests: Vec<RequestId>,
     /// It does not freeze by itself before this.
     pub(crate) freeze_not_before: Moment,
     /// It could not be frozen, and is not tried again before this.
     pub(crate) unfreezable_until: Moment,
     /// It is to freeze because memory is short.
-    pub(crate) pressed: bool,
+    pub(crate) is_freezing_for_memory: bool,
+    /// What its window was last found to take.
+    pub(crate) weight: Option<Weight>,
+    /// Since when its pages are being ended, where they took more than a window may.
+    pub(crate) oversized_since: Option<Moment>,
     /// When it came to a stand.
     pub(crate) still_since: Moment,
     /// After its state could not be written down: when it may hibernate again.
-    pub(crate) cool_not_before: Moment,
+    pub(crate) hibernate_not_before: Moment,
     /// Who waits for its window to be gone.
-    pub(crate) closers: Vec<RequestId>,
+    pub(crate) close_requests: Vec<RequestId>,
     pub(crate) waiting: Vec<Waiting>,
     /// The state that was last announced.
     pub(crate) announced: Option<State>,
@@ -171,7 +222,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, spec: Spec, creators: Vec<RequestId>, now: Moment) -> Self {
+    pub(crate) fn new(id: SessionId, spec: Spec, create_requests: Vec<RequestId>, now: Moment) -> Self {
         Self {
             id,
             name: spec.name,
@@ -184,26 +235,28 @@ impl Session {
             ended: None,
             holds: Vec::new(),
             identity: spec.identity,
+            whose: spec.whose,
             site: spec.site,
             max_sign_ins: spec.max_sign_ins,
             refresh_jitter: spec.refresh_jitter,
             access: spec.access,
             launch: spec.launch,
             isolation: spec.isolation,
+            moves_out_since: None,
             freezes: spec.freezes,
             uses: 0,
             established: false,
             recovering: false,
-            asleep: false,
+            is_hibernating: false,
             window: Window::None,
             saves: Saves::default(),
-            motion: Motion::default(),
-            doing: Doing::Nothing,
+            freeze_state: FreezeState::default(),
+            activity: ActivityState::Idle,
             restored: false,
             refused: false,
             tried_at: None,
             typed: None,
-            vain_sign_ins: 0,
+            failed_sign_ins: 0,
             sign_in_running: false,
             ticket: Ticket(0),
             unreachable: false,
@@ -213,17 +266,19 @@ impl Session {
             not_before: now,
             fresh_at: now,
             refresh_early: Duration::ZERO,
-            creators,
-            askers: Vec::new(),
-            wakers: Vec::new(),
-            coolers: Vec::new(),
-            freezers: Vec::new(),
+            create_requests,
+            refresh_requests: Vec::new(),
+            wake_requests: Vec::new(),
+            hibernate_requests: Vec::new(),
+            freeze_requests: Vec::new(),
             freeze_not_before: now,
             unfreezable_until: now,
-            pressed: false,
+            is_freezing_for_memory: false,
+            weight: None,
+            oversized_since: None,
             still_since: now,
-            cool_not_before: now,
-            closers: Vec::new(),
+            hibernate_not_before: now,
+            close_requests: Vec::new(),
             waiting: Vec::new(),
             announced: None,
             why: "a client asked for it".to_owned(),
@@ -235,10 +290,12 @@ impl Session {
     pub fn state(&self) -> State {
         if self.ended.is_some() {
             State::Ended
-        } else if self.asleep && self.window == Window::None {
+        } else if self.is_hibernating && self.window == Window::None {
             State::Hibernated
-        } else if matches!(self.doing, Doing::Next(Activity::SignIn) | Doing::Running(Activity::SignIn))
-            && self.attention.is_none()
+        } else if matches!(
+            self.activity,
+            ActivityState::Next(Activity::SignIn) | ActivityState::Running(Activity::SignIn)
+        ) && self.attention.is_none()
         {
             State::SigningIn
         } else if !self.established {
@@ -247,7 +304,7 @@ impl Session {
             State::NeedsAttention
         } else if self.recovering {
             State::Recovering
-        } else if self.motion == Motion::Frozen {
+        } else if self.freeze_state == FreezeState::Frozen {
             State::Frozen
         } else {
             State::Ready
@@ -306,26 +363,41 @@ impl Session {
 
     /// Whether it takes up a place: until its window is gone, an ended or a cold one still does.
     pub(crate) fn occupies(&self) -> bool {
-        (self.ended.is_none() && !self.asleep) || self.window != Window::None
+        (self.ended.is_none() && !self.is_hibernating) || self.window != Window::None
     }
 
     /// Whether something of ours runs in it, or must before a client may have it.
     pub(crate) fn busy(&self, now: Moment) -> bool {
-        let coming_back = self.recovering && self.attention.is_none();
-        let open = matches!(self.window, Window::Open(_)) && self.motion.runs();
-        let there = self.established && !coming_back && open;
-        if !there || !self.askers.is_empty() {
+        let open = matches!(self.window, Window::Open(_)) && self.freeze_state.runs();
+        let there = self.established && !self.is_coming_back() && open;
+        // It moves out once those who use it are through, unless they take too long; who holds it is not driven away.
+        let waits_to_move_out = self.waits_to_move_out_until().is_some_and(|until| now < until);
+        if !there || !self.refresh_requests.is_empty() || waits_to_move_out {
             return true;
         }
-        match self.doing {
-            Doing::Running(_) | Doing::Next(Activity::Visit | Activity::Repair) => true,
-            Doing::Next(Activity::SignIn) => self.not_before <= now && self.may_sign_in(),
-            Doing::Nothing | Doing::Next(Activity::Refresh | Activity::Look) => false,
+        match self.activity {
+            ActivityState::Running(_) | ActivityState::Next(Activity::Visit | Activity::Repair) => true,
+            // Who has it already may share it; everybody else gets it with its page.
+            ActivityState::Next(Activity::Reopen) => !self.in_use(),
+            ActivityState::Next(Activity::SignIn) => self.not_before <= now && self.may_sign_in(),
+            ActivityState::Idle | ActivityState::Next(Activity::Refresh | Activity::Look) => false,
         }
     }
 
-    /// A sign-in never cuts into somebody's use, unless the use has nothing without it.
+    /// Until when new uses wait for it to move out, where its uses alone keep it from that.
+    pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
+        let since = self.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
+        Some(since + MOVE_OUT_PATIENCE)
+    }
+
+    /// A sign-in never cuts into somebody's use, unless the use has nothing without it. Where a person is needed,
+    /// whoever uses it may be that person.
     pub(crate) fn may_sign_in(&self) -> bool {
-        self.recovering || !self.established || !self.in_use()
+        self.is_coming_back() || !self.established || !self.in_use()
+    }
+
+    /// Whether it is being brought back without a person.
+    pub(crate) fn is_coming_back(&self) -> bool {
+        self.recovering && self.attention.is_none()
     }
 }

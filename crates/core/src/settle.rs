@@ -2,18 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use crate::action::{Action, Answer};
+use crate::activity::Activity;
 use crate::ids::{AccountId, SessionId, SiteId};
-use crate::input::{Activity, Isolation};
 use crate::rules::Rules;
-use crate::session::{Doing, Session, Window};
+use crate::session::{ActivityState, Session, Window};
 use crate::shard::ShardState;
+use crate::spec::Isolation;
 use crate::time::Moment;
-
-/// However short an interval a client asks for, the refresh task does not look more often than this.
-const MIN_LOOK: Duration = Duration::from_millis(500);
 
 /// What runs right now and has a limit over all sessions.
 #[derive(Default)]
@@ -25,16 +22,16 @@ struct Running {
 
 impl Rules {
     pub(crate) fn settle(&mut self, now: Moment) {
-        self.tell_closers();
-        self.settle_cooling(now);
+        self.answer_close_requests();
+        self.settle_hibernation(now);
         self.settle_freezing(now);
         self.admit(now);
-        self.relieve(now);
+        self.reclaim_memory(now);
         self.give_windows(now);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             self.serve_waiting(id, now);
-            self.serve_askers(id);
+            self.begin_refresh_requests(id);
         }
         self.begin_activities(now);
         self.begin_saves(now);
@@ -42,15 +39,15 @@ impl Rules {
         self.forget_surplus();
     }
 
-    fn tell_closers(&mut self) {
+    fn answer_close_requests(&mut self) {
         let gone = |session: &&mut Session| session.window == Window::None && session.ended.is_some();
-        let closers: Vec<_> = self
+        let close_requests: Vec<_> = self
             .sessions
             .values_mut()
             .filter(gone)
-            .flat_map(|session| std::mem::take(&mut session.closers))
+            .flat_map(|session| std::mem::take(&mut session.close_requests))
             .collect();
-        for request in closers {
+        for request in close_requests {
             self.answer(request, Ok(Answer::Done));
         }
     }
@@ -58,23 +55,23 @@ impl Rules {
     /// Newcomers first, since somebody waits for them; of those that lost theirs, first those that never
     /// terminate, then the most recently used.
     fn give_windows(&mut self, now: Moment) {
-        let homeless = |session: &&Session| {
+        let without_window = |session: &&Session| {
             matches!(session.window, Window::None | Window::Placed(_))
                 && session.ended.is_none()
-                && !session.asleep
+                && !session.is_hibernating
         };
         let order = |session: &Session| {
             (session.recovering, !session.policy.never_terminate, Reverse(session.last_used), session.id)
         };
-        let mut homeless: Vec<_> = self.sessions.values().filter(homeless).map(order).collect();
-        homeless.sort_unstable();
+        let mut without_window: Vec<_> = self.sessions.values().filter(without_window).map(order).collect();
+        without_window.sort_unstable();
         let coming_back = |session: &&Session| {
             session.recovering
                 && (matches!(session.window, Window::Opening(_))
-                    || matches!(session.doing, Doing::Running(_)))
+                    || matches!(session.activity, ActivityState::Running(_)))
         };
         let mut recoveries = self.sessions.values().filter(coming_back).count();
-        for (recovering, _, _, id) in homeless {
+        for (recovering, _, _, id) in without_window {
             if recovering && recoveries >= self.limits.max_recoveries {
                 continue;
             }
@@ -134,9 +131,9 @@ impl Rules {
     /// Begins what sessions want next, the longest-waiting first, as far as the limits allow.
     fn begin_activities(&mut self, now: Moment) {
         let wants = |session: &&Session| {
-            matches!(session.doing, Doing::Next(_))
+            matches!(session.activity, ActivityState::Next(_))
                 && matches!(session.window, Window::Open(_))
-                && session.motion.runs()
+                && session.freeze_state.runs()
                 && session.not_before <= now
         };
         let mut ready: Vec<_> =
@@ -154,7 +151,7 @@ impl Rules {
     fn running(&self) -> Running {
         let mut running = Running::default();
         for session in self.sessions.values() {
-            running.refreshes += usize::from(session.doing == Doing::Running(Activity::Refresh));
+            running.refreshes += usize::from(session.activity == ActivityState::Running(Activity::Refresh));
             if session.sign_in_running || session.tried_at.is_some() {
                 running.accounts.extend(session.access.account);
             }
@@ -167,12 +164,14 @@ impl Rules {
 
     fn begin(&mut self, id: SessionId, running: &mut Running) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let Doing::Next(activity) = session.doing else { return };
-        let is_asked = !session.askers.is_empty() || session.is_wanted() || !session.established;
+        let ActivityState::Next(activity) = session.activity else { return };
+        let is_asked = !session.refresh_requests.is_empty() || session.is_wanted() || !session.established;
         let is_quiet = !is_asked && session.site.is_some_and(|site| self.quiet.contains(&site));
         let allowed = match activity {
             Activity::Visit | Activity::Repair => true,
             Activity::Look => !session.in_use(),
+            // Before it ever stood, or on its way back, a use has nothing without it.
+            Activity::Reopen => !session.in_use() || session.is_coming_back() || !session.established,
             Activity::Refresh => {
                 !is_quiet && !session.in_use() && running.refreshes < self.limits.max_refreshes
             }
@@ -190,7 +189,7 @@ impl Rules {
         }
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.doing = Doing::Running(activity);
+        session.activity = ActivityState::Running(activity);
         session.ticket = ticket;
         match activity {
             Activity::Refresh => running.refreshes += 1,
@@ -202,44 +201,10 @@ impl Rules {
                     *running.sign_ins.entry(site).or_default() += 1;
                 }
             }
-            Activity::Visit | Activity::Repair | Activity::Look => {}
+            Activity::Visit | Activity::Repair | Activity::Reopen | Activity::Look => {}
         }
         self.touch(id);
         self.act(Action::Begin { session: id, ticket, activity });
-    }
-
-    /// A session that is to be refreshed every `interval` makes the refresh task look in time.
-    pub(crate) fn look_within(&mut self, interval: Option<Duration>, now: Moment) {
-        if let Some(interval) = interval {
-            self.next_look = self.next_look.min(now + interval.max(MIN_LOOK));
-        }
-    }
-
-    /// The refresh task looks: what is older than its interval is refreshed, and where a person was asked
-    /// for, it is seen whether the person has been.
-    pub(crate) fn look(&mut self, now: Moment) {
-        let mut shortest = self.limits.refresh_check;
-        for session in self.sessions.values_mut().filter(|session| session.ended.is_none()) {
-            let interval = session.policy.refresh_interval();
-            shortest = interval.map_or(shortest, |interval| interval.min(shortest));
-            let at_rest = session.doing == Doing::Nothing && matches!(session.window, Window::Open(_));
-            if !at_rest || !session.established {
-                continue;
-            }
-            if session.attention.is_some() {
-                session.doing = Doing::Next(Activity::Look);
-            } else if session.site.is_some_and(|site| self.quiet.contains(&site)) {
-                continue;
-            } else if let Some(due) = interval.map(|interval| session.due_at(interval)) {
-                if now < due {
-                    shortest = shortest.min(due.since(now));
-                    continue;
-                }
-                session.doing = Doing::Next(Activity::Refresh);
-                session.not_before = now;
-            }
-        }
-        self.next_look = now + shortest.max(MIN_LOOK);
     }
 
     fn settle_shards(&mut self, now: Moment) {

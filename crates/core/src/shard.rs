@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::ids::{LaunchKey, SessionId, ShardId};
-use crate::input::Isolation;
-use crate::kept::KeptShard;
+use crate::persisted::AdoptedShard;
+use crate::spec::Isolation;
 use crate::time::Moment;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Shards {
     }
 
     /// A browser that outlived the rules that had it started.
-    pub(crate) fn adopt(&mut self, kept: KeptShard, now: Moment) {
+    pub(crate) fn adopt(&mut self, kept: AdoptedShard, now: Moment) {
         self.last = self.last.max(kept.id.0);
         let shard = Shard {
             launch: kept.launch,

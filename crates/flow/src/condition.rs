@@ -1,39 +1,35 @@
-//! Conditions on a page: how a site says that one is signed in, or that a person is needed.
+//! Conditions on a page: how a site defines that a session is signed in, or that a person is needed.
 //!
 //! ```toml
 //! signed_in = { any = [ { selector = "#user" }, { text = "Welcome" } ], none = [ { url_contains = "/login" } ] }
 //! ```
-//! What stands side by side in one condition must all hold. A condition looks at the main page as it is
-//! now: it does not wait, and it changes nothing there.
+//! All tests in one condition must hold. A condition checks the main page as it is now: it does not wait, and it
+//! changes nothing.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use regex::{Regex, RegexBuilder};
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::page::{Page, PageError, Scope};
+use crate::pattern::Pattern;
+pub use crate::pattern::{MAX_REGEX_BYTES, MAX_TEXT_BYTES};
 use crate::selector::Selector;
 
-/// How deep conditions may be nested.
+/// Maximum nesting depth of conditions.
 pub const MAX_DEPTH: usize = 8;
-/// How many tests a condition may consist of, nested ones included.
+/// Maximum number of tests in a condition, including nested ones.
 pub const MAX_TESTS: usize = 64;
-/// The longest string to look for and the longest regular expression, in bytes.
-pub const MAX_TEXT_BYTES: usize = 4096;
-/// The largest compiled regular expression, in bytes.
-pub const MAX_REGEX_BYTES: usize = 1024 * 1024;
-
 const FIELDS: [&str; 7] = ["selector", "url_contains", "url_matches", "text", "any", "all", "none"];
 
-/// Something that holds on a page, or does not: all of its tests.
+/// A condition: all of its tests must hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// At least one.
+    /// The tests; at least one.
     tests: Vec<Test>,
 }
 
@@ -48,19 +44,8 @@ enum Test {
     None(Vec<Condition>),
 }
 
-/// A regular expression that is equal to another of the same text.
-#[derive(Debug, Clone)]
-struct Pattern(Regex);
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
 impl Condition {
-    /// Whether the condition holds on the main page now. An error means that the page could not tell:
-    /// neither yes nor no.
+    /// Returns whether the condition holds on the main page now. An error means that this could not be determined.
     pub async fn holds<P: Page>(&self, page: &P) -> Result<bool, PageError> {
         self.holds_boxed(page).await
     }
@@ -80,7 +65,7 @@ impl Condition {
         })
     }
 
-    /// Nesting levels and tests, for the limits.
+    /// Returns nesting depth and number of tests, for the limits.
     fn size(&self) -> (usize, usize) {
         let mut total = (1, self.tests.len());
         for inner in self.tests.iter().flat_map(Test::inner) {
@@ -97,7 +82,7 @@ impl Test {
         Ok(match self {
             Self::Selector(selector) => !page.find(&scope, selector).await?.is_empty(),
             Self::UrlContains(part) => page.url(&scope).await?.contains(part.as_str()),
-            Self::UrlMatches(pattern) => pattern.0.is_match(&page.url(&scope).await?),
+            Self::UrlMatches(pattern) => pattern.is_match(&page.url(&scope).await?),
             Self::Text(text) => page.evaluate(&scope, &has_text(text)).await? == Value::Bool(true),
             Self::Any(inner) => first(inner, page, true).await?,
             Self::All(inner) => !first(inner, page, false).await?,
@@ -113,7 +98,7 @@ impl Test {
     }
 }
 
-/// Whether one of `conditions` answers `wanted`; asks no further then.
+/// Returns whether one of `conditions` has the result `wanted`; stops at the first.
 async fn first<P: Page>(conditions: &[Condition], page: &P, wanted: bool) -> Result<bool, PageError> {
     for condition in conditions {
         if condition.holds_boxed(page).await? == wanted {
@@ -123,8 +108,8 @@ async fn first<P: Page>(conditions: &[Condition], page: &P, wanted: bool) -> Res
     Ok(false)
 }
 
-/// The expression that tells whether the page shows `text`: the search runs in the page, so that a long
-/// page need not be sent.
+/// Returns the expression that checks whether the page shows `text`: the search runs in the page, so that a long page
+/// need not be transferred.
 pub(crate) fn has_text(text: &str) -> String {
     // A JSON string is a JavaScript string.
     format!("(document.body?.innerText ?? '').includes({})", Value::from(text))
@@ -144,7 +129,7 @@ impl<'de> Deserialize<'de> for Condition {
                 let (mut tests, mut seen) = (Vec::new(), Vec::new());
                 while let Some(name) = fields.next_key::<String>()? {
                     if seen.contains(&name) {
-                        return Err(de::Error::custom(format_args!("`{name}` is given twice")));
+                        return Err(de::Error::custom(format_args!("`{name}` is defined twice")));
                     }
                     tests.push(read_test(&name, &mut fields)?);
                     seen.push(name);
@@ -170,11 +155,9 @@ fn read_test<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<Test,
     Ok(match name {
         "selector" => Test::Selector(fields.next_value()?),
         "url_contains" => Test::UrlContains(read_text(name, fields)?),
-        "url_matches" => Test::UrlMatches(Pattern(
-            RegexBuilder::new(&read_text(name, fields)?).size_limit(MAX_REGEX_BYTES).build().map_err(
-                |error| de::Error::custom(format_args!("`url_matches` is no regular expression: {error}")),
-            )?,
-        )),
+        "url_matches" => Test::UrlMatches(Pattern::new(&read_text(name, fields)?).map_err(|error| {
+            de::Error::custom(format_args!("`url_matches` is not a regular expression: {error}"))
+        })?),
         "text" => Test::Text(read_text(name, fields)?),
         "any" => Test::Any(read_inner(name, fields)?),
         "all" => Test::All(read_inner(name, fields)?),
@@ -185,7 +168,7 @@ fn read_test<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<Test,
 
 fn read_text<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<String, A::Error> {
     let text: String = fields.next_value()?;
-    // An empty string is contained in everything: certainly not what was meant.
+    // An empty string is contained in every text, which is certainly not intended.
     if text.is_empty() || text.len() > MAX_TEXT_BYTES {
         return Err(de::Error::custom(format_args!("`{name}` must have 1 to {MAX_TEXT_BYTES} bytes")));
     }
@@ -207,7 +190,7 @@ impl Serialize for Condition {
             match test {
                 Test::Selector(selector) => fields.serialize_entry("selector", selector)?,
                 Test::UrlContains(part) => fields.serialize_entry("url_contains", part)?,
-                Test::UrlMatches(pattern) => fields.serialize_entry("url_matches", pattern.0.as_str())?,
+                Test::UrlMatches(pattern) => fields.serialize_entry("url_matches", pattern.as_str())?,
                 Test::Text(text) => fields.serialize_entry("text", text)?,
                 Test::Any(inner) => fields.serialize_entry("any", inner)?,
                 Test::All(inner) => fields.serialize_entry("all", inner)?,
@@ -296,9 +279,9 @@ mod tests {
             ("[]", "expected a condition"),
             (r#"{"url": "x"}"#, "unknown field `url`, expected one of `selector`, `url_contains`"),
             (r#"{"text": ""}"#, "`text` must have 1 to 4096 bytes"),
-            (r#"{"text": "a", "text": "b"}"#, "`text` is given twice"),
+            (r#"{"text": "a", "text": "b"}"#, "`text` is defined twice"),
             (r#"{"any": []}"#, "`any` needs at least one condition"),
-            (r#"{"url_matches": "("}"#, "`url_matches` is no regular expression"),
+            (r#"{"url_matches": "("}"#, "`url_matches` is not a regular expression"),
             (r#"{"selector": 3}"#, "expected a selector"),
             (&deep, "nested 8 deep"),
             (&wide, "64 tests"),

@@ -6,10 +6,12 @@ use std::fs::File;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::condition::has_text;
+use crate::dialog::ExpectedDialog;
 use crate::page::{Click, Download, NetworkConditions, Page, PageError, Scope, Viewport};
 use crate::replay::{custom, element as scripts};
 use crate::selector::Selector;
@@ -341,6 +343,16 @@ impl Page for FakePage {
         let file = || File::open("/dev/null").unwrap();
         let has_begun = self.state().downloads > before;
         Ok(has_begun.then(|| Download { suggested_name: "pass.pdf".to_owned(), size: 4, file: file() }))
+    }
+
+    fn expect_dialog(&self, dialog: ExpectedDialog) -> Result<(), PageError> {
+        let mut state = self.there(&Scope::default())?;
+        let answer = if dialog.answer.accepts() { "accept" } else { "dismiss" };
+        let typed = dialog.typed.as_ref().map(|typed| format!(" {}", typed.expose_secret()));
+        let told = ["Delete acme?", "Your plate"].into_iter().find(|text| dialog.is(text));
+        let entry = format!("dialog {} {answer}{}", told.unwrap_or("?"), typed.unwrap_or_default());
+        state.log.push(entry);
+        Ok(())
     }
 
     async fn close(&self, scope: &Scope) -> Result<(), PageError> {

@@ -1,11 +1,14 @@
 //! Flows in the Chrome DevTools Recorder's format: schema, selectors, placeholders, conditions, replay.
 //!
-//! This crate knows the page only through the small trait [`page::Page`]: it opens no connection, reads
-//! no file and no environment. It must never panic on what it is given to read, and never show a value
-//! that was filled in for a placeholder: not in a log, an error or a `Debug` text.
+//! This crate accesses the page only through the trait [`page::Page`]: it opens no connections and reads no files and
+//! no environment. It must never panic on its input, and never reveal a value that was filled in for a placeholder:
+//! not in a log, an error or a `Debug` output.
 pub mod condition;
+pub mod dialog;
 pub mod page;
+mod pattern;
 pub mod placeholders;
+pub mod recorded;
 pub mod replay;
 pub mod review;
 pub mod schema;
@@ -16,6 +19,7 @@ pub mod totp;
 mod fake;
 
 pub use condition::Condition;
+pub use dialog::{DialogAnswer, DialogRule};
 pub use placeholders::Values;
 pub use replay::{ReplayError, ReplayOptions, replay};
 pub use schema::{Flow, FlowError, Step};

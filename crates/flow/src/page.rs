@@ -1,8 +1,8 @@
-//! What a replay and a condition need of a page.
+//! The interface to a page for replays and conditions.
 //!
-//! `chromium` implements [`Page`] over the DevTools protocol, the tests implement it with a fake.
-//! Everything here looks at the page as it is *now*: waiting, retrying and racing alternatives is the
-//! business of `replay`, so that timeouts have one owner. Nothing here may log a value it types.
+//! `chromium` implements [`Page`] with the DevTools protocol, the tests with a fake. Every method uses the page as it
+//! is *now*: waiting, retrying and racing alternatives is done by `replay`, so that timeouts have one owner. Typed
+//! values must never be logged.
 
 use std::fs::File;
 use std::future::Future;
@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::dialog::ExpectedDialog;
 use crate::selector::Selector;
 
-/// The most elements that [`Page::find`] gives.
+/// Maximum number of elements that [`Page::find`] returns.
 pub const MAX_MATCHES: usize = 1000;
 
-/// Which document of a window a step speaks of.
+/// The document of a window that a step refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {
     /// `None` is the main page; otherwise the URL of a popup, a tab or a frame with its own target
@@ -25,18 +26,18 @@ pub struct Scope {
     pub frame: Vec<usize>,
 }
 
-/// A size and kind of screen, as the Recorder's `setViewport` has it.
+/// The size and kind of a screen, as in the Recorder's `setViewport`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Viewport {
-    /// CSS pixels.
+    /// Width in CSS pixels.
     pub width: u32,
-    /// CSS pixels.
+    /// Height in CSS pixels.
     pub height: u32,
-    /// Device pixels for one CSS pixel.
+    /// Device pixels per CSS pixel.
     pub device_scale_factor: f64,
-    /// Whether the page sees a mobile device.
+    /// Whether to emulate a mobile device.
     pub is_mobile: bool,
-    /// Whether the page sees a touch screen.
+    /// Whether to emulate a touch screen.
     pub has_touch: bool,
 }
 
@@ -56,7 +57,7 @@ pub enum Button {
     Forward,
 }
 
-/// A click, given relative to its element.
+/// A click, relative to its element.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Click {
     /// CSS pixels from the left edge of the element.
@@ -67,18 +68,18 @@ pub struct Click {
     pub button: Button,
     /// 1 for a click, 2 for a double click.
     pub count: u8,
-    /// How long the button stays down.
+    /// How long the button is held.
     pub hold: Duration,
-    /// Touch instead of the mouse.
+    /// Whether to use touch instead of the mouse.
     pub touch: bool,
 }
 
 impl Click {
-    /// One click with the mouse on the middle of an element.
+    /// A single mouse click on the middle of an element.
     #[must_use]
     pub fn middle() -> Self {
         Self {
-            // No element has this point, and then its middle is taken.
+            // No element contains this point, so its middle is used.
             offset_x: f64::NEG_INFINITY,
             offset_y: f64::NEG_INFINITY,
             button: Button::Primary,
@@ -89,85 +90,85 @@ impl Click {
     }
 }
 
-/// A file that a page gave. Nobody else has it: it is gone once this is dropped.
+/// A downloaded file. It is deleted when this is dropped.
 #[derive(Debug)]
 pub struct Download {
-    /// What the portal calls it: any text, and not a path to write to.
+    /// The name given by the portal: any text, not a path to write to.
     pub suggested_name: String,
     /// Its size in bytes.
     pub size: u64,
-    /// Its contents, to be read from their beginning.
+    /// Its contents, positioned at the beginning.
     pub file: File,
 }
 
 /// Network conditions as the Recorder has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkConditions {
-    /// Bytes per second; negative for unlimited.
+    /// Download throughput in bytes per second; negative for unlimited.
     pub download: f64,
-    /// Bytes per second; negative for unlimited.
+    /// Upload throughput in bytes per second; negative for unlimited.
     pub upload: f64,
-    /// Added delay.
+    /// Additional latency.
     pub latency: Duration,
 }
 
-/// Why a page could not do what was asked.
+/// Why a page could not execute a command.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
-    /// The page, its target or frame is not (or no longer) there.
-    #[error("the page is gone: {0}")]
+    /// The page, its target or its frame does not exist (any more).
+    #[error("the page is closed: {0}")]
     Gone(String),
     /// The URL could not be loaded.
-    #[error("{url} could not be loaded: {reason}")]
+    #[error("cannot load {url}: {reason}")]
     Unreachable {
-        /// Where to; without user information.
+        /// The URL, without user information.
         url: String,
-        /// Chromium's word, such as `net::ERR_CONNECTION_REFUSED`.
+        /// Chromium's error, such as `net::ERR_CONNECTION_REFUSED`.
         reason: String,
     },
-    /// A script threw.
+    /// A script threw an exception.
     #[error("the script failed: {0}")]
     Script(String),
-    /// The page did not answer in time.
-    #[error("the page did not answer within {} s", .0.as_secs_f32())]
+    /// The page did not respond in time.
+    #[error("the page did not respond within {} s", .0.as_secs_f32())]
     Timeout(Duration),
     /// Chromium refused the command.
     #[error("the browser refused {command}: {reason}")]
     Refused {
         /// The protocol's method.
         command: String,
-        /// Chromium's word.
+        /// Chromium's error.
         reason: String,
     },
 }
 
-/// One window as a replay sees it: a main page, and the popups and frames that belong to it.
+/// A window as a replay uses it: a main page, and its popups and frames.
 ///
-/// Every method looks once and does not wait for elements; each answers within a bounded time of its own.
+/// Every method acts once and does not wait for elements; each has a time limit of its own.
 pub trait Page: Sync {
-    /// A handle to one element of one document. It becomes `Gone` when that document goes.
+    /// A handle to an element of a document. It becomes `Gone` when the document is unloaded.
     type Element: Clone + Send + Sync;
-    /// What waits for a download. Nothing can be downloaded once it is dropped.
+    /// A pending download. Downloads are forbidden again when it is dropped.
     type Downloads: Send;
 
     /// Loads `url` in the page of `scope` and returns once its `load` event has fired.
     fn navigate(&self, scope: &Scope, url: &str) -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// Makes the page of `scope` have this size.
+    /// Sets the size of the page of `scope`.
     fn set_viewport(
         &self,
         scope: &Scope,
         viewport: &Viewport,
     ) -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// Slows the network of the page of `scope`.
+    /// Throttles the network of the page of `scope`.
     fn set_network(
         &self,
         scope: &Scope,
         conditions: &NetworkConditions,
     ) -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// All elements that match `selector` now, in document order, up to [`MAX_MATCHES`]; empty where none does.
+    /// Returns all elements that match `selector` now, in document order, up to [`MAX_MATCHES`].
     fn find(
         &self,
         scope: &Scope,
@@ -193,8 +194,8 @@ pub trait Page: Sync {
     /// Scrolls the element into view and moves the mouse over its middle.
     fn hover(&self, element: &Self::Element) -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// Scrolls the element into view and clicks it with real input events. Where it does not have the point,
-    /// its middle is taken.
+    /// Scrolls the element into view and clicks it with real input events. If the element does not contain the point,
+    /// its middle is used.
     fn click(
         &self,
         element: &Self::Element,
@@ -211,29 +212,33 @@ pub trait Page: Sync {
     /// Releases a key.
     fn key_up(&self, scope: &Scope, key: &str) -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// A number that grows whenever the page of `scope` starts to load another document. Read before an
-    /// action and after it, it tells whether the action navigated.
+    /// Returns a counter that increases whenever the page of `scope` starts to load another document. Compared before
+    /// and after an action, it shows whether the action navigated.
     fn navigations(&self, scope: &Scope) -> impl Future<Output = Result<u64, PageError>> + Send;
 
     /// Returns once the page of `scope` is not loading: its document is `complete`.
     fn settled(&self, scope: &Scope, timeout: Duration)
     -> impl Future<Output = Result<(), PageError>> + Send;
 
-    /// The URL of the page of `scope`.
+    /// Returns the URL of the page of `scope`.
     fn url(&self, scope: &Scope) -> impl Future<Output = Result<String, PageError>> + Send;
 
-    /// A picture of what the page of `scope` shows, as PNG.
+    /// Returns a screenshot of the page of `scope`, as PNG.
     fn screenshot(&self, scope: &Scope) -> impl Future<Output = Result<Vec<u8>, PageError>> + Send;
 
-    /// Lets the window download, and notes what it does from now on.
+    /// Allows downloads in the window, and observes them from now on.
     fn watch_downloads(&self) -> impl Future<Output = Result<Self::Downloads, PageError>> + Send;
 
-    /// Waits for a download to begin within `timeout`, and then to its end; `None` where none begins.
+    /// Waits for a download to start within `timeout`, and then for its end; `None` if none starts.
     fn downloaded(
         &self,
         downloads: Self::Downloads,
         timeout: Duration,
     ) -> impl Future<Output = Result<Option<Download>, PageError>> + Send;
+
+    /// Prepares an answer for the next dialog with this text, on any page of the window. It is used once, and
+    /// discarded at the end of the flow.
+    fn expect_dialog(&self, dialog: ExpectedDialog) -> Result<(), PageError>;
 
     /// Closes the page of `scope`.
     fn close(&self, scope: &Scope) -> impl Future<Output = Result<(), PageError>> + Send;

@@ -1,8 +1,8 @@
 //! Placeholders: `${username}`, `${password}`, `${totp}` and any other `${input}` in the strings of a flow.
 //!
-//! A name has letters, digits, `_` and `-`. `$${` stands for a literal `${` (a JavaScript template in a
-//! `waitForExpression`, say); any other `$` stands for itself. Values are put in at the moment of use and
-//! live in [`SecretString`]s: nothing here may write one to a log, an error or a `Debug` text.
+//! A name has letters, digits, `_` and `-`. `$${` means a literal `${` (for example a JavaScript template in a
+//! `waitForExpression`); any other `$` is literal. Values are filled in at the moment of use and are kept in
+//! [`SecretString`]s: they must never appear in a log, an error or a `Debug` output.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,19 +11,19 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::totp::Totp;
 
-/// The placeholder whose value is made anew for each step that uses it.
+/// The placeholder with a new value for each step that uses it.
 pub const TOTP: &str = "totp";
 
-/// The longest value that may be filled in, in bytes.
+/// Maximum length of a value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
 /// Why a string could not be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceholderError {
-    /// Nobody gave a value for it.
+    /// There is no value for it.
     #[error("there is no value for `${{{0}}}`")]
     Unknown(String),
-    /// `${` that does not go on as a placeholder.
+    /// A `${` that does not start a valid placeholder.
     #[error("`{0}` is not a placeholder: write `${{name}}`, or `$${{` for a literal `${{`")]
     Malformed(String),
     /// The value is longer than [`MAX_VALUE_BYTES`].
@@ -31,7 +31,7 @@ pub enum PlaceholderError {
     TooLong(String),
 }
 
-/// The values by name. Every one is treated as a secret.
+/// The values by name. All are treated as secret.
 #[derive(Default, Clone)]
 pub struct Values {
     given: BTreeMap<String, SecretString>,
@@ -39,7 +39,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// No values.
+    /// Creates an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -50,25 +50,25 @@ impl Values {
         self.given.insert(name.into(), value);
     }
 
-    /// Sets what `${totp}` is made of: a replay asks for a code right before the step that types it.
+    /// Sets the source of `${totp}`: a replay requests a code right before the step that types it.
     pub fn set_totp(&mut self, totp: Totp) {
         self.totp = Some(totp);
     }
 
-    /// The same, for building in one expression.
+    /// Like `set`, for use in an expression.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.insert(name, SecretString::from(value.into()));
         self
     }
 
-    /// Whether `${name}` has a value.
+    /// Returns whether `${name}` has a value.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.given.contains_key(name) || (name == TOTP && self.totp.is_some())
     }
 
-    /// These values with a code of now, where `step_uses_it` and there is a second factor.
+    /// Adds a current code, if `step_uses_it` and there is a TOTP secret.
     pub(crate) async fn at_this_moment(&self, step_uses_it: bool) -> Self {
         let mut values = self.clone();
         if let Some(totp) = self.totp.as_ref().filter(|_| step_uses_it) {
@@ -77,7 +77,7 @@ impl Values {
         values
     }
 
-    /// `template` with every placeholder replaced.
+    /// Returns `template` with all placeholders replaced.
     pub fn fill(&self, template: &str) -> Result<SecretString, PlaceholderError> {
         let mut filled = String::with_capacity(template.len());
         for piece in pieces(template) {
@@ -98,8 +98,8 @@ impl Values {
         })
     }
 
-    /// `text` with every value replaced by its placeholder, as it stands and as JSON would escape it: for
-    /// words that come back from a browser, which may repeat what they were given.
+    /// Returns `text` with all values replaced by their placeholders, both plain and JSON-escaped: for messages of a
+    /// browser, which may repeat its input.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         // Longest first: a value may be part of another.
@@ -125,14 +125,14 @@ impl Values {
     }
 }
 
-/// The names alone.
+/// Formats only the names.
 impl fmt::Debug for Values {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_set().entries(self.given.keys()).finish()
     }
 }
 
-/// The names of the placeholders in `template`, in order; an error where one is malformed.
+/// Returns the names of the placeholders in `template`, in order; an error if one is malformed.
 pub fn names(template: &str) -> Result<Vec<&str>, PlaceholderError> {
     let mut names = Vec::new();
     for piece in pieces(template) {
@@ -148,7 +148,7 @@ enum Piece<'a> {
     Name(&'a str),
 }
 
-/// Cuts a template up; stops after the first error.
+/// Splits a template; stops after the first error.
 fn pieces(template: &str) -> impl Iterator<Item = Result<Piece<'_>, PlaceholderError>> {
     let mut rest = template;
     std::iter::from_fn(move || {

@@ -1,12 +1,12 @@
 //! Replays a flow on a page, the way the Recorder's own runner does.
 //!
-//! Every step has a deadline. Until then all alternative selectors are tried in turn, and the first
-//! element that can be acted on wins. A navigation that the action starts is waited for. An action is
-//! never done twice: it is tried again only where the browser said that it did not happen.
+//! Every step has a deadline. Until then, all alternative selectors are tried in turn, and the first element that can
+//! be acted on is used. A navigation that the action starts is awaited. An action is never executed twice: it is
+//! retried only if the browser reported that it did not happen.
 //!
-//! Placeholders are checked before the first step and filled in at the moment of use. What is filled in
-//! never reaches a log, an error or the progress callback: errors name selectors as they were recorded,
-//! and a browser's own words are cleaned of values.
+//! Placeholders are checked before the first step and filled in at the moment of use. Filled-in values never appear
+//! in a log, an error or the progress callback: errors contain selectors as recorded, and values are removed from the
+//! browser's messages.
 
 pub(crate) mod custom;
 pub(crate) mod element;
@@ -23,27 +23,28 @@ use self::element::Touch;
 pub use self::error::{ReplayError, StepError};
 use crate::page::{Click, Download, Page, PageError, Scope};
 use crate::placeholders::{PlaceholderError, TOTP, Values};
+use crate::recorded::{self, Purpose};
 use crate::schema::{Action, Expected, Flow, Operator, Pointer, Step};
 use crate::selector::Selector;
 
-/// How long a step may take where neither it nor its flow says so; the Recorder's default.
+/// The default time limit of a step; the Recorder's default.
 pub const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a page may take to load.
+/// Time limit for loading a page.
 pub const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often an element, an expression or a navigation is looked for.
+/// Interval of checks for an element, an expression or a navigation.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The pause after `keyDown` and `keyUp`, so that the page can react; the Recorder's own.
+/// Pause after `keyDown` and `keyUp`, so that the page can react; the same as the Recorder's.
 pub const KEY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How patiently a flow is replayed.
+/// Options of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayOptions {
-    /// How long every step may take at least. A recording can ask for more, not for less: the times in
-    /// it are the Recorder's defaults, chosen for somebody's faster machine.
+    /// The minimum time limit of every step. A recording can ask for more, but not for less: its time limits are the
+    /// Recorder's defaults, which assume a fast machine.
     pub step_timeout: Duration,
-    /// How long a page may take to load.
+    /// Time limit for loading a page.
     pub load_timeout: Duration,
-    /// Whether a picture is taken after every step.
+    /// Whether to take a screenshot after every step.
     pub pictures: bool,
 }
 
@@ -53,58 +54,59 @@ impl Default for ReplayOptions {
     }
 }
 
-/// What a replay tells of itself while it goes on.
+/// The progress of a replay.
 #[derive(Debug)]
 pub enum Event {
-    /// A step begins.
+    /// A step starts.
     Begins(Progress),
-    /// The step that began last has made something.
+    /// The current step has produced something.
     Made(Product),
-    /// The step that began last is done, and what it began has been waited for.
+    /// The current step is done, including navigations that it started.
     Done(Progress),
 }
 
-/// What a step makes.
+/// What a step produces.
 #[derive(Debug)]
 pub enum Product {
-    /// What the page shows.
+    /// An output.
     Output {
-        /// What the step calls it.
+        /// The name given by the step.
         name: String,
-        /// Texts, lists, tables.
+        /// Text, lists, tables.
         value: Value,
     },
-    /// A picture of the page.
+    /// A screenshot.
     Screenshot {
-        /// What the step calls it; `None` for the one after every step (see [`ReplayOptions::pictures`]).
+        /// The name given by the step; `None` for the automatic one after every step (see
+        /// [`ReplayOptions::pictures`]).
         name: Option<String>,
-        /// As PNG.
+        /// The image as PNG.
         png: Vec<u8>,
     },
-    /// A file.
+    /// A downloaded file.
     Download {
-        /// What the step calls it.
+        /// The name given by the step.
         name: String,
         /// The file.
         download: Download,
     },
 }
 
-/// Where a replay is.
+/// The position of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Counted from 1.
     pub number: usize,
-    /// How many there are.
+    /// Number of steps.
     pub total: usize,
     /// The Recorder's name of its type.
     pub kind: &'static str,
 }
 
-/// Does the steps of `flow` in order on `page`, telling `observe` what happens.
+/// Executes the steps of `flow` in order on `page`, reporting progress to `observe`.
 ///
-/// Stops at the first step that fails. A step that nobody can do (an unknown placeholder) is found before the
-/// first one is done. Nothing is left behind in the page, so that another flow may go on there.
+/// Stops at the first step that fails. A step that cannot be executed (an unknown placeholder) is detected before the
+/// first one is executed. Nothing is left in the page, so that another flow can continue there.
 pub async fn replay<P: Page>(
     page: &P,
     flow: &Flow,
@@ -115,8 +117,7 @@ pub async fn replay<P: Page>(
     replay_part(page, flow, 0..flow.steps.len(), values, options, observe).await
 }
 
-/// [`replay`] of some of the steps, for whoever has something to do in between. That all of the flow can be done is
-/// still seen first.
+/// Like [`replay`], for some of the steps, for callers that act in between. The whole flow is still checked first.
 pub async fn replay_part<P: Page>(
     page: &P,
     flow: &Flow,
@@ -125,8 +126,10 @@ pub async fn replay_part<P: Page>(
     options: &ReplayOptions,
     mut observe: impl FnMut(Event) + Send,
 ) -> Result<(), ReplayError> {
+    // Recorded secrets must not be revealed either, in any field.
+    let secrets = recorded::secrets(flow, Purpose::SignIn);
     for (index, step) in flow.steps.iter().enumerate() {
-        check(step, values).map_err(|cause| ReplayError::new(index + 1, step, cause))?;
+        check(step, values).map_err(|cause| ReplayError::new(index + 1, step, cause, &secrets))?;
     }
     for (index, step) in flow.steps.iter().enumerate().filter(|(index, _)| steps.contains(index)) {
         let number = index + 1;
@@ -136,11 +139,11 @@ pub async fn replay_part<P: Page>(
         let step_timeout = recorded.max(options.step_timeout);
         let load_timeout = options.load_timeout.max(step_timeout);
         let values = values.at_this_moment(step.uses(TOTP)).await;
-        let made = run_step(page, step, &values, step_timeout, load_timeout)
-            .await
-            .map_err(|cause| ReplayError::new(number, step, cause.without(step, &values)))?;
+        let made = run_step(page, step, &values, step_timeout, load_timeout).await.map_err(|cause| {
+            ReplayError::new(number, step, cause.without(step, &values, &secrets), &secrets)
+        })?;
         made.map(Event::Made).into_iter().for_each(&mut observe);
-        // A page that cannot be pictured has not failed: a popup that is done has closed itself.
+        // A failed screenshot is not an error: a popup may have closed itself.
         if options.pictures
             && let Ok(png) = page.screenshot(&Scope::default()).await
         {
@@ -151,7 +154,7 @@ pub async fn replay_part<P: Page>(
     Ok(())
 }
 
-/// Whether the step can be done at all.
+/// Checks that the step can be executed.
 fn check(step: &Step, values: &Values) -> Result<(), StepError> {
     let mut result = Ok(());
     step.visit_strings(&mut |text| {
@@ -185,12 +188,12 @@ async fn run_step<P: Page>(
     }
 }
 
-/// A template filled in as an ordinary string, for what the page is given to look for.
+/// Fills in a template as an ordinary string, for text that the page searches for.
 fn filled(values: &Values, template: &str) -> Result<String, PlaceholderError> {
     values.fill(template).map(|text| text.expose_secret().to_owned())
 }
 
-/// Waits a moment before the next try; `false` once `deadline` has passed.
+/// Waits before the next attempt; returns `false` if `deadline` has passed.
 async fn again(deadline: Instant) -> bool {
     let now = Instant::now();
     if now >= deadline {
@@ -200,7 +203,7 @@ async fn again(deadline: Instant) -> bool {
     true
 }
 
-/// One step that is being done.
+/// A step in progress.
 struct Run<'a, P> {
     page: &'a P,
     scope: Scope,
@@ -210,7 +213,7 @@ struct Run<'a, P> {
     must_navigate: bool,
 }
 
-/// The page before an action, to tell afterwards whether it navigated.
+/// The state of the page before an action, to detect navigations.
 struct Mark {
     navigations: u64,
     url: String,
@@ -219,7 +222,7 @@ struct Mark {
 impl<P: Page> Run<'_, P> {
     async fn step(&self, action: &Action) -> Result<(), StepError> {
         let mark = match action {
-            // These are over once the page says so.
+            // These steps are done when the page says so.
             Action::Navigate { url } => return self.navigate(url).await,
             Action::SetViewport(viewport) => {
                 return Ok(self.page.set_viewport(&self.scope, viewport).await?);
@@ -228,9 +231,9 @@ impl<P: Page> Run<'_, P> {
                 return Ok(self.page.set_network(&self.scope, conditions).await?);
             }
             Action::Close => return Ok(self.page.close(&self.scope).await?),
-            // It makes something, and navigates by accident alone.
+            // This step produces something; navigations are accidental.
             Action::Custom(_) => return Ok(()),
-            // These may begin a navigation.
+            // These steps may start a navigation.
             Action::Click { selectors, pointer, count } => {
                 self.touch(selectors, Touch::Click(click(pointer, *count))).await?
             }
@@ -254,7 +257,7 @@ impl<P: Page> Run<'_, P> {
         self.finish_navigation(&mark).await
     }
 
-    /// Does `action`, and gives the page as it was right before.
+    /// Executes `action`, and returns the state of the page right before it.
     async fn marked(
         &self,
         action: impl Future<Output = Result<(), StepError>> + Send,
@@ -282,7 +285,7 @@ impl<P: Page> Run<'_, P> {
         Ok(())
     }
 
-    /// Waits until the popup or frame that the step speaks of is there.
+    /// Waits until the popup or frame of the step exists.
     async fn wait_for_target(&self) -> Result<(), StepError> {
         if self.scope.target.is_none() {
             return Ok(());
@@ -311,14 +314,14 @@ impl<P: Page> Run<'_, P> {
         })
     }
 
-    /// Whether the page has begun to load another document since `mark`, or, where the recording has a
-    /// navigation, has changed its URL: to the Recorder, a page that rewrites its history navigates too.
+    /// Returns whether the page has started to load another document since `mark`, or, if a navigation was recorded,
+    /// has changed its URL: for the Recorder, changing the history is a navigation, too.
     async fn has_navigated(&self, mark: &Mark) -> Result<bool, PageError> {
         Ok(self.page.navigations(&self.scope).await? != mark.navigations
             || (self.must_navigate && self.page.url(&self.scope).await? != mark.url))
     }
 
-    /// Waits for the navigation that the action began, or must begin.
+    /// Waits for a navigation that the action started, or must start.
     async fn finish_navigation(&self, mark: &Mark) -> Result<(), StepError> {
         loop {
             match self.has_navigated(mark).await {
@@ -326,7 +329,7 @@ impl<P: Page> Run<'_, P> {
                 Ok(false) if !self.must_navigate => return Ok(()),
                 Ok(false) if !again(self.deadline).await => return Err(StepError::NoNavigation),
                 Ok(false) => {}
-                // The action closed its own page: a popup that is done.
+                // The action closed its own page, as popups do.
                 Err(PageError::Gone(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -338,8 +341,8 @@ impl<P: Page> Run<'_, P> {
     }
 
     async fn wait_for_expression(&self, expression: &str) -> Result<(), StepError> {
-        // Its truth is found in the page, because what it gives need not be JSON. The line break ends a
-        // comment at its end.
+        // Converted to a boolean in the page, because the result need not be JSON. The line break ends a comment at
+        // its end.
         let expression = filled(self.values, expression)?;
         let script = format!("(async () => Boolean(await ({expression}\n)))()");
         let mut last = StepError::ExpressionFalse;
@@ -359,7 +362,7 @@ impl<P: Page> Run<'_, P> {
     async fn wait_for_element(&self, selectors: &[Selector], expected: &Expected) -> Result<(), StepError> {
         let selectors = self.filled_selectors(selectors)?;
         let arguments = element::matching_arguments(self.values, expected)?;
-        // One more than needed is enough to compare.
+        // One more than needed is enough for the comparison.
         let enough = expected.count.saturating_add(1);
         let mut last = StepError::NotFound;
         loop {

@@ -1,91 +1,83 @@
-//! What a recording will do, in words, and what about it will break or must not be.
+//! Describes what a recording does, and what in it is fragile or forbidden.
 //!
-//! The texts repeat what stands in the recording, but never a value that is typed.
+//! The texts repeat parts of the recording, but never typed values.
 
 use crate::placeholders;
+use crate::recorded::{self, Purpose, redacted, shown_selector};
 use crate::schema::{Action, Custom, Flow, Step};
 use crate::selector::{Part, Selector};
 
-/// How many parts a path of elements may have that is not brittle yet.
+/// Maximum number of parts of an element path that is not fragile.
 const MAX_PATH: usize = 4;
-/// How many digits in a row look made by a machine.
+/// Number of consecutive digits that look generated.
 const MANY_DIGITS: usize = 2;
 
-/// What there is to say of one step.
+/// The remarks about a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remarks {
-    /// Counted from 1.
+    /// The step's number, counted from 1.
     pub step: usize,
     /// What it does.
     pub does: String,
-    /// Why a small change of the portal may break it; empty for nothing.
+    /// Why a small change of the portal may break it; empty if nothing is fragile.
     pub brittle: Vec<String>,
-    /// Whether it types a password that stands in the recording.
+    /// Whether it contains a password.
     pub has_password: bool,
+    /// Whether it types the recorded user name.
+    pub has_username: bool,
 }
 
-/// Looks at every step.
+/// Reviews every step.
 #[must_use]
 pub fn review(flow: &Flow) -> Vec<Remarks> {
-    let passwords = literal_passwords(flow);
+    let passwords = recorded::passwords(flow, Purpose::Unknown);
+    let secrets = recorded::secrets(flow, Purpose::Unknown);
+    let usernames = recorded::username(flow).map(|(_, steps)| steps).unwrap_or_default();
     let remarks = |(index, step): (usize, &Step)| Remarks {
         step: index + 1,
-        does: does(step),
-        brittle: brittle(step),
+        does: does(step, &secrets),
+        brittle: brittle(step, &secrets),
         has_password: passwords.contains(&(index + 1)),
+        has_username: usernames.contains(&(index + 1)),
     };
     flow.steps.iter().enumerate().map(remarks).collect()
 }
 
-/// The steps, counted from 1, that type a password which stands in the recording.
-#[must_use]
-pub fn literal_passwords(flow: &Flow) -> Vec<usize> {
-    let is_literal = |step: &Step| match &step.action {
-        Action::Change { selectors, value } => {
-            let is_filled_in = placeholders::names(value).is_ok_and(|names| !names.is_empty());
-            !value.is_empty() && !is_filled_in && selectors.iter().any(means_password)
-        }
-        _ => false,
+fn does(step: &Step, secrets: &[String]) -> String {
+    let what = || {
+        let best = best(step.selectors()).map(|best| shown_selector(best, secrets));
+        best.map_or_else(|| "the page".to_owned(), |best| format!("`{best}`"))
     };
-    let literal = flow.steps.iter().enumerate().filter(|(_, step)| is_literal(step));
-    literal.map(|(index, _)| index + 1).collect()
-}
-
-fn means_password(selector: &Selector) -> bool {
-    let text = selector.to_string().to_lowercase();
-    ["password", "passwort", "passwd", "pwd", "passcode", "contraseña", "mot de passe"]
-        .iter()
-        .any(|word| text.contains(word))
-}
-
-fn does(step: &Step) -> String {
-    let what = || best(step.selectors()).map_or_else(|| "the page".to_owned(), |best| format!("`{best}`"));
     let mut does = match &step.action {
-        Action::SetViewport(size) => format!("makes the page {} x {} pixels", size.width, size.height),
-        Action::Navigate { url } => format!("opens {url}"),
+        Action::SetViewport(size) => format!("sets the page size to {} x {} pixels", size.width, size.height),
+        Action::Navigate { url } => format!("opens {}", redacted(url, secrets)),
         Action::Click { count: 2, .. } => format!("double-clicks {}", what()),
         Action::Click { .. } => format!("clicks {}", what()),
         Action::Change { value, .. } => match placeholders::names(value) {
-            Ok(names) if !names.is_empty() => format!("puts {value} into {}", what()),
-            _ => format!("puts a recorded value into {}", what()),
+            Ok(names) if !names.is_empty() => format!("types {value} into {}", what()),
+            _ => format!("types a recorded value into {}", what()),
         },
         Action::Hover { .. } => format!("moves the mouse over {}", what()),
         Action::KeyDown { key } => format!("presses {key}"),
         Action::KeyUp { key } => format!("releases {key}"),
         Action::Scroll { .. } => format!("scrolls {}", what()),
         Action::WaitForElement { .. } => format!("waits for {}", what()),
-        Action::WaitForExpression { .. } => "waits for an expression to be true".to_owned(),
-        Action::EmulateNetworkConditions(_) => "slows the network".to_owned(),
+        Action::WaitForExpression { .. } => "waits until an expression is true".to_owned(),
+        Action::EmulateNetworkConditions(_) => "throttles the network".to_owned(),
         Action::Close => "closes the page".to_owned(),
         Action::Custom(custom) => match custom {
             Custom::Extract(extract) => format!("reads {} as `{}`", what(), extract.name),
-            Custom::Screenshot { name } => format!("takes the picture `{name}`"),
+            Custom::Screenshot { name } => format!("takes the screenshot `{name}`"),
             Custom::ScrollUntil(_) => format!("scrolls for {}", what()),
-            Custom::Download { name, .. } => format!("clicks {} and keeps the file as `{name}`", what()),
+            Custom::Download { name, .. } => format!("clicks {} and saves the download as `{name}`", what()),
+            Custom::AnswerDialog { answer, .. } => {
+                let does = if answer.accepts() { "accepts" } else { "dismisses" };
+                format!("{does} the next dialog if its text matches")
+            }
         },
     };
     if let Some(target) = &step.target {
-        does.push_str(&format!(", in {target}"));
+        does.push_str(&format!(", in {}", redacted(target, secrets)));
     }
     if step.navigates {
         does.push_str(", and waits for the next page");
@@ -93,25 +85,27 @@ fn does(step: &Step) -> String {
     does
 }
 
-/// The selector that says most to a person.
+/// Returns the most readable selector.
 fn best(selectors: &[Selector]) -> Option<&Selector> {
     selectors.iter().find(|selector| is_by_name(selector)).or_else(|| selectors.first())
 }
 
-/// Whether it says what a person sees.
+/// Returns whether it refers to something visible.
 fn is_by_name(selector: &Selector) -> bool {
     selector.parts.iter().any(|part| matches!(part, Part::Aria { .. } | Part::Text(_)))
 }
 
-fn brittle(step: &Step) -> Vec<String> {
+fn brittle(step: &Step, secrets: &[String]) -> Vec<String> {
     let selectors = step.selectors();
     let mut reasons = Vec::new();
     if selectors.len() == 1 && !matches!(step.action, Action::WaitForElement { .. } | Action::Custom(_)) {
-        reasons.push("there is one selector alone: record it with more kinds of selectors".to_owned());
+        reasons.push("it has only one selector: record it with more selector kinds".to_owned());
     }
     if !selectors.is_empty() && selectors.iter().all(|selector| why_brittle(selector).is_some()) {
         for selector in selectors {
-            reasons.extend(why_brittle(selector).map(|why| format!("`{selector}` {why}")));
+            reasons.extend(
+                why_brittle(selector).map(|why| format!("`{}` {why}", shown_selector(selector, secrets))),
+            );
         }
     }
     if let Action::Navigate { url } = &step.action
@@ -119,7 +113,7 @@ fn brittle(step: &Step) -> Vec<String> {
             .iter()
             .any(|word| url.to_lowercase().contains(word))
     {
-        reasons.push("its URL holds what looks made for one visit".to_owned());
+        reasons.push("its URL seems to contain a one-time value".to_owned());
     }
     reasons
 }
@@ -138,9 +132,9 @@ fn why_brittle_path(path: &str) -> Option<&'static str> {
     if path.contains("nth-") || path.contains("[1]") || path.contains("[2]") {
         Some("counts elements")
     } else if !has_placeholder && runs.any(|run| run.len() >= MANY_DIGITS) || path.contains("_ng") {
-        Some("has a name that looks made anew with every release")
+        Some("contains a name that seems to be generated for each release")
     } else if steps > MAX_PATH {
-        Some("is a long way through the page")
+        Some("is a long path through the page")
     } else {
         None
     }
@@ -158,10 +152,10 @@ mod tests {
     fn a_recording_is_told_in_words() {
         let flow = Flow::parse(include_str!("../samples/sign-in.json")).unwrap();
         let told: Vec<_> = review(&flow).into_iter().map(|remarks| remarks.does).collect();
-        assert_eq!(told[0], "makes the page 1290 x 957 pixels");
+        assert_eq!(told[0], "sets the page size to 1290 x 957 pixels");
         assert_eq!(told[1], "opens https://portal.example/login, and waits for the next page");
-        assert!(told[3].starts_with("puts ${username} into `"), "{}", told[3]);
-        assert_eq!(literal_passwords(&flow), [] as [usize; 0]);
+        assert!(told[3].starts_with("types ${username} into `"), "{}", told[3]);
+        assert_eq!(recorded::passwords(&flow, Purpose::SignIn), [] as [usize; 0]);
     }
 
     #[test]
@@ -175,6 +169,13 @@ mod tests {
             [true, false, false]
         );
         assert!(!format!("{remarks:?}").contains("hunter2"));
+        let steps = r##"{"type": "navigate", "url": "http://a.test/?pwd=hunter2"},
+            {"type": "change", "selectors": [["#user-1234"]], "value": "jane"},
+            {"type": "change", "selectors": [["text/hunter2"], ["#p:nth-child(2)"]], "value": "${password}"}"##;
+        let remarks = reviewed(steps);
+        let has: Vec<_> = remarks.iter().map(|remark| (remark.has_password, remark.has_username)).collect();
+        assert_eq!(has, [(true, false), (false, true), (true, false)]);
+        assert!(!format!("{remarks:?}").contains("hunter2"), "{remarks:?}");
     }
 
     #[test]
@@ -185,13 +186,13 @@ mod tests {
             reviewed(&step).remove(0).brittle.join("; ")
         };
         assert_eq!(click(r##"[["aria/Go"], ["#mat-input-17"]]"##), "");
-        assert!(click(r##"[["#go"]]"##).contains("one selector alone"));
+        assert!(click(r##"[["#go"]]"##).contains("only one selector"));
         let machine_made = click(r##"[["#mat-input-17"], ["div:nth-of-type(2) > a"]]"##);
         assert!(
-            machine_made.contains("made anew") && machine_made.contains("counts elements"),
+            machine_made.contains("generated for each release") && machine_made.contains("counts elements"),
             "{machine_made}"
         );
-        assert!(click(r#"[["a > b > c > d > e"], ["xpath///a/b/c/d/e"]]"#).contains("a long way"));
+        assert!(click(r#"[["a > b > c > d > e"], ["xpath///a/b/c/d/e"]]"#).contains("a long path"));
         let visit = reviewed(r#"{"type": "navigate", "url": "http://a.test/?sid=abc"}"#);
         assert_eq!(visit[0].brittle.len(), 1);
     }

@@ -180,7 +180,7 @@ pub enum Operator {
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
     /// More than [`MAX_FLOW_BYTES`].
-    #[error("the flow has {0} bytes; {MAX_FLOW_BYTES} are allowed")]
+    #[error("the flow has {0} bytes; the maximum is {MAX_FLOW_BYTES}")]
     TooLarge(usize),
     /// Not JSON at all.
     #[error("the flow is not JSON")]
@@ -207,7 +207,7 @@ pub enum FlowError {
         source: SelectorError,
     },
     /// A string holds a `${` that is no placeholder.
-    #[error("{place}: a string has a wrong placeholder")]
+    #[error("{place}: a string has an invalid placeholder")]
     Placeholder {
         /// The step.
         place: Place,

@@ -123,7 +123,7 @@ impl Part {
 }
 
 /// Takes `[role="…"]` and `[name="…"]` off the end; what is left is the name. A bracket that is not of
-/// this form belongs to the name ("Save [draft]").
+/// this form belongs to the name ("Save \[draft\]").
 fn parse_aria(text: &str) -> Result<Part, SelectorError> {
     let (mut rest, mut name, mut role) = (text.trim(), None, None);
     while let Some((before, attribute, value)) = split_attribute(rest) {

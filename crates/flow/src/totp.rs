@@ -43,10 +43,10 @@ pub struct Totp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TotpError {
     /// Not base32.
-    #[error("a TOTP secret is base32, as portals show it beside their QR code, or an otpauth:// URI")]
+    #[error("a TOTP secret must be base32, as portals show it next to the QR code, or an otpauth:// URI")]
     Secret,
     /// `otpauth://` with a wrong part.
-    #[error("the otpauth:// URI has a wrong `{0}`")]
+    #[error("the otpauth:// URI has an invalid `{0}`")]
     Part(&'static str),
 }
 

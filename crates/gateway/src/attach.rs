@@ -9,32 +9,15 @@ use bytes::Bytes;
 use pilotlight_cdp::Envelope;
 use serde_json::{Value, json};
 
-use crate::browser::{Desk0, Ids, Out, Pending, Session, VirtualBrowser};
-use crate::exposed::Exposing;
-use crate::filter::Filter;
-use crate::targets::{Attach, TAB};
+use crate::policy::exists;
+use crate::state::{Attach, Attaching, Desk0, Exposing, Ids, Out, Pending, Session, TAB, VirtualBrowser};
+use crate::target_filter::TargetFilter;
 use crate::wire::{Caller, Refusal, needed, result, text};
 
 /// Kinds of targets that auto-attachment at the browser attaches to.
-const ATTACHED_AT_BROWSER: [&str; 5] =
-    ["page", "service_worker", "shared_worker", "webview", "background_page"];
+const ATTACHED_AT_BROWSER: [&str; 3] = ["page", "service_worker", "shared_worker"];
 /// How many sessions a client may have at once.
 const MAX_SESSIONS: usize = 4096;
-
-/// An attachment under way.
-#[derive(Debug)]
-pub(crate) struct Attaching {
-    call: i64,
-    desk: Desk0,
-    pub(crate) target: String,
-    auto: bool,
-    waits: bool,
-    /// Its session, once Chromium told of it.
-    session: Option<String>,
-    answer: Option<Caller>,
-    /// Nobody hears of it: a page is to have the protocol over it.
-    pub(crate) exposes: Option<Exposing>,
-}
 
 impl VirtualBrowser {
     /// What is there is attached to before the reply, as Chromium does it.
@@ -56,7 +39,7 @@ impl VirtualBrowser {
         if on && params.get("flatten") != Some(&Value::Bool(true)) {
             return Err(Refusal::server("Only flatten protocol is supported with browser level auto-attach"));
         }
-        let filter = Filter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
+        let filter = TargetFilter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
         let waits = params.get("waitForDebuggerOnStart") == Some(&Value::Bool(true));
         let desk = caller.session.clone();
         self.desks.entry(desk.clone()).or_default().attach = on.then_some(Attach { waits, filter });
@@ -189,7 +172,8 @@ impl VirtualBrowser {
             None => return Err(Refusal::no_session()),
             // One that came by itself below a page is the page's to end.
             Some(Session::Real { desk: None, .. }) => {
-                let parent = caller.session.clone().ok_or_else(Refusal::no_session)?;
+                let is_its = self.parents.get(&session) == caller.session.as_ref();
+                let parent = caller.session.clone().filter(|_| is_its).ok_or_else(Refusal::no_session)?;
                 let params = crate::wire::raw(&json!({ "sessionId": session }));
                 let pending = Pending::Pass(caller.clone());
                 return self.send(&parent, "Target.detachFromTarget", params.as_deref(), pending, ids);
@@ -217,7 +201,7 @@ impl VirtualBrowser {
     }
 
     /// A session below one of the client's comes or goes; whether the client hears of it.
-    pub(crate) fn session_below(&mut self, parent: &str, method: &str, params: &Value) -> bool {
+    pub(crate) fn session_below(&mut self, parent: &str, method: &str, params: &Value, ids: Ids<'_>) -> bool {
         let Some(session) = params.get("sessionId").and_then(Value::as_str) else { return false };
         if method == "Target.detachedFromTarget" {
             self.desks.remove(&Some(session.to_owned()));
@@ -227,14 +211,61 @@ impl VirtualBrowser {
         }
         let info = &params["targetInfo"];
         let context = info.get("browserContextId").and_then(Value::as_str);
-        if context.is_some_and(|context| !self.owns_context(context)) || self.sessions.len() >= MAX_SESSIONS {
+        let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_foreign = context.is_some_and(|context| !self.owns_context(context));
+        let exists = exists(&told("type"), &told("url"));
+        if is_foreign || !exists || self.sessions.len() >= MAX_SESSIONS {
+            // It may wait for somebody to let it run.
+            let _ = self.send(session, "Runtime.runIfWaitingForDebugger", None, Pending::Unasked, ids);
+            self.detach_below(parent, session, ids);
+            if !exists {
+                self.banish(&told("targetId"), ids);
+            }
             return false;
         }
-        let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let real = Session::Real { target: told("targetId"), desk: None, auto: true, kind: told("type") };
         self.sessions.insert(session.to_owned(), real);
         self.parents.insert(session.to_owned(), parent.to_owned());
         true
+    }
+
+    /// Has Chromium end a session that came to be below another.
+    fn detach_below(&mut self, parent: &str, session: &str, ids: Ids<'_>) {
+        let params = crate::wire::raw(&json!({ "sessionId": session }));
+        // Where the one above is gone, this one is as well.
+        let _ = self.send(parent, "Target.detachFromTarget", params.as_deref(), Pending::Unasked, ids);
+    }
+
+    /// The sessions with a target that came to be below others.
+    pub(crate) fn sessions_below(&self, id: &str) -> Vec<String> {
+        let is_it =
+            |session: &Session| matches!(session, Session::Real { target, desk: None, .. } if target == id);
+        self.sessions.iter().filter(|(_, session)| is_it(session)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Ends a session that came to be below another, and all below it.
+    pub(crate) fn end_below(&mut self, session: &str, ids: Ids<'_>) {
+        let Some(parent) = self.parents.get(session).cloned() else { return };
+        self.detach_below(&parent, session, ids);
+        self.forget_one_below(session, &parent);
+    }
+
+    /// What is below a session that ends is forgotten, and who was told of it hears that it is gone.
+    pub(crate) fn forget_below(&mut self, parent: &str) {
+        let below = self.parents.iter().filter(|(_, above)| *above == parent);
+        let below: Vec<String> = below.map(|(session, _)| session.clone()).collect();
+        below.iter().for_each(|session| self.forget_one_below(session, parent));
+    }
+
+    fn forget_one_below(&mut self, session: &str, parent: &str) {
+        self.forget_below(session);
+        self.leave_unanswered(session);
+        self.desks.remove(&Some(session.to_owned()));
+        if let Some(Session::Real { target, .. }) = self.forget(session) {
+            let gone = json!({ "sessionId": session, "targetId": target });
+            self.emit(Some(parent), "Target.detachedFromTarget", &gone);
+        }
+        self.parents.remove(session);
     }
 
     pub(crate) fn session_gone(&mut self, session: &str) {
@@ -254,6 +285,19 @@ impl VirtualBrowser {
         ) else {
             return;
         };
+        let info = params["targetInfo"].clone();
+        let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default();
+        let kind = told("type").to_owned();
+        let exists = exists(&kind, told("url"));
+        if !exists || !self.visible.contains(&target) {
+            // It has become another meanwhile, or is gone for the client. Whoever attaches hears that it is not there.
+            let params = json!({ "sessionId": session });
+            self.ask("Target.detachFromTarget", &params, Pending::Unasked, ids);
+            if !exists {
+                self.banish(&target, ids);
+            }
+            return;
+        }
         let expected = |at: &&mut Attaching| at.target == target && at.session.is_none();
         let Some(attaching) = self.attaching.iter_mut().find(expected) else { return };
         attaching.session = Some(session.clone());
@@ -261,8 +305,6 @@ impl VirtualBrowser {
             return;
         }
         let (desk, auto, waits) = (attaching.desk.clone(), attaching.auto, attaching.waits);
-        let info = params["targetInfo"].clone();
-        let kind = info.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         let is_page = kind == "page";
         let real = Session::Real { target: target.clone(), desk: Some(desk.clone()), auto, kind };
         self.sessions.insert(session.clone(), real);
@@ -276,7 +318,9 @@ impl VirtualBrowser {
         let Some(place) = self.attaching.iter().position(|at| at.call == call) else { return };
         let mut attaching = self.attaching.remove(place);
         match (attaching.exposes.take(), &attaching.session) {
-            (Some(exposing), Some(session)) => return self.begin_to_expose(session, exposing, ids),
+            (Some(exposing), Some(session)) => {
+                return self.begin_to_expose(session, &attaching.target, exposing, ids);
+            }
             (Some(exposing), None) => return self.refuse(exposing.caller(), &Refusal::no_target()),
             (None, _) => {}
         }

@@ -1,174 +1,26 @@
 //! The virtual browser of one client: where its messages come in and go out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-
 use bytes::Bytes;
 use pilotlight_cdp::Envelope;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::attach::Attaching;
-use crate::downloads::Downloads;
-use crate::exposed::Exposed;
-use crate::policy::{Verdict, may_load, verdict};
-use crate::targets::{Created, Desk, Info};
+use crate::policy::{Verdict, is_clipboard_key, is_of_clipboard, is_of_the_web, may_load, verdict};
+use crate::state::{Identity, Ids, Out, Pending, Session, VirtualBrowser};
 use crate::wire::{
     self, Caller, INVALID_REQUEST, MAX_CLIENT_CALLS, METHOD_NOT_FOUND, PARSE_ERROR, Refusal, event, needed,
     raw, read, refusal, result, text,
 };
 
-/// Gives numbers for calls to the browser; none where too many wait.
-pub type Ids<'a> = &'a mut dyn FnMut() -> Option<i64>;
-
-/// Whose browser it is.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The nested browser session that is this client's own.
-    pub session: String,
-    /// The context of the window.
-    pub context: String,
-    /// Where downloads go.
-    pub folder: String,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Out {
-    /// Send it to the client.
-    Client(Bytes),
-    /// Send it to the browser.
-    Browser(Bytes),
-    /// The client has seen the new page: it may run.
-    Release(String),
-    /// The client made a context for itself.
-    OwnContext(String),
-    /// A download is there, under this name in the folder; the client wants it in its own one.
-    Deliver {
-        /// In the session's folder.
-        name: String,
-        /// The client's folder, as it said.
-        wanted: String,
-    },
-    /// A page is to be given these files; say which under this number with [`VirtualBrowser::uploaded`].
-    Upload {
-        /// The number.
-        ticket: u64,
-        /// Paths, as the client said.
-        files: Vec<String>,
-    },
-    /// The client takes its leave.
-    Close,
-}
-
-/// A protocol session that is this client's.
-#[derive(Debug)]
-pub(crate) enum Session {
-    /// Of Chromium: a page, a frame, a worker.
-    Real {
-        target: String,
-        /// Who was told of it; none where it came to be below another session by itself.
-        desk: Option<Desk0>,
-        /// It was attached because the desk wanted all of its kind.
-        auto: bool,
-        kind: String,
-    },
-    /// A tab, which is a page seen from outside.
-    Tab { page: String, desk: Desk0 },
-    /// One more session on the virtual browser.
-    Browser { desk: Desk0 },
-}
-
-/// Names a desk: the session that asked, or none for the client's first.
-pub(crate) type Desk0 = Option<String>;
-
-/// What a reply of the browser is for.
-#[derive(Debug)]
-pub(crate) enum Pending {
-    /// It is passed on.
-    Pass(Caller),
-    /// It names a window, which the client may name from then on.
-    Window(Caller),
-    CreateContext(Caller),
-    DisposeContext(Caller, String),
-    CreateTarget(Caller, bool),
-    Attach,
-    /// A page has the protocol now.
-    Exposed(Caller, String),
-    /// A context for a page that nobody is to see, and that page.
-    Hide(Caller, Value),
-    /// Whether a page that was made is still there.
-    Probe(String),
-    /// Nobody waits for it.
-    Unasked,
-}
-
-/// One client's view of the browser.
-#[derive(Debug)]
-pub struct VirtualBrowser {
-    pub(crate) identity: Identity,
-    pub(crate) out: VecDeque<Out>,
-    pub(crate) calls: HashMap<i64, Pending>,
-    pub(crate) sessions: HashMap<String, Session>,
-    pub(crate) contexts: BTreeSet<String>,
-    /// Those of them that it does not know of: of pages that nobody is to see.
-    pub(crate) hidden: BTreeSet<String>,
-    /// Pages that have the protocol, by their first session.
-    pub(crate) exposed: HashMap<String, Exposed>,
-    /// Of sessions that came to be below others, which.
-    pub(crate) parents: HashMap<String, String>,
-    /// Of sessions that have just gone, the page that they belonged to.
-    pub(crate) departed: HashMap<String, String>,
-    /// Every target of its contexts that Chromium told of.
-    pub(crate) infos: BTreeMap<String, Info>,
-    /// The window's pages, oldest first.
-    pub(crate) shown: Vec<String>,
-    /// Which targets the client may know of.
-    pub(crate) visible: BTreeSet<String>,
-    /// Pages that do not run before it has seen them.
-    pub(crate) held: HashSet<String>,
-    pub(crate) desks: BTreeMap<Desk0, Desk>,
-    pub(crate) attaching: Vec<Attaching>,
-    /// Replies that wait for attachments.
-    pub(crate) waiting: Vec<(Bytes, HashSet<i64>)>,
-    /// Replies that wait for their page.
-    pub(crate) created: Vec<Created>,
-    pub(crate) windows: HashSet<i64>,
-    pub(crate) last_session: u64,
-    pub(crate) ignores_certificates: bool,
-    keeps_page: bool,
-    pub(crate) downloads: Downloads,
+/// Why a client may not copy, cut or paste.
+fn clipboard_is_shared() -> Refusal {
+    Refusal::server(
+        "The clipboard is not this session's alone: other sessions of its browser, or of its display, share it. \
+         Set values instead, or make the session with \"isolation\": \"dedicated\"",
+    )
 }
 
 impl VirtualBrowser {
-    /// A browser for a client that has just come, with the pages that the window shows.
-    #[must_use]
-    pub fn new(identity: Identity, shown: Vec<String>) -> Self {
-        Self {
-            identity,
-            out: VecDeque::new(),
-            calls: HashMap::new(),
-            sessions: HashMap::new(),
-            contexts: BTreeSet::new(),
-            hidden: BTreeSet::new(),
-            exposed: HashMap::new(),
-            parents: HashMap::new(),
-            departed: HashMap::new(),
-            infos: BTreeMap::new(),
-            shown,
-            visible: BTreeSet::new(),
-            held: HashSet::new(),
-            desks: BTreeMap::from([(None, Desk::default())]),
-            attaching: Vec::new(),
-            waiting: Vec::new(),
-            created: Vec::new(),
-            windows: HashSet::new(),
-            last_session: 0,
-            ignores_certificates: false,
-            keeps_page: false,
-            downloads: Downloads::default(),
-        }
-    }
-
     /// Asks the browser for what must be known before the client is listened to. It is, once
     /// [`Self::is_ready`]. Where it `takes_downloads`, they come without its asking; where it `keeps_page`, its
     /// first order to empty a page is not carried out.
@@ -181,6 +33,12 @@ impl VirtualBrowser {
             let params = json!({ "behavior": "allow", "browserContextId": context, "downloadPath": folder });
             self.ask("Browser.setDownloadBehavior", &params, Pending::Unasked, ids);
         }
+    }
+
+    /// Whether the client is told of dialogs, so that it is the one to answer them.
+    #[must_use]
+    pub fn hears_dialogs(&self) -> bool {
+        self.hears_dialogs
     }
 
     /// Whether the pages that the window shows are known.
@@ -224,7 +82,8 @@ impl VirtualBrowser {
         if is_foreign {
             return self.refuse(&caller, &Refusal::no_session());
         }
-        if let Err(refused) = self.command(&caller, &method.0, envelope.params, ids) {
+        let checked = wire::check(message);
+        if let Err(refused) = checked.and_then(|()| self.command(&caller, &method.0, envelope.params, ids)) {
             self.refuse(&caller, &refused);
         }
     }
@@ -244,6 +103,7 @@ impl VirtualBrowser {
                 Some(_) => true,
             },
         };
+        self.hears_dialogs |= !in_browser && method == "Page.enable";
         match verdict(method, in_browser) {
             Verdict::Pass => self.pass(caller, method, params, Pending::Pass(caller.clone()), ids),
             Verdict::Unknown => Err(Refusal(METHOD_NOT_FOUND, format!("'{method}' wasn't found"))),
@@ -272,6 +132,9 @@ impl VirtualBrowser {
             }
             "Browser.setDownloadBehavior" | "Page.setDownloadBehavior" => {
                 self.set_downloads(caller, &mut params, ids)
+            }
+            "Browser.grantPermissions" | "Browser.setPermission" if !self.may_be_permitted(&params) => {
+                Err(clipboard_is_shared())
             }
             "Browser.grantPermissions"
             | "Browser.resetPermissions"
@@ -313,6 +176,24 @@ impl VirtualBrowser {
                 }
                 self.pass(caller, method, given, Pending::Pass(caller.clone()), ids)
             }
+            "Fetch.continueRequest" | "Network.continueInterceptedRequest" => {
+                // The request would be sent to this address instead.
+                if !text(&params, "url")?.is_none_or(may_load) {
+                    return Err(Refusal::server("Cannot continue to invalid URL: not of the web"));
+                }
+                self.pass(caller, method, given, Pending::Pass(caller.clone()), ids)
+            }
+            "Page.navigateToHistoryEntry" => {
+                let entry = params.get("entryId").cloned().unwrap_or_default();
+                let pending = Pending::History(caller.clone(), entry);
+                self.pass(caller, "Page.getNavigationHistory", None, pending, ids)
+            }
+            "Input.dispatchKeyEvent" => {
+                if !self.identity.has_clipboard && is_clipboard_key(&params) {
+                    return Err(clipboard_is_shared());
+                }
+                self.pass(caller, method, given, Pending::Pass(caller.clone()), ids)
+            }
             "DOM.setFileInputFiles" => self.give_files(caller, params),
             "Input.dispatchDragEvent" => {
                 let files = params.pointer("/data/files").and_then(Value::as_array);
@@ -323,6 +204,30 @@ impl VirtualBrowser {
             }
             "Page.handleFileChooser" => Err(Refusal(METHOD_NOT_FOUND, format!("'{method}' wasn't found"))),
             _ => self.target_command(caller, method, params, ids),
+        }
+    }
+
+    /// Whether the permissions of `Browser.grantPermissions` or `Browser.setPermission` are the client's to give.
+    fn may_be_permitted(&self, params: &Value) -> bool {
+        let granted = params.get("permissions").and_then(Value::as_array).into_iter().flatten();
+        let set = params.pointer("/permission/name").filter(|_| params["setting"] != "denied");
+        let mut names = granted.chain(set).filter_map(Value::as_str);
+        self.identity.has_clipboard || !names.any(is_of_clipboard)
+    }
+
+    /// Goes to an entry of a page's history that is of the web.
+    fn travel(&mut self, caller: &Caller, wanted: &Value, reply: &Envelope<'_>, ids: Ids<'_>) {
+        let history = read(reply.result).unwrap_or_default();
+        let entries = history.get("entries").and_then(Value::as_array).into_iter().flatten();
+        let url = entries.filter(|entry| entry["id"] == *wanted).find_map(|entry| entry["url"].as_str());
+        let gone = if url.is_some_and(is_of_the_web) {
+            let params = json!({ "entryId": wanted });
+            self.forward(caller, "Page.navigateToHistoryEntry", &params, ids)
+        } else {
+            Err(Refusal::server("No entry with passed id"))
+        };
+        if let Err(refused) = gone {
+            self.refuse(caller, &refused);
         }
     }
 
@@ -486,9 +391,14 @@ impl VirtualBrowser {
         let may_pass = match &*method.0 {
             "Target.attachedToTarget" | "Target.detachedFromTarget" => {
                 let params = read(envelope.params).unwrap_or_default();
-                self.session_below(&session.0, &method.0, &params)
+                self.session_below(&session.0, &method.0, &params, ids)
             }
-            _ => true,
+            "Target.targetInfoChanged" => {
+                let params = read(envelope.params).unwrap_or_default();
+                self.is_still_there(&params["targetInfo"], ids)
+            }
+            // Nothing else that tells of targets was asked for.
+            method => !method.starts_with("Target."),
         };
         if may_pass {
             self.out.push_back(Out::Client(message.clone()));
@@ -526,7 +436,31 @@ impl VirtualBrowser {
                     self.settle_created(Some(&target));
                 }
             }
+            Pending::Info(caller) => {
+                let told = read(reply.result).unwrap_or_default();
+                if reply.error.is_none() && !self.is_still_there(&told["targetInfo"], ids) {
+                    return self.refuse(&caller, &Refusal::no_target());
+                }
+                self.readdress(reply, &caller);
+            }
+            Pending::History(caller, entry) => self.travel(&caller, &entry, reply, ids),
             Pending::Unasked => {}
+        }
+    }
+
+    /// A session is over before its calls were answered: they are refused now, and what comes for them is not for
+    /// the client any more.
+    pub(crate) fn leave_unanswered(&mut self, session: &str) {
+        let is_of = |pending: &Pending| match pending {
+            Pending::Pass(caller) | Pending::History(caller, _) => caller.session.as_deref() == Some(session),
+            _ => false,
+        };
+        let calls: Vec<i64> =
+            self.calls.iter().filter(|(_, pending)| is_of(pending)).map(|(id, _)| *id).collect();
+        for call in calls {
+            if let Some(Pending::Pass(caller) | Pending::History(caller, _)) = self.calls.remove(&call) {
+                self.refuse(&caller, &Refusal::no_session());
+            }
         }
     }
 

@@ -1,32 +1,17 @@
 //! Files that come and go. The browser's user can read and write what other windows have, so Chromium never
 //! hears a path of the client's: downloads land in the session's folder, and what is uploaded comes from there.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::browser::{Desk0, Ids, Out, Pending, VirtualBrowser};
+use crate::state::{Ids, Out, Pending, VirtualBrowser};
 use crate::wire::{Caller, Refusal, needed, raw, read, refusal, text};
 
 /// How many uploads may wait to be looked at.
 const MAX_UPLOADS: usize = 64;
 /// How many files may be given at once.
 const MAX_FILES: usize = 256;
-
-/// What the client wants done with downloads, and uploads that wait.
-#[derive(Debug, Default)]
-pub(crate) struct Downloads {
-    /// Its own folder, as it said.
-    wanted: Option<String>,
-    /// Who hears of downloads, where somebody does.
-    listener: Option<Desk0>,
-    /// File names of downloads that are under way, by their id.
-    names: HashMap<String, String>,
-    by_id: bool,
-    last_ticket: u64,
-    uploads: HashMap<u64, (Caller, Value)>,
-}
 
 impl VirtualBrowser {
     pub(crate) fn set_downloads(

@@ -8,38 +8,11 @@ use bytes::Bytes;
 use pilotlight_cdp::Envelope;
 use serde_json::{Value, json};
 
-use crate::browser::{Ids, Out, Pending, Session, VirtualBrowser};
+use crate::state::{Exposed, Exposing, Ids, Out, Pending, Session, VirtualBrowser};
 use crate::wire::{Caller, Refusal, needed, raw, text};
 
 /// How many pages may have it at once.
 const MAX_EXPOSED: usize = 4;
-
-/// A page that has the protocol. Its name is that of its first session, at the virtual browser.
-#[derive(Debug)]
-pub(crate) struct Exposed {
-    /// By which it is spoken to.
-    session: String,
-    /// What it is called in the page.
-    object: String,
-    /// What the page calls to be heard.
-    binding: String,
-    /// Whether the page can do so.
-    is_ready: bool,
-}
-
-/// A page that is to have it, once there is a session.
-#[derive(Debug)]
-pub(crate) struct Exposing {
-    caller: Caller,
-    object: String,
-}
-
-impl Exposing {
-    /// Who asked for it.
-    pub(crate) fn caller(&self) -> &Caller {
-        &self.caller
-    }
-}
 
 impl VirtualBrowser {
     /// Begins to give the protocol to a page.
@@ -58,7 +31,7 @@ impl VirtualBrowser {
     }
 
     /// There is a session to it.
-    pub(crate) fn begin_to_expose(&mut self, session: &str, exposing: Exposing, ids: Ids<'_>) {
+    pub(crate) fn begin_to_expose(&mut self, session: &str, target: &str, exposing: Exposing, ids: Ids<'_>) {
         let Exposing { caller, object } = exposing;
         let begun = self.fresh_session(Session::Browser { desk: None }).and_then(|root| {
             let binding = format!("say_{}", root.replace('-', "_"));
@@ -71,7 +44,13 @@ impl VirtualBrowser {
             let params = json!({ "expression": expression });
             let pending = Pending::Exposed(caller.clone(), root.clone());
             self.send(session, "Runtime.evaluate", raw(&params).as_deref(), pending, ids)?;
-            let exposed = Exposed { session: session.to_owned(), object, binding, is_ready: false };
+            let exposed = Exposed {
+                session: session.to_owned(),
+                target: target.to_owned(),
+                object,
+                binding,
+                is_ready: false,
+            };
             self.exposed.insert(root, exposed);
             Ok(())
         });
@@ -181,6 +160,12 @@ impl VirtualBrowser {
         let params = json!({ "expression": format!("globalThis.{object}.onmessage?.({said})") });
         // A page that is gone hears nothing.
         let _ = self.send(&session, "Runtime.evaluate", raw(&params).as_deref(), Pending::Unasked, ids);
+    }
+
+    /// The sessions by which a page that has the protocol is spoken to.
+    pub(crate) fn exposed_sessions(&self, target: &str) -> Vec<String> {
+        let of = |exposed: &&Exposed| exposed.target == target;
+        self.exposed.values().filter(of).map(|exposed| exposed.session.clone()).collect()
     }
 
     /// A session is gone, and with it the page that was spoken to by it.

@@ -8,10 +8,11 @@ mod attach;
 mod browser;
 mod downloads;
 mod exposed;
-pub mod filter;
 pub mod policy;
+mod state;
+pub mod target_filter;
 mod targets;
 mod wire;
 
-pub use browser::{Identity, Ids, Out, VirtualBrowser};
+pub use state::{Identity, Ids, Out, VirtualBrowser};
 pub use wire::MAX_CLIENT_CALLS;

@@ -1,6 +1,12 @@
-//! What becomes of each method. In a browser session only what is listed passes, since most of what it can do
-//! reaches other windows (`content/browser/devtools/browser_devtools_agent_host.cc` has its handlers). In the
-//! session of a page everything passes that stays within that page.
+//! The filter for what clients send: an allowlist that decides what becomes of each command.
+//!
+//! In a browser session, only listed methods pass, since most of what that session can do reaches other windows
+//! (`content/browser/devtools/browser_devtools_agent_host.cc` has its handlers). In the session of a page, everything
+//! passes that stays within that page. The parameters of commands that pass are checked by [`crate::browser`] and
+//! [`crate::targets`].
+
+use pilotlight_cdp::protocol::input::clipboard_key;
+use serde_json::Value;
 
 /// What becomes of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +35,62 @@ const REFUSED_DOMAINS: [&str; 10] = [
     "SmartCardEmulation",
 ];
 
+/// Domains whose methods stay within one page, its frames and its workers, as Chromium 156 has them. What a newer
+/// Chromium adds is not for clients before it was looked at.
+const DOMAINS_IN_PAGES: [&str; 42] = [
+    "Accessibility",
+    "Animation",
+    "Audits",
+    "Autofill",
+    "BackgroundService",
+    "CSS",
+    "CacheStorage",
+    "Console",
+    "DOM",
+    "DOMDebugger",
+    "DOMSnapshot",
+    "DOMStorage",
+    "Debugger",
+    "DeviceOrientation",
+    "Emulation",
+    "EventBreakpoints",
+    "Fetch",
+    "FileSystem",
+    "HeadlessExperimental",
+    "HeapProfiler",
+    "IO",
+    "IndexedDB",
+    "Input",
+    "Inspector",
+    "LayerTree",
+    "Log",
+    "Media",
+    "Network",
+    "Overlay",
+    "Page",
+    "Performance",
+    "PerformanceTimeline",
+    "Preload",
+    "Profiler",
+    "Runtime",
+    "Schema",
+    "Security",
+    "ServiceWorker",
+    "Storage",
+    "WebAudio",
+    "WebAuthn",
+    "WebMCP",
+];
+
 /// Whether a domain stays within one page is not told by its methods' names alone; these few are looked at.
-const VIRTUAL_IN_PAGES: [&str; 10] = [
+const VIRTUAL_IN_PAGES: [&str; 14] = [
     "DOM.setFileInputFiles",
+    "Fetch.continueRequest",
     "Input.dispatchDragEvent",
+    "Input.dispatchKeyEvent",
+    "Network.continueInterceptedRequest",
     "Page.navigate",
+    "Page.navigateToHistoryEntry",
     "Page.setDownloadBehavior",
     "Runtime.runIfWaitingForDebugger",
     "Storage.clearCookies",
@@ -100,8 +157,89 @@ pub fn verdict(method: &str, in_browser: bool) -> Verdict {
         _ if in_browser && IN_BROWSER.contains(&method) => Verdict::Virtual,
         _ if in_browser => Verdict::Unknown,
         _ if VIRTUAL_IN_PAGES.contains(&method) => Verdict::Virtual,
-        _ => Verdict::Pass,
+        domain if DOMAINS_IN_PAGES.contains(&domain) => Verdict::Pass,
+        _ => Verdict::Unknown,
     }
+}
+
+/// Kinds of targets that exist for a client: pages of the web, and what those can open. The others are the
+/// browser's own: `browser_ui` (parts of its windows), `other` (pages that no window shows, ours among them),
+/// `background_page` and `webview` (of extensions alone). `browser` and `tab` are answered by ourselves. The names
+/// are in `content/public/browser/devtools_agent_host.h`.
+const KINDS: [&str; 6] = [
+    // What a tab shows.
+    "page",
+    // A frame of a page that has a process of its own.
+    "iframe",
+    // Of a page: `new Worker`.
+    "worker",
+    // Of a page: what processes sound, for one.
+    "worklet",
+    // Of an origin: `new SharedWorker`.
+    "shared_worker",
+    // Of an origin: `navigator.serviceWorker.register`.
+    "service_worker",
+];
+
+/// Where a page is whose address could not be loaded. It has none of the rights that `chrome:` pages have.
+const ERROR_PAGE: &str = "chrome-error://chromewebdata/";
+
+/// Whether a target of this kind and at this address exists for a client.
+#[must_use]
+pub fn exists(kind: &str, url: &str) -> bool {
+    KINDS.contains(&kind) && is_of_the_web(url)
+}
+
+/// Whether an address is where pages of the web, and what they open, can be. Every other has rights that the web
+/// does not have: `chrome:`, `chrome-untrusted:`, `devtools:` and `chrome-extension:` pages speak with the browser
+/// process, `file:` and `view-source:` show what is of the machine.
+#[must_use]
+pub fn is_of_the_web(url: &str) -> bool {
+    if url.is_empty() || url == ERROR_PAGE {
+        // Nothing has been loaded yet, or could be.
+        return true;
+    }
+    let Ok(url) = url::Url::parse(url) else { return false };
+    match url.scheme() {
+        "http" | "https" | "data" => true,
+        "about" => matches!(url.path(), "blank" | "srcdoc"),
+        // `null` is the origin of documents that have none of their own, such as those of `data:`.
+        "blob" => url.path().starts_with("null/") || is_of_http(url.path()),
+        _ => false,
+    }
+}
+
+fn is_of_http(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// Whether a permission of this name gives a page the clipboard.
+#[must_use]
+pub fn is_of_clipboard(permission: &str) -> bool {
+    permission.to_ascii_lowercase().starts_with("clipboard")
+}
+
+/// Whether the key event of `Input.dispatchKeyEvent` copies, cuts or pastes.
+#[must_use]
+pub fn is_clipboard_key(params: &Value) -> bool {
+    let number = |name: &str| params.get(name).and_then(Value::as_f64).map_or(0, whole);
+    let text = |name: &str| params.get(name).and_then(Value::as_str).unwrap_or_default();
+    let reaches = |command: &Value| {
+        let command = command.as_str().unwrap_or_default().to_ascii_lowercase();
+        ["paste", "copy", "cut"].iter().any(|word| command.contains(word))
+    };
+    let commands = params.get("commands").and_then(Value::as_array);
+    if commands.is_some_and(|commands| commands.iter().any(reaches)) {
+        return true;
+    }
+    let key = clipboard_key(text("key"), number("windowsVirtualKeyCode"), number("modifiers"));
+    text("type") != "keyUp" && key.is_some()
+}
+
+/// Chromium takes `86.0` and `8.6e1` for whole numbers as well.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit is no key")]
+fn whole(number: f64) -> i64 {
+    number as i64
 }
 
 /// Whether a client may have this URL loaded: what the web could lead to. Files and Chromium's own pages show
@@ -109,7 +247,7 @@ pub fn verdict(method: &str, in_browser: bool) -> Verdict {
 #[must_use]
 pub fn may_load(url: &str) -> bool {
     match url::Url::parse(url.trim()) {
-        Ok(url) => matches!(url.scheme(), "http" | "https" | "about" | "data" | "blob" | "javascript"),
+        Ok(parsed) => parsed.scheme() == "javascript" || is_of_the_web(parsed.as_str()),
         // Chromium fixes such up or refuses them; with a colon in it, it could become a scheme.
         Err(_) => url.is_empty() || !url.contains(':') && !url.starts_with(['/', '\\', '~']),
     }
@@ -117,6 +255,8 @@ pub fn may_load(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -153,6 +293,101 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_passes_nowhere() {
+        for method in
+            ["DigitalCredentials.enable", "NewDomain.do", "", ".", "Page", "page.enable", "Cast.enable"]
+        {
+            for in_browser in [true, false] {
+                let verdict = verdict(method, in_browser);
+                assert!(
+                    matches!(verdict, Verdict::Unknown | Verdict::Refuse) || method == "Page",
+                    "{method}"
+                );
+            }
+        }
+        for method in ["Target.openDevTools", "Target.new", "Browser.executeBrowserCommand", "Browser.new"] {
+            assert_eq!(verdict(method, false), Verdict::Refuse, "{method}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_of_the_web_exists() {
+        let web = [
+            "",
+            "http://a/",
+            "https://a.example/b?c#d",
+            "about:blank",
+            "about:blank#blocked",
+            "about:srcdoc",
+            "data:text/html,x",
+            "blob:https://a/1-2",
+            "blob:null/1-2",
+            "chrome-error://chromewebdata/",
+        ];
+        for url in web {
+            assert!(exists("page", url) && exists("iframe", url) && exists("service_worker", url), "{url}");
+            for kind in ["browser_ui", "other", "webview", "background_page", "tab", "browser", "", "Page"] {
+                assert!(!exists(kind, url), "{kind} {url}");
+            }
+        }
+        for url in [
+            "chrome://version/",
+            "chrome-untrusted://print/",
+            "chrome-extension://mhjfbmdgcfjbbpaeojofohoefgiehjai/index.html",
+            "chrome-error://other/",
+            "chrome-error:",
+            "devtools://devtools/bundled/inspector.html",
+            "view-source:http://a/",
+            "file:///etc/passwd",
+            "filesystem:http://a/temporary/x",
+            "about:version",
+            "about:",
+            "about:blank/../version",
+            "blob:chrome://version/1",
+            "blob:file:///x",
+            "blob:",
+            "isolated-app://x/",
+            "javascript:1",
+            "no url",
+            "/etc/passwd",
+        ] {
+            assert!(!exists("page", url) && !exists("iframe", url) && !exists("worker", url), "{url}");
+        }
+    }
+
+    #[test]
+    fn keys_that_reach_the_clipboard_are_known() {
+        let key = |code: f64, modifiers: f64| json!({ "type": "rawKeyDown", "windowsVirtualKeyCode": code, "modifiers": modifiers });
+        for (code, modifiers) in [
+            (86.0, 2.0),
+            (86.0, 10.0),
+            (86.0, 18.0),
+            (67.0, 2.0),
+            (88.0, 2.0),
+            (45.0, 2.0),
+            (45.0, 8.0),
+            (46.0, 8.0),
+        ] {
+            assert!(is_clipboard_key(&key(code, modifiers)), "{code} {modifiers}");
+        }
+        for (code, modifiers) in
+            [(86.0, 0.0), (86.0, 4.0), (86.0, 3.0), (65.0, 2.0), (45.0, 0.0), (46.0, 0.0)]
+        {
+            assert!(!is_clipboard_key(&key(code, modifiers)), "{code} {modifiers}");
+        }
+        for commands in
+            [json!(["paste"]), json!(["selectAll", "PasteAndMatchStyle"]), json!(["CUT"]), json!(["copy"])]
+        {
+            assert!(is_clipboard_key(&json!({ "type": "keyUp", "commands": commands })), "{commands}");
+        }
+        assert!(is_clipboard_key(&json!({ "type": "keyDown", "key": "Paste" })));
+        assert!(!is_clipboard_key(&json!({ "type": "keyUp", "windowsVirtualKeyCode": 86, "modifiers": 2 })));
+        assert!(!is_clipboard_key(&json!({ "type": "keyDown", "key": "v", "commands": ["selectAll"] })));
+        assert!(is_of_clipboard("clipboardReadWrite") && is_of_clipboard("clipboard-write"));
+        assert!(!is_of_clipboard("geolocation"));
+    }
+
+    #[test]
     fn files_and_pages_of_the_browser_are_not_loaded() {
         for url in ["http://a/", "https://a/", "about:blank", "data:text/html,x", "", "example.com"] {
             assert!(may_load(url), "{url}");
@@ -167,6 +402,9 @@ mod tests {
             "filesystem:http://a/temporary/x",
             "/etc/passwd",
             "chrome-extension://abc/x",
+            "about:version",
+            "about:gpu",
+            "blob:chrome://version/1",
         ] {
             assert!(!may_load(url), "{url}");
         }

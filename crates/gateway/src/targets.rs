@@ -4,47 +4,19 @@
 //! them (`content/browser/devtools/protocol/target_handler.cc`). What a client asks for of that kind is noted at
 //! its desk and carried out page by page.
 
-use bytes::Bytes;
 use pilotlight_cdp::Envelope;
 use serde_json::{Value, json};
 
-use crate::browser::{Desk0, Ids, Out, Pending, Session, VirtualBrowser};
-use crate::filter::Filter;
-use crate::policy::may_load;
+use crate::policy::{exists, may_load};
+use crate::state::{Created, Desk, Desk0, Ids, Info, Out, Pending, Session, TAB, VirtualBrowser};
+use crate::target_filter::TargetFilter;
 use crate::wire::{Caller, METHOD_NOT_FOUND, Refusal, needed, read, result, text};
 
-/// What ids of tabs and of virtual sessions begin with: Chromium's own are hexadecimal.
-pub(crate) const TAB: &str = "TAB-";
 /// How many contexts a client may have at once.
 const MAX_CONTEXTS: usize = 32;
-
-/// What one browser session, or the session of a tab, has switched on.
-#[derive(Debug, Default)]
-pub(crate) struct Desk {
-    discover: Option<Filter>,
-    pub(crate) attach: Option<Attach>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Attach {
-    pub(crate) waits: bool,
-    pub(crate) filter: Filter,
-}
-
-/// A target as Chromium tells of it.
-#[derive(Debug)]
-pub(crate) struct Info {
-    pub(crate) kind: String,
-    context: String,
-    info: Value,
-}
-
-/// The reply to `Target.createTarget`, which comes after the page was seen.
-#[derive(Debug)]
-pub(crate) struct Created {
-    target: String,
-    reply: Bytes,
-}
+/// What a client may say of a context that it makes. `originsWithUniversalNetworkAccess` is not among it: pages of
+/// such an origin would read whatever the machine can reach.
+const OF_CONTEXTS: [&str; 3] = ["disposeOnDetach", "proxyServer", "proxyBypassList"];
 
 impl VirtualBrowser {
     pub(crate) fn browser_target(&self) -> String {
@@ -97,7 +69,7 @@ impl VirtualBrowser {
     ) -> Result<(), Refusal> {
         match method {
             "Target.getTargets" => {
-                let filter = Filter::of(&params).map_err(|error| Refusal::params(error.to_string()))?;
+                let filter = TargetFilter::of(&params).map_err(|error| Refusal::params(error.to_string()))?;
                 let infos = self.listed(&filter);
                 self.answer(caller, json!({ "targetInfos": infos }));
             }
@@ -144,6 +116,11 @@ impl VirtualBrowser {
                 if self.contexts.len() >= MAX_CONTEXTS {
                     return Err(Refusal::server("Too many browser contexts"));
                 }
+                let given = params.as_object().into_iter().flatten();
+                if let Some((name, _)) = given.into_iter().find(|(name, _)| !OF_CONTEXTS.contains(&&***name))
+                {
+                    return Err(Refusal::params(format!("{name}: not allowed in a context of a client")));
+                }
                 params["disposeOnDetach"] = json!(true);
                 return self.call(method, &params, Pending::CreateContext(caller.clone()), ids);
             }
@@ -163,7 +140,7 @@ impl VirtualBrowser {
     }
 
     /// Pages first, in their order: some clients take the first one that is listed.
-    fn listed(&self, filter: &Filter) -> Vec<Value> {
+    fn listed(&self, filter: &TargetFilter) -> Vec<Value> {
         let place = |id: &&String| {
             let shown = self.shown.iter().position(|page| page == *id);
             let is_page = self.infos.get(*id).is_some_and(|info| info.kind == "page");
@@ -206,11 +183,12 @@ impl VirtualBrowser {
         }
         // Frames and workers below a page are not listed, but their own sessions may ask for themselves.
         let target = if own { target } else { page? };
-        self.forward(caller, "Target.getTargetInfo", &json!({ "targetId": target }), ids)
+        let params = json!({ "targetId": target });
+        self.call("Target.getTargetInfo", &params, Pending::Info(caller.clone()), ids)
     }
 
     fn discover(&mut self, caller: &Caller, params: &Value) -> Result<(), Refusal> {
-        let filter = Filter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
+        let filter = TargetFilter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
         let on = params.get("discover") == Some(&Value::Bool(true));
         let infos = if on { self.listed(&filter) } else { Vec::new() };
         self.desks.entry(caller.session.clone()).or_default().discover = on.then_some(filter);
@@ -264,12 +242,43 @@ impl VirtualBrowser {
         if kind == "tab" || !self.owns_context(&context) {
             return;
         }
-        let info = Info { kind: kind.clone(), context, info: info.clone() };
-        let is_known = self.infos.insert(id.clone(), info).is_some() && self.visible.contains(&id);
-        if !is_known {
+        let exists = exists(&kind, &told("url").unwrap_or_default());
+        let info = Info { kind, context, exists, info: info.clone() };
+        self.infos.insert(id.clone(), info);
+        if !exists {
+            return self.banish(&id, ids);
+        }
+        if !self.visible.contains(&id) {
             return self.look_at(&id, ids);
         }
         self.tell_discovered("Target.targetInfoChanged", &id);
+    }
+
+    /// What a target has become, as a session above it hears; false where it no longer exists for the client.
+    pub(crate) fn is_still_there(&mut self, info: &Value, ids: Ids<'_>) -> bool {
+        let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_there = exists(&told("type"), &told("url"));
+        if !is_there {
+            self.banish(&told("targetId"), ids);
+        }
+        is_there
+    }
+
+    /// A target has become one that does not exist for clients: every session with it ends, whoever is to hear of
+    /// it hears that it is gone, and nothing more of it comes.
+    pub(crate) fn banish(&mut self, id: &str, ids: Ids<'_>) {
+        for session in self.sessions_below(id) {
+            self.end_below(&session, ids);
+        }
+        let exposed = self.exposed_sessions(id);
+        exposed.iter().for_each(|session| self.no_longer_exposed(session, ids));
+        for session in self.real_sessions(|target, _, _| target == id).into_iter().chain(exposed) {
+            self.leave_unanswered(&session);
+            self.forget_below(&session);
+            let params = json!({ "sessionId": session });
+            self.ask("Target.detachFromTarget", &params, Pending::Unasked, ids);
+        }
+        self.vanish(id);
     }
 
     fn tell_discovered(&mut self, method: &str, id: &str) {
@@ -329,6 +338,9 @@ impl VirtualBrowser {
     /// A target may have become one that the client knows of.
     fn look_at(&mut self, id: &str, ids: Ids<'_>) {
         let Some(info) = self.infos.get(id) else { return };
+        if !info.exists {
+            return self.release(id);
+        }
         let is_hidden = info.kind == "page"
             && info.context == self.identity.context
             && !self.shown.iter().any(|page| page == id);

@@ -8,6 +8,16 @@ use serde_json::{Value, json};
 /// How many calls of one client may wait for their replies.
 pub const MAX_CLIENT_CALLS: usize = 2048;
 
+/// The largest message that a client may send, in bytes. Playwright sends files of up to 50 MiB as one message, in
+/// base64 (`packages/playwright-core/src/server/fileUploadUtils.ts`), which comes to 67 MiB. Chromium has its one main
+/// thread busy with that for two seconds, so it is not more.
+pub(crate) const MAX_CLIENT_MESSAGE_BYTES: usize = 72 * 1024 * 1024;
+
+/// How deeply a message may be nested. Chromium reads some 300 levels
+/// (`third_party/inspector_protocol/crdtp/json.cc`) and answers what is deeper without the number of the call, so that
+/// its caller would wait for ever.
+const MAX_DEPTH: usize = 200;
+
 /// JSON-RPC's and Chromium's codes (`third_party/inspector_protocol/crdtp/dispatch.h`).
 pub(crate) const PARSE_ERROR: i64 = -32700;
 pub(crate) const INVALID_REQUEST: i64 = -32600;
@@ -48,6 +58,40 @@ impl Refusal {
     pub(crate) fn no_session() -> Self {
         Self(SESSION_NOT_FOUND, "Session with given id not found.".into())
     }
+}
+
+/// Why a message is not looked into any further.
+pub(crate) fn check(message: &[u8]) -> Result<(), Refusal> {
+    if message.len() > MAX_CLIENT_MESSAGE_BYTES {
+        let sentence = format!("The message is longer than {MAX_CLIENT_MESSAGE_BYTES} bytes");
+        return Err(Refusal(INVALID_REQUEST, sentence));
+    }
+    if is_deeper_than(MAX_DEPTH, message) {
+        let sentence = format!("The message is nested more than {MAX_DEPTH} levels deep");
+        return Err(Refusal(INVALID_REQUEST, sentence));
+    }
+    Ok(())
+}
+
+/// Whether JSON, which must be well-formed, is nested more deeply.
+fn is_deeper_than(limit: usize, json: &[u8]) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 pub(crate) fn result(caller: &Caller, result: Value) -> Bytes {
@@ -123,4 +167,22 @@ pub(crate) fn text<'a>(params: &'a Value, name: &str) -> Result<Option<&'a str>,
 
 pub(crate) fn needed<'a>(params: &'a Value, name: &str) -> Result<&'a str, Refusal> {
     text(params, name)?.ok_or_else(|| Refusal::params(format!("{name}: string value expected")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_texts_are_not_levels() {
+        for (json, depth) in [
+            (r#"{"a":[[1],[2,{"b":3}]]}"#, 4),
+            (r#"{"a":"[[[[{\"[[\\","b":[]}"#, 2),
+            (r#""[""#, 0),
+            (r#"[[],[],[[]]]"#, 3),
+        ] {
+            assert!(!is_deeper_than(depth, json.as_bytes()), "{json}");
+            assert!(depth == 0 || is_deeper_than(depth - 1, json.as_bytes()), "{json}");
+        }
+    }
 }

@@ -1,15 +1,16 @@
-//! `pilotlight bench`: measures on the user's own machine, each number against a baseline of the same run.
+//! `pilotlight bench`: benchmarks on the user's own machine, each against a baseline measured in the same run.
 //!
-//! It has a portal, a server and a browser of its own, in a folder that is gone afterwards, and it measures
-//! by what every client can do. A number without its baseline is never told: machines differ, ratios less so.
+//! It starts a separate portal, server and browser in a temporary folder, and measures through the public interface.
+//! No number is reported without its baseline: absolute times differ between machines, ratios less so.
 
-mod alone;
+mod baseline;
 mod cdp;
 mod crowd;
-mod house;
+mod devtools;
+mod fixture;
 mod picture;
 mod report;
-mod rival;
+mod server;
 mod switches;
 mod wake;
 
@@ -22,13 +23,13 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use pilotlight_api::Seconds;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Failure, exit_codes};
 use crate::config::Config;
+use crate::exit::{self, Failure};
 use crate::serve::{run, start_log};
 use crate::server::Signals;
-use house::in_house;
-pub use report::{Line, Machine, Missing, Point, Report, Samples, Series};
-pub use switches::{SwitchLine, SwitchesArgs, SwitchesReport, measure_switches};
+use fixture::with_fixture;
+pub use report::{Machine, Report};
+pub use switches::{SwitchesArgs, SwitchesReport, measure_switches};
 
 /// How often the spinner turns.
 const SPINNER_TICK: Duration = Duration::from_millis(120);
@@ -36,54 +37,54 @@ const SPINNER_TICK: Duration = Duration::from_millis(120);
 /// What to measure.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Which rows [default: all]
+    /// Benchmarks to run [default: all]
     #[arg(value_enum, value_name = "ROW")]
     rows: Vec<Row>,
-    /// How often each thing is measured
+    /// Number of measurements of each row
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// How many sessions there are at once in the row `crowd`
+    /// Number of sessions in the benchmark `crowd`
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     sessions: u32,
-    /// How long windows stand still in the row `crowd` before all of them are weighed: Chromium empties a hidden page's
-    /// caches within 4 minutes, and lets go of what it last showed within 10
+    /// How long windows stay frozen in the benchmark `crowd` before their memory is measured: Chromium clears a hidden
+    /// page's caches within 4 minutes and releases its last frame within 10
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     rest: Seconds,
-    /// Write the picture of memory over the number of sessions here, as SVG
+    /// Write a chart of memory over the number of sessions to this file, as SVG
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
 }
 
-/// A question that the benchmark answers.
+/// A benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Row {
-    /// A client's work through the gateway, against a direct connection to the same browser
+    /// A CDP client through the gateway, against a direct connection to the same browser
     Cdp,
-    /// From hibernation to a loaded page that is signed in, against loading that page in a warm window
+    /// Waking a hibernated session until its page is loaded and signed in, against loading the page in a live window
     Wake,
-    /// Memory, processor time, opening and first answers of many windows, live and frozen, against one chromedriver
-    /// and one Chromium each
+    /// Memory, processor time, start-up and thaw times of many windows, against a separate chromedriver and Chromium for
+    /// each
     Crowd,
-    /// What the server itself takes with a hundred windows, and each of its shims
+    /// Memory of the server with a hundred windows, and of each shim
     Server,
 }
 
 impl Row {
-    /// How many steps of progress its measuring takes.
+    /// Returns the number of progress steps.
     fn steps(self, arguments: &BenchArgs) -> u64 {
         match self {
             Self::Cdp => cdp::steps(arguments.rounds),
             Self::Wake => wake::steps(arguments.rounds),
             Self::Crowd => crowd::steps(arguments.sessions),
-            Self::Server => u64::from(alone::SESSIONS),
+            Self::Server => u64::from(server::SESSIONS),
         }
     }
 }
 
-/// Measures until it is done or told to stop. Nothing of it is left then.
+/// Runs the benchmarks until they are done or stopped, and cleans up.
 ///
 /// # Errors
-/// What is in the way, as a sentence with a hint.
+/// Returns an error message with a hint.
 pub fn bench(config: Config, arguments: &BenchArgs) -> Result<Report, Failure> {
     until_stopped("warn", async |stop| measure(&config, arguments, stop).await)
 }
@@ -94,7 +95,7 @@ fn until_stopped<T>(
     work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     start_log(log);
-    let mut told = Err(house::stopped());
+    let mut told = Err(fixture::stopped());
     run(async {
         let mut signals = Signals::take()?;
         let stop = CancellationToken::new();
@@ -124,25 +125,26 @@ async fn measure(
     };
     let rounds = arguments.rounds;
     let progress = progress(rows.iter().map(|row| row.steps(arguments)).sum());
-    let chromium = in_house(config.clone(), stop, async |house| house.chromium().await).await?;
+    let chromium = with_fixture(config.clone(), stop, async |fixture| fixture.chromium().await).await?;
     let (mut lines, mut missing, mut growth) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         match row {
             Row::Cdp => {
-                let work = in_house(config.clone(), stop, async |house| {
-                    cdp::measure(house, rounds, &progress).await
+                let work = with_fixture(config.clone(), stop, async |fixture| {
+                    cdp::measure(fixture, rounds, &progress).await
                 });
                 lines.extend(work.await?);
             }
             Row::Wake => {
-                let wakes = in_house(config.clone(), stop, async |house| {
-                    wake::measure(house, rounds, &progress).await
+                let wakes = with_fixture(config.clone(), stop, async |fixture| {
+                    wake::measure(fixture, rounds, &progress).await
                 });
                 lines.extend(wakes.await?);
             }
             Row::Server => {
-                let alone =
-                    in_house(config.clone(), stop, async |house| alone::measure(house, &progress).await);
+                let alone = with_fixture(config.clone(), stop, async |fixture| {
+                    server::measure(fixture, &progress).await
+                });
                 lines.extend(alone.await?);
             }
             Row::Crowd => {
@@ -156,7 +158,7 @@ async fn measure(
     }
     if let Some((path, picture)) = arguments.picture.as_ref().zip(picture::draw(&growth)) {
         std::fs::write(path, picture).map_err(|error| {
-            Failure::new(exit_codes::FAILED, format!("`{}` cannot be written: {error}", path.display()))
+            Failure::new(exit::FAILED, format!("cannot write `{}`: {error}", path.display()))
         })?;
     }
     Ok(Report {

@@ -1,7 +1,7 @@
-//! The credentials that sessions can name: kept sealed in the store, and looked up whenever one signs in, so that
-//! a correction reaches everybody.
+//! The credentials that sessions can use: sealed in the store, and looked up at every sign-in, so that changes apply
+//! to all sessions.
 //!
-//! Secrets leave here for a sign-in and nothing else.
+//! Secrets are used only for sign-ins.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,27 +16,27 @@ use secrecy::SecretString;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-/// The most credentials that there can be.
+/// The maximum number of credentials.
 const MAX_CREDENTIALS: usize = 10_000;
 
-/// Why a credential cannot be kept or removed.
+/// Why a credential cannot be stored or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// Its second factor cannot be used.
-    #[error("its second factor cannot be used")]
+    /// The TOTP secret is invalid.
+    #[error("the TOTP secret is invalid")]
     Totp(#[from] TotpError),
-    /// There is none of this name.
+    /// The credential does not exist.
     #[error("there is no such credential")]
     Unknown,
-    /// There are too many.
+    /// There are too many credentials.
     #[error("there are {MAX_CREDENTIALS} credentials already")]
     TooMany,
-    /// It could not be written down.
-    #[error("it could not be written down")]
+    /// The credential could not be stored.
+    #[error("the credential could not be stored")]
     Store(#[from] StoreError),
 }
 
-/// One credential.
+/// A credential.
 #[derive(Clone)]
 struct Known {
     record: CredentialRecord,
@@ -58,11 +58,11 @@ impl Known {
 pub struct Credentials {
     archive: Archive,
     known: RwLock<BTreeMap<String, Known>>,
-    /// Held while one is written down.
+    /// Held while a credential is being written.
     writing: Mutex<()>,
 }
 
-/// The names alone.
+/// Formats only the names.
 impl fmt::Debug for Credentials {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_set().entries(self.read().keys()).finish()
@@ -70,37 +70,37 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Those that were written down.
+    /// Creates the list from stored records.
     #[must_use]
     pub fn new(archive: Archive, records: Vec<CredentialRecord>) -> Self {
         let known = records.into_iter().map(|record| {
             let totp = record.totp_secret.as_ref().map(Totp::parse).transpose().unwrap_or_else(|error| {
-                tracing::error!(credential = record.name, %error, "a second factor cannot be used");
+                tracing::error!(credential = record.name, %error, "a stored TOTP secret is invalid");
                 None
             });
-            // An earlier server may have typed it, and no portal takes a code twice.
+            // An earlier server may have typed the current code, and portals do not accept a code twice.
             totp.iter().for_each(Totp::skip_present_code);
             (record.name.clone(), Known { record, totp })
         });
         Self { archive, known: RwLock::new(known.collect()), writing: Mutex::new(()) }
     }
 
-    /// What may be known of all of them, by name.
+    /// Returns all credentials without their secrets, sorted by name.
     #[must_use]
     pub fn list(&self) -> Vec<Credential> {
         self.read().values().map(Known::shown).collect()
     }
 
-    /// What may be known of one.
+    /// Returns a credential without its secrets.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Credential> {
         self.read().get(name).map(Known::shown)
     }
 
-    /// Keeps a credential, in place of the one before, and writes it down first.
+    /// Creates or replaces a credential, after storing it.
     ///
     /// # Errors
-    /// Why the one before stays.
+    /// Returns why nothing was changed.
     pub async fn define(
         &self,
         name: &str,
@@ -120,7 +120,7 @@ impl Credentials {
             totp_secret: definition.totp_secret,
         };
         self.archive.save_credential(record.clone()).await?;
-        // The same one still knows which codes it has given out.
+        // An unchanged TOTP secret keeps its record of used codes.
         let totp =
             before.and_then(|before| before.totp).filter(|before| made.as_ref() == Some(before)).or(made);
         let known = Known { record, totp };
@@ -129,10 +129,10 @@ impl Credentials {
         Ok(shown)
     }
 
-    /// Forgets a credential.
+    /// Deletes a credential.
     ///
     /// # Errors
-    /// Why it is still there.
+    /// Returns why the credential still exists.
     pub async fn remove(&self, name: &str) -> Result<(), CredentialsError> {
         let _writing = self.writing.lock().await;
         let id = self.read().get(name).map(|known| known.record.id).ok_or(CredentialsError::Unknown)?;
@@ -146,27 +146,27 @@ impl Credentials {
     }
 }
 
-/// With what a session signs in.
+/// What a session signs in with.
 #[derive(Debug, Clone)]
 pub enum Login {
-    /// What came with the session.
+    /// Values from the request that created the session.
     Own {
-        /// Who signs in.
+        /// The user name.
         username: Option<String>,
-        /// With which password.
+        /// The password.
         password: Option<SecretString>,
     },
-    /// A credential by its name, as it is at the moment.
+    /// A stored credential, which is looked up when it is used.
     Named {
         /// The name.
         name: String,
-        /// Where to look it up.
+        /// The credentials.
         credentials: Arc<Credentials>,
     },
 }
 
 impl Login {
-    /// The name of the credential, where it is one.
+    /// Returns the name of the credential, if it is one.
     #[must_use]
     pub fn credential(&self) -> Option<&str> {
         match self {
@@ -175,7 +175,7 @@ impl Login {
         }
     }
 
-    /// Who signs in.
+    /// Returns the user name.
     #[must_use]
     pub fn username(&self) -> Option<String> {
         match self {
@@ -184,7 +184,7 @@ impl Login {
         }
     }
 
-    /// The password, as it is at the moment.
+    /// Returns the current password.
     #[must_use]
     pub fn password(&self) -> Option<SecretString> {
         match self {
@@ -193,7 +193,7 @@ impl Login {
         }
     }
 
-    /// The password that came with the session.
+    /// Returns the password from the request that created the session.
     #[must_use]
     pub fn own_password(&self) -> Option<&SecretString> {
         match self {
@@ -202,7 +202,7 @@ impl Login {
         }
     }
 
-    /// Forgets the password that came with the session.
+    /// Discards the password from the request that created the session.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         match self {
@@ -211,7 +211,7 @@ impl Login {
         }
     }
 
-    /// What a flow is filled in with.
+    /// Returns the values that a flow is filled in with.
     #[must_use]
     pub fn values(&self) -> Values {
         let mut values = Values::new();
@@ -229,7 +229,7 @@ impl Login {
         values
     }
 
-    /// The first of the placeholders of a flow that it has nothing for.
+    /// Returns the first placeholder of a flow that has no value.
     #[must_use]
     pub fn lacks(&self, flow: &Flow) -> Option<&'static str> {
         let (wanted, values) = (flow.placeholders(), self.values());

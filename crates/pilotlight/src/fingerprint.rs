@@ -1,10 +1,10 @@
-//! Recognises accounts without keeping what they are made of.
+//! Recognises accounts without storing their user names and passwords.
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-/// A keyed digest. The key lives as long as the process, so that nothing can be tried out on its values.
+/// A keyed digest. The key lives as long as the process, so that values cannot be guessed offline.
 pub struct Fingerprint {
     keyed: Hmac<Sha256>,
 }
@@ -16,18 +16,18 @@ impl std::fmt::Debug for Fingerprint {
 }
 
 impl Fingerprint {
-    /// One with this key.
+    /// Creates a digest with this key.
     #[must_use]
     pub fn new(key: [u8; 64]) -> Self {
         Self { keyed: Hmac::new(&key.into()) }
     }
 
-    /// Equal for equal parts.
+    /// Returns equal values for equal parts.
     #[must_use]
     pub fn of(&self, parts: &[&str]) -> u64 {
         let mut keyed = self.keyed.clone();
         for part in parts {
-            // The length keeps ("ab", "c") apart from ("a", "bc").
+            // The length distinguishes ("ab", "c") from ("a", "bc").
             keyed.update(&part.len().to_le_bytes());
             keyed.update(part.as_bytes());
         }
@@ -35,7 +35,7 @@ impl Fingerprint {
         digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 
-    /// Equal for the same site, user name and password.
+    /// Returns equal values for the same site, user name and password.
     #[must_use]
     pub fn identity(&self, site: &str, username: &str, password: Option<&SecretString>) -> u64 {
         match password {

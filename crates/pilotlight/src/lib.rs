@@ -1,33 +1,48 @@
-//! Pilotlight: keeps signed-in browser windows lit. The one binary's parts.
+//! Pilotlight: keeps browser windows signed in. This crate contains the parts of the binary.
 //!
-//! `cli` starts everything. `server` joins `config`, `keeper` and `http`; the keeper drives the rules, and
-//! `http` only talks to the keeper.
+//! `cli` starts everything. `server` connects `config`, `keeper` and `http`; the keeper drives the rules, and `http`
+//! talks only to the keeper.
 
-pub mod bench;
-pub mod cli;
-pub mod config;
-pub mod credentials;
-pub mod demo;
+#![expect(unreachable_pub, reason = "the modules are private: what is `pub` in them is the crate's own")]
+
+mod authenticator;
+mod authority;
+mod bench;
+mod cli;
+mod clock;
+mod config;
+mod credentials;
+mod damaged;
+mod demo;
+mod demo_address;
+mod descriptors;
 mod doctor;
-pub mod door;
-pub mod failures;
+mod exit;
+mod failures;
 mod fingerprint;
-pub mod gateway;
-mod gauge;
-pub mod http;
-pub mod keeper;
-pub mod live;
-pub mod machine;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod gateway;
+mod http;
+mod keeper;
+mod live;
+mod machine;
 mod memory;
-pub mod operations;
-pub mod plan;
+mod memory_monitor;
+mod operations;
+mod plan;
+mod private_file;
 mod quiet;
-pub mod reports;
-pub mod rotate;
+mod reports;
+mod rotate;
 mod sentence;
-pub mod serve;
-pub mod server;
+mod serve;
+mod server;
 mod service_manager;
-pub mod sites;
-pub mod webdriver;
+mod sites;
+mod store;
+mod table;
+mod webdriver;
 mod webhook;
+
+pub use cli::main;

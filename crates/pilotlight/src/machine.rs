@@ -1,4 +1,4 @@
-//! What the machine has carried over the last hour: a sample now and then, in memory alone.
+//! Samples of the machine's load over the last hour, kept in memory.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -9,30 +9,36 @@ use pilotlight_api::{LoadSample, SessionState};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::gauge::{Gauge, Reading};
-use crate::keeper::{KeeperHandle, timestamp};
+use crate::clock::timestamp;
+use crate::keeper::KeeperHandle;
 use crate::memory::available_bytes;
+use crate::memory_monitor::{MemoryMonitor, Reading};
 
-/// The time between two samples.
+/// The interval between samples.
 const EVERY: Duration = Duration::from_secs(10);
-/// How many are kept: an hour of them.
+/// Number of samples that are kept: one hour.
 const MAX_SAMPLES: usize = 360;
 
-/// The samples. Clones share them.
+/// Collects samples. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// How many windows there may be at once.
+    /// Maximum number of live windows.
     pub max_live: u32,
-    /// What browsers take.
-    pub gauge: Gauge,
+    /// Measures the memory of the browsers.
+    pub memory_monitor: MemoryMonitor,
     samples: Arc<Mutex<VecDeque<LoadSample>>>,
 }
 
 impl Machine {
     /// Takes samples until `stop`.
     #[must_use]
-    pub fn watch(max_live: u32, gauge: Gauge, keeper: KeeperHandle, stop: CancellationToken) -> Self {
-        let machine = Self { max_live, gauge, samples: Arc::default() };
+    pub fn watch(
+        max_live: u32,
+        memory_monitor: MemoryMonitor,
+        keeper: KeeperHandle,
+        stop: CancellationToken,
+    ) -> Self {
+        let machine = Self { max_live, memory_monitor, samples: Arc::default() };
         let watching = machine.clone();
         tokio::spawn(async move {
             let mut ticks = interval(EVERY);
@@ -42,7 +48,7 @@ impl Machine {
                 let spent = fs::read_to_string("/proc/stat").ok().and_then(|stat| Spent::read(&stat));
                 let cpu_percent = before.zip(spent).and_then(|(before, now): (Spent, _)| now.percent(before));
                 before = spent;
-                let taken = watching.gauge.reading();
+                let taken = watching.memory_monitor.reading();
                 watching.add(sample(&keeper, cpu_percent, taken));
             }
         });
@@ -57,7 +63,7 @@ impl Machine {
         samples.push_back(sample);
     }
 
-    /// All of them, oldest first.
+    /// Returns all samples, oldest first.
     #[must_use]
     pub fn samples(&self) -> Vec<LoadSample> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -88,7 +94,7 @@ fn sample(keeper: &KeeperHandle, cpu_percent: Option<f64>, taken: Option<Reading
     sample
 }
 
-/// What all processors have done since the machine started, in ticks.
+/// Time that all processors have spent since the machine started, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Spent {
     busy: u64,
@@ -96,7 +102,8 @@ struct Spent {
 }
 
 impl Spent {
-    /// The first line of `/proc/stat`: user, nice, system, idle, iowait, …; guests are in user and nice already.
+    /// Parses the first line of `/proc/stat`: user, nice, system, idle, iowait, …; guest times are included in user
+    /// and nice.
     fn read(stat: &str) -> Option<Self> {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
         let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|ticks| ticks.parse().ok()).collect();

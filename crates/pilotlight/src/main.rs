@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use pilotlight::cli::{self, Servers};
+use zeroizing_alloc::ZeroAlloc;
+
+/// What is freed is wiped: passwords and cookies pass through buffers of many crates, none of which would do it.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
-    cli::main(&Servers {
-        serve: pilotlight::serve::serve,
-        demo: pilotlight::demo::demo,
-        bench: pilotlight::bench::bench,
-        measure_switches: pilotlight::bench::measure_switches,
-    })
+    pilotlight::main()
 }

@@ -1,22 +1,22 @@
-//! How it stands with the memory that there is for us: the machine's, or less where a cgroup limits us.
+//! Available memory: the machine's, or less if a cgroup limits it.
 
-use pilotlight_levers::Memory;
+use pilotlight_linux::Memory;
 
-/// Less than this share of the memory available is short, in percent.
+/// Memory is low if less than this share is available, in percent.
 const SHORT_PERCENT: u64 = 5;
 
-/// Whether there is hardly any memory left. Where the kernel does not say, there is.
+/// Returns whether memory is low. If the kernel does not report memory, it is not.
 #[must_use]
 pub(crate) fn machine_is_short() -> bool {
     Memory::now().is_some_and(is_short)
 }
 
-/// The memory that there is in bytes, where the kernel says.
+/// Returns the total memory in bytes, if known.
 pub(crate) fn total_bytes() -> Option<u64> {
     Memory::now().map(|memory| memory.total_bytes)
 }
 
-/// What of it is left in bytes, where the kernel says.
+/// Returns the available memory in bytes, if known.
 pub(crate) fn available_bytes() -> Option<u64> {
     Memory::now().map(|memory| memory.available_bytes)
 }

@@ -1,7 +1,6 @@
-//! From what a client wants, or what is written down, to what the rules and the workers need; and back.
+//! Converts requests and stored records into what the rules and the workers need.
 //!
-//! A session that comes out of the store is planned in the same way as a new one, so that it is treated by
-//! the configuration of today.
+//! A stored session is planned in the same way as a new one, so that it follows the current configuration.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -9,88 +8,82 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_api::{CreateSession, FieldError, Isolation, Seconds, Viewport};
+use pilotlight_checkpoint::{Checkpoint, StorageStateError};
 use pilotlight_chromium::{Proxy, WindowOptions};
 use pilotlight_core::{
-    self as core, Access, AccountId, EndedReason, Hold, HoldId, Kept, LoginId, Moment, Policy, SessionId,
-    SiteId, Spec,
+    self as core, Hold, HoldId, Moment, PersistedSession, Policy, SessionId, SiteId, Spec, Whose,
 };
-use pilotlight_flow::placeholders::TOTP;
-use pilotlight_store::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
-use pilotlight_store::{Checkpoint, StorageStateError};
+use pilotlight_store::record::{HoldRecord, SessionRecord};
+use secrecy::ExposeSecret;
 use url::Url;
-use uuid::Uuid;
 
+use crate::clock::wall;
 use crate::config;
 use crate::credentials::{Credentials, Login};
 use crate::fingerprint::Fingerprint;
-use crate::keeper::{Details, Errand, Farm, ended_reason};
+use crate::keeper::{BrowserLauncher, CannotSignIn, Details, SessionTarget, reason_of};
 use crate::sites::Sites;
 
-/// Where a window begins whose client wants to begin by itself.
+/// The start page of a window whose client navigates by itself.
 const EMPTY_PAGE: &str = "about:blank";
 
-/// Why a session cannot be had as it is asked for.
+/// Why a session cannot be created as requested.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// There is no such site.
+    /// The site does not exist.
     #[error("there is no site `{0}`")]
     UnknownSite(String),
-    /// There is no such launch profile.
+    /// The launch profile does not exist.
     #[error("there is no launch profile `{0}`")]
     UnknownProfile(String),
-    /// A field cannot be used.
+    /// A field is invalid.
     #[error(transparent)]
     Field(#[from] FieldError),
-    /// There is no such credential.
-    #[error("there is no credential `{0}`")]
-    UnknownCredential(String),
-    /// The site's sign-in types something that is not given.
-    #[error("field `{0}` is missing: the site's sign-in types it")]
-    Missing(&'static str),
-    /// The site's sign-in types something that the credential does not have.
-    #[error("field `credential` names one without `${{{0}}}`, which the site's sign-in types")]
-    Lacks(&'static str),
-    /// The state to begin with cannot be used.
+    /// The session could not sign in.
+    #[error(transparent)]
+    CannotSignIn(#[from] CannotSignIn),
+    /// The initial state is invalid.
     #[error("field `storage_state` cannot be used: {0}")]
     StorageState(#[from] StorageStateError),
 }
 
-/// All that a plan is made with.
+/// Plans sessions.
 #[derive(Debug, Clone)]
 pub struct Planner {
-    /// The sites that sessions can be made of.
+    /// The sites.
     pub sites: Arc<Sites>,
-    /// The credentials that sessions can name.
+    /// The credentials.
     pub credentials: Arc<Credentials>,
-    /// The launch profiles that there are.
-    pub farm: Arc<Farm>,
-    /// How sessions are treated that do not say otherwise.
+    /// The launch profiles.
+    pub launcher: Arc<BrowserLauncher>,
+    /// The defaults of sessions.
     pub defaults: Arc<config::Sessions>,
     /// `chromium.profile`.
     pub profile: Arc<str>,
-    /// The key under which accounts are recognised without keeping their passwords.
+    /// The key for recognising accounts without storing their passwords.
     pub fingerprint: Arc<Fingerprint>,
 }
 
 impl Planner {
-    /// What a client wants, planned.
+    /// Plans a session that a client requests.
     ///
     /// # Errors
-    /// Why it cannot be had.
+    /// Returns why it cannot be created.
     pub fn plan(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, Details), PlanError> {
         let planned = self.planned(wanted, now)?;
-        has_what_it_takes(&planned.1.errand)?;
+        planned.1.target.can_sign_in()?;
         Ok(planned)
     }
 
-    /// What is wanted, whether or not it can sign in.
+    /// Plans a session, whether or not it can sign in.
     fn planned(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, Details), PlanError> {
         let site = match &wanted.site {
             None => None,
             Some(name) => Some(self.sites.get(name).ok_or_else(|| PlanError::UnknownSite(name.clone()))?),
         };
         let profile = wanted.profile.clone().unwrap_or_else(|| self.profile.to_string());
-        let launch = self.farm.launch(&profile).ok_or_else(|| PlanError::UnknownProfile(profile.clone()))?;
+        let launch =
+            self.launcher.launch(&profile).ok_or_else(|| PlanError::UnknownProfile(profile.clone()))?;
         let proxy = wanted.proxy.clone().map(|proxy| Proxy {
             server: proxy.server,
             username: proxy.username,
@@ -102,8 +95,9 @@ impl Planner {
         }
         let begins_with = match &wanted.storage_state {
             None => None,
-            Some(state) => Some(Arc::new(Checkpoint::from_storage_state(state, now.0)?)),
+            Some(state) => Some(Arc::new(Checkpoint::from_storage_state(state, wall(now).0)?)),
         };
+        let asked_url = wanted.url.clone().filter(|_| site.is_none());
         let start_url = match &site {
             Some(site) => site.definition.start_url.clone(),
             None => wanted.url.unwrap_or_else(|| EMPTY_PAGE.to_owned()),
@@ -112,11 +106,12 @@ impl Planner {
             None => Login::Own { username: wanted.username, password: wanted.password },
             Some(name) => Login::Named { name, credentials: Arc::clone(&self.credentials) },
         };
-        let errand = Errand { site, start_url, login };
-        let site = errand.site.as_ref();
+        let target = SessionTarget { site, start_url, login };
+        let site = target.site.as_ref();
         let site_name = wanted.site.as_deref();
         let spec = Spec {
-            identity: site_name.and_then(|site| self.identity(site, &errand.login, wanted.name.as_deref())),
+            whose: self.whose(site_name, asked_url.as_deref(), &target.login),
+            identity: site_name.and_then(|site| self.identity(site, &target.login, wanted.name.as_deref())),
             name: wanted.name,
             site: site_name.map(|site| self.site_id(site)),
             max_sign_ins: site
@@ -125,7 +120,7 @@ impl Planner {
             refresh_jitter: site
                 .and_then(|site| site.definition.refresh.jitter)
                 .map_or(Duration::ZERO, Seconds::to_duration),
-            access: access(&self.fingerprint, &errand),
+            access: target.access(&self.fingerprint),
             launch,
             isolation: match wanted.isolation {
                 Isolation::Shared => core::Isolation::Shared,
@@ -143,6 +138,7 @@ impl Planner {
                 own_refresh: wanted.refresh_interval.map(Seconds::unless_never),
             },
         };
+        let dialogs = site.map(|site| site.definition.dialogs.clone()).unwrap_or_default().into();
         let details = Details {
             site: wanted.site,
             profile,
@@ -151,9 +147,10 @@ impl Planner {
             window: WindowOptions {
                 proxy,
                 viewport: wanted.viewport.map(|viewport| (viewport.width, viewport.height)),
+                dialogs,
                 ..WindowOptions::default()
             },
-            errand: Arc::new(errand),
+            target: Arc::new(target),
             begins_with,
             owners: BTreeMap::new(),
             left_at: None,
@@ -167,7 +164,7 @@ impl Planner {
         SiteId(self.fingerprint.of(&[name]))
     }
 
-    /// The sites whose quiet hours this time of the day is in.
+    /// Returns the sites whose quiet hours include this time of day.
     pub(crate) fn quiet_sites(&self, hour: u16, minute: u16) -> BTreeSet<SiteId> {
         let quiet = |name: &String| {
             let hours = self.sites.get(name).and_then(|site| site.definition.quiet_hours);
@@ -176,7 +173,21 @@ impl Planner {
         self.sites.names().into_iter().filter(quiet).map(|name| self.site_id(&name)).collect()
     }
 
-    /// By what an equal request is recognised. Sessions of one credential are told apart by their names.
+    /// Returns what a request says about the owner of the session.
+    fn whose(&self, site: Option<&str>, url: Option<&str>, login: &Login) -> Whose {
+        let digest = |field: &str, text: &str| self.fingerprint.of(&["whose", field, text]);
+        // The same address can be written in several ways.
+        let url = url.map(|url| Url::parse(url).map_or_else(|_| url.to_owned(), String::from));
+        Whose {
+            site: site.map(|site| digest("site", site)),
+            url: url.map(|url| digest("url", &url)),
+            username: login.username().map(|username| digest("username", &username)),
+            credential: login.credential().map(|credential| digest("credential", credential)),
+            password: login.own_password().map(|password| digest("password", password.expose_secret())),
+        }
+    }
+
+    /// Returns what identifies equal requests. Sessions with the same credential are told apart by their names.
     fn identity(&self, site: &str, login: &Login, name: Option<&str>) -> Option<u64> {
         match (login, name) {
             (Login::Own { username, password }, _) => {
@@ -187,12 +198,16 @@ impl Planner {
         }
     }
 
-    /// A session that was written down, as the configuration of today would have it. What that no longer has
-    /// is done without, and said.
+    /// Plans a stored session according to the current configuration. Settings that no longer exist are dropped and
+    /// reported.
     ///
     /// # Errors
-    /// Why it cannot be taken up at all.
-    pub fn recall(&self, record: SessionRecord, now: Moment) -> Result<(Kept, Details), PlanError> {
+    /// Returns why the session cannot be restored.
+    pub fn recall(
+        &self,
+        record: SessionRecord,
+        now: Moment,
+    ) -> Result<(PersistedSession, Details), PlanError> {
         let mut attention = record.attention.clone();
         let mut wanted = CreateSession {
             name: record.name.clone(),
@@ -217,26 +232,34 @@ impl Planner {
             storage_state: None,
             tags: record.tags.clone(),
         };
-        if self.farm.launch(&record.profile).is_none() {
-            tracing::warn!(session_id = %record.id, profile = record.profile, "a session's launch profile is gone");
+        if self.launcher.launch(&record.profile).is_none() {
+            tracing::warn!(session_id = %record.id, profile = record.profile, "a session's launch profile no longer exists");
             wanted.profile = None;
         }
         let gone = record.site.as_ref().filter(|site| self.sites.get(site).is_none());
         if let Some(site) = gone {
-            attention = Some(format!("its site `{site}` is no longer configured"));
+            attention = Some(match self.sites.broken().get(site) {
+                Some(problem) => format!("its site `{site}` cannot be used: {problem}"),
+                None => format!("its site `{site}` is no longer configured"),
+            });
             (wanted.site, wanted.url) = (None, Some(record.start_url.clone()));
         }
         let (mut spec, mut details) = self.planned(wanted, now)?;
-        // What the site wants to type today may not have been asked for when the session was made.
-        if has_what_it_takes(&details.errand).is_err() {
-            attention = attention.or(Some("its site now asks for more than is known of it".to_owned()));
-        }
+        // The site's flow may now type values that were not requested when the session was created.
+        let lacking = match details.target.can_sign_in() {
+            Ok(()) => None,
+            Err(CannotSignIn::UsernameNotUsed) => {
+                Some("its site's sign-in flow types a fixed user name, which is not this session's")
+            }
+            Err(_) => Some("its site's sign-in flow now needs values that the session does not have"),
+        };
+        attention = attention.or(lacking.map(str::to_owned));
         spec.policy.idle_timeout = Duration::from_millis(record.idle_timeout_ms);
         details.site.clone_from(&record.site);
         details.left_at.clone_from(&record.left_at);
         let owner = |hold: &HoldRecord| Some((HoldId(hold.id.as_u128()), hold.owner.clone()?));
         details.owners = record.holds.iter().filter_map(owner).collect();
-        let kept = Kept {
+        let kept = PersistedSession {
             id: SessionId(record.id.as_u128()),
             spec,
             created_at: Moment(record.created_at_ms),
@@ -262,104 +285,6 @@ impl Planner {
     }
 }
 
-/// A session as it is written down.
-pub(crate) fn record(kept: &Kept, details: &Details) -> SessionRecord {
-    let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let policy = &kept.spec.policy;
-    let proxy = details.window.proxy.as_ref();
-    SessionRecord {
-        id: Uuid::from_u128(kept.id.0),
-        name: kept.spec.name.clone(),
-        site: details.site.clone(),
-        username: details.errand.login.username().filter(|_| details.errand.login.credential().is_none()),
-        password: details.errand.login.own_password().cloned(),
-        credential: details.errand.login.credential().map(str::to_owned),
-        start_url: details.errand.start_url.clone(),
-        profile: details.profile.clone(),
-        dedicated: details.isolation == Isolation::Dedicated,
-        proxy: proxy.map(|proxy| ProxyRecord {
-            server: proxy.server.clone(),
-            username: proxy.username.clone(),
-            password: proxy.password.clone(),
-            bypass: proxy.bypass.clone(),
-        }),
-        viewport: details.window.viewport,
-        tags: details.tags.clone(),
-        keep_alive: policy.keep_alive,
-        never_terminate: policy.never_terminate,
-        idle_timeout_ms: milliseconds(policy.idle_timeout),
-        refresh_interval_ms: policy.own_refresh.map(|own| own.map_or(0, milliseconds)),
-        created_at_ms: kept.created_at.0,
-        last_used_ms: kept.last_used.0,
-        last_refresh_ms: kept.last_refresh.map(|at| at.0),
-        signed_in_at_ms: kept.signed_in_at.map(|at| at.0),
-        attention: kept.attention.clone(),
-        refused: kept.refused,
-        tried_at_ms: kept.tried_at.map(|at| at.0),
-        left_at: details.left_at.clone(),
-        live: kept.live,
-        ended: kept.ended.map(|(at, reason)| EndedRecord {
-            at_ms: at.0,
-            reason: ended_reason(reason).as_str().to_owned(),
-        }),
-        holds: kept
-            .holds
-            .iter()
-            .map(|hold| HoldRecord {
-                id: Uuid::from_u128(hold.id.0),
-                shared: hold.shared,
-                owner: details.owners.get(&hold.id).cloned(),
-                expires_at_ms: hold.expires_at.0,
-            })
-            .collect(),
-    }
-}
-
-fn reason_of(word: &str) -> EndedReason {
-    use EndedReason as Reason;
-    let all = [
-        Reason::ClosedByClient,
-        Reason::IdleTimeout,
-        Reason::Evicted,
-        Reason::SignInFailed,
-        Reason::StartFailed,
-    ];
-    // A word of a newer version says at least that it is over.
-    all.into_iter().find(|reason| ended_reason(*reason).as_str() == word).unwrap_or(Reason::ClosedByClient)
-}
-
 fn seconds(span_ms: u64) -> Seconds {
     Seconds::new(span_ms / 1000)
-}
-
-/// Whether the site's flow can be filled in. A site without a flow is signed in to by a person.
-fn has_what_it_takes(errand: &Errand) -> Result<(), PlanError> {
-    if let Login::Named { name, credentials } = &errand.login
-        && credentials.get(name).is_none()
-    {
-        return Err(PlanError::UnknownCredential(name.clone()));
-    }
-    let flow = errand.site.as_ref().and_then(|site| site.sign_in.as_ref());
-    match flow.and_then(|flow| errand.login.lacks(flow)) {
-        None => Ok(()),
-        Some(TOTP) if errand.login.credential().is_none() => Err(PlanError::Missing("credential")),
-        Some(field) if errand.login.credential().is_none() => Err(PlanError::Missing(field)),
-        Some(placeholder) => Err(PlanError::Lacks(placeholder)),
-    }
-}
-
-/// With what a session is signed in at the moment. One portal may be several sites: an account is the portal's.
-pub(crate) fn access(fingerprint: &Fingerprint, errand: &Errand) -> Access {
-    let flow = errand.site.as_ref().and_then(|site| site.sign_in.as_ref());
-    let can_sign_in = flow.is_some() && has_what_it_takes(errand).is_ok();
-    let portal = Url::parse(&errand.start_url).ok().filter(|_| errand.site.is_some());
-    let Some((portal, user)) = portal.zip(errand.login.username()) else {
-        return Access { can_sign_in, ..Access::default() };
-    };
-    let portal = portal.origin().ascii_serialization();
-    Access {
-        account: Some(AccountId(fingerprint.of(&[&portal, &user]))),
-        login: Some(LoginId(fingerprint.identity(&portal, &user, errand.login.password().as_ref()))),
-        can_sign_in,
-    }
 }

@@ -1,4 +1,4 @@
-//! Tells the rules, which know no time of the day, which sites are in their quiet hours.
+//! Tells the rules, which do not know the time of day, which sites are in their quiet hours.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,13 +7,14 @@ use jiff::tz::TimeZone;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::keeper::{KeeperHandle, timestamp};
+use crate::clock::timestamp;
+use crate::keeper::KeeperHandle;
 use crate::plan::Planner;
 
-/// How often the clock is looked at.
+/// Interval at which the clock is checked.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Tells it whenever it changes, until `stop`.
+/// Reports every change to the keeper, until `stop`.
 pub(crate) async fn run(planner: Planner, keeper: KeeperHandle, stop: CancellationToken) {
     let (mut turns, mut told) = (interval(EVERY), BTreeSet::new());
     while stop.run_until_cancelled(turns.tick()).await.is_some() {

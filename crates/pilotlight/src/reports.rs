@@ -1,4 +1,4 @@
-//! How the sign-ins of each site fare: counted from what is told of its sessions, in memory alone.
+//! Statistics of each site's sign-ins, counted from events and kept in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use pilotlight_api::{Event, EventKind, Session, SessionState, SiteReportAnswer};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::keeper::{KeeperHandle, timestamp};
+use crate::clock::timestamp;
+use crate::keeper::KeeperHandle;
 
-/// Of so many sign-ins of a site is known how long they lasted, the latest ones.
+/// Number of latest sign-ins per site whose durations are kept.
 const MAX_LASTED: usize = 1000;
 
-/// What was counted. Clones share it.
+/// Counts events. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reports {
     keeper: KeeperHandle,
@@ -31,7 +32,7 @@ struct Tally {
 }
 
 impl Reports {
-    /// Counts from now on, as long as the keeper tells.
+    /// Starts counting; stops with the keeper.
     #[must_use]
     pub fn start(keeper: KeeperHandle) -> Self {
         let reports = Self { since: timestamp(keeper.clock().now()), keeper, tallies: Arc::default() };
@@ -40,7 +41,9 @@ impl Reports {
             loop {
                 match events.recv().await {
                     Ok(event) => counting.count(&event),
-                    Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "reports of sites miss events"),
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "site reports have missed events");
+                    }
                     Err(RecvError::Closed) => return,
                 }
             }
@@ -79,7 +82,7 @@ impl Reports {
         }
     }
 
-    /// The report of a site that there is.
+    /// Returns the report of an existing site.
     #[must_use]
     pub fn of(&self, name: &str) -> SiteReportAnswer {
         let tally = self.tallies().get(name).cloned().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Errors and sizes in words: the one place that walks a chain of sources.
+//! Formats errors, sizes and untrusted text. The only place that walks a chain of error sources.
 
 use std::error::Error;
 
-/// An error with everything behind it, as one line.
+/// Returns an error and all its sources, as one line.
 #[must_use]
 pub(crate) fn with_sources(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
@@ -15,14 +15,14 @@ pub(crate) fn with_sources(error: &dyn Error) -> String {
     sentence
 }
 
-/// The sentence with a capital letter at its beginning.
+/// Returns the text with its first letter capitalised.
 #[must_use]
 pub(crate) fn capitalised(sentence: &str) -> String {
     let mut characters = sentence.chars();
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
-/// A size in its largest unit. Nothing is as good as unknown: a session without a window takes no memory.
+/// Formats a size in its largest unit. Zero is shown like an unknown size: a session without a window uses no memory.
 #[must_use]
 pub(crate) fn size(bytes: Option<u64>) -> String {
     match bytes.unwrap_or(0) {
@@ -30,4 +30,11 @@ pub(crate) fn size(bytes: Option<u64>) -> String {
         bytes @ ..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
         bytes => format!("{} MB", bytes / 1_000_000),
     }
+}
+
+/// Returns the text without control characters: titles and URLs come from untrusted pages, and terminals execute
+/// escape sequences.
+#[must_use]
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

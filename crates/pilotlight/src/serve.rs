@@ -1,26 +1,26 @@
-//! `pilotlight serve`: the server in this process, with its log, until a signal.
+//! `pilotlight serve`: runs the server in this process, with its log, until a signal.
 
 use std::io::{IsTerminal, Write};
 
 use pilotlight_store::StoreError;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Failure, exit_codes};
 use crate::config::Config;
+use crate::exit::{self, Failure};
 use crate::sentence::with_sources;
 use crate::server::{self, Browsers, ServeError, Signals, StateDirError};
 
-/// What is logged where `PILOTLIGHT_LOG` says nothing.
+/// The default log level, without `PILOTLIGHT_LOG`.
 const DEFAULT_LOG: &str = "info";
 
-/// What to do where the store is sealed under another key.
-const KEY_HINT: &str = "give the key that the store was made with: `master.key` in the state folder, \
+/// The hint for a store that is sealed with another key.
+const KEY_HINT: &str = "provide the key that the store was created with: `master.key` in the state folder, \
                         `PILOTLIGHT_MASTER_KEY`, or the systemd credential `pilotlight-master-key`";
 
-/// Runs the server until a signal says stop.
+/// Runs the server until a signal stops it.
 ///
 /// # Errors
-/// What is in the way, as a sentence with a hint.
+/// Returns an error message with a hint.
 pub fn serve(config: Config) -> Result<(), Failure> {
     start_log(DEFAULT_LOG);
     run(async {
@@ -31,14 +31,19 @@ pub fn serve(config: Config) -> Result<(), Failure> {
             version = env!("CARGO_PKG_VERSION"),
             address = %running.address,
             token_file = %token_file.display(),
-            dashboard = running.dashboard_link(),
             "pilotlight is ready"
         );
+        // A sign-in link is for the person at the terminal only. Logs are stored, forwarded, and read by others.
+        if std::io::stderr().is_terminal() {
+            tracing::info!(dashboard = running.dashboard_link(), "one-time link to the dashboard");
+        } else {
+            tracing::info!("run `pilotlight dashboard` to get a link to the dashboard");
+        }
         running.until(signals).await
     })
 }
 
-/// Runs something of the server's to its end.
+/// Runs a task of the server to completion.
 pub(crate) fn run<F>(work: F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), ServeError>>,
@@ -46,11 +51,11 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(exit_codes::FAILED, format!("no runtime could be started: {error}")))?;
+        .map_err(|error| Failure::new(exit::FAILED, format!("failed to start the async runtime: {error}")))?;
     runtime.block_on(work).map_err(|error| failure(&error))
 }
 
-/// Logs to stderr: lines for people on a terminal, JSON elsewhere.
+/// Logs to stderr: text on a terminal, JSON otherwise.
 pub(crate) fn start_log(default: &str) {
     let filter = EnvFilter::try_from_env("PILOTLIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -61,40 +66,39 @@ pub(crate) fn start_log(default: &str) {
         log.json().try_init()
     };
     if started.is_err() {
-        // Somebody else's subscriber is there already, and logs.
-        drop(writeln!(std::io::stderr(), "the log was started before"));
+        // A test may have installed a logger.
+        drop(writeln!(std::io::stderr(), "another logger is already installed"));
     }
 }
 
-/// What is in the way of a server, as people are told.
+/// Converts an error of the server to a message with a hint.
 pub(crate) fn failure(error: &ServeError) -> Failure {
     let (code, hint) = match error {
         ServeError::StateDir(StateDirError::Taken { .. }) => {
-            (exit_codes::CONFIGURATION, "end that server first, or give another folder with `--state-dir`")
+            (exit::CONFIGURATION, "stop that server first, or use another folder with `--state-dir`")
         }
-        ServeError::StateDir(StateDirError::NotOurs { .. }) => {
-            (exit_codes::CONFIGURATION, "run this as the folder's owner, and let nobody else write to it")
-        }
+        ServeError::StateDir(StateDirError::NotOurs { .. }) => (
+            exit::CONFIGURATION,
+            "run the command as the folder's owner, and remove write access for other users",
+        ),
         ServeError::StateDir(_) => {
-            (exit_codes::CONFIGURATION, "give a folder that this user may write to with `--state-dir`")
+            (exit::CONFIGURATION, "use a folder that this user can write to with `--state-dir`")
         }
         ServeError::Listen { .. } => {
-            (exit_codes::FAILED, "another server may run there; choose another address with `--listen`")
+            (exit::FAILED, "another server may be using the address; choose another with `--listen`")
         }
         ServeError::Key(error) => {
             let hint = error.hint().unwrap_or_else(|| KEY_HINT.to_owned());
-            return Failure::new(exit_codes::CONFIGURATION, with_sources(error)).with_hint(hint);
+            return Failure::new(exit::CONFIGURATION, with_sources(error)).with_hint(hint);
         }
         ServeError::Store(StoreError::WrongKey { .. } | StoreError::MissingKey { .. }) => {
-            (exit_codes::CONFIGURATION, KEY_HINT)
+            (exit::CONFIGURATION, KEY_HINT)
         }
-        ServeError::Store(error) => {
-            (exit_codes::FAILED, error.hint().unwrap_or("it was left as it is; nothing of it was changed"))
+        ServeError::Store(error) => (exit::FAILED, error.hint().unwrap_or("the store was not changed")),
+        ServeError::Launcher(_) => {
+            (exit::CONFIGURATION, "run `pilotlight check-config` to check the configuration")
         }
-        ServeError::Farm(_) => {
-            (exit_codes::CONFIGURATION, "`pilotlight check-config` checks the configuration")
-        }
-        ServeError::System(_) => (exit_codes::FAILED, "the log above may say more"),
+        ServeError::System(_) => (exit::FAILED, "see the log above for details"),
     };
     Failure::new(code, with_sources(error)).with_hint(hint)
 }

@@ -1,8 +1,7 @@
-//! What the service manager is told, where one started the server and listens: that it is ready, that the
-//! keeper turns, that it stops (`sd_notify(3)`).
+//! Notifies the service manager (`sd_notify(3)`) if it started the server and expects it: ready, alive, stopping.
 //!
-//! The variables that say where it listens must never reach shims and browsers: those are started with an
-//! environment of named variables alone. Nothing here waits for the service manager.
+//! The environment variables with the socket's address must not reach shims and browsers: those are started with an
+//! allow-list of variables. Nothing here waits for the service manager.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,26 +9,26 @@ use std::time::Duration;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// The shortest time between two signs of life.
+/// The minimum interval between watchdog notifications.
 const MIN_BEAT: Duration = Duration::from_millis(100);
 
-/// The server takes requests.
+/// Reports that the server is ready.
 pub(crate) fn ready(address: SocketAddr) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on http://{address}"))]);
 }
 
-/// The server goes down.
+/// Reports that the server is stopping.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("writing down what is new")]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("saving changes")]);
 }
 
-/// Signs of life, as often as the service manager wants them (`WatchdogSec=`). They must come out of the loop
-/// that is watched, so that they end when it is stuck.
+/// Sends watchdog notifications at the interval that the service manager requests (`WatchdogSec=`). They must be sent
+/// from the loop that is monitored, so that they stop if it hangs.
 #[derive(Debug)]
 pub struct Pulse(Option<Interval>);
 
 impl Pulse {
-    /// The pulse that the service manager asks for; it never beats where none is asked for.
+    /// Creates the watchdog; it never fires if the service manager does not request it.
     #[must_use]
     pub fn wanted() -> Self {
         Self(watchdog_enabled().map(|within| {
@@ -39,7 +38,7 @@ impl Pulse {
         }))
     }
 
-    /// Returns when the next sign is due. Nothing is lost where this is dropped.
+    /// Waits until the next notification is due. Cancel safe.
     pub(crate) async fn due(&mut self) {
         match &mut self.0 {
             Some(beats) => drop(beats.tick().await),
@@ -47,7 +46,7 @@ impl Pulse {
         }
     }
 
-    /// Gives a sign of life, in a thread of its own: the socket may be full.
+    /// Sends a notification, in a separate thread because the socket may block.
     pub(crate) fn beat(&self) {
         tokio::task::spawn_blocking(|| tell(&[NotifyState::Watchdog]));
     }
@@ -55,6 +54,6 @@ impl Pulse {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = notify(states) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(%error, "failed to notify the service manager");
     }
 }

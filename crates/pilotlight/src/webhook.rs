@@ -1,46 +1,74 @@
-//! Tells somebody outside when a session needs a person, and when it no longer does.
+//! Notifies a webhook when a session starts to need a person, and when it no longer does.
 //!
-//! Each message is tried a few times and then given up: what it tells stands in the list of sessions as well. No
-//! message holds up another for long, and nothing waits for this but itself.
+//! Each message is tried a few times and then dropped: the list of sessions contains the same information. No message
+//! delays another for long, and nothing waits for this task. When the server starts, it sends a message for every
+//! session that needs a person, whatever an earlier server has sent.
+//!
+//! With `server.webhook_secret`, messages are signed according to Standard Webhooks
+//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>): HMAC-SHA256 over
+//! id, time and body, so that a receiver can verify the sender and the time, and detect repeated messages.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
 use pilotlight_api::{Event, EventKind};
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::redirect::Policy;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use uuid::Uuid;
 
-/// How often a message is tried.
+use crate::clock::{Clock, wall};
+use crate::config::WebhookSecret;
+
+/// Number of delivery attempts.
 const TRIES: u32 = 5;
-/// How long one try may take.
+/// Time limit of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The wait after the first try that failed; it doubles with each.
+/// The prefix of a signature's version, and the prefix of secrets whose bytes are given in base64.
+const SIGNATURE: &str = "v1";
+const IN_BASE64: &str = "whsec_";
+/// The delay after the first failed attempt; it doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// Tells `url` of everything that `events` says, until `stop`.
+/// Sends the events to `url` until `stop`.
 pub(crate) async fn run(
     url: Url,
+    secret: Option<WebhookSecret>,
+    clock: Clock,
     address: SocketAddr,
-    mut events: broadcast::Receiver<Arc<Event>>,
+    (missed, mut events): (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>),
     stop: CancellationToken,
 ) {
-    let client = match reqwest::Client::builder().timeout(TIMEOUT).build() {
+    // A redirect leads to an address that was not configured.
+    let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build();
+    let client = match client {
         Ok(client) => client,
-        Err(error) => return tracing::error!(%error, "the webhook cannot be used"),
+        Err(error) => return tracing::error!(%error, "failed to set up the webhook"),
     };
+    let hook = Hook { client, url, secret, clock };
     let telling = async {
+        for event in missed.iter().filter(|event| is_told(event)) {
+            hook.send(&message(event, address)).await;
+        }
         loop {
             let event = match events.recv().await {
                 Ok(event) => event,
-                // What was missed shows with the session's next event.
+                // Missed events are covered by the session's next event.
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return,
             };
-            if matches!(event.kind, EventKind::NeedsAttention | EventKind::AttentionOver) {
-                send(&client, &url, &message(&event, address)).await;
+            if is_told(&event) {
+                hook.send(&message(&event, address)).await;
             }
         }
     };
@@ -48,6 +76,10 @@ pub(crate) async fn run(
         () = telling => {}
         () = stop.cancelled() => {}
     }
+}
+
+fn is_told(event: &Event) -> bool {
+    matches!(event.kind, EventKind::NeedsAttention | EventKind::AttentionOver)
 }
 
 fn message(event: &Event, address: SocketAddr) -> Value {
@@ -66,20 +98,79 @@ fn message(event: &Event, address: SocketAddr) -> Value {
     })
 }
 
-async fn send(client: &reqwest::Client, url: &Url, message: &Value) {
-    let mut wait = FIRST_WAIT;
-    for attempt in 1..=TRIES {
-        let sent = client.post(url.clone()).json(message).send().await;
-        match sent.and_then(reqwest::Response::error_for_status) {
-            Ok(_) => return,
-            // The URL may hold a secret of the receiver's.
-            Err(error) => {
-                tracing::warn!(attempt, error = %error.without_url(), "the webhook did not take a message");
+/// The destination of messages.
+struct Hook {
+    client: reqwest::Client,
+    url: Url,
+    secret: Option<WebhookSecret>,
+    clock: Clock,
+}
+
+impl Hook {
+    async fn send(&self, message: &Value) {
+        let body = message.to_string();
+        // The same for every attempt, so that a receiver can recognise repetitions.
+        let id = format!("msg_{}", Uuid::now_v7().simple());
+        let mut wait = FIRST_WAIT;
+        for attempt in 1..=TRIES {
+            match self.try_to_send(&id, &body).await {
+                Ok(status) if status.is_success() => return,
+                Ok(status) => {
+                    tracing::warn!(
+                        attempt,
+                        status = status.as_u16(),
+                        "failed to deliver a message to the webhook"
+                    );
+                }
+                // The URL may contain a secret of the receiver.
+                Err(error) => {
+                    tracing::warn!(attempt, error = %error.without_url(), "failed to deliver a message to the webhook");
+                }
+            }
+            if attempt < TRIES {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
             }
         }
-        if attempt < TRIES {
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+    }
+
+    async fn try_to_send(&self, id: &str, body: &str) -> reqwest::Result<StatusCode> {
+        let seconds = (wall(self.clock.now()).0 / 1000).to_string();
+        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json");
+        request = request.header("webhook-id", id).header("webhook-timestamp", &seconds);
+        if let Some(secret) = &self.secret {
+            let signature = sign(secret, &[id, &seconds, body]);
+            request = request.header("webhook-signature", format!("{SIGNATURE},{signature}"));
         }
+        Ok(request.body(body.to_owned()).send().await?.status())
+    }
+}
+
+/// Returns the signature of a message's id, time and body.
+fn sign(WebhookSecret(secret): &WebhookSecret, parts: &[&str; 3]) -> String {
+    let secret = secret.expose_secret();
+    let in_base64 = secret.strip_prefix(IN_BASE64).and_then(|key| BASE64_STANDARD.decode(key).ok());
+    let key = in_base64.unwrap_or_else(|| secret.as_bytes().to_vec());
+    // HMAC accepts keys of any length.
+    let Ok(mut keyed) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
+    keyed.update(parts.join(".").as_bytes());
+    BASE64_STANDARD.encode(keyed.finalize().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_signed_as_their_receivers_check() {
+        // The example of the specification's own libraries.
+        let secret = WebhookSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into());
+        let message = ["msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "{\"test\": 2432232314}"];
+        assert_eq!(sign(&secret, &message), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        assert_ne!(
+            sign(&WebhookSecret("another secret of any form".into()), &message),
+            sign(&secret, &message)
+        );
+        assert!(!format!("{secret:?}").contains("MfKQ9"));
     }
 }

@@ -1,27 +1,26 @@
-//! The store, for those who must not wait for a disk: one thread owns it, and does what is asked in the order
-//! in which it was asked.
+//! Asynchronous access to the store: a thread owns it and executes orders in sequence.
 //!
-//! It decides nothing and repeats nothing. What failed for a [passing](StoreError::is_passing) reason is the
-//! caller's to ask for again.
+//! It makes no decisions and does not retry. After a [transient](StoreError::is_passing) error, the caller may retry.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use pilotlight_checkpoint::Checkpoint;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::operation::OperationRecord;
 use crate::record::{CredentialRecord, SessionRecord};
 use crate::store::{Loaded, LoadedOperations, Store};
 
-/// How many orders may wait. Whoever has one more waits until there is room.
+/// Maximum number of queued orders. Further ones wait until there is space.
 pub const QUEUE_ORDERS_MAX: usize = 64;
 
-/// A way to the one thread that owns the store. The thread ends with [`close`](Self::close), or when the last
-/// clone is gone and everything is done that was asked.
+/// A handle to the thread that owns the store. The thread ends with [`close`](Self::close), or when the last clone
+/// has been dropped and all orders are done.
 #[derive(Debug, Clone)]
 pub struct Archive {
     orders: mpsc::Sender<Order>,
@@ -37,6 +36,9 @@ enum Order {
     SaveCheckpoint(Uuid, Box<Checkpoint>, Reply<u64>),
     Checkpoint(Uuid, Reply<Option<Checkpoint>>),
     RemoveSessions(Vec<Uuid>, Reply<()>),
+    StripSessions(Vec<Uuid>, Reply<()>),
+    Probe(Reply<()>),
+    Backup(PathBuf, Reply<()>),
     Operations(Reply<LoadedOperations>),
     SaveOperation(Box<OperationRecord>, Reply<()>),
     RemoveOperations(Vec<Uuid>, Reply<()>),
@@ -46,78 +48,92 @@ enum Order {
 }
 
 impl Archive {
-    /// Gives the store a thread. Fails where the system has none left.
+    /// Starts the thread. Fails if the system cannot start another one.
     pub fn start(store: impl Store) -> std::io::Result<Self> {
         let (orders, waiting) = mpsc::channel(QUEUE_ORDERS_MAX);
         let (health_sender, health) = watch::channel(None);
-        let archivist = Archivist { store, waiting, health: health_sender };
-        let thread = thread::Builder::new().name("archive".to_owned()).spawn(|| archivist.run())?;
+        let store_thread = StoreThread { store, waiting, health: health_sender };
+        let thread = thread::Builder::new().name("archive".to_owned()).spawn(|| store_thread.run())?;
         Ok(Self { orders, health, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// As [`Store::load`].
+    /// See [`Store::load`].
     pub async fn load(&self) -> Result<Loaded, StoreError> {
         self.ask(Order::Load).await
     }
 
-    /// As [`Store::save_sessions`]. What waits at the same time is written in one transaction, and of records
-    /// with the same id the later one; all who wait get its result.
+    /// See [`Store::save_sessions`]. Records that wait at the same time are written in one transaction; of records
+    /// with the same id, the later one is written. All callers get its result.
     pub async fn save_sessions(&self, records: Vec<SessionRecord>) -> Result<(), StoreError> {
         self.ask(|reply| Order::SaveSessions(records, reply)).await
     }
 
-    /// As [`Store::save_checkpoint`].
+    /// See [`Store::save_checkpoint`].
     pub async fn save_checkpoint(&self, session: Uuid, checkpoint: Checkpoint) -> Result<u64, StoreError> {
         self.ask(|reply| Order::SaveCheckpoint(session, Box::new(checkpoint), reply)).await
     }
 
-    /// As [`Store::checkpoint`].
+    /// See [`Store::checkpoint`].
     pub async fn checkpoint(&self, session: Uuid) -> Result<Option<Checkpoint>, StoreError> {
         self.ask(|reply| Order::Checkpoint(session, reply)).await
     }
 
-    /// As [`Store::remove_sessions`].
+    /// See [`Store::remove_sessions`].
     pub async fn remove_sessions(&self, sessions: Vec<Uuid>) -> Result<(), StoreError> {
         self.ask(|reply| Order::RemoveSessions(sessions, reply)).await
     }
 
-    /// As [`Store::operations`].
+    /// See [`Store::strip_sessions`].
+    pub async fn strip_sessions(&self, sessions: Vec<Uuid>) -> Result<(), StoreError> {
+        self.ask(|reply| Order::StripSessions(sessions, reply)).await
+    }
+
+    /// See [`Store::probe`].
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.ask(Order::Probe).await
+    }
+
+    /// See [`Store::backup`].
+    pub async fn backup(&self, path: PathBuf) -> Result<(), StoreError> {
+        self.ask(|reply| Order::Backup(path, reply)).await
+    }
+
+    /// See [`Store::operations`].
     pub async fn operations(&self) -> Result<LoadedOperations, StoreError> {
         self.ask(Order::Operations).await
     }
 
-    /// As [`Store::save_operation`].
+    /// See [`Store::save_operation`].
     pub async fn save_operation(&self, operation: OperationRecord) -> Result<(), StoreError> {
         self.ask(|reply| Order::SaveOperation(Box::new(operation), reply)).await
     }
 
-    /// As [`Store::remove_operations`].
+    /// See [`Store::remove_operations`].
     pub async fn remove_operations(&self, operations: Vec<Uuid>) -> Result<(), StoreError> {
         self.ask(|reply| Order::RemoveOperations(operations, reply)).await
     }
 
-    /// As [`Store::save_credential`].
+    /// See [`Store::save_credential`].
     pub async fn save_credential(&self, record: CredentialRecord) -> Result<(), StoreError> {
         self.ask(|reply| Order::SaveCredential(Box::new(record), reply)).await
     }
 
-    /// As [`Store::remove_credential`].
+    /// See [`Store::remove_credential`].
     pub async fn remove_credential(&self, id: Uuid) -> Result<(), StoreError> {
         self.ask(|reply| Order::RemoveCredential(id, reply)).await
     }
 
-    /// The sentence of the last failed write; none once a write works again.
+    /// Returns the error message of the last failed write; none after a successful write.
     pub fn health(&self) -> watch::Receiver<Option<String>> {
         self.health.clone()
     }
 
-    /// Does everything that was asked before, brings the store to rest and ends its thread. Whoever asks for
-    /// something afterwards gets [`StoreError::Closed`].
+    /// Executes all queued orders, shuts down the store and ends its thread. Later orders get [`StoreError::Closed`].
     pub async fn close(&self) -> Result<(), StoreError> {
         let closed = self.ask(Order::Close).await;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It answers last of all, so this does not take long; and it has told of its panic.
+            // The reply is its last action, so this is quick; a panic has already been reported.
             let _ = thread.join();
         }
         closed
@@ -130,18 +146,18 @@ impl Archive {
     }
 }
 
-/// What runs on the thread.
-struct Archivist<S> {
+/// The state of the thread.
+struct StoreThread<S> {
     store: S,
     waiting: mpsc::Receiver<Order>,
     health: watch::Sender<Option<String>>,
 }
 
-impl<S: Store> Archivist<S> {
+impl<S: Store> StoreThread<S> {
     fn run(mut self) {
         let mut set_aside = None;
         while let Some(order) = set_aside.take().or_else(|| self.waiting.blocking_recv()) {
-            // Whoever asked may be gone meanwhile, and then no answer is missed.
+            // The caller may have gone; then no reply is needed.
             match order {
                 Order::Load(reply) => drop(reply.send(self.store.load())),
                 Order::Checkpoint(session, reply) => drop(reply.send(self.store.checkpoint(session))),
@@ -154,6 +170,16 @@ impl<S: Store> Archivist<S> {
                     let removed = self.store.remove_sessions(&sessions);
                     drop(reply.send(self.noted(removed)));
                 }
+                Order::StripSessions(sessions, reply) => {
+                    let stripped = self.store.strip_sessions(&sessions);
+                    drop(reply.send(self.noted(stripped)));
+                }
+                Order::Probe(reply) => {
+                    let probed = self.store.probe();
+                    drop(reply.send(self.noted(probed)));
+                }
+                // If there is no space for a copy, there may still be enough for everything else.
+                Order::Backup(path, reply) => drop(reply.send(self.store.backup(&path))),
                 Order::Operations(reply) => drop(reply.send(self.store.operations())),
                 Order::SaveOperation(operation, reply) => {
                     let saved = self.store.save_operation(&operation);
@@ -174,14 +200,14 @@ impl<S: Store> Archivist<S> {
                 Order::Close(reply) => return self.close(reply),
             }
         }
-        // Nobody is left to be told; the file is whole either way.
+        // There is no caller left; the file is consistent either way.
         if let Err(error) = self.store.flush() {
-            tracing::warn!(error = error.sentence(), "cannot bring the store to rest");
+            tracing::warn!(error = error.sentence(), "cannot shut down the store");
         }
     }
 
-    /// Saves what is in this order and in those like it that wait right behind it. Gives the first that is
-    /// something else.
+    /// Saves the records of this order and of similar ones that follow it in the queue. Returns the first order of
+    /// another kind.
     fn save_sessions(&mut self, mut records: Vec<SessionRecord>, reply: Reply<()>) -> Option<Order> {
         let mut replies = vec![reply];
         let mut other = None;
@@ -208,13 +234,13 @@ impl<S: Store> Archivist<S> {
     fn close(mut self, reply: Reply<()>) {
         let flushed = self.store.flush();
         let flushed = self.noted(flushed);
-        // Whoever still waits hears that it is closed before the one who closes does.
+        // Callers that still wait are told before the one who closes.
         drop(self.waiting);
         drop(self.store);
         drop(reply.send(flushed));
     }
 
-    /// Takes the result of a write for the store's health. A caller's mistake says nothing about it.
+    /// Updates the store's health from the result of a write. A caller's error does not change it.
     fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         let sentence = match &result {
             Ok(_) => None,

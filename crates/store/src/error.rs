@@ -1,4 +1,4 @@
-//! What can go wrong with the store, each in one sentence, and what to do about it.
+//! Errors of the store, each with a hint.
 
 use std::error::Error as _;
 use std::io;
@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::seal::SealError;
 
-/// Why the store did not do what was asked. Nothing of it was done, unless a variant says otherwise.
+/// Why the store did not execute an order. Nothing was changed, unless a variant says otherwise.
 #[derive(Debug, Clone, Error)]
 pub enum StoreError {
-    /// The keyring lacks the key.
+    /// The key is not in the keyring.
     #[error("the store {path} is sealed under the master key {key:?}, which is not in the keyring")]
     MissingKey {
         /// The store.
@@ -21,7 +21,7 @@ pub enum StoreError {
         /// The key's name.
         key: String,
     },
-    /// The keyring has another key of that name.
+    /// The keyring has a different key with that name.
     #[error("the master key {key:?} is not the one that the store {path} is sealed under")]
     WrongKey {
         /// The store.
@@ -29,28 +29,28 @@ pub enum StoreError {
         /// The key's name.
         key: String,
     },
-    /// Somebody else has it open.
-    #[error("the store {path} is in use by somebody else")]
+    /// Another process has opened it.
+    #[error("the store {path} is in use by another process")]
     Locked {
         /// The store.
         path: PathBuf,
     },
-    /// No room.
-    #[error("there is no room left for the store {path}")]
+    /// The disk is full.
+    #[error("there is no space left for the store {path}")]
     Full {
         /// The store.
         path: PathBuf,
     },
-    /// It is no store, or no whole one.
+    /// The file is not a store, or is damaged.
     #[error("the store {path} is damaged: {problem}")]
     Damaged {
         /// The store.
         path: PathBuf,
-        /// What shows that it is.
+        /// What is wrong.
         problem: String,
     },
-    /// A later release wrote it.
-    #[error("the store {path} has version {found}, and this release knows versions up to {known}")]
+    /// It was written by a later release.
+    #[error("the store {path} has version {found}, but this release supports only versions up to {known}")]
     Newer {
         /// The store.
         path: PathBuf,
@@ -60,68 +60,71 @@ pub enum StoreError {
         known: usize,
     },
     /// The file cannot be read or written.
-    #[error("the store {path} cannot be read or written")]
+    #[error("cannot read or write the store {path}")]
     Io {
         /// The store.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Arc<io::Error>,
     },
-    /// What SQLite refuses for any other reason.
-    #[error("the store {path} does not work")]
+    /// Any other error of SQLite.
+    #[error("the store {path} failed")]
     Database {
         /// The store.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Arc<rusqlite::Error>,
     },
-    /// There is no such session to keep a checkpoint of.
+    /// The session of a checkpoint does not exist.
     #[error("the session {0} is not in the store")]
     NoSession(Uuid),
-    /// A record is too large, or its databases of IndexedDB are nested too deeply, to be read again.
-    #[error("what is to be written down of the session {session} is too large: {problem}")]
+    /// A record is too large, or its IndexedDB databases are nested too deeply, to be read again.
+    #[error("the state of session {session} is too large to store: {problem}")]
     TooLarge {
         /// The session.
         session: Uuid,
         /// What is too large.
         problem: &'static str,
     },
-    /// A record is there and cannot be read.
-    #[error("what is written down of the session {session} cannot be read")]
+    /// A record exists but cannot be read.
+    #[error("the stored state of session {session} cannot be read")]
     Record {
         /// The session.
         session: Uuid,
-        /// Why.
+        /// The cause.
         source: RecordError,
     },
-    /// The archive was closed, or its thread is gone.
+    /// The archive was closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
 }
 
 impl StoreError {
-    /// Whether the same can work later, without anybody changing what is asked for.
+    /// Returns whether the same order can succeed later.
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Locked { .. } | Self::Full { .. } | Self::Io { .. })
     }
 
-    /// What to do about it.
+    /// Returns whether the cause is a full disk.
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
+    /// Returns what to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::MissingKey { .. } => {
-                "put the key of that name back into the keyring, after the current one"
-            }
-            Self::WrongKey { .. } => "put back the keyring that the store was last opened with",
-            Self::Locked { .. } => "end the other server that uses this state folder",
-            Self::Full { .. } => "make room on its file system",
-            Self::Damaged { .. } => "put back a backup, or move the file away to begin with an empty store",
-            Self::Newer { .. } => "use the release that wrote it, or a later one",
-            Self::Io { .. } => "see that the folder is there and that the server's user may write to it",
+            Self::MissingKey { .. } => "restore the key with that name in the keyring, after the current one",
+            Self::WrongKey { .. } => "restore the keyring that the store was last opened with",
+            Self::Locked { .. } => "stop the other server that uses this state folder",
+            Self::Full { .. } => "free space on its file system",
+            Self::Damaged { .. } => "restore a backup, or move the file away to start with an empty store",
+            Self::Newer { .. } => "use the release that wrote it or a later one",
+            Self::Io { .. } => "check that the folder exists and is writable for the server's user",
             _ => return None,
         })
     }
 
-    /// The sentence, with those of its sources.
+    /// Returns the message with those of its sources.
     pub fn sentence(&self) -> String {
         let mut sentence = self.to_string();
         let mut source = self.source();
@@ -134,22 +137,22 @@ impl StoreError {
     }
 }
 
-/// Why one record cannot be read. It tells nothing of what is in it.
+/// Why a record cannot be read. Contains nothing of its content.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RecordError {
-    /// It does not open.
+    /// It cannot be unsealed.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// A later release wrote it.
-    #[error("its format has version {found}, and this release knows versions up to {known}")]
+    /// It was written by a later release.
+    #[error("its format has version {found}, but this release supports only versions up to {known}")]
     Newer {
         /// Its version.
         found: u32,
         /// The latest version that this release reads.
         known: u32,
     },
-    /// It opens, and something else is inside.
-    #[error("its content is not understood (line {line}, column {column})")]
+    /// Its content cannot be parsed.
+    #[error("cannot parse its content (line {line}, column {column})")]
     Malformed {
         /// Counted from 1.
         line: usize,

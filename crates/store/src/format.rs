@@ -4,12 +4,12 @@
 //! Every version that a release ever wrote can be read by all later ones; the golden files in `tests/golden`
 //! are there to show it. Never may anything of the content come into an error.
 
+use pilotlight_checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::checkpoint::Checkpoint;
 use crate::error::{RecordError, StoreError};
 use crate::operation::OperationRecord;
 use crate::record::{CredentialRecord, SessionRecord};
@@ -88,10 +88,10 @@ fn encode<T: Content>(session: Uuid, content: &T) -> Result<Zeroizing<Vec<u8>>, 
     let too_large = |problem| StoreError::TooLarge { session, problem };
     let mut bytes = Zeroizing::new(format!(r#"{{"version":{VERSION},"{}":"#, T::NAME).into_bytes());
     // Nothing that these types can hold is beyond JSON.
-    serde_json::to_writer(&mut *bytes, content).map_err(|_| too_large("it cannot be written as JSON"))?;
+    serde_json::to_writer(&mut *bytes, content).map_err(|_| too_large("it cannot be converted to JSON"))?;
     bytes.push(b'}');
     if bytes.len() > RECORD_BYTES_MAX {
-        return Err(too_large("it has more than 256 MiB"));
+        return Err(too_large("it is larger than 256 MiB"));
     }
     Ok(bytes)
 }

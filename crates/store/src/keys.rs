@@ -1,8 +1,8 @@
-//! Master keys: where they come from, and how the file of them changes.
+//! Master keys: where they are found, and how the key file is changed.
 //!
-//! As text a keyring is lines of `name:64 hex digits`; what follows a `#` at the start of a line is for people.
-//! The first key is the current one, the others still open what they sealed. Never may a key, or a line that
-//! should have been one, come into an error, a log or a `Debug`.
+//! The text of a keyring has lines of `name:64 hex digits`; lines that start with `#` are comments. The first key is
+//! the current one; the others still open what they sealed. A key, or a line that should have been one, must never
+//! appear in an error, a log or a `Debug` output.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,31 +16,31 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::seal::random;
+use crate::random::random;
 
-/// How long a master key is.
+/// Length of a master key.
 pub(crate) const KEY_BYTES: usize = 32;
 
-/// The most keys in one keyring.
+/// Maximum number of keys in a keyring.
 pub const KEYS_MAX: usize = 16;
 
-/// The longest name of a key, in bytes.
+/// Maximum length of a key's name, in bytes.
 pub const KEY_NAME_BYTES_MAX: usize = 64;
 
-/// The largest key file, in bytes.
+/// Maximum size of a key file, in bytes.
 pub const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// Read and write for the owner, nothing for anybody else.
+/// Readable and writable for the owner only.
 const OWNER_FILE: u32 = 0o600;
 
-/// What nobody but the owner may do with a key file.
+/// Permissions that nobody but the owner may have on a key file.
 const GROUP_AND_OTHERS: u32 = 0o077;
 
-/// systemd gives a credential to the user of the service by an access list, and the mode then shows the list's
-/// mask where a group's rights are (`systemd.exec(5)`, `LoadCredential=`).
+/// systemd gives the service's user access to a credential with an access control list, whose mask is then shown as
+/// the group's permissions (`systemd.exec(5)`, `LoadCredential=`).
 const OTHERS: u32 = 0o007;
 
-/// One master key. Its `Debug` is its name.
+/// A master key. Its `Debug` shows only the name.
 pub(crate) struct MasterKey {
     name: String,
     key: SecretBox<[u8; KEY_BYTES]>,
@@ -67,74 +67,76 @@ impl std::fmt::Debug for Keyring {
     }
 }
 
-/// Where [`Keyring::find`] looks, in this order.
+/// The places where [`Keyring::find`] looks, in this order.
 #[derive(Debug, Clone)]
 pub struct KeySources {
-    /// The value of `PILOTLIGHT_MASTER_KEY`, the keyring as text.
+    /// The value of `PILOTLIGHT_MASTER_KEY`: a keyring as text.
     pub environment: Option<SecretString>,
-    /// `$CREDENTIALS_DIRECTORY/pilotlight-master-key`, where systemd gives credentials.
+    /// `$CREDENTIALS_DIRECTORY/pilotlight-master-key`, a credential of systemd.
     pub credential_path: Option<PathBuf>,
-    /// The key file. Made, with a random key, where neither it nor anything above nor a store is there.
+    /// The key file. Created with a random key if neither it nor anything above nor a store exists.
     pub key_file_path: PathBuf,
-    /// Where the store is, or will be.
+    /// The path of the store.
     pub store_path: PathBuf,
 }
 
-/// Why there is no keyring, or why its file did not change.
+/// Why there is no keyring, or why its file was not changed.
 #[derive(Debug, Clone, Error)]
 pub enum KeyError {
     /// A line is not a key.
     #[error("line {line} of {origin} {problem}")]
     Line {
-        /// Where the text is from.
+        /// The origin of the text.
         origin: String,
         /// Counted from 1.
         line: usize,
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The text has no key.
-    #[error("{origin} holds no master key")]
+    /// The text contains no key.
+    #[error("{origin} does not contain a master key")]
     Empty {
-        /// Where the text is from.
+        /// The origin of the text.
         origin: String,
     },
-    /// Somebody other than the owner has a right to the file.
-    #[error("the key file {path} is open to others than its owner (mode {mode:04o})")]
+    /// Other users have permissions on the file.
+    #[error("the key file {path} is accessible to other users (mode {mode:04o})")]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
     },
-    /// A link, a folder, or too large.
-    #[error("{path} is not a key file: it must be a file of at most {KEY_FILE_BYTES_MAX} bytes, and no link")]
+    /// It is a link, a folder, or too large.
+    #[error(
+        "{path} is not a key file: it must be a regular file of at most {KEY_FILE_BYTES_MAX} bytes, not a link"
+    )]
     NotAKeyFile {
-        /// What is there.
+        /// The path.
         path: PathBuf,
     },
-    /// There is a store, so a new key would be of no use.
-    #[error("there is a store at {store_path}, but no master key for it")]
+    /// There is a store, so a new key would be useless.
+    #[error("there is a store at {store_path}, but its master key is missing")]
     Lost {
         /// The store.
         store_path: PathBuf,
-        /// Where the key file is looked for.
+        /// The path of the missing key file.
         key_file_path: PathBuf,
     },
     /// The file cannot be read or written.
     #[error("cannot {action} the key file {path}")]
     Io {
-        /// Read or write.
+        /// `read` or `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Arc<io::Error>,
     },
 }
 
 impl KeyError {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Line { .. } | Self::Empty { .. } => {
@@ -143,7 +145,7 @@ impl KeyError {
             Self::Exposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
             Self::NotAKeyFile { .. } | Self::Io { .. } => None,
             Self::Lost { key_file_path, .. } => Some(format!(
-                "put the key file back at {}, or set PILOTLIGHT_MASTER_KEY",
+                "restore the key file at {}, or set PILOTLIGHT_MASTER_KEY",
                 key_file_path.display()
             )),
         }
@@ -151,7 +153,7 @@ impl KeyError {
 }
 
 impl Keyring {
-    /// Reads a keyring from its text. `origin` is for errors: where the text is from.
+    /// Parses a keyring. `origin` is the origin of the text, for errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self, KeyError> {
         let mut keys: Vec<MasterKey> = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -161,10 +163,10 @@ impl Keyring {
             let wrong = |problem| KeyError::Line { origin: origin.to_owned(), line: index + 1, problem };
             let key = parse_key(line.trim()).map_err(wrong)?;
             if keys.iter().any(|known| known.name == key.name) {
-                return Err(wrong("has the name of a key above it"));
+                return Err(wrong("has the same name as an earlier key"));
             }
             if keys.len() == KEYS_MAX {
-                return Err(wrong("is one key too many: there can be 16"));
+                return Err(wrong("exceeds the maximum of 16 keys"));
             }
             keys.push(key);
         }
@@ -174,8 +176,7 @@ impl Keyring {
         Ok(Self { keys })
     }
 
-    /// The first keyring of all that may be there. One that is there and wrong is an error, and is not passed
-    /// over for the next.
+    /// Returns the first keyring that exists. If it is invalid, returns an error instead of trying the next place.
     pub fn find(sources: &KeySources) -> Result<Self, KeyError> {
         if let Some(text) = &sources.environment {
             return Self::parse(text.expose_secret(), "the environment variable PILOTLIGHT_MASTER_KEY");
@@ -189,7 +190,7 @@ impl Keyring {
         if let Some(text) = read_if_there(path, GROUP_AND_OTHERS)? {
             return Self::parse(&text, &path.display().to_string());
         }
-        // A link that leads nowhere is something too: whether the store is gone is not ours to guess.
+        // A dangling link also counts as existing: the store may be temporarily unavailable.
         if fs::symlink_metadata(&sources.store_path).is_ok() {
             let (store_path, key_file_path) = (sources.store_path.clone(), path.clone());
             return Err(KeyError::Lost { store_path, key_file_path });
@@ -199,8 +200,8 @@ impl Keyring {
         Self::parse(&line, &path.display().to_string())
     }
 
-    /// Puts a new random key before those of a key file and gives its name. What is sealed under the others is
-    /// re-wrapped when the store is next opened.
+    /// Adds a new random key before those in a key file, and returns its name. Everything that is sealed with the
+    /// others is re-wrapped when the store is next opened.
     pub fn add_new_current(path: &Path) -> Result<String, KeyError> {
         let text = read(path, GROUP_AND_OTHERS)?;
         let (name, mut new_text) = new_key_line();
@@ -210,8 +211,8 @@ impl Keyring {
         Ok(name)
     }
 
-    /// Takes all keys but the first out of a key file and gives their names. Only for when the store has been
-    /// opened with all of them: what is still sealed under the others is lost.
+    /// Removes all keys but the first from a key file, and returns their names. The store must have been opened with
+    /// all of them before: everything that is still sealed with the others is lost.
     pub fn retain_current(path: &Path) -> Result<Vec<String>, KeyError> {
         let text = read(path, GROUP_AND_OTHERS)?;
         let keyring = Self::parse(&text, &path.display().to_string())?;
@@ -227,7 +228,7 @@ impl Keyring {
         Ok(keyring.keys.iter().skip(1).map(|key| key.name.clone()).collect())
     }
 
-    /// The key that everything new is sealed under.
+    /// Returns the current key, which seals everything new.
     pub(crate) fn current(&self) -> &MasterKey {
         &self.keys[0]
     }
@@ -236,7 +237,7 @@ impl Keyring {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// Whether there is any key but the current one.
+    /// Returns whether there are keys besides the current one.
     pub(crate) fn has_older(&self) -> bool {
         self.keys.len() > 1
     }
@@ -248,7 +249,7 @@ fn is_key_line(line: &str) -> bool {
 }
 
 fn parse_key(line: &str) -> Result<MasterKey, &'static str> {
-    let (name, digits) = line.split_once(':').ok_or("has no colon between a name and a key")?;
+    let (name, digits) = line.split_once(':').ok_or("has no colon between name and key")?;
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || name.len() > KEY_NAME_BYTES_MAX || !name.bytes().all(known) {
         return Err("has a name that is not 1 to 64 letters, digits, dots, dashes and underscores");
@@ -265,7 +266,7 @@ fn parse_key(line: &str) -> Result<MasterKey, &'static str> {
     Ok(MasterKey { name: name.to_owned(), key })
 }
 
-/// Of a digit that is known to be one.
+/// Returns the value of a valid hex digit.
 const fn nibble(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',
@@ -273,8 +274,8 @@ const fn nibble(digit: u8) -> u8 {
     }
 }
 
-/// A new key's name, and its line. The name is random too: one that comes back in a later rotation would be
-/// taken for the key of an old backup.
+/// Returns a new key's name and line. The name is random, too: if a name were reused in a later rotation, it could be
+/// mistaken for the key of an old backup.
 fn new_key_line() -> (String, Zeroizing<String>) {
     let name = format!("key-{:08x}", u32::from_ne_bytes(random()));
     let mut key = random::<KEY_BYTES>();
@@ -303,11 +304,11 @@ fn read_if_there(path: &Path, forbidden: u32) -> Result<Option<Zeroizing<String>
     }
 }
 
-/// Reads a key file on whose mode none of the `forbidden` bits is.
+/// Reads a key file whose mode has none of the `forbidden` bits.
 fn read(path: &Path, forbidden: u32) -> Result<Zeroizing<String>, KeyError> {
     let unreadable = |source: io::Error| io_error("read", path, source);
     let no_key_file = || KeyError::NotAKeyFile { path: path.to_owned() };
-    // Without waiting: a FIFO would have us wait for its writer.
+    // Does not block: opening a FIFO would wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP) => return Err(no_key_file()),
@@ -320,20 +321,20 @@ fn read(path: &Path, forbidden: u32) -> Result<Zeroizing<String>, KeyError> {
     if metadata.mode() & forbidden != 0 {
         return Err(KeyError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
     }
-    // With room for all of it from the start: a string that grows leaves copies behind.
+    // Allocated at full size: growing a string leaves copies in memory.
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 64));
     file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
 }
 
-/// Where a new key file is written before it takes the place of the old one.
+/// Returns the temporary path of a new key file.
 fn new_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".new");
     PathBuf::from(name)
 }
 
-/// Writes a key file so that at any moment, and after any crash, the old or the new one is there as a whole.
+/// Writes a key file atomically: after any crash, either the old or the new one is complete.
 fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
     let new_path = new_path(path);
     let write = || -> io::Result<()> {

@@ -3,29 +3,32 @@
 //! Everything here that is written down is sealed. Nothing here decides, and nothing here knows a browser.
 
 pub mod archive;
-pub mod checkpoint;
 mod error;
+pub mod files;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod keys;
 mod memory;
 pub mod operation;
+mod random;
 pub mod record;
+mod reserve;
 #[cfg(test)]
 mod samples;
 mod seal;
 pub mod sqlite;
-mod storage_state;
 mod store;
 
 pub use archive::Archive;
-pub use checkpoint::Checkpoint;
 pub use error::{RecordError, StoreError};
+pub use files::FilesKey;
 pub use format::{NESTING_MAX, RECORD_BYTES_MAX};
 pub use keys::{KeyError, KeySources, Keyring};
 pub use memory::MemoryStore;
 pub use operation::OperationRecord;
 pub use record::{CredentialRecord, SessionRecord};
+pub use reserve::RESERVE_BYTES;
 pub use seal::SealError;
-pub use sqlite::SqliteStore;
-pub use storage_state::StorageStateError;
-pub use store::{CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, Store};
+pub use sqlite::{Checked, SqliteStore};
+pub use store::{CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, RecordKind, Store};

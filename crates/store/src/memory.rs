@@ -1,17 +1,20 @@
-//! A store that outlasts nothing, for tests of what is built on one.
+//! A store in memory, for tests.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
+use pilotlight_checkpoint::Checkpoint;
 use uuid::Uuid;
 
-use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::format;
 use crate::operation::OperationRecord;
 use crate::record::{CredentialRecord, SessionRecord};
 use crate::store::{CheckpointInfo, Loaded, LoadedOperations, LoadedSession, Store};
 
-/// Sessions, checkpoints, operations and credentials in memory, unsealed.
+/// Sessions, checkpoints, operations and credentials in memory, not sealed.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     sessions: BTreeMap<Uuid, SessionRecord>,
@@ -78,6 +81,18 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn strip_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
+        for session in sessions {
+            self.checkpoints.remove(session);
+            self.operations.retain(|_, operation| operation.session != *session);
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
         self.credentials.insert(record.id, record.clone());
         Ok(())
@@ -86,6 +101,11 @@ impl Store for MemoryStore {
     fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
         self.credentials.remove(&id);
         Ok(())
+    }
+
+    fn backup(&mut self, path: &Path) -> Result<(), StoreError> {
+        let source = Arc::new(io::Error::new(io::ErrorKind::Unsupported, "a store in memory has no copies"));
+        Err(StoreError::Io { path: path.to_owned(), source })
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

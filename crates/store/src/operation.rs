@@ -1,4 +1,4 @@
-//! What is kept of an operation: what it was given, how far it came, and what came of it.
+//! The stored record of an operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,42 +7,42 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// An operation as it is written down. Times are milliseconds since 1970, phases are counted from 0.
+/// An operation. Times are milliseconds since 1970, phases are counted from 0.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct OperationRecord {
     /// Its id.
     pub id: Uuid,
-    /// The session in whose window it is done.
+    /// The session in whose window it runs.
     pub session: Uuid,
     /// Its name in the site.
     pub operation: String,
     /// Its hold on the session.
     pub hold: Uuid,
-    /// When it was begun.
+    /// When it was started.
     pub created_at_ms: u64,
-    /// How long it waits for an input, in milliseconds.
+    /// How long it waits for input, in milliseconds.
     pub timeout_ms: u64,
-    /// What each phase needs.
+    /// The inputs that each phase needs.
     pub needs: Vec<BTreeSet<String>>,
-    /// What was given so far, as it is typed.
+    /// The inputs so far, as text to type.
     pub inputs: BTreeMap<String, String>,
-    /// The requests that brought it so far and are not to be carried out twice: a digest of each, by its key.
+    /// The requests that were executed and must not be executed again: a digest of each, by its idempotency key.
     pub requests: BTreeMap<String, String>,
-    /// Where it is.
+    /// Its stage.
     pub stage: StageRecord,
-    /// The phase that runs, waits, or was the last one to run.
+    /// The current or last phase.
     pub phase: usize,
-    /// What the pages showed, by name.
+    /// The outputs, by name.
     pub outputs: Map<String, Value>,
     /// The downloads among the outputs, by name.
     pub downloads: BTreeMap<String, DownloadRecord>,
-    /// Its pictures, in order.
+    /// Its screenshots, in order.
     pub screenshots: Vec<ScreenshotRecord>,
-    /// What went wrong.
+    /// The error, if any.
     pub fault: Option<FaultRecord>,
 }
 
-/// What was typed, and what pages showed, belongs into no log.
+/// Inputs and outputs must not be logged.
 impl fmt::Debug for OperationRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (id, stage, phase) = (&self.id, &self.stage, &self.phase);
@@ -54,51 +54,51 @@ impl fmt::Debug for OperationRecord {
     }
 }
 
-/// Where an operation is.
+/// The stage of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageRecord {
-    /// Its phase runs, or is about to.
+    /// A phase is running or about to run.
     Running,
-    /// Its phase waits for inputs.
+    /// A phase waits for inputs.
     Waiting {
-        /// How long.
+        /// When it expires.
         expires_at_ms: u64,
     },
-    /// It is over.
+    /// It has ended.
     Ended {
-        /// How.
+        /// How it ended.
         ending: String,
-        /// When.
+        /// When it ended.
         at_ms: u64,
     },
 }
 
-/// A file that a page gave.
+/// A downloaded file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownloadRecord {
-    /// What the file is called in the operation's folder.
+    /// The name of the file in the operation's folder.
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
 }
 
-/// A picture of the page.
+/// A screenshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScreenshotRecord {
-    /// What the file is called in the operation's folder.
+    /// The name of the file in the operation's folder.
     pub name: String,
-    /// After which step it was taken, as `2.3`.
+    /// The step before it, such as `2.3`.
     pub step: String,
 }
 
-/// What went wrong.
+/// An error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultRecord {
     /// The step, counted from 1 in its phase.
     pub step: Option<usize>,
     /// The stable code.
     pub code: String,
-    /// In one sentence.
+    /// The message, in one sentence.
     pub sentence: String,
 }

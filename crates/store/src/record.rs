@@ -1,4 +1,4 @@
-//! What is kept of a session itself, apart from the state of its window.
+//! The stored record of a session, without the state of its window.
 
 use std::collections::BTreeMap;
 
@@ -6,44 +6,44 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// A session as it is written down. Times are milliseconds since 1970.
+/// A session. Times are milliseconds since 1970.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionRecord {
     /// Its id.
     pub id: Uuid,
-    /// The name that its client chose.
+    /// The name given by the client.
     pub name: Option<String>,
     /// The site's name.
     pub site: Option<String>,
-    /// Who signs in.
+    /// The user name.
     pub username: Option<String>,
-    /// With which password.
+    /// The password.
     #[serde(serialize_with = "expose", deserialize_with = "read")]
     pub password: Option<SecretString>,
-    /// The name of the credential that it signs in with, instead of a user name and password of its own.
+    /// The name of the credential that it signs in with, instead of a user name and password.
     #[serde(default)]
     pub credential: Option<String>,
-    /// The page that it begins with.
+    /// The start page.
     pub start_url: String,
     /// The launch profile's name.
     pub profile: String,
-    /// Whether it has a browser of its own.
+    /// Whether it has a separate browser.
     pub dedicated: bool,
-    /// Its proxy.
+    /// The proxy.
     pub proxy: Option<ProxyRecord>,
-    /// Width and height of its pages, in CSS pixels.
+    /// Width and height of the page area, in CSS pixels.
     pub viewport: Option<(u32, u32)>,
-    /// Its creator's marks.
+    /// The client's tags.
     pub tags: BTreeMap<String, String>,
-    /// Whether it never ends of idleness.
+    /// Whether it never expires.
     pub keep_alive: bool,
-    /// Whether nothing but a close ends it.
+    /// Whether only an explicit close ends it.
     pub never_terminate: bool,
-    /// How long it may be unused, in milliseconds.
+    /// Time without use after which it ends, in milliseconds.
     pub idle_timeout_ms: u64,
-    /// How often its client wants it refreshed, in milliseconds; 0 is never, none is as configured.
+    /// The refresh interval that the client requested, in milliseconds; 0 for never, `None` for the configured one.
     pub refresh_interval_ms: Option<u64>,
-    /// When it was made.
+    /// When it was created.
     pub created_at_ms: u64,
     /// When a client last used it.
     pub last_used_ms: u64,
@@ -51,62 +51,71 @@ pub struct SessionRecord {
     pub last_refresh_ms: Option<u64>,
     /// When it was last signed in.
     pub signed_in_at_ms: Option<u64>,
-    /// What a person should know or do.
+    /// What a person needs to know or do.
     pub attention: Option<String>,
-    /// Whether the portal refused its sign-in, so that it is not repeated unasked.
+    /// Whether the portal rejected its sign-in, so that it is not retried automatically.
     #[serde(default)]
     pub refused: bool,
-    /// When its sign-in was typed whose outcome nobody knows yet.
+    /// When a sign-in was typed whose result is not known yet.
     #[serde(default)]
     pub tried_at_ms: Option<u64>,
-    /// Where its page was when its state was last written down.
+    /// The page's address when its state was last saved.
     #[serde(default)]
     pub left_at: Option<String>,
-    /// Whether it had a window, or was to have one.
+    /// Whether it had a window, or was about to get one.
     pub live: bool,
     /// When and why it ended.
     pub ended: Option<EndedRecord>,
-    /// Who holds it.
+    /// Its holds.
     pub holds: Vec<HoldRecord>,
 }
 
-/// With what sessions sign in that name it.
+impl SessionRecord {
+    /// Returns whether losing this record would be harmful: a closed session would come back, or a rejected sign-in
+    /// would be repeated.
+    #[must_use]
+    pub const fn is_needed(&self) -> bool {
+        self.ended.is_some() || self.refused
+    }
+}
+
+/// A credential that sessions sign in with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CredentialRecord {
     /// Its id in the store.
     pub id: Uuid,
-    /// The name that sessions give.
+    /// The name that sessions use.
     pub name: String,
-    /// Who signs in.
+    /// The user name.
     pub username: String,
-    /// With which password.
+    /// The password.
     #[serde(serialize_with = "expose", deserialize_with = "read")]
     pub password: Option<SecretString>,
-    /// What the codes of its second factor are made of.
+    /// The TOTP secret of its second factor.
     #[serde(serialize_with = "expose", deserialize_with = "read")]
     pub totp_secret: Option<SecretString>,
 }
 
-/// A proxy, with its password.
+/// A proxy with its password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProxyRecord {
     /// Its address.
     pub server: String,
-    /// The user at the proxy.
+    /// The user name for the proxy.
     pub username: Option<String>,
-    /// The password at the proxy.
+    /// The password for the proxy.
     #[serde(serialize_with = "expose", deserialize_with = "read")]
     pub password: Option<SecretString>,
-    /// Hosts that are reached without it.
+    /// Hosts that are accessed without it.
     pub bypass: Option<String>,
 }
 
 /// When and why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedRecord {
-    /// When.
+    /// When it ended.
     pub at_ms: u64,
-    /// Why, in the word that clients get.
+    /// The reason, as clients see it.
     pub reason: String,
 }
 
@@ -115,16 +124,16 @@ pub struct EndedRecord {
 pub struct HoldRecord {
     /// Its id.
     pub id: Uuid,
-    /// Whether others may hold the session too.
+    /// Whether other shared holds are allowed at the same time.
     pub shared: bool,
-    /// Who holds it, as far as they say.
+    /// Description of the holder, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at_ms: u64,
 }
 
-/// In the clear: what is written is sealed as a whole.
+/// Written as plain text, because the record is sealed as a whole.
 fn expose<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }

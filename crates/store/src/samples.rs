@@ -1,12 +1,12 @@
 //! What tests write down.
 
+use pilotlight_checkpoint::{
+    Checkpoint, Cookie, Entry, Field, FieldContent, Origin, PartitionKey, SessionStorage, Tab,
+};
 use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::checkpoint::{
-    Checkpoint, Cookie, Entry, Field, FieldContent, Origin, PartitionKey, SessionStorage, Tab,
-};
 use crate::keys::Keyring;
 use crate::operation::{DownloadRecord, FaultRecord, OperationRecord, ScreenshotRecord, StageRecord};
 use crate::record::{CredentialRecord, EndedRecord, HoldRecord, ProxyRecord, SessionRecord};

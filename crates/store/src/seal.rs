@@ -1,11 +1,11 @@
-//! Seals what is written down: XChaCha20-Poly1305 under a key of the record's own, which is itself sealed
-//! ("wrapped") under a master key.
+//! Seals records: XChaCha20-Poly1305 with a key for each record, which is itself sealed ("wrapped") with a master
+//! key.
 //!
-//! A new master key so costs a few bytes for each record, not the record. What a record is, and which one, is
-//! associated data of both seals: nobody can put one record in another's place, or alter a byte of it. What a
-//! seal cannot show is that a record is an older one of the same place.
+//! Changing the master key therefore changes only a few bytes of each record. The kind and the id of a record are
+//! associated data of both seals, so that records cannot be exchanged or modified. A seal cannot reveal that a record
+//! was replaced with an older version of itself.
 //!
-//! Never may a key or what is inside a record come into an error.
+//! A key or the content of a record must never appear in an error.
 //!
 //! ```text
 //! magic "PLSR" | version 1 | algorithm 1 | kind | id, 16 bytes   associated data of the record's seal
@@ -14,8 +14,8 @@
 //! nonce, 24 bytes | the record, n + 16 bytes
 //! ```
 //!
-//! The master key's name is no associated data of the record's own seal, for it changes when the key is
-//! wrapped anew. Nothing is lost by that: no two records have the same key.
+//! The master key's name is not associated data of the record's own seal, because it changes when the key is wrapped
+//! again. This is safe: no two records have the same key.
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
@@ -24,26 +24,27 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::keys::{KEY_BYTES, Keyring, MasterKey};
+use crate::random::random;
 
 const MAGIC: &[u8; 4] = b"PLSR";
 const VERSION: u8 = 1;
 const XCHACHA20_POLY1305: u8 = 1;
-const NONCE_BYTES: usize = 24;
-const TAG_BYTES: usize = 16;
+pub(crate) const NONCE_BYTES: usize = 24;
+pub(crate) const TAG_BYTES: usize = 16;
 const WRAPPED_BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
 const PLACE_BYTES: usize = MAGIC.len() + 3 + 16;
 
-/// How many of a sealed record's first bytes surely hold the name of its master key.
+/// Number of first bytes of a sealed record that always contain the name of its master key.
 pub(crate) const HEADER_BYTES_MAX: usize = PLACE_BYTES + 1 + u8::MAX as usize;
 
-/// What a record is, and which one.
+/// The kind and the id of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) kind: Kind,
     pub(crate) id: Uuid,
 }
 
-/// What a record is. The numbers are written down: none may ever mean something else.
+/// The kind of a record. The numbers are stored and must never be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -53,41 +54,43 @@ pub(crate) enum Kind {
     Checkpoint = 3,
     Credential = 4,
     Operation = 5,
+    /// The key of the files beside the store.
+    FilesKey = 6,
 }
 
-/// Why a sealed record does not open.
+/// Why a sealed record cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SealError {
-    /// It is cut short, or was never sealed.
-    #[error("it is not a sealed record, or only a part of one")]
+    /// It is truncated, or was never sealed.
+    #[error("it is not a complete sealed record")]
     NotSealed,
-    /// A later release sealed it.
-    #[error("it is sealed in version {found}, and this release knows versions up to {VERSION}")]
+    /// It was sealed by a later release.
+    #[error("it is sealed in version {found}, but this release supports only versions up to {VERSION}")]
     Newer {
         /// The version.
         found: u8,
     },
-    /// Sealed by something that this release does not have.
-    #[error("it is sealed with algorithm {0}, which this release does not have")]
+    /// It was sealed with an algorithm that this release does not support.
+    #[error("it is sealed with algorithm {0}, which this release does not support")]
     UnknownAlgorithm(u8),
-    /// It is whole as far as can be seen, but another record.
-    #[error("it was sealed as another record than the one in whose place it is")]
+    /// It seems to be complete, but is a different record.
+    #[error("it was sealed as a different record")]
     OtherPlace,
-    /// The keyring lacks its master key.
-    #[error("it is sealed under the master key {0:?}, which is not in the keyring")]
+    /// Its master key is not in the keyring.
+    #[error("it is sealed with the master key {0:?}, which is not in the keyring")]
     MissingKey(String),
-    /// The master key of that name is another one, or the record was altered.
-    #[error("its key does not open under the master key {0:?}")]
+    /// The master key with that name is a different one, or the record was modified.
+    #[error("its key cannot be opened with the master key {0:?}")]
     KeyDoesNotOpen(String),
-    /// The key opens and the record does not.
-    #[error("it was altered")]
+    /// The key can be unwrapped, but the record cannot be opened.
+    #[error("it was modified")]
     Altered,
-    /// Larger than the algorithm can seal.
-    #[error("it is too large to be sealed")]
+    /// It is larger than the algorithm can seal.
+    #[error("it is too large to seal")]
     TooLarge,
 }
 
-/// Seals under the current master key and a new key of the record's own.
+/// Seals with a new key, which is wrapped with the current master key.
 pub(crate) fn seal(keyring: &Keyring, place: Place, plain: &[u8]) -> Result<Vec<u8>, SealError> {
     let key = Zeroizing::new(random::<KEY_BYTES>());
     let mut sealed = Vec::with_capacity(HEADER_BYTES_MAX + 2 * WRAPPED_BYTES + plain.len());
@@ -100,14 +103,14 @@ pub(crate) fn seal(keyring: &Keyring, place: Place, plain: &[u8]) -> Result<Vec<
     Ok(sealed)
 }
 
-/// What is inside a sealed record.
+/// Opens a sealed record.
 pub(crate) fn open(keyring: &Keyring, place: Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let parts = Parts::of(sealed)?;
     let key = parts.unwrap_key(keyring, place)?;
     decrypt(&key, parts.record, parts.place).ok_or(SealError::Altered)
 }
 
-/// The same record under the current master key.
+/// Re-wraps a record's key with the current master key.
 pub(crate) fn rewrap(keyring: &Keyring, place: Place, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
     let parts = Parts::of(sealed)?;
     let key = parts.unwrap_key(keyring, place)?;
@@ -117,12 +120,12 @@ pub(crate) fn rewrap(keyring: &Keyring, place: Place, sealed: &[u8]) -> Result<V
     Ok(rewrapped)
 }
 
-/// The name of the master key that the record is sealed under. Its first [`HEADER_BYTES_MAX`] bytes suffice.
+/// Returns the name of the master key of a record. Its first [`HEADER_BYTES_MAX`] bytes are sufficient.
 pub(crate) fn key_name(sealed: &[u8]) -> Result<&str, SealError> {
     Ok(Header::of(sealed)?.key_name)
 }
 
-/// The clear part of a sealed record, and what follows it.
+/// Splits a sealed record into its plain header and the rest.
 struct Header<'a> {
     place: &'a [u8],
     place_and_name: &'a [u8],
@@ -147,7 +150,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A sealed record, taken apart but still sealed.
+/// The parts of a sealed record.
 struct Parts<'a> {
     place: &'a [u8],
     place_and_name: &'a [u8],
@@ -163,7 +166,7 @@ impl<'a> Parts<'a> {
         Ok(Self { place, place_and_name, key_name, wrapped_key, record })
     }
 
-    /// The record's own key.
+    /// Unwraps the record's own key.
     fn unwrap_key(&self, keyring: &Keyring, place: Place) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
         let (kind, id) = (self.place[MAGIC.len() + 2], &self.place[MAGIC.len() + 3..]);
         if kind != place.kind as u8 || id != place.id.as_bytes() {
@@ -178,7 +181,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Appends the master key's name and the wrapped key to a header that ends with the place.
+/// Appends the master key's name and the wrapped key to a header that ends with the id.
 fn wrap(master: &MasterKey, key: &[u8; KEY_BYTES], header: &mut Vec<u8>) -> Result<(), SealError> {
     let name = master.name().as_bytes();
     header.push(u8::try_from(name.len()).map_err(|_| SealError::TooLarge)?);
@@ -188,8 +191,8 @@ fn wrap(master: &MasterKey, key: &[u8; KEY_BYTES], header: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// A new nonce, and what is encrypted under it. Random nonces of 24 bytes do not repeat.
-fn encrypt(key: &[u8; KEY_BYTES], plain: &[u8], associated: &[u8]) -> Result<Vec<u8>, SealError> {
+/// Encrypts with a new random nonce, and returns both. Random nonces of 24 bytes do not repeat.
+pub(crate) fn encrypt(key: &[u8; KEY_BYTES], plain: &[u8], associated: &[u8]) -> Result<Vec<u8>, SealError> {
     let nonce = random::<NONCE_BYTES>();
     let payload = Payload { msg: plain, aad: associated };
     let encrypted = XChaCha20Poly1305::new(<&Key>::from(key))
@@ -198,18 +201,11 @@ fn encrypt(key: &[u8; KEY_BYTES], plain: &[u8], associated: &[u8]) -> Result<Vec
     Ok([nonce.as_slice(), &encrypted].concat())
 }
 
-fn decrypt(key: &[u8; KEY_BYTES], sealed: &[u8], associated: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn decrypt(key: &[u8; KEY_BYTES], sealed: &[u8], associated: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, encrypted) = sealed.split_first_chunk::<NONCE_BYTES>()?;
     let payload = Payload { msg: encrypted, aad: associated };
     let plain = XChaCha20Poly1305::new(<&Key>::from(key)).decrypt(<&XNonce>::from(nonce), payload).ok()?;
     Some(Zeroizing::new(plain))
-}
-
-/// From the generator that the operating system seeds.
-pub(crate) fn random<const BYTES: usize>() -> [u8; BYTES] {
-    let mut bytes = [0; BYTES];
-    rand::fill(&mut bytes[..]);
-    bytes
 }
 
 #[cfg(test)]

@@ -1,56 +1,54 @@
-//! The store on disk: one SQLite file, whose records are sealed.
+//! The store on disk: an SQLite file with sealed records.
 //!
-//! How it is written, and why. A checkpoint is written often and may be as old as it likes after a crash; a
-//! session must be there. SQLite appends each transaction to a log (the WAL) beside the file and copies it into
-//! the file later. Here it never copies by itself: the log is brought over as a whole, and then cut to
-//! nothing, by every transaction that touches a session, and when the log is large. So the log never holds
-//! frames which are already in the file, and a log that lost its end, at ANY byte, leaves an older but whole
-//! state: all sessions, some with an older checkpoint. With SQLite's own ways the file may already have half
-//! of what the lost end was needed for.
+//! How it is written, and why: checkpoints are written often, and after a crash an older one is acceptable; sessions
+//! must not be lost. SQLite appends each transaction to a log (the WAL) next to the file, and copies it into the file
+//! later. Here this never happens automatically: every transaction that changes a session copies the whole log into
+//! the file and then truncates it, and so does a large log. So the log never contains frames that are already in the
+//! file, and a log that was truncated at ANY byte leaves an older but consistent state: all sessions, some with an
+//! older checkpoint. With SQLite's default behaviour, the file might already contain half of what the lost end was
+//! needed for.
 //!
-//! There is one connection, which locks everybody else out. It must never open the file beside SQLite: closing
-//! any descriptor of a file gives up all of the process's POSIX locks on it.
+//! There is one connection, which locks out all others. The file must never be opened besides SQLite: closing any
+//! descriptor of a file releases all POSIX locks that the process holds on it.
+
+mod files_key;
+mod opening;
+mod upkeep;
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
+use pilotlight_checkpoint::Checkpoint;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
-use crate::checkpoint::Checkpoint;
+use files_key::rewrap_files_key;
+use opening::{
+    MIGRATIONS, check_key, migrate, prepare_file, refuse_a_stranger, set_up, start_writing, write_key_check,
+};
+
+pub use upkeep::Checked;
+
 use crate::error::{RecordError, StoreError};
 use crate::format;
 use crate::keys::Keyring;
-use crate::operation::OperationRecord;
+use crate::operation::{OperationRecord, StageRecord};
 use crate::record::{CredentialRecord, SessionRecord};
-use crate::seal::{self, HEADER_BYTES_MAX, Kind, Place, SealError};
-use crate::store::{CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, Store};
+use crate::reserve::Reserve;
+use crate::seal::{self, HEADER_BYTES_MAX, Kind, Place};
+use crate::store::{
+    CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, RecordKind, Store,
+};
 
-/// What brings a store from one version to the next. Once released, none of them changes.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_start.sql"),
-    include_str!("../migrations/0002_credentials.sql"),
-    include_str!("../migrations/0003_operations.sql"),
-];
-
-/// How long to wait for somebody else's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How large the log may grow before it is brought into the file, in bytes.
+/// Size of the log at which it is copied into the file, in bytes.
 pub const WAL_BYTES_MAX: u64 = 16 << 20;
 
-/// Read and write for the owner, nothing for anybody else.
-const OWNER_FILE: u32 = 0o600;
-
-/// What is sealed as the key check, and its name.
-const KEY_CHECK: &str = "key_check";
-const KEY_CHECK_PLACE: Place = Place { kind: Kind::KeyCheck, id: Uuid::nil() };
+/// Size of the test data that is written and removed again, to check whether there is space for another session.
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 64 << 10;
 
 /// Sealed records in an SQLite file.
 #[derive(Debug)]
@@ -58,16 +56,33 @@ pub struct SqliteStore {
     path: PathBuf,
     connection: Connection,
     keyring: Keyring,
-    /// Whether the log may hold frames which are already in the file: the last attempt to bring it over
-    /// failed. Nothing is added to such a log.
+    /// Whether the log may contain frames that are already in the file, because the last attempt to copy it failed.
+    /// Nothing is appended to such a log.
     log_is_mixed: bool,
+    reserve: Reserve,
+}
+
+/// Whether a write may use the reserved disk space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    Usual,
+    Reserve,
 }
 
 impl SqliteStore {
-    /// Opens the store, or makes it where there is none. Where it fails, the file and its log are as before.
-    /// What is sealed under another key than the current one is re-wrapped.
+    /// Opens the store, or creates it. On failure, the file and its log are unchanged. Records that are sealed with a
+    /// key other than the current one are re-wrapped.
     pub fn open(path: &Path, keyring: Keyring) -> Result<Self, StoreError> {
-        prepare_file(path)?;
+        let new_file = prepare_file(path)?;
+        // SQLite has closed the file by the time it is removed.
+        let store = Self::open_prepared(path, keyring)?;
+        if let Some(new_file) = new_file {
+            new_file.keep();
+        }
+        Ok(store)
+    }
+
+    fn open_prepared(path: &Path, keyring: Keyring) -> Result<Self, StoreError> {
         let failed = |error| database_error(path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
@@ -82,12 +97,13 @@ impl SqliteStore {
         } else {
             check_key(path, &connection, &keyring)?;
         }
-        // From here on it is ours to write.
+        // From here on the file may be written.
         start_writing(&connection).map_err(failed)?;
         migrate(path, &mut connection, &keyring, version)?;
-        let mut store = Self { path: path.to_owned(), connection, keyring, log_is_mixed: true };
+        let reserve = Reserve::of(path);
+        let mut store = Self { path: path.to_owned(), connection, keyring, log_is_mixed: true, reserve };
         match store.empty_log() {
-            // It can be read, and whoever writes hears of it.
+            // The store can be read; writes report the error.
             Err(error) if error.is_passing() => {
                 tracing::warn!(error = error.sentence(), "cannot empty the log");
             }
@@ -96,10 +112,11 @@ impl SqliteStore {
         if store.keyring.has_older() {
             store.rewrap()?;
         }
+        store.reserve.keep();
         Ok(store)
     }
 
-    /// One transaction, after what an earlier one still owes.
+    /// Runs a transaction, after completing what an earlier one left.
     fn write<T>(
         &mut self,
         change: impl FnOnce(&Transaction<'_>, &Keyring) -> Result<T, StoreError>,
@@ -114,21 +131,47 @@ impl SqliteStore {
         Ok(result)
     }
 
+    /// Runs a transaction and copies it into the file at once.
+    fn write_through<T>(
+        &mut self,
+        worth: Worth,
+        change: impl Fn(&Transaction<'_>, &Keyring) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let written = match self.write(&change) {
+            Err(StoreError::Full { .. }) if worth == Worth::Reserve && self.reserve.give_up() => {
+                self.write(&change)
+            }
+            written => {
+                if written.is_ok() {
+                    self.reserve.keep();
+                }
+                written
+            }
+        }?;
+        match self.empty_log() {
+            // It is on disk, in the log, and stays there until there is space in the file.
+            Err(error) if error.is_full() => {
+                tracing::warn!(error = error.sentence(), "cannot empty the log");
+            }
+            emptied => emptied?,
+        }
+        Ok(written)
+    }
+
     /// Removes rows by their ids.
-    fn remove(&mut self, statement: &str, ids: &[Uuid]) -> Result<(), StoreError> {
+    fn remove(&mut self, statements: &[&str], ids: &[Uuid]) -> Result<(), StoreError> {
         let path = self.path.clone();
-        self.write(|transaction, _| {
-            for id in ids {
+        self.write_through(Worth::Reserve, |transaction, _| {
+            for (id, statement) in ids.iter().flat_map(|id| statements.iter().map(move |one| (id, one))) {
                 transaction
                     .execute(statement, [id.as_bytes()])
                     .map_err(|error| database_error(&path, error))?;
             }
             Ok(())
-        })?;
-        self.empty_log()
+        })
     }
 
-    /// Brings the log into the file and cuts it to nothing.
+    /// Copies the log into the file and truncates it.
     fn empty_log(&mut self) -> Result<(), StoreError> {
         self.log_is_mixed = true;
         let busy: bool = self
@@ -142,8 +185,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Re-wraps under the current key what is sealed under another, as far as it opens: what does not is told
-    /// by whoever reads it.
+    /// Re-wraps records with the current key, if they can be opened; the others are reported when they are read.
     fn rewrap(&mut self) -> Result<(), StoreError> {
         let path = self.path.clone();
         let failed = |error| database_error(&path, error);
@@ -170,6 +212,7 @@ impl SqliteStore {
                 }
             }
             write_key_check(&path, transaction, keyring)?;
+            rewrap_files_key(&path, transaction, keyring)?;
             Ok(count)
         })?;
         self.empty_log()?;
@@ -200,7 +243,9 @@ impl Store for SqliteStore {
             let (id, sealed, checkpoint) = read_session(row).map_err(failed)?;
             match open_record(&self.keyring, id, &sealed) {
                 Ok(record) => loaded.sessions.push(LoadedSession { record, checkpoint }),
-                Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
+                Err(error) => {
+                    loaded.damaged.push(DamagedRecord { kind: RecordKind::Session, id, error });
+                }
             }
         }
         let mut statement = self.connection.prepare("SELECT id, sealed FROM credentials").map_err(failed)?;
@@ -210,7 +255,9 @@ impl Store for SqliteStore {
             let sealed: Vec<u8> = row.get(1).map_err(failed)?;
             match open_credential(&self.keyring, id, &sealed) {
                 Ok(record) => loaded.credentials.push(record),
-                Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
+                Err(error) => {
+                    loaded.damaged.push(DamagedRecord { kind: RecordKind::Credential, id, error });
+                }
             }
         }
         Ok(loaded)
@@ -218,7 +265,9 @@ impl Store for SqliteStore {
 
     fn save_sessions(&mut self, records: &[SessionRecord]) -> Result<(), StoreError> {
         let path = self.path.clone();
-        self.write(|transaction, keyring| {
+        let is_needed = records.iter().all(SessionRecord::is_needed);
+        let worth = if is_needed { Worth::Reserve } else { Worth::Usual };
+        self.write_through(worth, |transaction, keyring| {
             for record in records {
                 let plain = format::encode_record(record)?;
                 let sealed = seal_content(keyring, Kind::Session, record.id, &plain)?;
@@ -231,8 +280,7 @@ impl Store for SqliteStore {
                     .map_err(|error| database_error(&path, error))?;
             }
             Ok(())
-        })?;
-        self.empty_log()
+        })
     }
 
     fn save_checkpoint(&mut self, session: Uuid, checkpoint: &Checkpoint) -> Result<u64, StoreError> {
@@ -272,7 +320,25 @@ impl Store for SqliteStore {
     }
 
     fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
-        self.remove("DELETE FROM sessions WHERE id = ?1", sessions)
+        self.remove(&["DELETE FROM sessions WHERE id = ?1"], sessions)
+    }
+
+    fn strip_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
+        let statements =
+            ["DELETE FROM checkpoints WHERE session = ?1", "DELETE FROM operations WHERE session = ?1"];
+        self.remove(&statements, sessions)
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.write_through(Worth::Usual, |transaction, _| {
+            let failed = |error| database_error(&path, error);
+            let write =
+                format!("INSERT OR REPLACE INTO meta (name, sealed) VALUES (?1, zeroblob({PROBE_BYTES}))");
+            transaction.execute(&write, [PROBE]).map_err(failed)?;
+            // Removed data is overwritten (`secure_delete`), so all of it goes through the log.
+            transaction.execute("DELETE FROM meta WHERE name = ?1", [PROBE]).map(drop).map_err(failed)
+        })
     }
 
     fn operations(&mut self) -> Result<LoadedOperations, StoreError> {
@@ -285,7 +351,9 @@ impl Store for SqliteStore {
             let sealed: Vec<u8> = row.get(1).map_err(failed)?;
             match open_operation(&self.keyring, id, &sealed) {
                 Ok(operation) => loaded.operations.push(operation),
-                Err(error) => loaded.damaged.push(DamagedRecord { id, error }),
+                Err(error) => {
+                    loaded.damaged.push(DamagedRecord { kind: RecordKind::Operation, id, error });
+                }
             }
         }
         Ok(loaded)
@@ -295,7 +363,15 @@ impl Store for SqliteStore {
         let path = self.path.clone();
         let plain = format::encode_operation(operation)?;
         let (id, session) = (operation.id, operation.session);
-        self.write(|transaction, keyring| {
+        // Without this, a completed phase would be reported as interrupted, and might be repeated.
+        let has_done_something = match operation.stage {
+            StageRecord::Ended { .. } => true,
+            StageRecord::Waiting { .. } => operation.phase > 0,
+            StageRecord::Running => false,
+        };
+        let worth = if has_done_something { Worth::Reserve } else { Worth::Usual };
+        // An older record would start a phase again.
+        self.write_through(worth, |transaction, keyring| {
             let sealed = seal_content(keyring, Kind::Operation, id, &plain)?;
             let written = transaction
                 .execute(
@@ -306,19 +382,17 @@ impl Store for SqliteStore {
                 )
                 .map_err(|error| database_error(&path, error))?;
             if written == 0 { Err(StoreError::NoSession(session)) } else { Ok(()) }
-        })?;
-        // An older one would have a phase begin that has begun.
-        self.empty_log()
+        })
     }
 
     fn remove_operations(&mut self, operations: &[Uuid]) -> Result<(), StoreError> {
-        self.remove("DELETE FROM operations WHERE id = ?1", operations)
+        self.remove(&["DELETE FROM operations WHERE id = ?1"], operations)
     }
 
     fn save_credential(&mut self, record: &CredentialRecord) -> Result<(), StoreError> {
         let path = self.path.clone();
         let plain = format::encode_credential(record)?;
-        self.write(|transaction, keyring| {
+        self.write_through(Worth::Usual, |transaction, keyring| {
             let sealed = seal_content(keyring, Kind::Credential, record.id, &plain)?;
             transaction
                 .execute(
@@ -328,19 +402,15 @@ impl Store for SqliteStore {
                 )
                 .map(drop)
                 .map_err(|error| database_error(&path, error))
-        })?;
-        self.empty_log()
+        })
     }
 
     fn remove_credential(&mut self, id: Uuid) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        self.write(|transaction, _| {
-            transaction
-                .execute("DELETE FROM credentials WHERE id = ?1", [id.as_bytes()])
-                .map(drop)
-                .map_err(|error| database_error(&path, error))
-        })?;
-        self.empty_log()
+        self.remove(&["DELETE FROM credentials WHERE id = ?1"], &[id])
+    }
+
+    fn backup(&mut self, path: &Path) -> Result<(), StoreError> {
+        upkeep::backup(self, path)
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -348,109 +418,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// Makes the file, empty, or sees that it is one that SQLite may be given.
-fn prepare_file(path: &Path) -> Result<(), StoreError> {
-    let failed = |error| io_error(path, error);
-    let damaged = |problem: &str| StoreError::Damaged { path: path.to_owned(), problem: problem.to_owned() };
-    match OpenOptions::new().write(true).create_new(true).mode(OWNER_FILE).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made.map(drop).map_err(failed),
-    }
-    let metadata = fs::symlink_metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(damaged("it is not a file"));
-    }
-    if metadata.len() == 0 && log_bytes(path) > 0 {
-        return Err(damaged("it is empty, and its log is not"));
-    }
-    // SQLite gives the log the mode of the file.
-    fs::set_permissions(path, Permissions::from_mode(OWNER_FILE)).map_err(failed)
-}
-
-/// Locks the file and gives its version. Writes nothing, and has SQLite write nothing at a close.
-fn set_up(path: &Path, connection: &Connection) -> rusqlite::Result<i64> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    // A close would bring the log of a crash into the file; an empty one it only removes.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_bytes(path) > 0)?;
-    // Before the log is first touched, so that no memory is shared through a file beside it.
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "secure_delete", true)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-fn start_writing(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok(())
-}
-
-/// A database without a version must be an empty one.
-fn refuse_a_stranger(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
-        .map_err(|error| database_error(path, error))?;
-    if tables == 0 {
-        return Ok(());
-    }
-    Err(StoreError::Damaged {
-        path: path.to_owned(),
-        problem: "it is the database of something else".to_owned(),
-    })
-}
-
-/// Whether the keyring is the one that the store was sealed with.
-fn check_key(path: &Path, connection: &Connection, keyring: &Keyring) -> Result<(), StoreError> {
-    let path = path.to_owned();
-    let sealed: Option<Vec<u8>> = connection
-        .query_row("SELECT sealed FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0))
-        .optional()
-        .map_err(|error| database_error(&path, error))?;
-    let opened =
-        sealed.ok_or(SealError::NotSealed).and_then(|sealed| seal::open(keyring, KEY_CHECK_PLACE, &sealed));
-    match opened {
-        Ok(_) => Ok(()),
-        Err(SealError::MissingKey(key)) => Err(StoreError::MissingKey { path, key }),
-        Err(SealError::KeyDoesNotOpen(key)) => Err(StoreError::WrongKey { path, key }),
-        Err(error) => Err(StoreError::Damaged { path, problem: format!("its key check fails: {error}") }),
-    }
-}
-
-fn write_key_check(path: &Path, transaction: &Transaction<'_>, keyring: &Keyring) -> Result<(), StoreError> {
-    let sealed = seal_content(keyring, Kind::KeyCheck, Uuid::nil(), KEY_CHECK.as_bytes())?;
-    transaction
-        .execute("INSERT OR REPLACE INTO meta (name, sealed) VALUES (?1, ?2)", params![KEY_CHECK, sealed])
-        .map(drop)
-        .map_err(|error| database_error(path, error))
-}
-
-/// Brings the store to the latest version, in one transaction.
-fn migrate(
-    path: &Path,
-    connection: &mut Connection,
-    keyring: &Keyring,
-    version: usize,
-) -> Result<(), StoreError> {
-    if version == MIGRATIONS.len() {
-        return Ok(());
-    }
-    let failed = |error| database_error(path, error);
-    let transaction = connection.transaction().map_err(failed)?;
-    for migration in &MIGRATIONS[version..] {
-        transaction.execute_batch(migration).map_err(failed)?;
-    }
-    if version == 0 {
-        write_key_check(path, &transaction, keyring)?;
-    }
-    let latest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    transaction.pragma_update(None, "user_version", latest).map_err(failed)?;
-    transaction.commit().map_err(failed)
-}
-
-/// The ids of the records of a table that are sealed under another key than the current one.
+/// Returns the ids of records of a table that are sealed with a key other than the current one.
 fn under_older_keys(
     transaction: &Transaction<'_>,
     keyring: &Keyring,
@@ -501,14 +469,14 @@ fn seal_content(keyring: &Keyring, kind: Kind, id: Uuid, plain: &[u8]) -> Result
         .map_err(|_| StoreError::TooLarge { session: id, problem: "it cannot be sealed" })
 }
 
-/// Where SQLite has the log of a file.
+/// Returns the path of SQLite's log of a file.
 fn log_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push("-wal");
     PathBuf::from(name)
 }
 
-/// How large the log of a file is. One that is not there is empty.
+/// Returns the size of the log of a file; 0 if it does not exist.
 fn log_bytes(path: &Path) -> u64 {
     fs::metadata(log_path(path)).map_or(0, |log| log.len())
 }
@@ -519,6 +487,10 @@ fn io_error(path: &Path, error: io::Error) -> StoreError {
 
 fn database_error(path: &Path, error: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
+    // SQLite's own message contains the whole statement.
+    if let rusqlite::Error::SqlInputError { msg, .. } = error {
+        return StoreError::Damaged { path, problem: msg };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { path },
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
@@ -531,7 +503,7 @@ fn database_error(path: &Path, error: rusqlite::Error) -> StoreError {
             | ErrorCode::ReadOnly
             | ErrorCode::PermissionDenied,
         ) => io_error(&path, io::Error::other(error)),
-        // What is in a row is not what was written there.
+        // The row does not contain what was written.
         None if !matches!(error, rusqlite::Error::QueryReturnedNoRows) => {
             StoreError::Damaged { path, problem: error.to_string() }
         }

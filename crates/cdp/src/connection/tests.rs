@@ -1,12 +1,16 @@
 //! The connection against a scripted peer on an in-memory pipe.
 
+use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+use tokio_util::codec::FramedWrite;
 
 use super::*;
+use crate::framing::PipeCodec;
 use crate::protocol::browser::GetVersion;
 use crate::protocol::page::Navigate;
 use crate::protocol::target::TargetCrashed;
+use crate::routing::MESSAGE_TOO_LONG;
 
 /// The browser's side of the pipe.
 struct Peer {
@@ -19,13 +23,18 @@ impl Peer {
         serde_json::from_slice(&self.reader.next().await.unwrap().unwrap()).unwrap()
     }
 
+    /// However long it is.
+    async fn send_text(&mut self, text: &str) {
+        self.writer.get_mut().write_all(&[text.as_bytes(), b"\0"].concat()).await.unwrap();
+    }
+
     async fn send(&mut self, message: Value) {
         self.writer.send(serde_json::to_vec(&message).unwrap().into()).await.unwrap();
     }
 }
 
 fn connect() -> (Connection, Peer) {
-    let (ours, theirs) = tokio::io::duplex(4096);
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let (reader, writer) = tokio::io::split(ours);
     let (peer_reader, peer_writer) = tokio::io::split(theirs);
     let peer = Peer {
@@ -150,6 +159,65 @@ async fn a_slow_subscriber_loses_its_subscription_and_nobody_else_waits() {
     assert_eq!(slow.next().await.unwrap().method, "E.0");
     assert_eq!(slow.next().await.unwrap().method, "E.1");
     assert!(slow.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_reply_that_is_too_long_is_an_error_and_an_event_names_its_session() {
+    let (connection, mut peer) = connect();
+    let mut events = connection.subscribe(Scope::Session("S1".into()), 8);
+    let (sender, mut receiver) = connection.tap("W", 1_000_000);
+    sender.adopt("T".into());
+    let id = sender.next_id().unwrap();
+    let mut root = connection.subscribe(Scope::Root, 8);
+    let long = "x".repeat(MAX_MESSAGE_BYTES);
+    let answering = async {
+        let call = peer.receive().await;
+        peer.send_text(&format!(r#"{{"id":{},"result":{{"x":"{long}"}}}}"#, call["id"])).await;
+        peer.send_text(&format!(r#"{{"method":"Page.x","params":{{"x":"{long}"}},"sessionId":"S1"}}"#)).await;
+        peer.send_text(&format!(r#"{{"id":{id},"result":{{"x":"{long}"}},"sessionId":"T"}}"#)).await;
+        peer.send_text(&format!(r#"{{"method":"Page.x","params":{{"x":"{long}"}},"sessionId":"T"}}"#)).await;
+    };
+    let (call, ()) = tokio::join!(connection.call(None, navigate()), answering);
+    assert!(call.unwrap_err().refusal().unwrap().contains("longer than"));
+    assert_eq!(events.next().await.unwrap().method, MESSAGE_TOO_LONG);
+    let told: Value = serde_json::from_slice(&receiver.next().await.unwrap()).unwrap();
+    assert_eq!((&told["id"], &told["sessionId"]), (&json!(id), &json!("T")));
+    assert!(told["error"]["message"].as_str().unwrap().contains("longer than"));
+    let told = root.next().await.unwrap();
+    assert_eq!((told.method.as_str(), told.params.get()), (MESSAGE_TOO_LONG, r#"{"group":"W"}"#));
+}
+
+/// A browser that is silent while it works off what a client sent is asked how far it has come.
+#[tokio::test]
+async fn large_messages_go_one_at_a_time_and_calls_of_ours_come_between() {
+    let (connection, mut peer) = connect();
+    let (sender, _receiver) = connection.tap("W", 1_000_000);
+    let large = format!(r#"{{"id":1,"method":"x","params":"{}"}}"#, "x".repeat(LARGE_MESSAGE_BYTES));
+    let before = connection.last_sign_of_life();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let sending = tokio::spawn(async move {
+        for _ in 0..3 {
+            sender.send(large.clone().into()).await.unwrap();
+        }
+        sender
+    });
+    assert_eq!(peer.receive().await["method"], "x");
+    assert!(connection.last_sign_of_life() > before && connection.large_message_since().is_some());
+    let probe = peer.receive().await;
+    assert_eq!(probe["method"], "Browser.getVersion");
+    let calling = tokio::spawn({
+        let connection = connection.clone();
+        async move { connection.call(None, navigate()).await }
+    });
+    let call = peer.receive().await;
+    assert_eq!(call["method"], "Page.navigate", "the second large one waits");
+    peer.send(json!({"id": call["id"], "result": {"frameId": "F"}})).await;
+    calling.await.unwrap().unwrap();
+    assert!(connection.large_message_since().is_some());
+    peer.send(json!({"id": probe["id"], "result": {}})).await;
+    assert_eq!(peer.receive().await["method"], "x");
+    drop(connection);
+    drop(sending);
 }
 
 #[tokio::test]

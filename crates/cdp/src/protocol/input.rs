@@ -69,6 +69,46 @@ commands! {
     }
 }
 
+/// What Chromium does with the clipboard at a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClipboardKey {
+    /// The selection goes into it.
+    Copy,
+    /// The selection goes into it, and from where it was.
+    Cut,
+    /// What is in it takes the selection's place.
+    Paste,
+}
+
+/// Returns what Chromium does with the clipboard when a key goes down, by its name (`KeyboardEvent.key`), its code
+/// (`KeyboardEvent.keyCode`) and the modifiers: `third_party/blink/renderer/core/editing/editing_behavior.cc`. The
+/// clipboard is one for all windows of a browser.
+#[must_use]
+pub fn clipboard_key(key: &str, code: i64, modifiers: i64) -> Option<ClipboardKey> {
+    const CONTROL: i64 = 2;
+    const SHIFT: i64 = 8;
+    const CONTROL_AND_SHIFT: i64 = CONTROL | SHIFT;
+    /// Alt, Control, Meta and Shift: no other bit counts.
+    const COUNT: i64 = 15;
+    const INSERT: i64 = 45;
+    const DELETE: i64 = 46;
+    const C: i64 = 67;
+    const V: i64 = 86;
+    const X: i64 = 88;
+    match (code, modifiers & COUNT) {
+        (C | INSERT, CONTROL) => Some(ClipboardKey::Copy),
+        (V, CONTROL | CONTROL_AND_SHIFT) | (INSERT, SHIFT) => Some(ClipboardKey::Paste),
+        (X, CONTROL) | (DELETE, SHIFT) => Some(ClipboardKey::Cut),
+        // Keys that some keyboards have for it.
+        _ => match key {
+            "Copy" => Some(ClipboardKey::Copy),
+            "Cut" => Some(ClipboardKey::Cut),
+            "Paste" => Some(ClipboardKey::Paste),
+            _ => None,
+        },
+    }
+}
+
 /// A finger.
 #[derive(Debug, Clone, Serialize)]
 pub struct TouchPoint {

@@ -20,9 +20,6 @@ commands! {
         url: String,
     }
 
-    /// Loads the page again. Also brings a crashed page back.
-    Reload = "Page.reload" -> Nothing {}
-
     /// Gives up what is loading.
     StopLoading = "Page.stopLoading" -> Nothing {}
 
@@ -159,6 +156,10 @@ objects! {
     HistoryEntry {
         /// Names it.
         id: i64,
+        /// Where.
+        url: String,
+        /// What led there: `typed`, `link`, `form_submit`, `reload` and so on.
+        transition_type: String,
     }
 
     /// How a picture was taken.
@@ -312,5 +313,9 @@ notifications! {
         session_id: i64,
     }
     /// The dialog was answered.
-    DialogClosed = "Page.javascriptDialogClosed" {}
+    DialogClosed = "Page.javascriptDialogClosed" {
+        /// Whether it was answered with OK.
+        #[serde(default)]
+        result: bool,
+    }
 }

@@ -71,6 +71,21 @@ commands! {
     }
 }
 
+impl CallFunctionOn {
+    /// A call without `this` in a context. Its value comes as JSON, once it is there where it is a promise.
+    pub fn in_context(context: i64, function: &str, arguments: Vec<Argument>) -> Self {
+        Self {
+            function_declaration: function.into(),
+            object_id: None,
+            execution_context_id: Some(context),
+            arguments,
+            return_by_value: true,
+            await_promise: true,
+            user_gesture: false,
+        }
+    }
+}
+
 /// One argument of a call.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]

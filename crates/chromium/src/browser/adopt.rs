@@ -13,17 +13,20 @@ use pilotlight_cdp::{CdpError, Connection, Scope, SessionId, Subscription};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    BROWSER_EVENTS_QUEUE, Browser, BrowserEvent, PROTOCOL_EVENTS_QUEUE, WindowOptions, dispose, follow,
-    give_up, keep_notes,
+    BROWSER_EVENTS_QUEUE, Browser, BrowserEvent, PROTOCOL_EVENTS_QUEUE, WindowOptions, follow, give_up,
+    keep_notes,
 };
-use crate::capture::is_stub;
-use crate::driver::{close_target, set_up_page};
+use crate::attach::set_up_page;
+use crate::call::close_target;
 use crate::error::{LostWindow, StartError, WindowError};
-use crate::launch::Launched;
+use crate::event::WindowId;
+use crate::launch::Started;
+use crate::launcher::Launched;
 use crate::proxy::Proxy;
+use crate::reopen::reopen;
 use crate::shim::{ShimHandle, Survivor, is_of_window, main_page_note, window_note};
-use crate::state::{Shard, Tab, WindowId, WindowState, lock};
-use crate::window::Window;
+use crate::state::{Shard, Tab, WindowState, is_stub, lock};
+use crate::window::{Window, dispose};
 
 /// How long a browser may take to answer when it is adopted. Measured: about 0.01 s.
 pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,9 +51,13 @@ impl Browser {
         windows: Vec<(String, WindowOptions)>,
     ) -> Result<(Self, mpsc::Receiver<BrowserEvent>, Vec<Result<Window, LostWindow>>), StartError> {
         let engine = survivor.engine();
-        let Launched { reader, writer, process, next_id, shim } = survivor.take().await?;
-        let shard =
-            Arc::new(Shard::new(Connection::with_next_id(reader, writer, next_id), process.folder.clone()));
+        let Launched { started: Started { reader, writer, process }, next_id, shim } =
+            Launched::by(survivor.take().await?);
+        let shard = Arc::new(Shard::new(
+            Connection::with_next_id(reader, writer, next_id),
+            process.folder.clone(),
+            engine,
+        ));
         let (sender, receiver) = mpsc::channel(BROWSER_EVENTS_QUEUE);
         let taking_over = async {
             let version =
@@ -67,7 +74,7 @@ impl Browser {
         let hand_out =
             |state: Result<Arc<WindowState>, LostWindow>| Ok(Window::new(Arc::clone(&shard), state?));
         let windows = states.into_iter().map(hand_out).collect();
-        Ok((Self::running(shard, process, product, engine, shim, sender), receiver, windows))
+        Ok((Self::running(shard, process, product, shim, sender), receiver, windows))
     }
 }
 
@@ -97,13 +104,13 @@ async fn take_over(
     let mut states = Vec::new();
     let mut labels = HashMap::new();
     for (context, options) in windows {
-        let state = match (known.contains(&context), pages.contains_key(&context)) {
-            (false, _) => Err(LostWindow::Gone),
-            (true, false) => Err(LostWindow::Empty),
-            (true, true) => {
-                let credentials = options.proxy.as_ref().and_then(Proxy::credentials);
-                Ok(Arc::new(WindowState::new(WindowId::new(&context), options.viewport, credentials)))
-            }
+        let state = if known.contains(&context) {
+            let credentials = options.proxy.as_ref().and_then(Proxy::credentials);
+            let state = WindowState::new(WindowId::new(&context), options.viewport, credentials);
+            state.answers.set_rules(Arc::clone(&options.dialogs));
+            Ok(Arc::new(state))
+        } else {
+            Err(LostWindow::Gone)
         };
         if let Ok(state) = &state {
             shard.add_window(Arc::clone(state));
@@ -137,16 +144,31 @@ async fn take_over(
         _ = join_all(settled) => {}
         () = listen => return Err(StartError::Refused(WindowError::Closed)),
     }
+    let states = join_all(states.into_iter().map(|state| fill(shard, state, &events))).await;
     if let Some(shim) = shim {
-        let kept: Vec<Arc<WindowState>> = kept.cloned().collect();
+        let kept: Vec<Arc<WindowState>> = states.iter().flatten().cloned().collect();
         renew_notes(shim, shard, &notes, kept, &labels).await?;
     }
-    // What closed its last page in between is as lost as what had done so before.
-    let is_there = |state: &Arc<WindowState>| !state.tabs.borrow().is_empty();
-    let checked = states
-        .into_iter()
-        .map(|state| state.and_then(|state| is_there(&state).then_some(state).ok_or(LostWindow::Empty)));
-    Ok(checked.collect())
+    Ok(states)
+}
+
+/// Gives a window whose last page was closed while nobody was there an empty one, and tells so.
+async fn fill(
+    shard: &Arc<Shard>,
+    state: Result<Arc<WindowState>, LostWindow>,
+    events: &mpsc::Sender<BrowserEvent>,
+) -> Result<Arc<WindowState>, LostWindow> {
+    let state = state?;
+    if state.main_tab().is_ok() {
+        return Ok(state);
+    }
+    if let Err(error) = reopen(shard, &state).await {
+        tracing::warn!(window = %state.id, %error, "an adopted window has no page and gets no other");
+        shard.remove_window(&state.id);
+        return Err(LostWindow::Empty);
+    }
+    let _ = events.try_send(BrowserEvent::LastPageClosed { window: state.id.clone() });
+    Ok(state)
 }
 
 /// Of what nobody claims: other windows, those that are empty, and what clients may have made.

@@ -5,28 +5,26 @@
 //! and go: from when one went until none has for [`LIFETIME`]. It is nobody's: not counted, without a label, and
 //! never given to two.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_flow::page::{Page, Scope};
 use pilotlight_flow::selector::{Part, Selector};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{WindowOptions, dispose, open_unlabelled};
-use crate::find::Engine;
-use crate::state::{Shard, WindowState, lock};
-use crate::window::Window;
+use super::{WindowOptions, open_unlabelled};
+use crate::state::{Shard, Spare, Viewport, WindowState, lock};
+use crate::window::{Window, dispose};
 
 /// How long after a window went the next one may be expected.
 const LIFETIME: Duration = Duration::from_secs(600);
 /// How long after a window went its spare is opened: not while the one in whose favour it went is opening.
 const DELAY: Duration = Duration::from_millis(200);
 
-/// How long rehearsing may take.
-const REHEARSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long warming up may take.
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Has a new renderer load its fonts and lay something out before it counts. The page is empty again afterwards.
-const REHEARSAL: &str = "(() => {
+const WARM_UP: &str = "(() => {
     const line = document.createElement('div');
     line.innerHTML = '<p style=\"font: 14px sans-serif\">a <b>b</b> <input> <button>c</button></p>';
     document.body.append(line);
@@ -34,41 +32,12 @@ const REHEARSAL: &str = "(() => {
     line.remove();
 })()";
 
-/// Width and height of pages, as in [`WindowOptions::viewport`].
-type Viewport = Option<(u32, u32)>;
-
-/// The spare window of a browser, where it has one.
-#[derive(Debug)]
-pub(crate) struct Spare {
-    window: Mutex<Option<Arc<WindowState>>>,
-    /// The viewport of the window that went last: the next one is likely to be as large.
-    went: watch::Sender<Viewport>,
-}
-
-impl Default for Spare {
-    fn default() -> Self {
-        Self { window: Mutex::default(), went: watch::Sender::new(None) }
-    }
-}
-
-impl Spare {
-    /// A window went.
-    pub(crate) fn window_went(&self, window: &WindowState) {
-        self.went.send_replace(window.viewport);
-    }
-
-    /// Whether this is the spare one.
-    pub(super) fn is(&self, window: &WindowState) -> bool {
-        lock(&self.window).as_ref().is_some_and(|spare| spare.id == window.id)
-    }
-
-    /// Gives it away, where it is what is asked for.
-    pub(super) fn take(&self, options: &WindowOptions) -> Option<Arc<WindowState>> {
-        let fits = |spare: &mut Arc<WindowState>| {
-            options.proxy.is_none() && spare.viewport == options.viewport && is_sound(spare)
-        };
-        lock(&self.window).take_if(fits)
-    }
+/// Gives the spare window away, where it is what is asked for.
+pub(super) fn take(spare: &Spare, options: &WindowOptions) -> Option<Arc<WindowState>> {
+    let fits = |spare: &mut Arc<WindowState>| {
+        options.proxy.is_none() && spare.viewport == options.viewport && is_sound(spare)
+    };
+    lock(&spare.window).take_if(fits)
 }
 
 /// Whether it is as it was opened.
@@ -80,7 +49,7 @@ fn is_sound(window: &WindowState) -> bool {
 }
 
 /// Looks after the spare of a browser for as long as it runs.
-pub(super) async fn keep(shard: Arc<Shard>, engine: Engine) {
+pub(super) async fn keep(shard: Arc<Shard>) {
     let mut went = shard.spare.went.subscribe();
     let looking_after = async {
         loop {
@@ -88,7 +57,7 @@ pub(super) async fn keep(shard: Arc<Shard>, engine: Engine) {
                 Ok(_) => {
                     sleep(DELAY).await;
                     let viewport = *went.borrow_and_update();
-                    renew(&shard, engine, viewport).await;
+                    renew(&shard, viewport).await;
                 }
                 Err(_) => {
                     let unused = lock(&shard.spare.window).take();
@@ -104,7 +73,7 @@ pub(super) async fn keep(shard: Arc<Shard>, engine: Engine) {
 }
 
 /// Opens one where there is none of this size that may be given away.
-async fn renew(shard: &Arc<Shard>, engine: Engine, viewport: Viewport) {
+async fn renew(shard: &Arc<Shard>, viewport: Viewport) {
     let unfit = |spare: &mut Arc<WindowState>| spare.viewport != viewport || !is_sound(spare);
     let unfit = lock(&shard.spare.window).take_if(unfit);
     discard(shard, unfit).await;
@@ -112,9 +81,9 @@ async fn renew(shard: &Arc<Shard>, engine: Engine, viewport: Viewport) {
         return;
     }
     let options = WindowOptions { viewport, ..WindowOptions::default() };
-    match open_unlabelled(shard, engine, &options).await {
+    match open_unlabelled(shard, &options).await {
         Ok(window) => {
-            rehearse(shard, &window).await;
+            warm_up(shard, &window).await;
             *lock(&shard.spare.window) = Some(window);
         }
         Err(error) => tracing::debug!(%error, "no window could be opened in reserve"),
@@ -122,13 +91,13 @@ async fn renew(shard: &Arc<Shard>, engine: Engine, viewport: Viewport) {
 }
 
 /// Does in the empty page what is done first in every page. Measured: a small page loads in 57 ms instead of 74.
-async fn rehearse(shard: &Arc<Shard>, state: &Arc<WindowState>) {
+async fn warm_up(shard: &Arc<Shard>, state: &Arc<WindowState>) {
     let window = Window::new(Arc::clone(shard), Arc::clone(state));
     let nothing = Selector { parts: vec![Part::Css("#pilotlight".to_owned())] };
     let document = Scope::default();
-    let laid_out = window.evaluate(REHEARSAL, REHEARSAL_TIMEOUT);
+    let laid_out = window.evaluate(WARM_UP, WARM_UP_TIMEOUT);
     if let (Err(error), _) = tokio::join!(laid_out, window.find(&document, &nothing)) {
-        tracing::debug!(%error, "a window in reserve is ready without a rehearsal");
+        tracing::debug!(%error, "a window in reserve is ready without having been warmed up");
     }
 }
 

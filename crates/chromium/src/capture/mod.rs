@@ -4,20 +4,16 @@
 //! never waited for longer than [`CAPTURE_TIMEOUT`]; origins that no page shows any more are read in hidden
 //! pages. What was read is never logged.
 
-mod cookies;
 mod read;
-mod record;
 mod restore;
 mod stub;
 mod take;
 
-pub(crate) use cookies::cookies_changed;
-pub(crate) use record::{Record, mark_changed, shown};
+pub use crate::window::RestoreFields;
 pub(crate) use restore::plant_in_frame;
-pub(crate) use stub::{Sorted, is_stub};
 pub use take::CAPTURE_TIMEOUT;
 
-use pilotlight_store::checkpoint::Checkpoint;
+use pilotlight_checkpoint::Checkpoint;
 use std::time::Duration;
 
 use self::take::Purpose;
@@ -69,7 +65,21 @@ impl Window {
     /// # Errors
     /// As [`Self::navigate`] for the main page; what was stored is in place by then. Of other pages, what
     /// cannot be loaded is logged and left.
-    pub async fn restore(&self, checkpoint: &Checkpoint, timeout: Duration) -> Result<(), WindowError> {
-        restore::restore(self, checkpoint, timeout).await
+    pub async fn restore(
+        &self,
+        checkpoint: &Checkpoint,
+        fields: RestoreFields,
+        timeout: Duration,
+    ) -> Result<(), WindowError> {
+        restore::restore(self, checkpoint, fields, timeout).await
+    }
+}
+
+/// What the fuzz targets reach.
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    /// Reads what a page says that it holds.
+    pub fn read_page_state(text: &str) {
+        drop(super::read::answer_in(&serde_json::Value::from(text)));
     }
 }

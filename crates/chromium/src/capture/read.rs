@@ -3,7 +3,7 @@
 use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
 use pilotlight_cdp::protocol::storage::{GetObjectStoreMetadata, TrackIndexedDb};
-use pilotlight_store::checkpoint::{Entry, Field, Origin};
+use pilotlight_checkpoint::{Entry, Field, Origin};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ const DATABASE_BATCH_RECORDS: usize = 500;
 
 const READ: &str = concat!(
     "async function ({page, stored, limits}) {\n",
-    include_str!("js/codec.js"),
+    include_str!("../window/js/codec.js"),
     include_str!("js/read.js"),
     "
     const result = {origin: self.origin};
@@ -96,15 +96,7 @@ pub(super) async fn frame(
     wanted: Wanted,
 ) -> Result<Answer, WindowError> {
     let context = isolated_world(shard, tab, session, frame).await?;
-    let call = CallFunctionOn {
-        function_declaration: READ.into(),
-        object_id: None,
-        execution_context_id: Some(context),
-        arguments: vec![Argument::Value(question(wanted))],
-        return_by_value: true,
-        await_promise: true,
-        user_gesture: false,
-    };
+    let call = CallFunctionOn::in_context(context, READ, vec![Argument::Value(question(wanted))]);
     let evaluated = tab.call(&shard.connection, session, call, CAPTURE_TIMEOUT).await?;
     answer_in(&evaluated_value(evaluated)?)
 }
@@ -174,7 +166,7 @@ fn question(wanted: Wanted) -> Value {
     })
 }
 
-fn answer_in(value: &Value) -> Result<Answer, WindowError> {
+pub(super) fn answer_in(value: &Value) -> Result<Answer, WindowError> {
     // Not with what it says: that may be secret.
     serde_json::from_str(value.as_str().unwrap_or_default())
         .map_err(|_| WindowError::Script("what a page holds could not be read".into()))

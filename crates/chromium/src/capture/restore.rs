@@ -7,29 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pilotlight_cdp::protocol::page::{
-    self, AddScriptToEvaluateOnNewDocument, RemoveScriptToEvaluateOnNewDocument,
-};
-use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
+use pilotlight_cdp::protocol::page;
 use pilotlight_cdp::protocol::target::CreateTarget;
 use pilotlight_cdp::{Connection, SessionId};
-use pilotlight_store::checkpoint::{Checkpoint, Entry, Origin, Tab as KeptTab};
+use pilotlight_checkpoint::{Checkpoint, Entry, Origin, Tab as KeptTab};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::cookies;
-use super::record::is_of_the_web;
 use super::stub::{STUBS_MAX, Stub};
-use crate::driver::{TABS_MAX, look_at};
+use crate::call::look_at;
+use crate::cookies;
 use crate::error::WindowError;
-use crate::state::{Shard, Tab, WindowState, lock};
+use crate::limits::TABS_MAX;
+use crate::state::{Shard, Tab, WindowState, is_of_the_web, lock};
 use crate::window::{
-    COMMAND_TIMEOUT, WORLD, Window, check_url, evaluated_value, isolated_world, navigate_tab,
+    COMMAND_TIMEOUT, Planted, RestoreFields, SETTLE_TIMEOUT, Window, bring_back, call, check_url, evaluate,
+    navigate_tab,
 };
 
-/// How long a loaded page may take to grow to where it was scrolled, and to show the fields that it had.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a new document is asked whether the planted script has run.
 const HAS_RUN_QUESTIONS: usize = 50;
 /// How long a script may stay planted in frames while their page loads.
@@ -37,18 +33,12 @@ const LOAD_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
 const WRITE: &str = concat!(
     "async function (origin) {\n",
-    include_str!("js/codec.js"),
+    include_str!("../window/js/codec.js"),
     include_str!("js/write.js"),
     "return writeOrigin(origin);\n}"
 );
-const SETTLE: &str = concat!(
-    "async function (wanted) {\n",
-    include_str!("js/codec.js"),
-    include_str!("js/settle.js"),
-    "return settle(wanted);\n}"
-);
 const SEED: &str =
-    concat!(include_str!("js/codec.js"), include_str!("js/write.js"), include_str!("js/seed.js"),);
+    concat!(include_str!("../window/js/codec.js"), include_str!("js/write.js"), include_str!("js/seed.js"),);
 
 /// What is left of the time.
 #[derive(Debug, Clone, Copy)]
@@ -66,17 +56,23 @@ impl Deadline {
 pub(super) async fn restore(
     window: &Window,
     checkpoint: &Checkpoint,
+    fields: RestoreFields,
     timeout: Duration,
 ) -> Result<(), WindowError> {
     let deadline = Deadline { at: Instant::now() + timeout, timeout };
-    let restored = put_back(window, checkpoint, deadline).await;
+    let restored = put_back(window, checkpoint, fields, deadline).await;
     restored.map_err(|error| match error {
         WindowError::Timeout(_) => WindowError::Timeout(deadline.timeout),
         error => error,
     })
 }
 
-async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) -> Result<(), WindowError> {
+async fn put_back(
+    window: &Window,
+    checkpoint: &Checkpoint,
+    fields: RestoreFields,
+    deadline: Deadline,
+) -> Result<(), WindowError> {
     let (shard, state) = (&window.shard, &window.state);
     state.main_tab()?;
     cookies::write(shard, state, &checkpoint.cookies, deadline.left()).await?;
@@ -92,7 +88,12 @@ async fn put_back(window: &Window, checkpoint: &Checkpoint, deadline: Deadline) 
         |tab: &KeptTab| planted.iter().find(|planted| Some(&planted.origin) == origin_of(tab).as_ref());
     let loading = pages.iter().zip(tabs).map(|(page, tab)| {
         let local = planted_in(tab).map_or(&[][..], |origin| &origin.local_storage);
-        load(shard, state, page, tab, local, deadline)
+        async move {
+            load(shard, state, page, tab, local, deadline).await?;
+            settle(shard, page, tab, fields, deadline).await;
+            look_at(shard, state, page).await;
+            Ok(())
+        }
     });
     let mut loaded = join_all(loading).await.into_iter();
     let result = loaded.next().unwrap_or(Ok(()));
@@ -229,16 +230,22 @@ async fn load(
         *lock(&page.kept) = Some(tab.clone());
     }
     let connection = &shard.connection;
-    let in_main = Planted::place(connection, &page.session, seed(tab, local, false), deadline.left()).await?;
+    let in_main = plant(connection, page, seed(tab, local, false), deadline).await?;
     let in_frames = seed(tab, &[], true);
     lock(&page.planted).clone_from(&in_frames);
-    let in_frames = Planted::place(connection, &page.session, in_frames, deadline.left()).await?;
+    let in_frames = plant(connection, page, in_frames, deadline).await?;
     let result = if tab.url == "about:blank" {
         name_blank(shard, page, tab).await
     } else {
         let mut navigating = std::pin::pin!(navigate_tab(shard, page, &tab.url, deadline.left()));
         tokio::select! {
-            result = &mut navigating => result,
+            result = &mut navigating => {
+                // A document without scripts has run none so far.
+                if result.is_ok() && in_main.is_some() {
+                    begin_scripts(shard, page, deadline).await;
+                }
+                result
+            }
             () = has_run(shard, page, deadline) => {
                 // The next document shall be as the page wants it.
                 drop(in_main);
@@ -248,10 +255,27 @@ async fn load(
     };
     lock(&page.planted).take();
     drop(in_frames);
-    result?;
-    settle(shard, page, tab, deadline).await;
-    look_at(shard, window, page).await;
-    Ok(())
+    result
+}
+
+/// Has the planted script run in a document without scripts of its own. Chromium runs such scripts when it makes the
+/// document's main world (`third_party/blink/renderer/core/inspector/inspector_page_agent.cc`,
+/// `DidCreateMainWorldContext`), and it makes none before a script is there; any of ours will do.
+async fn begin_scripts(shard: &Shard, page: &Tab, deadline: Deadline) {
+    let begun = evaluate(shard, page, &page.session, None, "0", COMMAND_TIMEOUT.min(deadline.left())).await;
+    if let Err(error) = begun {
+        tracing::debug!(%error, "a page that is loaded runs no script");
+    }
+}
+
+async fn plant(
+    connection: &Connection,
+    page: &Tab,
+    source: Option<String>,
+    deadline: Deadline,
+) -> Result<Option<Planted>, WindowError> {
+    let Some(source) = source else { return Ok(None) };
+    Ok(Some(Planted::place(connection, &page.session, source, deadline.left()).await?))
 }
 
 /// Returns once the planted script has run, if that can be seen. Chromium tells of a new document a moment
@@ -302,36 +326,14 @@ async fn name_blank(shard: &Shard, page: &Tab, tab: &KeptTab) -> Result<(), Wind
     Ok(())
 }
 
-/// Best effort: the page may no longer be what it was.
-async fn settle(shard: &Shard, page: &Tab, tab: &KeptTab, deadline: Deadline) {
-    if tab.fields.is_empty() && tab.scroll == (0.0, 0.0) {
+/// Best effort: the page may no longer be what it was. Of an empty page nothing is restored.
+async fn settle(shard: &Shard, page: &Tab, tab: &KeptTab, how: RestoreFields, deadline: Deadline) {
+    let fields = if how == RestoreFields::No { &[][..] } else { &tab.fields };
+    if !is_of_the_web(&tab.url) || (fields.is_empty() && tab.scroll == (0.0, 0.0)) {
         return;
     }
-    let wait = SETTLE_TIMEOUT.min(deadline.left());
-    let wanted = json!({"url": tab.url, "fields": tab.fields, "scroll": tab.scroll, "wait": wait.as_secs_f64() * 1000.0});
-    if let Err(error) = call(shard, page, SETTLE, wanted, wait + SETTLE_TIMEOUT).await {
-        tracing::debug!(%error, "a page is not as it was");
-    }
-}
-
-async fn call(
-    shard: &Shard,
-    page: &Tab,
-    function: &str,
-    argument: Value,
-    timeout: Duration,
-) -> Result<Value, WindowError> {
-    let context = isolated_world(shard, page, &page.session, &page.target).await?;
-    let call = CallFunctionOn {
-        function_declaration: function.into(),
-        object_id: None,
-        execution_context_id: Some(context),
-        arguments: vec![Argument::Value(argument)],
-        return_by_value: true,
-        await_promise: true,
-        user_gesture: false,
-    };
-    evaluated_value(page.call(&shard.connection, &page.session, call, timeout).await?)
+    let wanted = json!({"url": tab.url, "fields": fields, "how": how, "scroll": tab.scroll});
+    bring_back(shard, page, wanted, SETTLE_TIMEOUT.min(deadline.left())).await;
 }
 
 /// A frame in a process of its own gets what its page's frames get, for as long as the page loads.
@@ -341,7 +343,7 @@ pub(crate) async fn plant_in_frame(connection: &Connection, tab: &Tab, session: 
     // Sent together, before the frame is let run.
     let (_, placed) = tokio::join!(
         connection.call_within(Some(session), page::Enable {}, COMMAND_TIMEOUT),
-        Planted::place(connection, session, Some(script), COMMAND_TIMEOUT),
+        Planted::place(connection, session, script, COMMAND_TIMEOUT),
     );
     match placed {
         Ok(planted) => {
@@ -349,39 +351,5 @@ pub(crate) async fn plant_in_frame(connection: &Connection, tab: &Tab, session: 
             drop(planted);
         }
         Err(error) => tracing::debug!(%error, "a frame begins empty"),
-    }
-}
-
-/// A script that runs in every new document until this is dropped.
-struct Planted {
-    connection: Connection,
-    session: SessionId,
-    identifier: String,
-}
-
-impl Planted {
-    async fn place(
-        connection: &Connection,
-        session: &SessionId,
-        source: Option<String>,
-        timeout: Duration,
-    ) -> Result<Option<Self>, WindowError> {
-        let Some(source) = source else { return Ok(None) };
-        let add = AddScriptToEvaluateOnNewDocument { source, world_name: WORLD };
-        let identifier = connection.call_within(Some(session), add, timeout).await?.identifier;
-        Ok(Some(Self { connection: connection.clone(), session: session.clone(), identifier }))
-    }
-}
-
-impl Drop for Planted {
-    fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (connection, session) = (self.connection.clone(), self.session.clone());
-        let remove = RemoveScriptToEvaluateOnNewDocument { identifier: std::mem::take(&mut self.identifier) };
-        runtime.spawn(async move {
-            if let Err(error) = connection.call_within(Some(&session), remove, COMMAND_TIMEOUT).await {
-                tracing::debug!(%error, "a planted script stays; its page may be gone");
-            }
-        });
     }
 }

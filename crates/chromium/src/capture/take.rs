@@ -9,14 +9,13 @@ use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::page::{Frame, FrameTree, GetFrameTree};
 use pilotlight_cdp::protocol::runtime::Evaluate;
 use pilotlight_cdp::protocol::storage::{DomStorageEnable, GetStorageKey};
-use pilotlight_store::checkpoint::{Checkpoint, Origin, SessionStorage, Tab as KeptTab};
+use pilotlight_checkpoint::{Checkpoint, Origin, SessionStorage, Tab as KeptTab};
 
-use super::cookies;
 use super::read::{self, DATABASES_BYTES_MAX, Wanted};
-use super::record::{Record, is_of_the_web, mark_changed};
 use super::stub::{STUBS_MAX, Stub};
+use crate::cookies;
 use crate::error::WindowError;
-use crate::state::{Shard, Tab, WindowState, lock};
+use crate::state::{Record, Shard, Tab, WindowState, is_of_the_web, lock, mark_changed};
 use crate::window::{COMMAND_TIMEOUT, Window, isolated_world};
 
 /// How long a capture may take. Measured: 0.01 to 0.1 s.

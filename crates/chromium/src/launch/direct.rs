@@ -9,20 +9,23 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use pilotlight_levers::oom;
+use pilotlight_cdp::json_over_binary;
+use pilotlight_linux::oom;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::confine::{Confined, Reach, extensions};
 use super::directory::{BrowserDirectory, sweep_browsers};
+use super::users::OwnUser;
 use super::{
-    EXIT_GRACE, LaunchError, LaunchPlan, Launched, Launcher, Process, ProcessState, RunAs, StderrTail,
+    BrowserUsers, EXIT_GRACE, LaunchError, LaunchPlan, Process, ProcessState, RunAs, Started, StderrTail,
 };
-use crate::find::Engine;
+use crate::engine::Engine;
 
-/// Where Chromium reads and writes the protocol with `--remote-debugging-pipe`.
+/// Where Chromium reads and writes the protocol with `--remote-debugging-pipe`: see [`json_over_binary`] for its form.
 const PIPE_FDS: [i32; 2] = [3, 4];
 /// How long the rest of a killed process group is waited for before its directory is removed.
 const GROUP_END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,75 +37,108 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);
 const PASSED_ON: [&str; 4] = ["LANG", "LC_ALL", "TZ", "FONTCONFIG_FILE"];
 /// Variables that a window needs.
 const PASSED_ON_TO_WINDOWS: [&str; 2] = ["DISPLAY", "XAUTHORITY"];
+/// Those of them that name files.
+const PASSED_ON_FILES: [&str; 2] = ["FONTCONFIG_FILE", "XAUTHORITY"];
+/// What pages say on their consoles is information, and they can say whatever they like, over several lines: none
+/// of it may be among a browser's last words, which are logged. So nothing below an error is written
+/// (`content/browser/log_console_message.cc`). Headless shell heeds the level only where logging was asked for;
+/// measured on 156. A profile that sets the level otherwise comes later, and the last wins.
+const ERRORS_ONLY: [&str; 2] = ["--enable-logging=stderr", "--log-level=2"];
 
 /// Starts Chromium itself.
 #[derive(Debug, Clone)]
 pub struct DirectLauncher {
     run_directory: PathBuf,
-    user: Option<RunAs>,
+    users: BrowserUsers,
 }
 
 impl DirectLauncher {
     /// Browsers get their directories under `run_directory` (sweeping what a killed predecessor left there)
-    /// and run as `user`, a name or a number; where none is given, root takes `pilotlight` or `nobody`, and
-    /// anybody else himself.
+    /// and run as `user`: see [`BrowserUsers::choose`].
     ///
     /// # Errors
-    /// Where there is nobody to run them as.
+    /// Where there is no user to run them as.
     pub fn new(run_directory: PathBuf, user: Option<&str>) -> Result<Self, LaunchError> {
-        let user = RunAs::choose(user)?;
+        let users = BrowserUsers::choose(user)?;
         sweep_browsers(&run_directory, EXIT_GRACE);
-        Ok(Self { run_directory, user })
+        Ok(Self { run_directory, users })
     }
 
-    /// The same for a user that was chosen before, leaving everything else in `run_directory` alone.
-    pub(crate) fn for_user(run_directory: PathBuf, user: Option<RunAs>) -> Self {
-        Self { run_directory, user }
+    /// The same for users that were chosen before, leaving everything else in `run_directory` alone.
+    pub(crate) fn for_users(run_directory: PathBuf, users: BrowserUsers) -> Self {
+        Self { run_directory, users }
     }
 
-    /// Whom browsers run as, where that is not ourselves.
-    pub fn run_as(&self) -> Option<&RunAs> {
-        self.user.as_ref()
+    /// Who browsers run as.
+    pub fn users(&self) -> &BrowserUsers {
+        &self.users
     }
 
-    fn command(&self, plan: &LaunchPlan, directory: &BrowserDirectory) -> Command {
+    /// The user of one browser, and the right to it where no other browser has it.
+    fn user(&self, writable: &[PathBuf]) -> Result<(Option<RunAs>, Option<OwnUser>), LaunchError> {
+        match &self.users {
+            BrowserUsers::Own => Ok((None, None)),
+            BrowserUsers::One(user) => Ok((Some(user.clone()), None)),
+            BrowserUsers::Each(numbers) => {
+                let failed = |source| LaunchError::Directory { path: self.run_directory.clone(), source };
+                let own = OwnUser::claim(&self.run_directory, writable, numbers).map_err(failed)?;
+                Ok((Some(own.run_as.clone()), Some(own)))
+            }
+        }
+    }
+
+    fn command(plan: &LaunchPlan, directory: &BrowserDirectory, user: Option<&RunAs>) -> Command {
         let mut command = Command::new(&plan.binary.path);
-        command.arg("--remote-debugging-pipe").arg(format!("--user-data-dir={}", directory.data().display()));
+        command
+            .arg("--remote-debugging-pipe=cbor")
+            .arg(format!("--user-data-dir={}", directory.data().display()));
+        command.args(ERRORS_ONLY);
         command.args(engine_arguments(plan.binary.engine)).args(&plan.arguments);
         command.env_clear().envs(environment(plan, directory)).current_dir(directory.home());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        if let Some(user) = &self.user {
+        if let Some(user) = user {
             // With a change of user the standard library also drops all supplementary groups.
             command.uid(user.uid).gid(user.gid);
         }
         command
     }
-}
 
-impl Launcher for DirectLauncher {
-    async fn launch(&self, plan: &LaunchPlan) -> Result<Launched, LaunchError> {
-        let directory = BrowserDirectory::create(&self.run_directory, &plan.preferences, self.user.as_ref())?;
-        let mut command = self.command(plan, &directory);
-        let (stream, child) = spawn(&mut command)
+    /// Starts a browser. Whether it then comes up is the caller's to see. Needs a runtime, and waits for nothing.
+    pub(crate) fn start(&self, plan: &LaunchPlan) -> Result<Started, LaunchError> {
+        let (user, own) = self.user(&plan.reach.writable)?;
+        let directory = BrowserDirectory::create(&self.run_directory, &plan.preferences, user.as_ref())?;
+        let mut command = Self::command(plan, &directory, user.as_ref());
+        let (stream, child) = spawn(&mut command, confined(plan, &directory))
             .map_err(|source| LaunchError::Spawn { path: plan.binary.path.clone(), source })?;
         let pid = child.id().unwrap_or_default();
         if let Err(error) = oom::put_above(&pid.to_string(), "self", oom::BROWSER) {
             tracing::debug!(%error, "the kernel does not know that the browser may go first");
         }
         let (reader, writer) = stream.into_split();
+        let (reader, writer) = json_over_binary(reader, writer);
         let kill = CancellationToken::new();
         let stderr = StderrTail::default();
         let (sender, state) = watch::channel(ProcessState::Running);
         let folder = Some(directory.path().to_owned());
-        tokio::spawn(supervise(child, directory, stderr.clone(), kill.clone(), sender));
+        tokio::spawn(supervise(child, (directory, own), stderr.clone(), kill.clone(), sender));
         let process = Process::new(pid, stderr, folder, state, kill);
         let (reader, writer) = (Box::new(reader), Box::new(writer));
-        Ok(Launched { reader, writer, process, next_id: 1, shim: None })
+        Ok(Started { reader, writer, process })
     }
 }
 
-fn spawn(command: &mut Command) -> io::Result<(UnixStream, Child)> {
+/// The rights of a browser.
+fn confined(plan: &LaunchPlan, directory: &BrowserDirectory) -> Confined {
+    let environment = passed_on(plan);
+    let files = PASSED_ON_FILES.iter().filter_map(|name| environment.get(*name)).map(PathBuf::from);
+    let readable = plan.reach.readable.iter().cloned().chain(files).chain(extensions(&plan.arguments));
+    let reach = Reach { readable: readable.collect(), ..plan.reach.clone() };
+    let confined = Confined::new(&plan.binary.path, directory.path(), &reach);
+    if plan.binary.engine == Engine::Headed { confined.with_abstract_sockets() } else { confined }
+}
+
+fn spawn(command: &mut Command, confined: Confined) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let theirs = OwnedFd::from(theirs);
@@ -111,7 +147,7 @@ fn spawn(command: &mut Command) -> io::Result<(UnixStream, Child)> {
         FdMapping { parent_fd: theirs, child_fd: PIPE_FDS[1] },
     ];
     command.as_std_mut().fd_mappings(mappings).map_err(|error| io::Error::other(error.to_string()))?;
-    let child = command.spawn()?;
+    let child = confined.spawn(command)?;
     // Our copies of the child's end must go, or we would never see it close.
     *command = Command::new("/nonexistent");
     Ok((UnixStream::from_std(ours)?, child))
@@ -159,7 +195,7 @@ pub(crate) fn passed_on(plan: &LaunchPlan) -> HashMap<String, String> {
 /// Owns the child to its end: collects its last words, ends its group, removes its directory.
 async fn supervise(
     mut child: Child,
-    directory: BrowserDirectory,
+    (directory, own): (BrowserDirectory, Option<OwnUser>),
     tail: StderrTail,
     kill: CancellationToken,
     state: watch::Sender<ProcessState>,
@@ -187,7 +223,14 @@ async fn supervise(
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
     state.send_replace(ProcessState::Ended(status.clone()));
     wait_for_group(group).await;
-    if let Err(error) = tokio::task::spawn_blocking(move || drop(directory)).await {
+    let removing = tokio::task::spawn_blocking(move || {
+        if let Some(own) = &own {
+            own.end_processes();
+        }
+        drop(directory);
+        drop(own);
+    });
+    if let Err(error) = removing.await {
         tracing::warn!(%error, "a browser's directory could not be removed");
     }
     state.send_replace(ProcessState::Gone(status));

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::folder::LockedFolder;
 use super::remains::end_browsers;
+use super::users::sweep_users;
 use super::{LaunchError, RunAs};
 
 /// What the names of browsers' directories begin with.
@@ -93,6 +94,7 @@ pub(crate) fn sweep_browsers(run_directory: &Path, grace: Duration) {
     let abandoned = LockedFolder::abandoned(run_directory, PREFIX);
     let data: Vec<PathBuf> = abandoned.iter().map(|folder| folder.path().join(DATA)).collect();
     end_browsers(&data, grace);
+    sweep_users(run_directory);
 }
 
 /// From the inside outwards, so that whatever is still to be handed over lies in a folder of ours that nobody

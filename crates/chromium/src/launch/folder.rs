@@ -41,6 +41,12 @@ impl LockedFolder {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name for a folder is in use"))
     }
 
+    /// The right to the folder of this very name; `None` where another process has it.
+    pub(crate) fn claim_name(run_directory: &Path, name: &str) -> io::Result<Option<Self>> {
+        fs::create_dir_all(run_directory)?;
+        Self::lock(run_directory.join(name), true)
+    }
+
     /// What ended processes left under `run_directory`.
     pub(crate) fn abandoned(run_directory: &Path, prefix: &str) -> Vec<Self> {
         let entries = fs::read_dir(run_directory).into_iter().flatten().flatten();

@@ -1,19 +1,20 @@
 //! How a browser process comes to be and goes.
 //!
-//! [`Launcher`] is the one narrow place between the browser and the operating system: whoever starts
-//! Chromium some other way implements it and nothing else changes. A launcher must never start Chromium as
-//! root, never without its sandbox by itself, and never leave a process or a directory behind.
+//! Nothing here may start Chromium as root, start it without its sandbox by itself, or leave a process or a
+//! directory behind.
 
+mod confine;
 mod direct;
 mod directory;
 mod folder;
 mod remains;
+pub mod ruleset;
 mod stderr;
 mod user;
+mod users;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,16 +24,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use confine::{Confined, Reach, keep_memory_private, probe};
 pub use direct::DirectLauncher;
 pub(crate) use direct::passed_on;
 pub(crate) use directory::{TEMPORARY, sweep_browsers};
 pub(crate) use folder::LockedFolder;
 pub(crate) use remains::has_ended_by;
+pub use ruleset::Confinement;
 pub use stderr::{STDERR_RING_BYTES, StderrTail};
-pub use user::{RunAs, UserError};
+pub use user::{BrowserUsers, RunAs, UserError};
 
-use crate::find::Binary;
-use crate::shim::ShimHandle;
+use crate::engine::Binary;
 
 /// How long a browser may take to end by itself once its pipe is closed, before it is killed. Measured:
 /// 0.03 to 0.2 s.
@@ -52,31 +54,23 @@ pub struct LaunchPlan {
     pub environment: HashMap<String, String>,
     /// Whether the kernel may merge equal pages of its processes with those of others. Needs a shim.
     pub merges_pages: bool,
+    /// What it may reach beside the system and its own folder.
+    pub reach: Reach,
 }
 
-/// Starts browsers.
-pub trait Launcher: Send + Sync {
-    /// Starts one and gives the ends of its pipe. Whether Chromium then comes up is the caller's to see.
-    fn launch(&self, plan: &LaunchPlan) -> impl Future<Output = Result<Launched, LaunchError>> + Send;
-}
-
-/// A started browser.
-pub struct Launched {
+/// A process that was started, and the ends of its pipe.
+pub struct Started {
     /// What Chromium writes.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// What Chromium reads. Chromium ends when this is dropped, unless it has a shim.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The process.
     pub process: Process,
-    /// The id of the first call. Another than 1 where others have used the pipe before.
-    pub next_id: i32,
-    /// Who keeps the browser when we are gone; `None` where it goes with us.
-    pub shim: Option<ShimHandle>,
 }
 
-impl fmt::Debug for Launched {
+impl fmt::Debug for Started {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Launched").field("process", &self.process).finish_non_exhaustive()
+        formatter.debug_struct("Started").field("process", &self.process).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,9 @@
 //! The last words of a browser, for errors that people read. Bounded, whatever Chromium writes.
+//!
+//! What pages say on their consoles is no part of it: portals write tokens there, and the last words are logged.
+//! Chromium is started so that it does not write that, and where a profile has it write more, its records of
+//! information are left out here with all of their lines. A page could end such a record by a line that looks like
+//! the beginning of another; nothing but what is asked before the first page is open may therefore decide anything.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +25,84 @@ const NO_SANDBOX: [&str; 3] = [
     "Running as root without",
 ];
 
+/// How much of a line is looked at to find out what kind of record it begins, in bytes.
+const HEAD_BYTES_MAX: usize = 256;
+/// The levels of records of which nothing is kept, or what their names begin with, as `base/logging.cc` writes them.
+const INFORMATION: [&str; 2] = ["INFO", "VERBOSE"];
+/// The levels of others.
+const TROUBLE: [&str; 3] = ["WARNING", "ERROR", "FATAL"];
+/// Where what pages say comes from.
+const CONSOLE: &str = "CONSOLE";
+
 /// The end of what was written to standard error; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct StderrTail {
-    ring: Arc<Mutex<VecDeque<u8>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    ring: VecDeque<u8>,
+    /// The beginning of the last line, until it is known what it is.
+    head: Vec<u8>,
+    /// Whether the rest of the last line is left out, once that is known.
+    leaves_out_line: Option<bool>,
+    /// Whether the last record is left out. Its lines go on to the beginning of the next.
+    leaves_out_record: bool,
+}
+
+impl Kept {
+    fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            match self.leaves_out_line {
+                Some(true) => {}
+                Some(false) => self.keep(piece),
+                None => {
+                    self.head.extend(piece);
+                    if self.head.len() >= HEAD_BYTES_MAX || piece.ends_with(b"\n") {
+                        let head = std::mem::take(&mut self.head);
+                        self.leaves_out_record = self.is_left_out(&head);
+                        self.leaves_out_line = Some(self.leaves_out_record);
+                        if !self.leaves_out_record {
+                            self.keep(&head);
+                        }
+                    }
+                }
+            }
+            if piece.ends_with(b"\n") {
+                self.leaves_out_line = None;
+            }
+        }
+    }
+
+    fn is_left_out(&self, head: &[u8]) -> bool {
+        is_information(&String::from_utf8_lossy(head)).unwrap_or(self.leaves_out_record)
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.ring.extend(bytes);
+        let surplus = self.ring.len().saturating_sub(STDERR_RING_BYTES);
+        self.ring.drain(..surplus);
+    }
+
+    fn text(&self) -> String {
+        let mut bytes: Vec<u8> = self.ring.iter().copied().collect();
+        if !self.is_left_out(&self.head) {
+            bytes.extend(&self.head);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Whether a line begins a record of information; `None` where it goes on with the one before. A record begins with
+/// `[1130/071854.480778:INFO:CONSOLE:2] `, with or without numbers of process and thread.
+fn is_information(line: &str) -> Option<bool> {
+    let (fields, _) = line.strip_prefix('[')?.split_once(']')?;
+    let mut fields = fields.split(':').skip_while(|field| {
+        !TROUBLE.contains(field) && !INFORMATION.iter().any(|level| field.starts_with(level))
+    });
+    let level = fields.next()?;
+    Some(!TROUBLE.contains(&level) || fields.any(|field| field.starts_with(CONSOLE)))
 }
 
 impl StderrTail {
@@ -36,17 +115,12 @@ impl StderrTail {
     }
 
     pub(crate) fn push(&self, bytes: &[u8]) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.extend(bytes);
-        let surplus = ring.len().saturating_sub(STDERR_RING_BYTES);
-        ring.drain(..surplus);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
     }
 
     /// All that is remembered.
     pub fn text(&self) -> String {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: Vec<u8> = ring.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).text()
     }
 
     /// The last lines that may explain a failure.
@@ -60,7 +134,7 @@ impl StderrTail {
         lines
     }
 
-    /// Whether Chromium gave up because it has no sandbox.
+    /// Whether Chromium gave up because it has no sandbox. To be asked before the first page is open: see above.
     pub fn says_no_sandbox(&self) -> bool {
         let text = self.text();
         NO_SANDBOX.iter().any(|words| text.contains(words))
@@ -83,5 +157,44 @@ mod tests {
         assert_eq!(tail.useful_lines().last().unwrap(), "[1:FATAL:zygote] No usable sandbox!");
         assert!(!tail.useful_lines().iter().any(|line| line.contains("dbus")));
         assert!(tail.says_no_sandbox());
+    }
+
+    fn tail_of(pieces: &[&str]) -> StderrTail {
+        let tail = StderrTail::default();
+        pieces.iter().for_each(|piece| tail.push(piece.as_bytes()));
+        tail
+    }
+
+    #[test]
+    fn what_pages_say_is_left_out_with_all_of_its_lines() {
+        let text = "libx.so: cannot open\n\
+            [1130/071854.480778:INFO:CONSOLE:2] \"secret\n\nsecret: No usable sandbox!\", source:  (3)\n\
+            [5:5:1130/071854.480778:ERROR:socket.cc:4] trouble\nin two lines\n\
+            [5:5:1130/071854.480778:ERROR:CONSOLE(4)] \"secret\", source:\n\
+            [5:5:1130/071854.480778:VERBOSE1:x.cc(4)] secret\nsecret\n\
+            [5:5:1130/071854.480778:WARNING:x.cc(4)] the end";
+        let expected = [
+            "libx.so: cannot open",
+            "[5:5:1130/071854.480778:ERROR:socket.cc:4] trouble",
+            "in two lines",
+            "[5:5:1130/071854.480778:WARNING:x.cc(4)] the end",
+        ];
+        for size in [1, 3, 7, 64, text.len()] {
+            let pieces: Vec<&str> =
+                text.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap()).collect();
+            let tail = tail_of(&pieces);
+            assert_eq!(tail.useful_lines(), expected, "in pieces of {size}");
+            assert!(!tail.text().contains("secret") && !tail.says_no_sandbox());
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_of_its_record_to_its_end() {
+        let long = "secret ".repeat(HEAD_BYTES_MAX);
+        let tail =
+            tail_of(&["[1:INFO:CONSOLE:1] ", &long, &long, "\nsecret\n[1:ERROR:x.cc] ", &"y".repeat(1000)]);
+        let text = tail.text();
+        assert!(!text.contains("secret") && text.starts_with("[1:ERROR:x.cc] yyy"), "{text}");
+        assert_eq!(text.len(), 1015);
     }
 }

@@ -1,13 +1,23 @@
-//! Who a browser runs as. Chromium's sandbox does not come up for root, so root always starts it as somebody
-//! else; anybody else starts it as himself. Never root, whatever is configured.
+//! Who a browser runs as. Chromium's sandbox does not come up for root, so root always starts it as another user:
+//! one that no other browser has, where the machine has so many. Anybody else starts it as the same user. Never as
+//! root, whatever is configured.
 
 use std::fs;
+use std::ops::RangeInclusive;
 
-/// Who browsers run as where nothing is configured and we are root, first that exists.
+use serde::{Deserialize, Serialize};
+
+/// Users for browsers where nothing is configured and we are root. Linux has no accounts there, and systemd gives
+/// none of these numbers away (<https://systemd.io/UIDS-GIDS/>: 1879048192 to 2147483647 are unused).
+const DEFAULT_NUMBERS: RangeInclusive<u32> = 2_000_000_000..=2_000_065_535;
+/// Who browsers run as where those numbers do not exist, as in most containers with users of their own: the first
+/// that exists.
 const DEFAULT_USERS: [&str; 2] = ["pilotlight", "nobody"];
+/// The least that a range is good for: one for what serves all browsers, and one for a browser.
+const NUMBERS_MIN: u32 = 2;
 
 /// A user to run as.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunAs {
     /// Never 0.
     pub uid: u32,
@@ -33,37 +43,129 @@ pub enum UserError {
     /// Another user was asked for without the right to change.
     #[error("browsers can run as `{0}` only if Pilotlight itself is started by root or by that user")]
     NotRoot(String),
+    /// A range of numbers that is of no use.
+    #[error("`{0}` are no users for browsers: there must be at least 2, and none of them 4294967295")]
+    Range(String),
+    /// Numbers that this container does not have.
+    #[error("not all of the users {0} exist here: see /proc/self/uid_map and /proc/self/gid_map")]
+    Unmapped(String),
     /// The list of users cannot be read.
     #[error("/etc/passwd cannot be read: {0}")]
     Unreadable(String),
 }
 
 impl RunAs {
-    /// Whom to change to, or `None` where browsers run as ourselves. `configured` is a name or a number.
-    ///
-    /// # Errors
-    /// Where it would be root, an unknown user, or one that we may not become.
-    pub fn choose(configured: Option<&str>) -> Result<Option<Self>, UserError> {
-        let passwd =
-            fs::read_to_string("/etc/passwd").map_err(|error| UserError::Unreadable(error.to_string()))?;
-        choose(configured, &passwd, rustix::process::geteuid().as_raw())
+    /// A user without a name, in a group of the same number.
+    pub(super) fn numbered(number: u32) -> Self {
+        Self { uid: number, gid: number, name: number.to_string() }
     }
 }
 
-fn choose(configured: Option<&str>, passwd: &str, own_uid: u32) -> Result<Option<RunAs>, UserError> {
-    let chosen = match configured {
-        Some(user) => Some(look_up(user, passwd).ok_or_else(|| UserError::Unknown(user.into()))?),
-        None if own_uid == 0 => {
-            Some(DEFAULT_USERS.iter().find_map(|user| look_up(user, passwd)).ok_or(UserError::Root)?)
+/// Who browsers run as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BrowserUsers {
+    /// The user that we are ourselves.
+    Own,
+    /// All as this one.
+    One(RunAs),
+    /// Each as another of these numbers. The first is for what serves all browsers.
+    Each(RangeInclusive<u32>),
+}
+
+impl BrowserUsers {
+    /// Chooses them. `configured` is a name, a number, or a range of numbers such as `2000000000-2000000999`.
+    ///
+    /// # Errors
+    /// Where it would be root, an unknown user, or one that we may not become.
+    pub fn choose(configured: Option<&str>) -> Result<Self, UserError> {
+        let passwd =
+            fs::read_to_string("/etc/passwd").map_err(|error| UserError::Unreadable(error.to_string()))?;
+        let maps = ["/proc/self/uid_map", "/proc/self/gid_map"].map(|map| fs::read_to_string(map).ok());
+        // A kernel without user namespaces has no maps, and all numbers.
+        let exist = |numbers: &RangeInclusive<u32>| {
+            maps.iter().all(|map| map.as_deref().is_none_or(|map| has_all(map, numbers)))
+        };
+        choose(configured, &passwd, rustix::process::geteuid().as_raw(), exist)
+    }
+
+    /// Who serves all browsers, or asks a program for its version, where that is not ourselves.
+    #[must_use]
+    pub fn helper(&self) -> Option<RunAs> {
+        match self {
+            Self::Own => None,
+            Self::One(user) => Some(user.clone()),
+            Self::Each(numbers) => Some(RunAs::numbered(*numbers.start())),
         }
-        None => None,
+    }
+
+    /// Returns who they are in words, without the end of a sentence.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Own => "all browsers run as the user of the server".to_owned(),
+            Self::One(user) => format!("all browsers run as `{}`", user.name),
+            Self::Each(numbers) => {
+                format!(
+                    "each browser has a user of its own, from {} to {}",
+                    numbers.start() + 1,
+                    numbers.end()
+                )
+            }
+        }
+    }
+}
+
+fn choose(
+    configured: Option<&str>,
+    passwd: &str,
+    own_uid: u32,
+    exist: impl Fn(&RangeInclusive<u32>) -> bool,
+) -> Result<BrowserUsers, UserError> {
+    let chosen = match configured {
+        Some(text) => match range(text) {
+            Some(numbers) if own_uid != 0 => return Err(UserError::NotRoot(in_words(&numbers))),
+            Some(numbers) if *numbers.start() == 0 => return Err(UserError::Root),
+            Some(numbers)
+                if numbers.end() - numbers.start() < NUMBERS_MIN - 1 || *numbers.end() == u32::MAX =>
+            {
+                return Err(UserError::Range(in_words(&numbers)));
+            }
+            Some(numbers) if !exist(&numbers) => return Err(UserError::Unmapped(in_words(&numbers))),
+            Some(numbers) => return Ok(BrowserUsers::Each(numbers)),
+            None => look_up(text, passwd).ok_or_else(|| UserError::Unknown(text.into()))?,
+        },
+        None if own_uid != 0 => return Ok(BrowserUsers::Own),
+        None if exist(&DEFAULT_NUMBERS) => return Ok(BrowserUsers::Each(DEFAULT_NUMBERS)),
+        None => DEFAULT_USERS.iter().find_map(|user| look_up(user, passwd)).ok_or(UserError::Root)?,
     };
     match chosen {
-        Some(user) if user.uid == 0 || user.gid == 0 => Err(UserError::Root),
-        Some(user) if user.uid == own_uid => Ok(None),
-        Some(user) if own_uid != 0 => Err(UserError::NotRoot(user.name)),
-        chosen => Ok(chosen),
+        user if user.uid == 0 || user.gid == 0 => Err(UserError::Root),
+        user if user.uid == own_uid => Ok(BrowserUsers::Own),
+        user if own_uid != 0 => Err(UserError::NotRoot(user.name)),
+        user => Ok(BrowserUsers::One(user)),
     }
+}
+
+/// `FIRST-LAST`; `None` where it is not two numbers in this order.
+fn range(text: &str) -> Option<RangeInclusive<u32>> {
+    let (first, last) = text.split_once('-')?;
+    let numbers = first.parse().ok()?..=last.parse().ok()?;
+    Some(numbers).filter(|numbers| !numbers.is_empty())
+}
+
+fn in_words(numbers: &RangeInclusive<u32>) -> String {
+    format!("{}-{}", numbers.start(), numbers.end())
+}
+
+/// Whether all of these exist in a namespace with this map: `user_namespaces(7)`, lines of the first number inside,
+/// the first outside, and how many.
+fn has_all(map: &str, numbers: &RangeInclusive<u32>) -> bool {
+    map.lines().any(|line| {
+        let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let [first, _, count] = fields[..] else { return false };
+        first <= u64::from(*numbers.start()) && u64::from(*numbers.end()) < first.saturating_add(count)
+    })
 }
 
 /// A number that is in no file stands for itself, with a group of the same number.
@@ -79,36 +181,70 @@ fn look_up(user: &str, passwd: &str) -> Option<RunAs> {
 
 #[cfg(test)]
 mod tests {
+    use super::BrowserUsers::{Each, One, Own};
     use super::*;
 
     const PASSWD: &str =
         "root:x:0:0:root:/root:/bin/bash\nwww:x:33:33::/:\nwheel:x:50:0::/:\nnobody:x:65534:65534::/:\n";
 
+    fn chosen(configured: Option<&str>, passwd: &str, own_uid: u32) -> Result<BrowserUsers, UserError> {
+        choose(configured, passwd, own_uid, |_| true)
+    }
+
+    fn one(configured: &str) -> RunAs {
+        match chosen(Some(configured), PASSWD, 0) {
+            Ok(One(user)) => user,
+            other => panic!("{configured}: {other:?}"),
+        }
+    }
+
     #[test]
-    fn root_starts_browsers_as_somebody_else() {
-        let nobody = RunAs { uid: 65534, gid: 65534, name: "nobody".into() };
-        assert_eq!(choose(None, PASSWD, 0), Ok(Some(nobody)));
+    fn root_gives_each_browser_a_user_of_its_own() {
+        assert_eq!(chosen(None, PASSWD, 0), Ok(Each(DEFAULT_NUMBERS)));
+        assert_eq!(chosen(Some("70000-70001"), PASSWD, 0), Ok(Each(70000..=70001)));
+        assert_eq!(Each(70000..=70001).helper().unwrap().uid, 70000);
+        assert_eq!((one("www").uid, one("33").name.as_str(), one("4711").gid), (33, "www", 4711));
+    }
+
+    #[test]
+    fn where_the_numbers_do_not_exist_all_browsers_have_one_user() {
+        let choose = |passwd: &str| choose(None, passwd, 0, |_| false);
+        assert_eq!(choose(PASSWD), Ok(One(RunAs { uid: 65534, gid: 65534, name: "nobody".into() })));
         let with_own = format!("{PASSWD}pilotlight:x:901:902::/:\n");
-        let own = RunAs { uid: 901, gid: 902, name: "pilotlight".into() };
-        assert_eq!(choose(None, &with_own, 0), Ok(Some(own)));
-        assert_eq!(choose(Some("www"), PASSWD, 0).unwrap().unwrap().uid, 33);
-        assert_eq!(choose(Some("33"), PASSWD, 0).unwrap().unwrap().name, "www");
-        assert_eq!(choose(Some("4711"), PASSWD, 0).unwrap().unwrap().gid, 4711);
+        assert_eq!(choose(&with_own), Ok(One(RunAs { uid: 901, gid: 902, name: "pilotlight".into() })));
+        assert_eq!(choose("root:x:0:0::/:\n"), Err(UserError::Root));
+        let unmapped = super::choose(Some("5-6"), PASSWD, 0, |_| false);
+        assert_eq!(unmapped, Err(UserError::Unmapped("5-6".into())));
     }
 
     #[test]
     fn never_as_root() {
-        for user in ["root", "0", "wheel"] {
-            assert_eq!(choose(Some(user), PASSWD, 0), Err(UserError::Root), "{user}");
+        for user in ["root", "0", "wheel", "0-5"] {
+            assert_eq!(chosen(Some(user), PASSWD, 0), Err(UserError::Root), "{user}");
         }
-        assert_eq!(choose(None, "root:x:0:0::/:\n", 0), Err(UserError::Root));
-        assert_eq!(choose(Some("nowhere"), PASSWD, 0), Err(UserError::Unknown("nowhere".into())));
+        for user in ["nowhere", "6-5", "-5", "5-", "5-6-7", "5-x"] {
+            assert_eq!(chosen(Some(user), PASSWD, 0), Err(UserError::Unknown(user.into())));
+        }
+        for range in ["5-5", "5-4294967295"] {
+            assert_eq!(chosen(Some(range), PASSWD, 0), Err(UserError::Range(range.into())));
+        }
     }
 
     #[test]
-    fn anybody_else_starts_browsers_as_himself() {
-        assert_eq!(choose(None, PASSWD, 33), Ok(None));
-        assert_eq!(choose(Some("www"), PASSWD, 33), Ok(None));
-        assert_eq!(choose(Some("nobody"), PASSWD, 33), Err(UserError::NotRoot("nobody".into())));
+    fn anybody_else_starts_browsers_as_the_same_user() {
+        assert_eq!(chosen(None, PASSWD, 33), Ok(Own));
+        assert_eq!(chosen(Some("www"), PASSWD, 33), Ok(Own));
+        for other in ["nobody", "5-6"] {
+            assert_eq!(chosen(Some(other), PASSWD, 33), Err(UserError::NotRoot(other.into())));
+        }
+    }
+
+    #[test]
+    fn numbers_exist_as_the_namespace_has_them() {
+        assert!(has_all("         0          0 4294967295\n", &DEFAULT_NUMBERS));
+        assert!(has_all("0 1000 1\n1 100000 65536\n", &(5..=65_536)));
+        for map in ["0 1000 1\n1 100000 65536\n", "", "x", "0 0"] {
+            assert!(!has_all(map, &DEFAULT_NUMBERS), "{map}");
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Window {
     /// The document that a scope means.
     pub(super) async fn document(&self, scope: &Scope) -> Result<Document, WindowError> {
         let mut document = match &scope.target {
-            None => Document::of_tab(self.state.main_tab()?),
+            None => Document::of_tab(self.main_tab()?),
             Some(url) => {
                 self.by_url(url).await?.ok_or_else(|| missing(format!("no page or frame shows {url}")))?
             }

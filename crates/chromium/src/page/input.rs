@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use pilotlight_cdp::Scope;
-use pilotlight_cdp::protocol::input::{DispatchKeyEvent, InsertText};
+use pilotlight_cdp::protocol::input::{DispatchKeyEvent, InsertText, clipboard_key};
 use pilotlight_cdp::protocol::runtime::Evaluate;
 
 use super::keys::{self, CONTROL, Key, SHIFT};
-use crate::driver::begins_navigation;
+use crate::call::begins_navigation;
 use crate::error::WindowError;
 use crate::state::{Tab, lock};
 use crate::window::Window;
@@ -62,6 +62,13 @@ async fn dispatch(
     let types = direction == Direction::Down && modifiers & !SHIFT == 0;
     let text = key.text.filter(|_| types);
     let selects_all = direction == Direction::Down && modifiers == CONTROL && key.code == "KeyA";
+    let clipboard = clipboard_key(&key.key, key.key_code.into(), modifiers.into());
+    if direction == Direction::Down && clipboard.is_some() {
+        return Err(WindowError::Refused {
+            command: "the key".into(),
+            reason: "the clipboard is every window's of the browser; set values instead".into(),
+        });
+    }
     let event = DispatchKeyEvent {
         kind: match (direction, &text) {
             (Direction::Up, _) => "keyUp",

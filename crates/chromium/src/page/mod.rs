@@ -21,11 +21,12 @@ use pilotlight_cdp::protocol::browser::{
 };
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn, ReleaseObject};
 use pilotlight_cdp::protocol::target::CloseTarget;
+use pilotlight_flow::dialog::ExpectedDialog;
 use pilotlight_flow::page::{Click, Download, NetworkConditions, Page, PageError, Scope, Viewport};
 use pilotlight_flow::selector::Selector;
 use serde_json::Value;
 
-use crate::driver::look_at;
+use crate::call::look_at;
 use crate::error::WindowError;
 use crate::state::{Shard, Tab};
 use crate::window::{COMMAND_TIMEOUT, Format, Window, evaluated_value, navigate_tab, run};
@@ -216,6 +217,14 @@ impl Page for Window {
         timeout: Duration,
     ) -> Result<Option<Download>, PageError> {
         Ok(downloads.next(timeout).await?)
+    }
+
+    fn expect_dialog(&self, dialog: ExpectedDialog) -> Result<(), PageError> {
+        if self.state.answers.expect(dialog) {
+            return Ok(());
+        }
+        let (command, reason) = ("an answer to a dialog".to_owned(), "too many are ready already".to_owned());
+        Err(PageError::Refused { command, reason })
     }
 
     async fn close(&self, scope: &Scope) -> Result<(), PageError> {

@@ -8,12 +8,8 @@ use super::table::{FLAGS, Kind, Verdict};
 const OWNED_PREFIXES: [(&str, &str); 1] =
     [("remote-debugging-", "Pilotlight holds the debugging pipe itself and never opens a debugging port")];
 
-/// What makes a switch unsafe that the table does not list, by its end.
-const UNSAFE_SUFFIXES: [(&str, &str); 3] = [
-    ("-cmd-prefix", "it runs another program in place of Chromium's own process"),
-    ("-launcher", "it runs another program in place of Chromium's own process"),
-    ("-sandbox", "it weakens Chromium's sandbox"),
-];
+/// The switch that says what is logged, and the least of its values at which pages do not write into the log.
+const LOG_LEVEL: (&str, u32) = ("log-level", 1);
 
 /// One value of a list, or one switch: its name and what is set.
 type Entry = (String, Option<String>);
@@ -55,10 +51,15 @@ impl Arguments {
     pub(super) fn add(&mut self, argument: &str, allow_unsafe: bool) -> Result<(), ProfileError> {
         let (name, value) = split(argument)?;
         for (kind, name, value) in parts(name, value) {
-            check(argument, kind, name, allow_unsafe)?;
+            check(argument, (kind, name, value), allow_unsafe)?;
             self.set(kind, name, value);
         }
         Ok(())
+    }
+
+    /// Whether a switch is set.
+    pub(super) fn has_switch(&self, name: &str) -> bool {
+        self.switches.iter().any(|(known, _)| known == name)
     }
 
     /// The arguments, in a fixed order.
@@ -127,7 +128,13 @@ fn parts<'a>(name: &'a str, value: Option<&'a str>) -> Vec<(Kind, &'a str, Optio
     }
 }
 
-fn check(argument: &str, kind: Kind, name: &str, allow_unsafe: bool) -> Result<(), ProfileError> {
+/// What the table does not know is refused like what it knows to be unsafe: Chromium has some 1,500 switches and as
+/// many features, and gets more with each release.
+fn check(
+    argument: &str,
+    (kind, name, value): (Kind, &str, Option<&str>),
+    allow_unsafe: bool,
+) -> Result<(), ProfileError> {
     // `Feature<Trial` ties a feature to a field trial; the feature is what counts.
     let bare = name.split(['<', ':']).next().unwrap_or(name);
     let known = FLAGS.iter().find(|flag| flag.kind == kind && flag.name == bare);
@@ -136,25 +143,25 @@ fn check(argument: &str, kind: Kind, name: &str, allow_unsafe: bool) -> Result<(
     if let Some(reason) = owned {
         return Err(ProfileError::Owned { argument: argument.into(), reason: reason.into() });
     }
-    let is_unsafe = |verdict| verdict == Verdict::Unsafe;
-    let reason = match known {
-        Some(flag) => (is_unsafe(flag.headless_shell) || is_unsafe(flag.full)).then_some(flag.effect),
-        None => suffix_reason(kind, bare),
-    };
-    match reason {
-        Some(reason) if !allow_unsafe => {
-            Err(ProfileError::Unsafe { argument: argument.into(), reason: reason.into() })
-        }
-        _ => Ok(()),
+    if allow_unsafe {
+        return Ok(());
     }
+    let Some(known) = known else {
+        return Err(ProfileError::Unknown { argument: argument.into(), name: bare.into() });
+    };
+    let is_unsafe = [known.headless_shell, known.full].contains(&Verdict::Unsafe)
+        || (kind == Kind::Switch && name == LOG_LEVEL.0 && !is_quiet(value));
+    if is_unsafe {
+        return Err(ProfileError::Unsafe { argument: argument.into(), reason: known.effect.into() });
+    }
+    Ok(())
+}
+
+fn is_quiet(level: Option<&str>) -> bool {
+    level.and_then(|level| level.parse::<u32>().ok()).is_some_and(|level| level >= LOG_LEVEL.1)
 }
 
 fn prefix_reason(kind: Kind, name: &str) -> Option<&'static str> {
     let fits = |(prefix, _): &&(&str, &str)| kind == Kind::Switch && name.starts_with(prefix);
     OWNED_PREFIXES.iter().find(fits).map(|(_, reason)| *reason)
-}
-
-fn suffix_reason(kind: Kind, name: &str) -> Option<&'static str> {
-    let fits = |(suffix, _): &&(&str, &str)| kind == Kind::Switch && name.ends_with(suffix);
-    UNSAFE_SUFFIXES.iter().find(fits).map(|(_, reason)| *reason)
 }

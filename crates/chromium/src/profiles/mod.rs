@@ -1,8 +1,8 @@
 //! Launch profiles: which switches and preferences a Chromium is started with.
 //!
 //! [`table::FLAGS`] is the one place that knows switches; this module only selects, merges and refuses. It
-//! must never let through what takes a protection away, unless the user has said so in so many words, and
-//! never what Pilotlight sets itself (`--user-data-dir`, `--remote-debugging-…`).
+//! must never let through what takes a protection away, or what the table does not know, unless the user has said
+//! so in so many words, and never what Pilotlight sets itself (`--user-data-dir`, `--remote-debugging-…`).
 
 mod arguments;
 pub mod table;
@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::find::Engine;
+use crate::engine::Engine;
 use arguments::Arguments;
 use table::{FLAGS, Flag, Kind};
 
@@ -137,6 +137,23 @@ pub enum ProfileError {
         /// What it would do.
         reason: String,
     },
+    /// Nobody has looked into what it does.
+    #[error(
+        "`{argument}` is refused: `{name}` is not among what `pilotlight flags` lists, so that it may take a protection \
+         away; it needs `allow_unsafe_args = true`"
+    )]
+    Unknown {
+        /// What was given.
+        argument: String,
+        /// The switch, feature, flag or setting.
+        name: String,
+    },
+    /// A software renderer would be where all cookies are.
+    #[error(
+        "`in-process-gpu` without `disable-software-rasterizer` is refused: a library that pages can attack would \
+         draw inside the browser process, which has no sandbox; it needs `allow_unsafe_args = true`"
+    )]
+    SoftwareRenderer,
     /// Pilotlight sets it itself.
     #[error("`{argument}` is refused: {reason}")]
     Owned {
@@ -204,6 +221,11 @@ pub fn resolve(
         if let Err(error) = arguments.add(argument, allow_unsafe_args) {
             errors.push(error);
         }
+    }
+    let draws_in_browser = arguments.has_switch("in-process-gpu")
+        && !["disable-software-rasterizer", "disable-3d-apis"].iter().any(|name| arguments.has_switch(name));
+    if draws_in_browser && !allow_unsafe_args {
+        errors.push(ProfileError::SoftwareRenderer);
     }
     if !errors.is_empty() {
         return Err(errors);

@@ -45,6 +45,8 @@ pub enum Group {
     Display,
     /// What is written to the log.
     Logging,
+    /// How requests leave the machine.
+    Network,
     /// Protections.
     Security,
     /// What Pilotlight sets itself.
@@ -157,8 +159,8 @@ pub static FLAGS: &[Flag] = flags! {
             "shared memory lies in the temporary directory: needed where /dev/shm is small, as in containers; elsewhere it costs disk writes";
         Switch "disable-gpu": Works, Works [Moderate Aggressive]
             "no hardware graphics; right on a server, saves next to nothing in headless shell";
-        Switch "disable-software-rasterizer": Works, Works [Aggressive]
-            "no graphics library in software either: WebGL fails";
+        Switch "disable-software-rasterizer": Works, Works [Aggressive Dense]
+            "no graphics library in software either: WebGL fails, and 17 MB less for each browser; with `in-process-gpu` that library, which pages can attack, would be inside the browser process, which has no sandbox";
         Switch "disable-back-forward-cache": Works, Works [Dense]
             "pages that were left are not kept alive in memory";
         Switch "enable-low-end-device-mode": Works, Works []
@@ -248,6 +250,32 @@ pub static FLAGS: &[Flag] = flags! {
         DisabledFeature "TranslateUI": NoEffect, NoEffect [Aggressive] "renamed to Translate in 2020";
         DisabledFeature "Translate": NoEffect, Works [Dense] "no offer to translate";
         DisabledFeature "BlinkGenPropertyTrees": NoEffect, NoEffect [Aggressive] "gone from Chromium";
+        Switch "disable-popup-blocking": NoEffect, Works [] "pages open windows that nobody clicked for";
+        Switch "disable-notifications": Works, Works [] "pages show no notifications";
+        Switch "disable-infobars": NoEffect, Works [] "no bars below the address";
+        Switch "disable-print-preview": NoEffect, Works [] "printing shows no preview";
+        Switch "disable-search-engine-choice-screen": NoEffect, Works [] "no question for a search engine";
+        Switch "hide-crash-restore-bubble": NoEffect, Works [] "no offer to restore pages";
+        Switch "disable-field-trial-config": Works, Works [] "no features on trial";
+        Switch "metrics-recording-only": NoEffect, Works [] "nothing is reported of how the browser is used";
+        Switch "no-pings": NoEffect, Works [] "no pings of links that are audited";
+        Switch "disable-blink-features": Unsafe, Unsafe [] "takes away what pages rely on, protections among it";
+        Switch "enable-blink-features": Unsafe, Unsafe []
+            "gives pages what is not finished, or is Chromium's own, such as MojoJS";
+        Switch "enable-experimental-web-platform-features": Unsafe, Unsafe [] "gives pages what is not finished";
+        Switch "use-fake-ui-for-media-stream": Unsafe, Unsafe [] "pages get camera and microphone unasked";
+        Switch "auto-accept-camera-and-microphone-capture": Unsafe, Unsafe [] "pages get camera and microphone unasked";
+        Switch "use-fake-device-for-media-stream": Works, Works [] "a picture and a sound of Chromium's own in place of devices";
+        Switch "autoplay-policy" = "no-user-gesture-required": Works, Works [] "pages play sound and films unasked";
+        Switch "enable-automation": Works, Works [] "pages are told that the browser is steered";
+        DisabledFeature "MediaRouter": NoEffect, Works [] "no search for screens in the network";
+        DisabledFeature "DialMediaRouteProvider": NoEffect, Works [] "no search for screens in the network";
+        DisabledFeature "GlobalMediaControls": NoEffect, Works [] "no button for what plays";
+        DisabledFeature "OptimizationHints": NoEffect, Works [] "no hints are fetched from Google";
+        DisabledFeature "AutofillServerCommunication": NoEffect, Works [] "forms are not described to Google";
+        DisabledFeature "AcceptCHFrame": Works, Works [] "servers cannot ask for hints before the first request";
+        DisabledFeature "BackForwardCache": Works, Works [] "pages that were left are not kept alive in memory";
+        DisabledFeature "CalculateNativeWinOcclusion": NoEffect, NoEffect [] "is for Windows";
         Switch "deny-permission-prompts": NoEffect, Works []
             "whatever a page asks for is denied";
         Preference "profile.default_content_setting_values.plugins" = "2": NoEffect, NoEffect [Aggressive]
@@ -271,17 +299,63 @@ pub static FLAGS: &[Flag] = flags! {
         Switch "mute-audio": Works, Works [Dense] "no sound";
         Switch "hide-scrollbars": Works, Works [] "pictures without scroll bars";
         Switch "force-color-profile" = "srgb": Works, Works [] "pictures look the same on every machine";
+        Switch "lang" = "de": Works, Works [] "the language of the browser, and what pages are told of it";
+        Switch "accept-lang" = "de,en": Works, Works [] "the languages that pages are asked for";
+        Switch "user-agent": Works, Works [] "what pages are told that the browser is";
+        Switch "font-render-hinting" = "none": Works, NoEffect [] "letters look the same on every machine";
+        Switch "force-device-scale-factor" = "1": Works, Works [] "how many dots a pixel of a page has";
+        Switch "force-prefers-reduced-motion": Works, Works [] "pages are asked to move less";
+        Switch "force-dark-mode": Works, Works [] "pages are asked for dark colours";
+        Switch "disable-lcd-text": Works, Works [] "letters have no coloured edges";
+        Switch "disable-partial-raster": Works, Works [] "pages are drawn anew and not in part";
+        Switch "disable-remote-fonts": Works, Works [] "fonts of pages are not loaded";
+        Switch "disable-smooth-scrolling": Works, Works [] "pages scroll in one step";
+        Switch "disable-audio-output": Works, Works [] "no sound";
+        Switch "window-position" = "0,0": NoEffect, Works [] "where windows are on the display";
+        Switch "start-maximized": NoEffect, Works [] "windows fill the display";
+        Switch "start-fullscreen": NoEffect, Works [] "windows fill the display, without a frame";
+        Switch "ozone-platform" = "x11": Works, Works [] "which display windows are shown on";
+        Switch "disable-3d-apis": Works, Works [] "pages have no WebGL";
+        Switch "disable-webgl": Works, Works [] "pages have no WebGL";
         Switch "enable-unsafe-swiftshader": Unsafe, Unsafe []
             "WebGL by a software library that pages can attack";
+        Switch "use-gl": Unsafe, Unsafe [] "can bring the software library back that pages can attack";
+        Switch "use-angle": Unsafe, Unsafe [] "can bring the software library back that pages can attack";
+        Switch "ignore-gpu-blocklist": Unsafe, Unsafe [] "uses graphics drivers that are known to be attackable";
     }
     Logging {
-        Switch "log-level" = "3": Works, Works [Aggressive] "only fatal errors are logged";
+        Switch "log-level" = "3": Works, Works [Aggressive] "only fatal errors are logged; 1 and 2 log more, 0 is refused, since pages would write into the log";
+        Switch "disable-logging": Works, Works [] "nothing is logged";
+        Switch "enable-logging": Unsafe, Unsafe [] "writes what pages say on their consoles into a log";
+        Switch "log-file": Unsafe, Unsafe [] "writes what pages say on their consoles into a file";
+        Switch "v": Unsafe, Unsafe [] "writes what pages say on their consoles into a log";
+        Switch "vmodule": Unsafe, Unsafe [] "writes what pages say on their consoles into a log";
+        Switch "trace-startup": Unsafe, Unsafe [] "writes addresses and more of every window into a file";
+        Switch "trace-startup-file": Unsafe, Unsafe [] "writes addresses and more of every window into a file";
+        Switch "enable-tracing": Unsafe, Unsafe [] "writes addresses and more of every window into a file";
         Switch "silent": NoEffect, NoEffect [Aggressive] "is a switch of chromedriver, not of Chromium";
         DriverOption "enable-logging": NoEffect, NoEffect [Aggressive]
             "keeps chromedriver from adding that switch; Pilotlight does not add it";
         Switch "log-net-log": Unsafe, Unsafe [] "writes cookies and passwords of every window into a file";
         Switch "net-log-capture-mode": Unsafe, Unsafe [] "writes cookies and passwords of every window into a file";
         Switch "ssl-key-log-file": Unsafe, Unsafe [] "writes the keys of every TLS connection into a file";
+    }
+    Network {
+        Switch "proxy-server": Works, Works [] "a proxy for every window that has none of its own";
+        Switch "proxy-bypass-list": Works, Works [] "what is reached without that proxy";
+        Switch "no-proxy-server": NoEffect, Works [] "no proxy, whatever the system has";
+        Switch "proxy-pac-url": Unsafe, Unsafe [] "a script from elsewhere decides where every request goes";
+        Switch "proxy-auto-detect": Unsafe, Unsafe [] "whoever is in the network decides where every request goes";
+        Switch "host-rules": Unsafe, Unsafe [] "names lead elsewhere, with the cookies of where they led";
+        Switch "host-resolver-rules": Unsafe, Unsafe [] "names lead elsewhere, with the cookies of where they led";
+        Switch "explicitly-allowed-ports": Unsafe, Unsafe [] "pages may speak to services that are not of the web";
+        Switch "auth-server-allowlist": Unsafe, Unsafe [] "the machine's own sign-in is given to servers";
+        Switch "auth-negotiate-delegate-allowlist": Unsafe, Unsafe [] "the machine's own sign-in is given to servers";
+        Switch "disable-http2": Works, Works [] "HTTP/1.1 alone";
+        Switch "disable-quic": Works, Works [] "no HTTP/3";
+        Switch "enable-quic": Works, Works [] "HTTP/3 where servers have it";
+        Switch "force-webrtc-ip-handling-policy": Works, NoEffect [] "which addresses of the machine pages learn";
+        Switch "webrtc-ip-handling-policy": NoEffect, Works [] "which addresses of the machine pages learn";
     }
     Security {
         Switch "no-sandbox": Unsafe, Unsafe []
@@ -303,6 +377,19 @@ pub static FLAGS: &[Flag] = flags! {
             "every site has a renderer of its own; full Chromium does so anyway; set by `site_isolation`";
         Switch "disable-site-isolation-trials": Unsafe, Unsafe []
             "sites share renderers: one that is taken over reads the others of its window; headless shell is so by nature";
+        Switch "isolate-origins": Works, Works [] "these sites have renderers of their own";
+        Switch "disable-site-isolation-for-policy": Unsafe, Unsafe []
+            "sites share renderers: one that is taken over reads the others of its window";
+        DisabledFeature "IsolateSandboxedIframes": Unsafe, Unsafe [] "frames in a sandbox share a renderer with their page";
+        DisabledFeature "LocalNetworkAccessChecks": Unsafe, Unsafe [] "pages of the web may speak to this machine and its network";
+        DisabledFeature "BlockInsecurePrivateNetworkRequests": Unsafe, Unsafe []
+            "pages of the web may speak to this machine and its network";
+        DisabledFeature "ThirdPartyStoragePartitioning": Unsafe, Unsafe [] "sites are known again inside of others";
+        DisabledFeature "HttpsUpgrades": Unsafe, Unsafe [] "plain connections where secure ones are to be had";
+        JsFlag "allow-natives-syntax": Unsafe, Unsafe [] "pages may call what is inside the JavaScript engine";
+        Switch "allow-insecure-localhost": Unsafe, Unsafe [] "certificates of this machine are not checked";
+        Switch "load-component-extension": Unsafe, Unsafe [] "foreign code in every window, with the rights of Chromium's own";
+        Switch "load-and-launch-app": Unsafe, Unsafe [] "foreign code in every window";
         DisabledFeature "IsolateOrigins": Unsafe, Unsafe []
             "sites that asked for a renderer of their own share one";
         DisabledFeature "site-per-process": Unsafe, Unsafe []
@@ -316,6 +403,10 @@ pub static FLAGS: &[Flag] = flags! {
         Switch "utility-cmd-prefix": Unsafe, Unsafe [] "runs another program in place of Chromium's own process";
         Switch "zygote-cmd-prefix": Unsafe, Unsafe [] "runs another program in place of Chromium's own process";
         Switch "gpu-launcher": Unsafe, Unsafe [] "runs another program in place of Chromium's own process";
+        Preference "plugins.always_open_pdf_externally": NoEffect, Works [Conservative Moderate Aggressive Dense]
+            "PDF documents are downloads, as in headless shell: their viewer is an extension, with rights that no page has";
+        BlinkSetting "selectionClipboardBufferAvailable" = "false": Works, Works [Conservative Moderate Aggressive Dense]
+            "the middle mouse button does not paste what was selected last, be it in another window";
         Switch "remote-allow-origins": Unsafe, Unsafe [] "web pages may steer the browser";
     }
     Launch {

@@ -104,9 +104,14 @@ fn the_conservative_profile_leaves_chromium_as_it_is() {
     let conservative = resolved(Profile::Conservative, Engine::Headed);
     assert_eq!(
         conservative.arguments,
-        ["--no-first-run", "--no-default-browser-check", "--password-store=basic"]
+        [
+            "--no-first-run",
+            "--no-default-browser-check",
+            "--password-store=basic",
+            "--blink-settings=selectionClipboardBufferAvailable=false",
+        ]
     );
-    assert_eq!(conservative.preferences, json!({}));
+    assert_eq!(conservative.preferences, json!({ "plugins": { "always_open_pdf_externally": true } }));
     assert!(conservative.images);
 }
 
@@ -123,7 +128,8 @@ fn the_moderate_profile_keeps_images_and_window() {
 #[test]
 fn the_aggressive_profile_switches_images_off_in_both_ways() {
     let shell = resolved(Profile::Aggressive, Engine::HeadlessShell);
-    assert!(shell.arguments.contains(&"--blink-settings=imagesEnabled=false".into()));
+    let settings = "--blink-settings=imagesEnabled=false,selectionClipboardBufferAvailable=false";
+    assert!(shell.arguments.contains(&settings.into()));
     assert!(shell.arguments.contains(&"--disable-features=TranslateUI,BlinkGenPropertyTrees".into()));
     assert_eq!(shell.preferences, json!({}));
     let full = resolved(Profile::Aggressive, Engine::Headless);
@@ -155,7 +161,7 @@ fn the_dense_profile_keeps_images_and_jit() {
 #[test]
 fn a_custom_profile_changes_its_base() {
     let custom = CustomProfile {
-        add: vec!["--lang=de".into(), "--disable-features=Foo".into()],
+        add: vec!["--lang=de".into(), "--disable-features=MediaRouter".into()],
         remove: vec!["--mute-audio".into(), "optimize-for-size".into()],
         images: Some(false),
         window_size: Some((800, 600)),
@@ -164,9 +170,8 @@ fn a_custom_profile_changes_its_base() {
     };
     let shell = resolved(custom, Engine::HeadlessShell);
     assert!(!shell.arguments.iter().any(|a| a.contains("mute-audio") || a.contains("js-flags")));
-    for switch in
-        ["--lang=de", "--window-size=800,600", "--site-per-process", "--blink-settings=imagesEnabled=false"]
-    {
+    let settings = "--blink-settings=imagesEnabled=false,selectionClipboardBufferAvailable=false";
+    for switch in ["--lang=de", "--window-size=800,600", "--site-per-process", settings] {
         assert!(shell.arguments.contains(&switch.into()), "{switch}");
     }
     let custom = CustomProfile { images: Some(true), ..Profile::Aggressive.into() };
@@ -187,7 +192,7 @@ fn lists_are_merged_and_never_repeated() {
         "--blink-settings=x=1,y=2".to_owned(),
         "--window-size=640,480".to_owned(),
     ];
-    let lines = resolve(&Profile::Dense.into(), Engine::Headless, &extra, false).unwrap().arguments;
+    let lines = resolve(&Profile::Dense.into(), Engine::Headless, &extra, true).unwrap().arguments;
     let starting = |prefix: &str| lines.iter().filter(|line| line.starts_with(prefix)).collect::<Vec<_>>();
     assert_eq!(
         starting("--disable-features"),
@@ -195,7 +200,10 @@ fn lists_are_merged_and_never_repeated() {
     );
     assert_eq!(starting("--enable-features"), ["--enable-features=NetworkServiceInProcess2,B"]);
     assert_eq!(starting("--js-flags"), ["--js-flags=--optimize-for-size --max-old-space-size=512"]);
-    assert_eq!(starting("--blink-settings"), ["--blink-settings=x=1,y=2"]);
+    assert_eq!(
+        starting("--blink-settings"),
+        ["--blink-settings=selectionClipboardBufferAvailable=false,x=1,y=2"]
+    );
     assert_eq!(starting("--window-size"), ["--window-size=640,480"]);
 }
 
@@ -206,14 +214,33 @@ fn unsafe_arguments_are_refused_unless_allowed() {
         "--disable-web-security",
         "--single-process",
         "--disable-site-isolation-trials",
-        "--disable-features=Harmless,IsolateOrigins,site-per-process",
+        "--disable-features=MediaRouter,IsolateOrigins,site-per-process",
         "--disable-features=SitePerProcess<Trial",
         "--load-extension=/x",
+        "--load-component-extension=/x",
+        "--enable-blink-features=MojoJS",
+        "--disable-blink-features=AutomationControlled",
+        "--disable-site-isolation-for-policy",
+        "--proxy-pac-url=http://a.test/x",
+        "--host-rules=MAP * a.test",
+        "--host-resolver-rules=MAP * a.test",
+        "--js-flags=--allow-natives-syntax",
+        "--js-flags=--optimize-for-size --allow-natives-syntax",
+        "--browser-subprocess-path=/x",
+        "--ignore-certificate-errors",
+        "--ignore-certificate-errors-spki-list=x",
+        "--allow-file-access-from-files",
+        "--enable-logging=stderr",
+        "--log-file=/x",
+        "--log-level=0",
+        "--log-level",
+        "--log-level=-1",
+        "--v=1",
+        "--vmodule=*=1",
+        "--use-angle=swiftshader",
         "--renderer-cmd-prefix=xterm -e",
         "--utility-cmd-prefix=x",
         "--gpu-launcher=x",
-        "--some-future-cmd-prefix=x",
-        "--disable-landlock-sandbox",
         "--remote-allow-origins=*",
         "--log-net-log=/tmp/x",
     ] {
@@ -226,6 +253,67 @@ fn unsafe_arguments_are_refused_unless_allowed() {
         resolve(&Profile::Dense.into(), Engine::Headless, &["--disable-setuid-sandbox".into()], false)
             .is_ok()
     );
+}
+
+/// A list of what is dangerous is never whole, so that it does not matter what it is that nobody has looked at.
+#[test]
+fn what_the_table_does_not_know_is_refused_unless_allowed() {
+    for argument in [
+        "--some-future-cmd-prefix=x",
+        "--disable-landlock-sandbox",
+        "--allow-file-access",
+        "--disable-features=SomeProtection",
+        "--disable-features=MediaRouter,SomeProtection<Trial",
+        "--disable-features=*MediaRouter",
+        "--enable-features=SomeDanger:param/1",
+        "--enable-features=MediaRouter",
+        "--js-flags=--some-danger",
+        "--js-flags=--no-optimize-for-size",
+        "--blink-settings=webSecurityEnabled=false",
+    ] {
+        let error = refusal(argument, false);
+        assert!(matches!(error, ProfileError::Unknown { .. }), "{argument}: {error}");
+        assert!(error.to_string().contains("allow_unsafe_args"), "{error}");
+        let allowed = resolve(&Profile::Dense.into(), Engine::Headless, &[argument.into()], true);
+        assert!(allowed.is_ok(), "{argument}");
+        let custom = CustomProfile { add: vec![argument.into()], ..Profile::Dense.into() };
+        resolve(&custom, Engine::Headless, &[], false).unwrap_err();
+    }
+    for argument in [
+        "--lang=de-CH",
+        "--user-agent=Mine/1.0",
+        "--disable-popup-blocking",
+        "--log-level=1",
+        "--disable-features=MediaRouter,OptimizationHints",
+        "--js-flags=--max-old-space-size=256",
+        "--window-position=10,10",
+        "--proxy-server=http://a.test:3128",
+    ] {
+        let resolved = resolve(&Profile::Dense.into(), Engine::Headless, &[argument.into()], false);
+        assert!(resolved.is_ok(), "{argument}: {resolved:?}");
+    }
+}
+
+#[test]
+fn no_software_renderer_comes_into_the_browser_process_unless_allowed() {
+    let dense = resolved(Profile::Dense, Engine::HeadlessShell);
+    assert!(dense.arguments.contains(&"--disable-software-rasterizer".into()));
+    let opened = |base: Profile, add: &[&str], remove: &[&str], allow| {
+        let add = add.iter().map(|&switch| switch.to_owned()).collect();
+        let remove = remove.iter().map(|&name| name.to_owned()).collect();
+        let custom = CustomProfile { add, remove, ..base.into() };
+        resolve(&custom, Engine::HeadlessShell, &[], allow)
+    };
+    let refused = Err(vec![ProfileError::SoftwareRenderer]);
+    assert_eq!(opened(Profile::Dense, &[], &["disable-software-rasterizer"], false), refused);
+    assert_eq!(opened(Profile::Conservative, &["--in-process-gpu"], &[], false), refused);
+    for (add, remove, allow) in [
+        (&[][..], &["disable-software-rasterizer"][..], true),
+        (&[], &["disable-software-rasterizer", "in-process-gpu"], false),
+        (&["--disable-3d-apis"], &["disable-software-rasterizer"], false),
+    ] {
+        assert!(opened(Profile::Dense, add, remove, allow).is_ok(), "{add:?} {remove:?}");
+    }
 }
 
 #[test]

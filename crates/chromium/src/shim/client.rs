@@ -26,8 +26,8 @@ use super::protocol::{
     take_note,
 };
 use super::relay::lock;
-use crate::find::Engine;
-use crate::launch::{EXIT_GRACE, Launched, Process, ProcessState, StderrTail, has_ended_by};
+use crate::engine::Engine;
+use crate::launch::{EXIT_GRACE, Process, ProcessState, Started, StderrTail, has_ended_by};
 
 /// How long a shim may take to carry an order out.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -237,7 +237,7 @@ impl Survivor {
     }
 
     /// Takes the browser over. Where that fails, it is ended; one that has ended already has a closed pipe.
-    pub(crate) async fn take(self) -> Result<Launched, ShimError> {
+    pub(crate) async fn take(self) -> Result<Kept, ShimError> {
         let relay = async { greet(connect(&self.folder).await?, Role::Relay, &self.server).await };
         let relay = relay.await;
         let (process, shim) = attend(self);
@@ -245,7 +245,7 @@ impl Survivor {
             Ok(relay) => relay,
             Err(ShimError::Connect(_) | ShimError::Closed) => {
                 let (reader, writer) = (Box::new(tokio::io::empty()), Box::new(tokio::io::empty()));
-                return Ok(Launched { reader, writer, process, next_id: 1, shim: Some(shim) });
+                return Ok(Kept { started: Started { reader, writer, process }, next_id: 1, shim });
             }
             Err(error) => {
                 process.kill();
@@ -257,8 +257,17 @@ impl Survivor {
         let (already, reader) = (messages.read_buffer().to_vec(), messages.into_inner());
         let reader = tokio::io::AsyncReadExt::chain(io::Cursor::new(already), reader);
         let (reader, writer) = (Box::new(reader), Box::new(writer));
-        Ok(Launched { reader, writer, process, next_id: hello.next_id, shim: Some(shim) })
+        Ok(Kept { started: Started { reader, writer, process }, next_id: hello.next_id, shim })
     }
+}
+
+/// A browser that was taken over, or was just started, with the shim that keeps it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) started: Started,
+    /// The id of the first call: others may have used the pipe before.
+    pub(crate) next_id: i32,
+    pub(crate) shim: ShimHandle,
 }
 
 /// The key under which the label of a window is noted.
@@ -354,7 +363,7 @@ fn attend(survivor: Survivor) -> (Process, ShimHandle) {
     };
     let process =
         Process::new(hello.browser_pid, stderr.clone(), hello.browser_folder.clone(), watched, kill.clone());
-    let attendant = Attendant {
+    let supervisor = Supervisor {
         shim,
         run_directory: folder.parent().map(Path::to_owned).unwrap_or_default(),
         writer: FramedWrite::new(writer, control_codec()),
@@ -365,15 +374,15 @@ fn attend(survivor: Survivor) -> (Process, ShimHandle) {
     };
     let (close, leave) = (handle.close.clone(), handle.leave.clone());
     tokio::spawn(async move {
-        let ended = leave.run_until_cancelled(attendant.attend(messages, queue, close, kill)).await;
-        if let Some(Some(attendant)) = ended {
-            attendant.see_off().await;
+        let ended = leave.run_until_cancelled(supervisor.attend(messages, queue, close, kill)).await;
+        if let Some(Some(supervisor)) = ended {
+            supervisor.see_off().await;
         }
     });
     (process, handle)
 }
 
-struct Attendant {
+struct Supervisor {
     shim: ShimProcess,
     run_directory: PathBuf,
     writer: FramedWrite<OwnedWriteHalf, PipeCodec>,
@@ -383,7 +392,7 @@ struct Attendant {
     stderr: StderrTail,
 }
 
-impl Attendant {
+impl Supervisor {
     /// Returns itself when the connection ends because the shim does; `None` where another server has it now.
     async fn attend(
         mut self,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use pilotlight_cdp::protocol::target::{AttachedToTarget, DetachedFromTarget};
-use pilotlight_cdp::{Envelope, Notification};
+use pilotlight_cdp::{Envelope, Notification, end_of_message};
 use serde_json::json;
 
 /// How Chromium begins the messages that are looked into
@@ -36,7 +36,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Takes in the next bytes from Chromium.
     pub(super) fn observe(&mut self, mut bytes: &[u8]) {
-        while let Some(end) = bytes.iter().position(|&byte| byte == 0) {
+        while let Some(end) = end_of_message(bytes) {
             self.keep(&bytes[..end]);
             self.message_ended();
             bytes = &bytes[end + 1..];

@@ -13,11 +13,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::SUBCOMMAND;
-use super::client::{ShimError, Survivor, listener_of};
+use super::client::{Kept, ShimError, Survivor, listener_of};
 use super::process::PREFIX;
 use super::protocol::{CARD, Card, Description, PROTOCOLS, Report};
 use crate::launch::{
-    EXIT_GRACE, LaunchError, LaunchPlan, Launched, Launcher, LockedFolder, RunAs, passed_on, sweep_browsers,
+    BrowserUsers, EXIT_GRACE, LaunchError, LaunchPlan, LockedFolder, passed_on, sweep_browsers,
 };
 
 /// How long a shim may take until it listens.
@@ -56,7 +56,7 @@ impl ShimOptions {
 #[derive(Debug, Clone)]
 pub struct ShimLauncher {
     options: ShimOptions,
-    user: Option<RunAs>,
+    users: BrowserUsers,
     label: String,
 }
 
@@ -85,11 +85,11 @@ impl ShimLauncher {
     /// directory is swept: where one of their browsers hangs, it is killed. Blocks meanwhile.
     ///
     /// # Errors
-    /// Where there is nobody to run browsers as.
+    /// Where there is no user to run browsers as.
     pub fn new(options: ShimOptions, user: Option<&str>) -> Result<Self, LaunchError> {
-        let user = RunAs::choose(user)?;
+        let users = BrowserUsers::choose(user)?;
         sweep(&options.run_directory);
-        Ok(Self { options, user, label: String::new() })
+        Ok(Self { options, users, label: String::new() })
     }
 
     /// The same for browsers of this label, which the next server finds with them.
@@ -98,9 +98,9 @@ impl ShimLauncher {
         Self { label: label.into(), ..self.clone() }
     }
 
-    /// Whom browsers run as, where that is not ourselves.
-    pub fn run_as(&self) -> Option<&RunAs> {
-        self.user.as_ref()
+    /// Who browsers run as.
+    pub fn users(&self) -> &BrowserUsers {
+        &self.users
     }
 
     /// Looks for shims in the run directory. Those that cannot be spoken with are ended, with their browsers.
@@ -121,18 +121,34 @@ impl ShimLauncher {
         found
     }
 
+    /// Starts a browser under a shim of its own.
+    pub(crate) async fn start(&self, plan: &LaunchPlan) -> Result<Kept, LaunchError> {
+        let description = self.description(plan);
+        let path = self.options.program.clone();
+        let child = self.command().spawn().map_err(|source| LaunchError::Spawn { path, source })?;
+        let (sender, launched) = oneshot::channel();
+        // A task of its own: if the caller gives up meanwhile, the browser must not stay behind.
+        tokio::spawn(async move {
+            if let Err(Ok(unwanted)) = sender.send(begin(child, description).await) {
+                unwanted.started.process.kill();
+            }
+        });
+        launched.await.unwrap_or_else(|_| Err(LaunchError::Shim("it was not waited for".into())))
+    }
+
     fn description(&self, plan: &LaunchPlan) -> Description {
         Description {
             run_directory: self.options.run_directory.clone(),
             label: self.label.clone(),
             orphan_timeout_ms: self.options.orphan_timeout.as_millis().try_into().unwrap_or(u64::MAX),
-            user: self.user.clone().map(Into::into),
+            users: self.users.clone(),
             program: plan.binary.path.clone(),
             engine: plan.binary.engine.name().into(),
             arguments: plan.arguments.clone(),
             preferences: plan.preferences.clone(),
             environment: passed_on(plan),
             merges_pages: plan.merges_pages,
+            reach: plan.reach.clone(),
         }
     }
 
@@ -141,22 +157,6 @@ impl ShimLauncher {
         command.args(&self.options.arguments).env_clear().current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         command
-    }
-}
-
-impl Launcher for ShimLauncher {
-    async fn launch(&self, plan: &LaunchPlan) -> Result<Launched, LaunchError> {
-        let description = self.description(plan);
-        let path = self.options.program.clone();
-        let child = self.command().spawn().map_err(|source| LaunchError::Spawn { path, source })?;
-        let (sender, launched) = oneshot::channel();
-        // A task of its own: if the caller gives up meanwhile, the browser must not stay behind.
-        tokio::spawn(async move {
-            if let Err(Ok(unwanted)) = sender.send(begin(child, description).await) {
-                unwanted.process.kill();
-            }
-        });
-        launched.await.unwrap_or_else(|_| Err(LaunchError::Shim("it was not waited for".into())))
     }
 }
 
@@ -181,7 +181,7 @@ async fn greet_or_end(folder: PathBuf) -> Option<Result<Survivor, EndedShim>> {
     Some(Err(EndedShim { label, shim_pid, reason }))
 }
 
-async fn begin(mut child: Child, description: Description) -> Result<Launched, LaunchError> {
+async fn begin(mut child: Child, description: Description) -> Result<Kept, LaunchError> {
     let run_directory = description.run_directory.clone();
     let begun = tokio::time::timeout(READY_TIMEOUT, hand_over(&mut child, &description)).await;
     let begun = begun.unwrap_or_else(|_| Err("it does not say anything".into()));

@@ -34,6 +34,7 @@ mod relay;
 
 use std::time::Duration;
 
+pub(crate) use client::Kept;
 pub use client::{ShimError, ShimHandle, Survivor};
 pub(crate) use client::{is_of_window, main_page_note, window_note};
 pub use launcher::{EndedShim, Found, ShimLauncher, ShimOptions};
@@ -48,3 +49,31 @@ pub const DEFAULT_ORPHAN_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a greeting and its answer may take.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the fuzz targets reach.
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    use std::collections::BTreeMap;
+
+    use super::protocol::{
+        Card, Description, Greeting, NOTES_MAX, Order, Report, Request, Tiding, take_note,
+    };
+
+    /// Reads the bytes as everything that servers and shims read of each other, and carries out what is kept of it.
+    pub fn read_shim_messages(bytes: &[u8]) {
+        drop(serde_json::from_slice::<Greeting>(bytes));
+        drop(serde_json::from_slice::<Tiding>(bytes));
+        drop(serde_json::from_slice::<Report>(bytes));
+        drop(serde_json::from_slice::<Card>(bytes));
+        if let Ok(description) = serde_json::from_slice::<Description>(bytes) {
+            drop(description.plan());
+        }
+        let mut notes = BTreeMap::new();
+        for line in bytes.split(|byte| *byte == b'\n') {
+            if let Ok(Request { order: Order::SetNote { key, value }, .. }) = serde_json::from_slice(line) {
+                drop(take_note(&mut notes, key, value));
+            }
+        }
+        assert!(notes.len() <= NOTES_MAX);
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pilotlight_levers::{merge, oom};
+use pilotlight_linux::{merge, oom};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -25,7 +25,7 @@ use super::protocol::{
     Tiding, control_codec,
 };
 use super::relay::{Relay, lock};
-use crate::launch::{DirectLauncher, Launched, Launcher, LockedFolder};
+use crate::launch::{DirectLauncher, LockedFolder, Started, keep_memory_private};
 
 /// What the names of shims' folders begin with.
 pub(super) const PREFIX: &str = "shim-";
@@ -47,6 +47,8 @@ pub fn run() -> ExitCode {
     // What the server may do to processes is not its browsers' business. Before there are other threads.
     let _ = rustix::thread::clear_ambient_capability_set();
     let _ = oom::put_above("self", "self", oom::SHIM);
+    // After what is written to /proc/self, which is root's from here on.
+    keep_memory_private();
     match begin() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -95,10 +97,8 @@ async fn live(description: Description) -> Result<(), String> {
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let folder = LockedFolder::claim(&description.run_directory, PREFIX).map_err(unusable)?;
     let listener = listen(folder.path())?;
-    let user = description.user.map(Into::into);
-    let launcher = DirectLauncher::for_user(description.run_directory.clone(), user);
-    let launched = launcher.launch(&plan).await.map_err(|error| in_words(&error))?;
-    let Launched { reader, writer, process, .. } = launched;
+    let launcher = DirectLauncher::for_users(description.run_directory.clone(), description.users);
+    let Started { reader, writer, process } = launcher.start(&plan).map_err(|error| in_words(&error))?;
     let (relay, queues) = Relay::new();
     let shim = Arc::new(Shim {
         process: process.clone(),

@@ -12,8 +12,8 @@ use pilotlight_cdp::PipeCodec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::find::Binary;
-use crate::launch::{LaunchPlan, RunAs};
+use crate::engine::Binary;
+use crate::launch::{BrowserUsers, LaunchPlan, Reach};
 
 /// The version that our shims speak.
 pub const PROTOCOL: u32 = 1;
@@ -48,33 +48,14 @@ pub(super) struct Description {
     pub(super) run_directory: PathBuf,
     pub(super) label: String,
     pub(super) orphan_timeout_ms: u64,
-    pub(super) user: Option<User>,
+    pub(super) users: BrowserUsers,
     pub(super) program: PathBuf,
     pub(super) engine: String,
     pub(super) arguments: Vec<String>,
     pub(super) preferences: Value,
     pub(super) environment: HashMap<String, String>,
     pub(super) merges_pages: bool,
-}
-
-/// Whom the browser runs as.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct User {
-    uid: u32,
-    gid: u32,
-    name: String,
-}
-
-impl From<RunAs> for User {
-    fn from(RunAs { uid, gid, name }: RunAs) -> Self {
-        Self { uid, gid, name }
-    }
-}
-
-impl From<User> for RunAs {
-    fn from(User { uid, gid, name }: User) -> Self {
-        Self { uid, gid, name }
-    }
+    pub(super) reach: Reach,
 }
 
 impl Description {
@@ -91,6 +72,7 @@ impl Description {
             preferences: self.preferences.clone(),
             environment: self.environment.clone(),
             merges_pages: self.merges_pages,
+            reach: self.reach.clone(),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use pilotlight_cdp::PipeCodec;
+use pilotlight_cdp::{FramingError, PipeCodec, end_of_message};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -23,7 +23,7 @@ const READ_BYTES: usize = 32 * 1024;
 /// How many messages to Chromium may wait; servers wait beyond that.
 const TO_BROWSER_QUEUE: usize = 16;
 /// How long Chromium may take to let everything go that a server held.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The shim's place between the two.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Relay {
             let bytes = &buffer[..length];
             self.take_note(bytes);
             // A newcomer begins with a whole message.
-            let end_of_message = bytes.iter().position(|&byte| byte == 0).map_or(length, |end| end + 1);
+            let end_of_message = end_of_message(bytes).map_or(length, |end| end + 1);
             let (rest, whole) = bytes.split_at(if within_message { end_of_message } else { 0 });
             pass_on(&mut current, rest).await;
             if !within_message || rest.ends_with(&[0]) {
@@ -158,7 +158,7 @@ impl Relay {
         ended.run_until_cancelled(self.carry(messages)).await;
         ended.cancel();
         self.connected.send_replace(false);
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, self.let_everything_go()).await;
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.let_everything_go()).await;
     }
 
     async fn carry(&self, mut messages: FramedRead<OwnedReadHalf, PipeCodec>) {
@@ -206,8 +206,11 @@ impl Relay {
 async fn write_browser(writer: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Bytes>) {
     let mut messages = FramedWrite::new(writer, PipeCodec::default());
     while let Some(message) = queue.recv().await {
-        if messages.send(message).await.is_err() {
-            return;
+        match messages.send(message).await {
+            Ok(()) => {}
+            Err(FramingError::Io(_)) => return,
+            // One message that cannot be passed on costs nobody the browser.
+            Err(error) => tracing::warn!(%error, "a message of the server is not passed on"),
         }
     }
 }
@@ -284,11 +287,11 @@ mod tests {
         assert_eq!(read_text(&mut first, 13).await, "{\"a\":1}\0{\"b\":");
         ended.cancel();
         // What is let go at the end of a server goes to Chromium, the last of it a question.
-        let mut farewell = String::new();
-        while !farewell.contains("Browser.getVersion") {
+        let mut last_words = String::new();
+        while !last_words.contains("Browser.getVersion") {
             let mut bytes = [0; 512];
             let length = browser.read(&mut bytes).await.unwrap();
-            farewell.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+            last_words.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
         }
         let (mut second, _ended) = join(&relay).await;
         browser.write_all(b"2}\0").await.unwrap();
@@ -298,8 +301,8 @@ mod tests {
         assert_eq!(read_text(&mut browser, 24).await, "{\"id\":900,\"method\":\"x\"}\0");
         assert_eq!(relay.next_id(), 901);
         drop(second);
-        let farewell = read_text(&mut browser, 20).await;
-        assert!(farewell.starts_with("{\"id\":901,"), "half a message went to Chromium: {farewell}");
+        let last_words = read_text(&mut browser, 20).await;
+        assert!(last_words.starts_with("{\"id\":901,"), "half a message went to Chromium: {last_words}");
     }
 
     /// The clock is the test's: it goes on where there is nothing else to do.

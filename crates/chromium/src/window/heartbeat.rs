@@ -6,20 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pilotlight_cdp::protocol::page::Crash;
+use pilotlight_cdp::protocol::browser::GetVersion;
 use pilotlight_cdp::protocol::runtime::{Evaluate, TerminateExecution};
+use tokio::time::Instant;
 
 use super::Window;
-use crate::capture::cookies_changed;
+use crate::cookies::cookies_changed;
 use crate::error::WindowError;
-use crate::state::{Shard, Tab, TabStatus};
+use crate::renderer::{self, END_TIMEOUT};
+use crate::state::{Shard, Tab, TabStatus, WindowState};
 
 /// A page that does not answer for this long although its script was ended does not come back.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long another document may be on its way before a page that does not answer counts as hung.
 const NAVIGATION_MAX: Duration = Duration::from_secs(5 * 60);
-/// How long ending a script or a renderer may take.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a page is asked before its silence is its own, while its browser is slow to answer as well.
+const ASKED_MAX: usize = 4;
+/// How long its browser may take to answer meanwhile: another page may have given it much to do.
+const BROWSER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A browser that takes longer has had something else to do.
+const PROMPT: Duration = Duration::from_secs(1);
 
 impl Window {
     /// Asks every page for a sign of life, looks whether cookies changed, and tells again of a change that a
@@ -30,7 +36,7 @@ impl Window {
     /// [`WindowError::Timeout`] where a page hangs, which [`Self::revive`] frees; [`WindowError::Crashed`]
     /// where the main page has.
     pub async fn heartbeat(&self, timeout: Duration) -> Result<(), WindowError> {
-        let main = self.state.main_tab()?;
+        let main = self.main_tab()?;
         if self.state.is_still() {
             return Ok(());
         }
@@ -40,6 +46,11 @@ impl Window {
             answer => answer,
         }));
         let (answers, cookies) = tokio::join!(answers, cookies_changed(&self.shard, &self.state, timeout));
+        // Of cookies the browser tells, whose silence is not the page's.
+        let cookies = match cookies {
+            Err(WindowError::Timeout(_)) => Ok(()),
+            cookies => cookies,
+        };
         answers.into_iter().collect::<Result<(), _>>().and(cookies)
     }
 
@@ -52,7 +63,7 @@ impl Window {
     pub async fn revive(&self) -> Result<(), WindowError> {
         let tabs = self.state.tabs.borrow().clone();
         for tab in tabs {
-            match free(&self.shard, &tab).await {
+            match free(&self.shard, &self.state, &tab).await {
                 Ok(()) | Err(WindowError::Closed | WindowError::Crashed) => {}
                 Err(error) => return Err(error),
             }
@@ -61,8 +72,28 @@ impl Window {
     }
 }
 
-/// Whether a page answers, or cannot: it shows a dialog, or another document is on its way. Any answer will do; a refusal comes where it is just going on to another document.
+/// Whether a page answers, or cannot. It is silent only where it was asked twice and its browser, which was asked in
+/// between, answered at once: everything that pages say goes through the browser, and any of them can keep it busy.
 async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
+    let mut is_prompt = false;
+    let mut answer = Err(WindowError::Timeout(timeout));
+    for _ in 0..ASKED_MAX {
+        answer = answers_once(shard, tab, timeout).await;
+        if is_prompt || !matches!(answer, Err(WindowError::Timeout(_))) {
+            return answer;
+        }
+        let asked = Instant::now();
+        if shard.connection.call_within(None, GetVersion {}, BROWSER_TIMEOUT).await.is_err() {
+            return answer;
+        }
+        is_prompt = asked.elapsed() < PROMPT;
+    }
+    answer
+}
+
+/// Whether a page answers, or cannot: it shows a dialog, or another document is on its way. Any answer will do; a
+/// refusal comes where it is just going on to another document.
+async fn answers_once(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
     let question = Evaluate {
         expression: "0".into(),
         context_id: None,
@@ -72,7 +103,7 @@ async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), Wind
     };
     let is_waiting = |status: &TabStatus| {
         let on_its_way = status.navigating_since.is_some_and(|since| since.elapsed() < NAVIGATION_MAX);
-        !status.ready || status.dialog || on_its_way
+        !status.ready || status.dialog.is_some() || on_its_way
     };
     let answer = tokio::select! {
         answer = tab.call(&shard.connection, &tab.session, question, timeout) => answer,
@@ -85,19 +116,17 @@ async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), Wind
     }
 }
 
-async fn free(shard: &Shard, tab: &Tab) -> Result<(), WindowError> {
+async fn free(shard: &Shard, window: &WindowState, tab: &Tab) -> Result<(), WindowError> {
     match answers(shard, tab, ANSWER_TIMEOUT).await {
         Err(WindowError::Timeout(_)) => {}
         other => return other,
     }
     tracing::info!("a page hangs; its script is ended");
-    // Both are obeyed outside of the page's main thread.
+    // That is obeyed outside of the page's main thread.
     let ended = tab.call(&shard.connection, &tab.session, TerminateExecution {}, END_TIMEOUT).await;
     if ended.is_ok() && answers(shard, tab, ANSWER_TIMEOUT).await.is_ok() {
         return Ok(());
     }
     tracing::warn!("a page still hangs; its renderer is ended");
-    // Its death is the answer.
-    tab.call(&shard.connection, &tab.session, Crash {}, END_TIMEOUT).await?;
-    tab.wait_for(END_TIMEOUT, |_| false).await
+    renderer::end(shard, window, tab).await
 }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::dom::{CreateStyleSheet, CssEnable, Enable};
 use pilotlight_cdp::protocol::target::{AttachToTarget, DetachFromTarget};
+use pilotlight_linux::Seen;
 
 use super::{COMMAND_TIMEOUT, Window};
 use crate::error::WindowError;
-use crate::state::{Shard, Tab, lock};
+use crate::state::{Renderer, Shard, Tab, lock};
 
 /// The most processes that are looked at for one window.
 const RENDERERS_MAX: usize = 64;
@@ -40,13 +41,14 @@ pub(super) async fn renderer_pids(window: &Window) -> Result<Vec<u32>, WindowErr
 
 async fn renderer_of_tab(shard: &Arc<Shard>, tab: &Arc<Tab>) -> Result<u32, WindowError> {
     let loader = tab.status.borrow().loader().to_owned();
-    if let Some((known, pid)) = lock(&tab.renderer).clone()
-        && known == loader
+    if let Some(known) = lock(&tab.renderer).clone()
+        && known.loader == loader
     {
-        return Ok(pid);
+        return Ok(known.process.pid());
     }
     let pid = renderer_of_target(shard, tab, &tab.target).await?;
-    *lock(&tab.renderer) = Some((loader, pid));
+    let process = Seen::find(pid).ok_or(WindowError::Closed)?;
+    *lock(&tab.renderer) = Some(Renderer { loader, process });
     Ok(pid)
 }
 

@@ -3,31 +3,47 @@
 //! Every method ends within the time that it is given. Nothing here waits on a page that is gone or has
 //! crashed, and no URL in an error carries a user name or password.
 
+mod beside;
 mod freeze;
 mod heartbeat;
 mod memory;
 mod navigation;
+mod planted;
+mod reload;
 mod script;
+mod settle;
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use pilotlight_cdp::CdpError;
 use pilotlight_cdp::protocol::browser::{GetVersion, Version};
 use pilotlight_cdp::protocol::page::{BringToFront, CaptureScreenshot, Clip, GetLayoutMetrics};
-use pilotlight_levers::ProcessMemory;
+use pilotlight_cdp::protocol::target::DisposeBrowserContext;
+use pilotlight_linux::ProcessMemory;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::browser::dispose;
-use crate::driver::look_at;
+use crate::call::look_at;
 use crate::error::WindowError;
-use crate::state::{Shard, Tab, WindowId, WindowState, WindowSummary, lock};
+use crate::event::WindowId;
+use crate::limits::CLOSE_TIMEOUT;
+pub(crate) use crate::limits::COMMAND_TIMEOUT;
+use crate::renderer;
+use crate::state::{Shard, Tab, WindowState, WindowSummary, lock};
 
-pub(crate) use navigation::{check_url, navigate_tab, reload_tab};
+pub use beside::Beside;
+pub(crate) use navigation::{check_url, navigate_tab};
+pub(crate) use planted::Planted;
+pub use reload::Shown;
+pub(crate) use reload::reload_tab;
 pub(crate) use script::{WORLD, evaluate, evaluated_value, isolated_world, message_of, run};
+pub use settle::RestoreFields;
+pub(crate) use settle::{SETTLE_TIMEOUT, bring_back, call};
 
 /// How long a picture may take.
 pub const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -39,9 +55,6 @@ const JPEG_QUALITY: u8 = 80;
 const GLANCE_QUALITY: u8 = 30;
 /// How long a picture to glance at may take.
 const GLANCE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a command that only asks may take.
-pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How a picture is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -69,11 +82,20 @@ pub struct PageInfo {
 pub struct Window {
     pub(crate) shard: Arc<Shard>,
     pub(crate) state: Arc<WindowState>,
+    /// The page that stands for the main one here.
+    beside: Option<Arc<Tab>>,
 }
 
 impl Window {
     pub(crate) fn new(shard: Arc<Shard>, state: Arc<WindowState>) -> Self {
-        Self { shard, state }
+        Self { shard, state, beside: None }
+    }
+
+    pub(crate) fn main_tab(&self) -> Result<Arc<Tab>, WindowError> {
+        match &self.beside {
+            Some(beside) => Ok(Arc::clone(beside)),
+            None => self.state.main_tab(),
+        }
     }
 
     /// Its id.
@@ -94,7 +116,7 @@ impl Window {
 
     /// How often its main page has gone on to another document.
     pub fn navigation_count(&self) -> u64 {
-        self.state.main_tab().map_or(0, |tab| tab.status.borrow().navigations)
+        self.main_tab().map_or(0, |tab| tab.status.borrow().navigations)
     }
 
     /// Its pages, oldest first.
@@ -119,22 +141,16 @@ impl Window {
     /// [`WindowError::Url`] for anything but http, https and about:blank; [`WindowError::Unreachable`] where
     /// there is no answer, or the proxy refuses the password; a time-out stops the loading.
     pub async fn navigate(&self, url: &str, timeout: Duration) -> Result<(), WindowError> {
-        let tab = self.state.main_tab()?;
+        let tab = self.main_tab()?;
         navigate_tab(&self.shard, &tab, url, timeout).await?;
         look_at(&self.shard, &self.state, &tab).await;
         Ok(())
     }
 
-    /// Loads the main page again and returns once its `load` event has fired. Also brings a crashed page
-    /// back.
-    ///
-    /// # Errors
-    /// As [`Self::navigate`].
-    pub async fn reload(&self, timeout: Duration) -> Result<(), WindowError> {
-        let tab = self.state.main_tab()?;
-        reload_tab(&self.shard, &tab, timeout).await?;
-        look_at(&self.shard, &self.state, &tab).await;
-        Ok(())
+    /// Waits while what was had of its pages is more than its browser's other windows can bear: 20 s at most. Comes
+    /// before whatever a client may have in any size.
+    pub async fn rest(&self) {
+        self.shard.connection.rest(self.id().as_str()).await;
     }
 
     /// Evaluates an expression in the main page, awaits a promise, and gives the result as JSON. What JSON
@@ -143,7 +159,7 @@ impl Window {
     /// # Errors
     /// [`WindowError::Script`] where it throws. A script that hangs is ended after `timeout`.
     pub async fn evaluate(&self, expression: &str, timeout: Duration) -> Result<Value, WindowError> {
-        let tab = self.state.main_tab()?;
+        let tab = self.main_tab()?;
         evaluate(&self.shard, &tab, &tab.session, None, expression, timeout).await
     }
 
@@ -153,15 +169,17 @@ impl Window {
     /// # Errors
     /// [`WindowError::Unreachable`] where there is no answer that the page may see.
     pub async fn request(&self, url: &str, timeout: Duration) -> Result<u16, WindowError> {
-        script::request(&self.shard, &*self.state.main_tab()?, url, timeout).await
+        script::request(&self.shard, &*self.main_tab()?, url, timeout).await
     }
 
-    /// A picture of the main page: what is seen, or the full page up to [`SCREENSHOT_SIDE_MAX`].
+    /// A picture of the main page: what is seen, or the full page up to [`SCREENSHOT_SIDE_MAX`]. Of one window one is
+    /// taken at a time.
     ///
     /// # Errors
     /// Where the page does not draw within [`SCREENSHOT_TIMEOUT`].
     pub async fn screenshot(&self, format: Format, full_page: bool) -> Result<Bytes, WindowError> {
-        let tab = self.state.main_tab()?;
+        let _one_at_a_time = self.state.pictures.acquire().await.map_err(|_| WindowError::Closed)?;
+        let tab = self.main_tab()?;
         self.screenshot_of(&tab, format, full_page).await
     }
 
@@ -194,7 +212,7 @@ impl Window {
     /// # Errors
     /// Where the page does not draw soon.
     pub async fn glance(&self) -> Result<Bytes, WindowError> {
-        let tab = self.state.main_tab()?;
+        let tab = self.main_tab()?;
         let capture = CaptureScreenshot {
             format: "jpeg",
             quality: Some(GLANCE_QUALITY),
@@ -212,6 +230,13 @@ impl Window {
         Ok(self.shard.connection.call_within(None, GetVersion {}, COMMAND_TIMEOUT).await?)
     }
 
+    /// The user and the group of its browser, to whom the browser's folder belongs. Blocks for a moment. `None` for a
+    /// browser of an earlier version, which does not say where that is.
+    pub fn browser_user(&self) -> Option<(u32, u32)> {
+        let folder = self.shard.folder.as_ref()?.symlink_metadata().ok()?;
+        Some((folder.uid(), folder.gid()))
+    }
+
     /// The renderers of all of its pages, as process ids.
     ///
     /// # Errors
@@ -227,6 +252,12 @@ impl Window {
     pub async fn memory(&self) -> Result<ProcessMemory, WindowError> {
         let pids = self.renderer_pids().await?;
         Ok(pids.into_iter().filter_map(ProcessMemory::of).sum())
+    }
+
+    /// Ends the renderers of all of its pages, whether they obey or not. Returns at once;
+    /// [`crate::BrowserEvent::WindowCrashed`] follows.
+    pub fn end_pages(&self) {
+        renderer::end_all(&self.shard, &self.state);
     }
 
     /// Closes it with all of its pages, cookies and storage. Closing twice, or after its browser, is no
@@ -272,4 +303,16 @@ async fn picture(
         reason: error.to_string(),
     };
     Ok(BASE64_STANDARD.decode(picture.data).map_err(refused)?.into())
+}
+
+/// Disposes of a window's context. The browser being gone is as good.
+pub(crate) async fn dispose(shard: &Shard, window: &WindowState) -> Result<(), WindowError> {
+    window.set_closing();
+    let dispose = DisposeBrowserContext { browser_context_id: window.id.as_str().into() };
+    let disposed = shard.connection.call_within(None, dispose, CLOSE_TIMEOUT).await;
+    shard.remove_window(&window.id);
+    match disposed {
+        Ok(_) | Err(CdpError::Closed | CdpError::Remote { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use pilotlight_cdp::protocol::browser::{LoadingFailed, NetworkDisable, NetworkEnable};
-use pilotlight_cdp::protocol::page::{Navigate, Reload, StopLoading};
-use pilotlight_cdp::{Connection, Scope, SessionId, Subscription};
+use pilotlight_cdp::Connection;
+use pilotlight_cdp::protocol::page::{Navigate, StopLoading};
 use url::Url;
 
 use super::COMMAND_TIMEOUT;
 use crate::error::WindowError;
 use crate::state::{Shard, Tab};
 
-/// How many events of one page may wait while it is loaded again.
-const RELOAD_EVENTS_QUEUE: usize = 4096;
 /// How long Chromium's error page may take.
 const ERROR_PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What Chromium says of a navigation that ends without a document.
 const ABORTED: &str = "net::ERR_ABORTED";
-/// What is said where Chromium gives no reason.
-const NO_REASON: &str = "net::ERR_FAILED";
 /// What is said where the proxy asked again for the password.
 const PROXY_REFUSED: &str = "the proxy refused the user name and password";
 
@@ -48,8 +43,12 @@ pub(crate) async fn navigate_tab(
     url: &str,
     timeout: Duration,
 ) -> Result<(), WindowError> {
-    let url = check_url(url)?;
-    let loading = navigate(&shard.connection, tab, &url, timeout);
+    load(shard, tab, &check_url(url)?, timeout).await
+}
+
+/// The same for a URL that was checked.
+pub(super) async fn load(shard: &Shard, tab: &Tab, url: &Url, timeout: Duration) -> Result<(), WindowError> {
+    let loading = navigate(&shard.connection, tab, url, timeout);
     within(&shard.connection, tab, timeout, loading).await
 }
 
@@ -84,63 +83,6 @@ async fn navigate(
         tracing::debug!(%error, "the error page does not show");
     }
     Err(unreachable(&reason))
-}
-
-/// Loads a page again.
-pub(crate) async fn reload_tab(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
-    let loading = reload(&shard.connection, tab, timeout);
-    within(&shard.connection, tab, timeout, loading).await
-}
-
-async fn reload(connection: &Connection, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
-    revive(tab);
-    let (before, refusals) = {
-        let status = tab.status.borrow();
-        (status.loader().to_owned(), status.proxy_refusals)
-    };
-    // `Page.reload` does not say why it failed; network events do, for as long as they are switched on.
-    let mut events = connection.subscribe(Scope::Session(tab.session.clone()), RELOAD_EVENTS_QUEUE);
-    let session = &tab.session;
-    // In a crashed page nothing else is answered before the reload, so all is sent at once.
-    let (_, reloading) = tokio::join!(
-        connection.call_within(Some(session), NetworkEnable { max_total_buffer_size: 0 }, COMMAND_TIMEOUT),
-        async {
-            connection.call_within(Some(session), Reload {}, timeout).await?;
-            tab.wait_for(timeout, |status| status.loader() != before && status.has_loaded()).await
-        },
-    );
-    disable_network(connection, session).await;
-    reloading?;
-    let (loader, unreachable, url, refusals_now) = {
-        let status = tab.status.borrow();
-        (status.loader().to_owned(), status.unreachable, status.url.clone(), status.proxy_refusals)
-    };
-    if !unreachable && refusals_now == refusals {
-        return Ok(());
-    }
-    let reason =
-        if refusals_now == refusals { failure(&mut events, &loader).await } else { PROXY_REFUSED.into() };
-    let url = Url::parse(&url).map_or(url, |url| without_user_information(&url));
-    Err(WindowError::Unreachable { url, reason })
-}
-
-/// What was said of the document that failed. The events are there already: they came before its `load`.
-async fn failure(events: &mut Subscription, loader: &str) -> String {
-    let looking = async {
-        while let Some(event) = events.next().await {
-            if let Some(failed) = event.read::<LoadingFailed>().filter(|failed| failed.request_id == loader) {
-                return failed.error_text;
-            }
-        }
-        NO_REASON.to_owned()
-    };
-    tokio::time::timeout(Duration::from_millis(100), looking).await.unwrap_or_else(|_| NO_REASON.into())
-}
-
-async fn disable_network(connection: &Connection, session: &SessionId) {
-    if let Err(error) = connection.call_within(Some(session), NetworkDisable {}, COMMAND_TIMEOUT).await {
-        tracing::debug!(%error, "network events stay on");
-    }
 }
 
 /// A load begins afresh for a crashed page; if it crashes again, an event says so.

@@ -151,15 +151,11 @@ pub(crate) async fn request(
     let url = check_url(absolute.map_err(|_| WindowError::Url)?.as_str())?;
     let context = isolated_world(shard, tab, &tab.session, &tab.target).await?;
     let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    let call = CallFunctionOn {
-        function_declaration: FETCH.into(),
-        object_id: None,
-        execution_context_id: Some(context),
-        arguments: vec![Argument::Value(json!(url.as_str())), Argument::Value(json!(timeout_ms))],
-        return_by_value: true,
-        await_promise: true,
-        user_gesture: false,
-    };
+    let call = CallFunctionOn::in_context(
+        context,
+        FETCH,
+        vec![Argument::Value(json!(url.as_str())), Argument::Value(json!(timeout_ms))],
+    );
     // The page gives up by itself; ours is the limit for a page that hangs.
     let answer = evaluated_value(run(shard, tab, &tab.session, call, timeout + PROBE_TIMEOUT).await?)?;
     if let Some(status) = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok()) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pilotlight_chromium::find::{Engine, Search, find};
-use pilotlight_chromium::launch::LaunchPlan;
+use pilotlight_chromium::launch::{LaunchPlan, Reach};
 use pilotlight_chromium::profiles::{Profile, resolve};
 use pilotlight_chromium::shim::{ShimLauncher, ShimOptions};
 use pilotlight_chromium::{Browser, WindowOptions};
@@ -42,8 +42,14 @@ fn serve(run_directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let (arguments, preferences) = (resolved.arguments, resolved.preferences);
         let options = ShimOptions { arguments: Vec::new(), ..ShimOptions::new(run_directory.into()) };
         let launcher = ShimLauncher::new(options, None)?.labelled("killed");
-        let plan =
-            LaunchPlan { binary, arguments, preferences, environment: HashMap::new(), merges_pages: false };
+        let plan = LaunchPlan {
+            binary,
+            arguments,
+            preferences,
+            environment: HashMap::new(),
+            merges_pages: false,
+            reach: Reach::default(),
+        };
         let (browser, _events) = Browser::start(&launcher, plan).await?;
         let options = WindowOptions { label: Some("its window".into()), ..WindowOptions::default() };
         let window = browser.open_window(options).await?;

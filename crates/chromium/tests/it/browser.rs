@@ -6,11 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use pilotlight_cdp::{CdpError, MAX_MESSAGE_BYTES};
 use pilotlight_chromium::find::{Engine, Search, check_version, find};
 use pilotlight_chromium::launch::DirectLauncher;
 use pilotlight_chromium::profiles::{CustomProfile, Profile};
 use pilotlight_chromium::{Browser, BrowserEvent, StartError, WindowError, WindowOptions};
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::Instant;
 
@@ -18,6 +20,31 @@ use crate::portal::Server;
 use crate::support::{
     Fixture, LIMIT, is_empty, is_running, kill_hard, plan, processes_naming, run_directory, until,
 };
+
+/// Chromium counts the byte that ends a message, and ends itself where it does not fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_message_that_is_sent_is_one_that_chromium_takes() {
+    let fixture = Fixture::start().await;
+    let connection = fixture.browser.connection();
+    let sized = |bytes: usize| {
+        // The number of the call has as many digits as the next one's.
+        let empty = r#"{"id":1000,"method":"Browser.getVersion","params":{"x":""}}"#;
+        let params = json!({ "x": "x".repeat(bytes - empty.len()) });
+        serde_json::value::to_raw_value(&params).unwrap()
+    };
+    let ask =
+        async |params: &RawValue| connection.call_raw(None, "Browser.getVersion", params, 3 * LIMIT).await;
+    let none = serde_json::value::to_raw_value(&json!({})).unwrap();
+    for _ in 0..1000 {
+        ask(&none).await.unwrap();
+    }
+    ask(&sized(MAX_MESSAGE_BYTES)).await.unwrap();
+    let refused = ask(&sized(MAX_MESSAGE_BYTES + 1)).await.unwrap_err();
+    assert!(matches!(refused, CdpError::Framing { .. }), "{refused:?}");
+    ask(&none).await.unwrap();
+    assert!(!connection.is_closed());
+    fixture.browser.close().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn start_and_close_leave_neither_process_nor_directory() {
@@ -112,7 +139,7 @@ async fn the_installed_version_is_told() {
     let launcher = DirectLauncher::new(run_directory().path().into(), None).unwrap();
     for engine in [Engine::HeadlessShell, Engine::Headless] {
         let binary = find(&search, &[engine]).expect("this test needs chromium-headless-shell and chromium");
-        assert!(check_version(&binary, launcher.run_as()).await.unwrap() > 120);
+        assert!(check_version(&binary, launcher.users().helper().as_ref()).await.unwrap() > 120);
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use pilotlight_chromium::Window;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::Profile;
+use pilotlight_demo_portal::{Booking, PASSWORD, Portal, PortalOptions};
 use pilotlight_flow::replay::{Event, Product, ReplayOptions, replay, replay_part};
 use pilotlight_flow::{Flow, Totp, Values};
-use pilotlight_testkit::portal::{Booking, PASSWORD, Portal, PortalOptions};
 use serde_json::{Value, json};
 
 use crate::portal::{Answer, Server};

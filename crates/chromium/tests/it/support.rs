@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pilotlight_chromium::find::{Engine, INSTALL_HINT, Search, find};
-use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan};
+use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan, Reach};
 use pilotlight_chromium::profiles::{CustomProfile, Profile, resolve};
 use pilotlight_chromium::{Browser, BrowserEvent, StartError, Window, WindowOptions};
 use rustix::process::Signal;
@@ -78,6 +78,7 @@ pub(crate) fn plan(
         preferences: resolved.preferences,
         environment,
         merges_pages: false,
+        reach: Reach::default(),
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use pilotlight_cdp::Scope;
+use pilotlight_cdp::protocol::target::DisposeBrowserContext;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::{CustomProfile, Profile};
-use pilotlight_chromium::{BrowserEvent, Format, Proxy, TABS_MAX, WindowError, WindowOptions};
+use pilotlight_chromium::{BrowserEvent, Format, Proxy, Shown, TABS_MAX, Window, WindowError, WindowOptions};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -78,19 +79,35 @@ async fn popups_belong_to_their_window_and_get_its_set_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_whose_last_page_closes_is_told_of() {
-    let mut fixture = Fixture::start().await;
-    let window = fixture.window().await;
+async fn a_window_whose_last_page_closes_keeps_what_it_has() {
+    let portal = Server::portal().await;
+    for engine in [Engine::HeadlessShell, Engine::Headless] {
+        let mut fixture = Fixture::with(Profile::Dense.into(), engine, HashMap::new()).await;
+        let window = fixture.window().await;
+        keeps_what_it_has(&mut fixture, &window, &portal).await;
+        fixture.browser.close().await;
+    }
+}
+
+async fn keeps_what_it_has(fixture: &mut Fixture, window: &Window, portal: &Server) {
+    window.navigate(&portal.url("/"), LIMIT).await.unwrap();
+    window.evaluate("document.cookie = 'fresh=1', localStorage.fresh = 'kept'", LIMIT).await.unwrap();
     window.evaluate("void open('about:blank#popup')", LIMIT).await.unwrap();
     until("the popup is there", || window.summary().tabs == 2).await;
     for page in window.pages() {
         let close = pilotlight_cdp::protocol::target::CloseTarget { target_id: page.target_id };
         fixture.browser.connection().call(None, close).await.unwrap();
     }
+    assert_eq!(fixture.event().await, BrowserEvent::LastPageClosed { window: window.id().clone() });
+    assert_eq!(window.pages().len(), 1);
+    assert_eq!(window.shown().await, Ok(Shown::Nothing));
+    window.navigate(&portal.url("/"), LIMIT).await.unwrap();
+    let kept = window.evaluate("[document.cookie.includes('fresh=1'), localStorage.fresh]", LIMIT).await;
+    assert_eq!(kept, Ok(json!([true, "kept"])));
+    // Where its context goes as well, nothing is left to be kept.
+    let dispose = DisposeBrowserContext { browser_context_id: window.id().as_str().into() };
+    fixture.browser.connection().call(None, dispose).await.unwrap();
     assert_eq!(fixture.event().await, BrowserEvent::WindowEmptied { window: window.id().clone() });
-    assert_eq!(window.reload(LIMIT).await, Err(WindowError::Closed));
-    window.close().await.unwrap();
-    fixture.browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! Sessions that have no window: who hibernates, who comes back, and what outlasts the rules.
 
 use pilotlight_core::{
-    Activity, Answer, AtCapacity, FailureKind, Input, Isolation, Kept, KeptShard, LaunchKey, Limits, Loss,
-    Refusal, Session, SessionId, ShardId, Standing, State,
+    Activity, AdoptedShard, Answer, AtCapacity, FailureKind, Input, Isolation, LaunchKey, Limits,
+    PersistedSession, Refusal, Session, SessionId, ShardId, SignInStatus, State, WindowLoss,
 };
 
 use crate::scene::{SECOND, Scene, failure};
@@ -126,7 +126,7 @@ fn a_refused_sign_in_is_not_repeated_by_waking() {
     let mut scene = crowd(Limits::default(), 1);
     scene.outcome = Box::new(|activity| match activity {
         Activity::SignIn => Err(failure(FailureKind::Rejected)),
-        _ => Ok(Standing::SignedOut),
+        _ => Ok(SignInStatus::SignedOut),
     });
     scene.wait(301 * SECOND);
     assert_eq!((scene.state(1), scene.times(Activity::SignIn)), (State::NeedsAttention, 1));
@@ -145,10 +145,10 @@ fn a_page_that_hangs_is_loaded_again_but_not_while_somebody_uses_it() {
     let mut scene = crowd(Limits::default(), 1);
     let shard = scene.shards[0];
     scene.hold(1, 60 * SECOND, true).unwrap().unwrap();
-    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Hung });
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Hung });
     assert_eq!(scene.times(Activity::Repair), 0);
     scene.wait(61 * SECOND);
-    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Hung });
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Hung });
     assert_eq!((scene.times(Activity::Repair), scene.state(1)), (1, State::Ready));
 }
 
@@ -159,7 +159,7 @@ fn a_page_that_hangs_is_mended_once_however_often_it_is_told_meanwhile() {
     scene.silent = true;
     let shard = scene.shards[0];
     for _ in 0..6 {
-        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Hung });
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Hung });
         scene.wait(SECOND);
     }
     assert_eq!((scene.times(Activity::Repair), scene.state(1)), (1, State::Recovering));
@@ -196,8 +196,8 @@ fn draining_waits_for_holds_and_lets_nothing_begin() {
 }
 
 /// What the sessions of a scene are written down as.
-fn kept(scene: &Scene) -> Vec<Kept> {
-    scene.rules.living().filter_map(Session::kept).collect()
+fn kept(scene: &Scene) -> Vec<PersistedSession> {
+    scene.rules.living().filter_map(Session::persisted).collect()
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn windows_that_outlast_the_rules_are_kept_with_their_holds() {
     let shard = ShardId(7);
     after.step(Input::Resume {
         sessions: kept(&before),
-        shards: vec![KeptShard {
+        shards: vec![AdoptedShard {
             id: shard,
             launch: LaunchKey(1),
             isolation: Isolation::Shared,
@@ -239,4 +239,107 @@ fn of_sessions_that_lost_their_windows_as_many_come_back_as_there_are_places() {
     assert_eq!((2..=4).filter(|number| after.state(*number) == State::Hibernated).count(), 3);
     after.hold(3, SECOND, true).unwrap().unwrap();
     assert_eq!(after.state(3), State::Ready);
+}
+
+/// Windows 1 to 3 in one browser, of which the first holds up the others; `before` comes before that.
+fn unruly(before: impl Fn(&mut Scene)) -> (Scene, ShardId) {
+    let mut scene = crowd(Limits::default(), 3);
+    let shared = scene.rules.session(SessionId(1)).unwrap().shard().unwrap();
+    assert_eq!(scene.rules.session(SessionId(2)).unwrap().shard(), Some(shared));
+    before(&mut scene);
+    scene.step(Input::HeldOthersUp { session: SessionId(1), shard: shared });
+    (scene, shared)
+}
+
+fn shard_of(scene: &Scene, number: u128) -> Option<ShardId> {
+    scene.rules.session(SessionId(number)).and_then(Session::shard)
+}
+
+#[test]
+fn one_that_holds_others_up_gets_a_browser_of_its_own_and_stays_in_it() {
+    let (mut scene, shared) = unruly(|_| ());
+    let own = shard_of(&scene, 1).unwrap();
+    assert_ne!(own, shared);
+    assert_eq!((scene.state(1), scene.saves > 0), (State::Ready, true));
+    scene.create(4, |_| ()).unwrap().unwrap();
+    assert_eq!([2, 3, 4].map(|number| shard_of(&scene, number)), [Some(shared); 3]);
+    assert_eq!(scene.times(Activity::SignIn), 0);
+    for order in [
+        Input::Hibernate { request: scene.request(), session: SessionId(1) },
+        Input::Wake { request: scene.request(), session: SessionId(1) },
+    ] {
+        scene.step(order);
+    }
+    assert!(![Some(shared), None].contains(&shard_of(&scene, 1)));
+    // In a browser of its own it holds nobody up.
+    let (own, saves) = (shard_of(&scene, 1).unwrap(), scene.saves);
+    scene.step(Input::HeldOthersUp { session: SessionId(1), shard: own });
+    assert_eq!((shard_of(&scene, 1), scene.saves), (Some(own), saves));
+}
+
+#[test]
+fn one_that_holds_others_up_is_not_taken_from_who_holds_it_and_new_uses_wait() {
+    let (mut scene, shared) = unruly(|scene| drop(scene.hold(1, 60 * SECOND, true)));
+    assert_eq!(shard_of(&scene, 1), Some(shared));
+    let request = scene.request();
+    scene.step(Input::BeginUse { request, session: SessionId(1) });
+    assert_eq!(scene.answer(request), Some(Ok(Answer::MayUse)), "its holder goes on");
+    scene.step(Input::EndUse { session: SessionId(1) });
+    scene.wait(61 * SECOND);
+    assert_ne!(shard_of(&scene, 1), Some(shared));
+
+    let (mut scene, shared) = unruly(|scene| {
+        let request = scene.request();
+        scene.step(Input::BeginUse { request, session: SessionId(1) });
+    });
+    let request = scene.request();
+    scene.step(Input::BeginUse { request, session: SessionId(1) });
+    assert_eq!((scene.answer(request), shard_of(&scene, 1)), (None, Some(shared)), "it waits its turn");
+    scene.step(Input::EndUse { session: SessionId(1) });
+    assert_ne!(shard_of(&scene, 1), Some(shared));
+    assert_eq!(scene.answer(request), Some(Ok(Answer::MayUse)));
+}
+
+#[test]
+fn new_uses_of_one_that_is_to_move_out_do_not_wait_for_a_use_without_end() {
+    let (mut scene, shared) = unruly(|scene| {
+        let request = scene.request();
+        scene.step(Input::BeginUse { request, session: SessionId(1) });
+    });
+    let request = scene.request();
+    scene.step(Input::BeginUse { request, session: SessionId(1) });
+    scene.wait(9 * SECOND);
+    assert_eq!(scene.answer(request), None);
+    scene.wait(2 * SECOND);
+    assert_eq!((scene.answer(request), shard_of(&scene, 1)), (Some(Ok(Answer::MayUse)), Some(shared)));
+    for _ in 0..2 {
+        scene.step(Input::EndUse { session: SessionId(1) });
+    }
+    assert_ne!(shard_of(&scene, 1), Some(shared));
+}
+
+#[test]
+fn one_that_needs_a_person_does_not_move_out_under_that_person() {
+    let (mut scene, shared) = unruly(|scene| {
+        scene.outcome = Box::new(|_| Ok(SignInStatus::PersonNeeded("a captcha".to_owned())));
+        scene.wait(301 * SECOND);
+        assert_eq!(scene.state(1), State::NeedsAttention);
+    });
+    assert_eq!(shard_of(&scene, 1), Some(shared));
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
+    scene.wait(61 * SECOND);
+    assert_eq!(scene.state(1), State::Ready);
+    assert_ne!(shard_of(&scene, 1), Some(shared));
+}
+
+#[test]
+fn one_that_holds_others_up_keeps_what_cannot_be_written_down() {
+    let (mut scene, shared) = unruly(|scene| scene.save = Box::new(|| Err(failure(FailureKind::Browser))));
+    assert_eq!((scene.state(1), shard_of(&scene, 1)), (State::Ready, Some(shared)));
+    // With its page lost there is nothing left to keep.
+    scene.step(Input::HeldOthersUp { session: SessionId(1), shard: shared });
+    scene.hold(1, 60 * SECOND, true).unwrap().unwrap();
+    scene.step(Input::WindowLost { session: SessionId(1), shard: shared, loss: WindowLoss::Crashed });
+    assert_eq!(scene.state(1), State::Ready);
+    assert_ne!(shard_of(&scene, 1), Some(shared));
 }

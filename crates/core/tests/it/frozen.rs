@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilotlight_core::{Activity, FailureKind, Input, Limits, Refusal, SessionId, Standing, State};
+use pilotlight_core::{Activity, FailureKind, Input, Limits, Refusal, SessionId, SignInStatus, State};
 
 use crate::scene::{SECOND, Scene, failure};
 
@@ -94,7 +94,7 @@ fn what_cannot_be_written_down_or_needs_a_person_runs_on() {
     scene.wait(MINUTE);
     assert_eq!(scene.state(1), State::Frozen);
 
-    scene.outcome = Box::new(|_| Ok(Standing::PersonNeeded("a captcha".to_owned())));
+    scene.outcome = Box::new(|_| Ok(SignInStatus::PersonNeeded("a captcha".to_owned())));
     scene.wait(20 * MINUTE);
     assert_eq!(scene.state(1), State::NeedsAttention);
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pilotlight_core::{
-    AccountId, Activity, Answer, AtCapacity, EndedReason, FailureKind, Input, Limits, Loss, PolicyPatch,
-    Refusal, RequestId, SessionId, Standing, State,
+    AccountId, Activity, Answer, AtCapacity, EndedReason, FailureKind, Input, Limits, PolicyPatch, Refusal,
+    RequestId, SessionId, SignInStatus, State, WindowLoss,
 };
 
 use crate::scene::{SECOND, Scene, failure, few};
@@ -39,8 +39,8 @@ fn a_ping_keeps_a_session_from_expiring() {
 fn equal_requests_are_one_session_and_one_sign_in() {
     let mut scene = Scene::new(Limits::default());
     scene.outcome = Box::new(|activity| match activity {
-        Activity::Visit => Ok(Standing::SignedOut),
-        _ => Ok(Standing::SignedIn),
+        Activity::Visit => Ok(SignInStatus::SignedOut),
+        _ => Ok(SignInStatus::SignedIn),
     });
     let first = scene.create(1, |_| ());
     assert_eq!(first, Some(Ok(Answer::Session { session: SessionId(1), is_new: true })));
@@ -98,7 +98,7 @@ fn a_failed_refresh_is_tried_again_then_signed_in_again_then_a_person_is_asked()
     assert_eq!(scene.times(Activity::Refresh), 3);
     assert_eq!(scene.times(Activity::SignIn), 1, "a refused password is not tried twice");
     assert_eq!(scene.state(1), State::NeedsAttention);
-    scene.outcome = Box::new(|_| Ok(Standing::SignedIn));
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
     scene.wait(61 * SECOND);
     assert_eq!(scene.state(1), State::Ready, "a person has signed it in");
 }
@@ -110,7 +110,7 @@ fn a_portal_that_is_down_for_a_day_costs_nobody_a_session() {
     scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
     scene.wait(24 * 3600 * SECOND);
     assert_eq!(scene.state(1), State::NeedsAttention);
-    scene.outcome = Box::new(|_| Ok(Standing::SignedIn));
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
     scene.wait(300 * SECOND);
     assert_eq!(scene.state(1), State::Ready);
 }
@@ -161,7 +161,7 @@ fn a_place_that_comes_free_goes_to_who_waits() {
 fn a_refused_first_sign_in_leaves_nothing_behind() {
     let mut scene = Scene::new(Limits::default());
     scene.outcome = Box::new(|activity| match activity {
-        Activity::Visit => Ok(Standing::SignedOut),
+        Activity::Visit => Ok(SignInStatus::SignedOut),
         _ => Err(failure(FailureKind::Rejected)),
     });
     let answer = scene.create(1, |spec| spec.policy.never_terminate = true);
@@ -208,7 +208,7 @@ fn a_crashed_page_is_loaded_again_in_its_window() {
     let mut scene = Scene::new(Limits::default());
     scene.create(1, |_| ());
     let shard = scene.shards[0];
-    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Crashed });
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Crashed });
     assert_eq!(scene.times(Activity::Repair), 1);
     assert_eq!(scene.state(1), State::Ready);
 }
@@ -221,7 +221,7 @@ fn a_page_that_crashes_again_and_again_is_told_and_tried_ever_more_slowly() {
     for _ in 0..6 {
         let (crashed_at, repaired) = (scene.now, scene.times(Activity::Repair));
         let shard = scene.shards[0];
-        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Crashed });
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Crashed });
         let told = scene.state(1);
         while scene.times(Activity::Repair) == repaired {
             scene.wait(SECOND);
@@ -241,7 +241,7 @@ fn a_page_that_crashes_while_it_is_first_loaded_is_given_up() {
     let request = RequestId(scene.next);
     for _ in 0..20 {
         let shard = scene.shards[0];
-        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: Loss::Crashed });
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Crashed });
         scene.wait(60 * SECOND);
     }
     assert!(matches!(scene.answer(request), Some(Err(Refusal::Failed(_)))));
@@ -277,4 +277,60 @@ fn who_has_ended_is_remembered_for_an_hour() {
     let request = scene.request();
     scene.step(Input::Ping { request, session: SessionId(1) });
     assert_eq!(scene.answer(request), Some(Err(Refusal::NotFound)));
+}
+
+#[test]
+fn a_window_whose_last_page_was_closed_is_kept_and_shows_its_page_again() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    scene.wait(3600 * SECOND);
+    let shard = scene.shards[0];
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Emptied });
+    assert_eq!((scene.times(Activity::Reopen), scene.times(Activity::Visit)), (1, 1), "nothing is restored");
+    assert_eq!(
+        (scene.state(1), scene.rules.session(SessionId(1)).unwrap().shard()),
+        (State::Ready, Some(shard))
+    );
+    // Where the window is gone as well, its checkpoint is all there is.
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Gone });
+    scene.wait(10 * SECOND);
+    assert_eq!((scene.times(Activity::Reopen), scene.times(Activity::Visit)), (1, 2));
+}
+
+#[test]
+fn a_held_window_whose_last_page_was_closed_is_left_to_its_holder() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    let shard = scene.shards[0];
+    let hold = match scene.hold(1, 60 * SECOND, true) {
+        Some(Ok(Answer::Hold { hold, .. })) => hold,
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..3 {
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Emptied });
+        scene.wait(5 * SECOND);
+    }
+    assert_eq!((scene.times(Activity::Reopen), scene.state(1)), (0, State::Ready), "the holder goes on");
+    assert!(matches!(scene.hold(1, 5 * SECOND, true), Some(Ok(Answer::Hold { .. }))), "others may share it");
+    let request = scene.request();
+    scene.step(Input::ReleaseHold { request, session: SessionId(1), hold });
+    scene.wait(10 * SECOND);
+    assert_eq!((scene.times(Activity::Reopen), scene.times(Activity::Visit)), (1, 1));
+    assert_eq!(scene.state(1), State::Ready);
+}
+
+#[test]
+fn a_page_that_closes_itself_again_and_again_is_shown_ever_later() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| ());
+    let shard = scene.shards[0];
+    let mut last = 0;
+    for round in 0..8 {
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Emptied });
+        scene.wait(SECOND / 2);
+        last = scene.times(Activity::Reopen);
+        assert!(last <= round + 1);
+    }
+    assert!(last < 8, "it is tried at once each time");
+    assert_eq!(scene.ended(1), None);
 }

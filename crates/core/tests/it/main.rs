@@ -8,4 +8,5 @@ mod guide;
 mod manners;
 mod memory;
 mod operations;
+mod promises;
 mod scene;

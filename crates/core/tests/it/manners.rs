@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pilotlight_core::{Activity, Input, Limits, SessionId, SiteId, Standing};
+use pilotlight_core::{Activity, Input, Limits, SessionId, SignInStatus, SiteId};
 
 use crate::scene::{SECOND, Scene};
 
@@ -29,7 +29,7 @@ fn refreshes_come_earlier_by_chance_and_never_later() {
 #[test]
 fn a_site_may_want_fewer_sign_ins_at_once() {
     let mut scene = Scene::new(Limits::default());
-    scene.outcome = Box::new(|_| Ok(Standing::SignedOut));
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedOut));
     scene.silent_sign_ins = true;
     for number in 1..=6 {
         scene.create(number, |spec| {

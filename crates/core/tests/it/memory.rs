@@ -1,8 +1,10 @@
 //! The memory budget: who gets colder, how far, and who never does.
 
-use pilotlight_core::{Input, Limits, Memory, Refusal, SessionId, State};
+use pilotlight_core::{
+    Activity, FailureKind, Input, Limits, Memory, Refusal, SessionId, SignInStatus, State, WindowLoss,
+};
 
-use crate::scene::{SECOND, Scene};
+use crate::scene::{SECOND, Scene, failure};
 
 const RUNNING: u64 = 100;
 const FROZEN: u64 = 25;
@@ -27,8 +29,20 @@ fn measure(scene: &mut Scene, budget_bytes: u64) {
         _ => RUNNING,
     };
     let used_bytes = BROWSERS + scene.rules.living().map(|session| weight(session.state())).sum::<u64>();
-    let memory = Memory { used_bytes, budget_bytes, running_bytes: RUNNING, frozen_bytes: FROZEN };
-    scene.step(Input::Measured { memory });
+    measure_windows(scene, used_bytes, budget_bytes, &[]);
+}
+
+/// The same where it is known what these windows take; one alone may take half of the budget.
+fn measure_windows(scene: &mut Scene, used_bytes: u64, budget_bytes: u64, windows: &[(u128, u64)]) {
+    let memory = Memory {
+        used_bytes,
+        budget_bytes,
+        window_bytes: budget_bytes / 2,
+        running_bytes: RUNNING,
+        frozen_bytes: FROZEN,
+    };
+    let windows = windows.iter().map(|(number, bytes)| (SessionId(*number), *bytes)).collect();
+    scene.step(Input::Measured { memory, windows });
 }
 
 fn states(scene: &Scene, numbers: std::ops::RangeInclusive<u128>) -> Vec<State> {
@@ -137,4 +151,61 @@ fn whoever_is_wanted_comes_back_at_the_cost_of_others() {
         measure(&mut scene, 400);
     }
     assert_eq!(scene.rules.living().count(), 20);
+}
+
+#[test]
+fn a_window_that_takes_more_than_one_may_has_its_pages_ended_even_while_it_is_held_and_nobody_else_goes() {
+    let mut scene = crowd(4);
+    scene.hold(4, 600 * SECOND, true).unwrap().unwrap();
+    scene.wait(2 * SECOND);
+    let all = [(1, RUNNING), (2, RUNNING), (3, RUNNING), (4, 700)];
+    measure_windows(&mut scene, BROWSERS + 1_000, 1_000, &all);
+    assert_eq!(scene.ended_pages, [SessionId(4)]);
+    assert_eq!(states(&scene, 1..=4), [State::Ready; 4], "it was loaded again");
+    assert_eq!((scene.freezes, scene.times(Activity::Repair)), (0, 1));
+    assert!(scene.rules.session(SessionId(4)).unwrap().in_use(), "its client still has it");
+    measure(&mut scene, 1_000);
+    assert_eq!((scene.ended_pages.len(), scene.freezes), (1, 0));
+}
+
+#[test]
+fn where_memory_is_short_whoever_takes_far_more_than_a_fair_share_goes_first() {
+    let mut scene = crowd(5);
+    scene.wait(2 * SECOND);
+    // 170 are a fair share of 850. The one that was used last takes more than two of them.
+    let all = [(1, RUNNING), (2, RUNNING), (3, RUNNING), (4, RUNNING), (5, 480)];
+    measure_windows(&mut scene, BROWSERS + 880 + 100, 1_000, &all);
+    let expected = [State::Ready, State::Ready, State::Ready, State::Ready, State::Hibernated];
+    assert_eq!((states(&scene, 1..=5), scene.freezes), (expected.to_vec(), 0));
+    // Where nobody takes that much, the least recently used goes first, large or not.
+    let mut scene = crowd(5);
+    scene.wait(2 * SECOND);
+    let all = [(1, RUNNING), (2, RUNNING), (3, RUNNING), (4, RUNNING), (5, 300)];
+    measure_windows(&mut scene, BROWSERS + 700 + 230, 1_000, &all);
+    assert_eq!(states(&scene, 1..=2), [State::Frozen, State::Frozen]);
+    assert_eq!((scene.freezes, scene.state(5)), (2, State::Ready));
+}
+
+#[test]
+fn where_all_are_large_nobody_is_greedy() {
+    let mut scene = crowd(5);
+    scene.wait(2 * SECOND);
+    let all: Vec<_> = (1..=5).map(|number| (number, 400)).collect();
+    measure_windows(&mut scene, BROWSERS + 2_000, 1_000, &all);
+    let expected = [State::Frozen, State::Frozen, State::Frozen, State::Frozen, State::Ready];
+    assert_eq!(states(&scene, 1..=5), expected, "the least recently used first");
+}
+
+#[test]
+fn a_window_whose_page_cannot_be_mended_is_given_up_for_another_one() {
+    let mut scene = crowd(1);
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::Repair => Err(failure(FailureKind::Browser)),
+        _ => Ok(SignInStatus::SignedIn),
+    });
+    let shard = scene.shards[0];
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Hung });
+    scene.wait(60 * SECOND);
+    assert_eq!(scene.state(1), State::Ready);
+    assert_eq!((scene.times(Activity::Repair), scene.times(Activity::Visit)), (3, 2));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pilotlight_core::{
     Access, AccountId, Action, Activity, Answer, AtCapacity, EndedReason, Failure, FailureKind, HoldId,
     Input, Isolation, LaunchKey, Limits, LoginId, Moment, Policy, Refusal, RequestId, Rules, SessionId,
-    ShardId, SiteId, Spec, Standing, State, Ticket,
+    ShardId, SignInStatus, SiteId, Spec, State, Ticket, Whose, WindowLoss,
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ pub(crate) struct Scene {
     pub(crate) now: Moment,
     pub(crate) next: u64,
     /// What activities come to.
-    pub(crate) outcome: Box<dyn Fn(Activity) -> Result<Standing, Failure>>,
+    pub(crate) outcome: Box<dyn Fn(Activity) -> Result<SignInStatus, Failure>>,
     pub(crate) begun: Vec<(SessionId, Activity)>,
     /// Activities are begun and never end.
     pub(crate) silent: bool,
@@ -30,6 +30,9 @@ pub(crate) struct Scene {
     pub(crate) saves: usize,
     pub(crate) freezes: usize,
     pub(crate) thaws: usize,
+    pub(crate) renewed: Vec<(SessionId, SessionId)>,
+    /// Whose pages were ended.
+    pub(crate) ended_pages: Vec<SessionId>,
 }
 
 impl Scene {
@@ -44,7 +47,7 @@ impl Scene {
             rules: Rules::new(limits, 1, now),
             now,
             next: 0,
-            outcome: Box::new(|_| Ok(Standing::SignedIn)),
+            outcome: Box::new(|_| Ok(SignInStatus::SignedIn)),
             begun: Vec::new(),
             silent: false,
             silent_sign_ins: false,
@@ -55,6 +58,8 @@ impl Scene {
             saves: 0,
             freezes: 0,
             thaws: 0,
+            renewed: Vec::new(),
+            ended_pages: Vec::new(),
         }
     }
 
@@ -90,6 +95,11 @@ impl Scene {
                 Some(Input::Thawed { session, ticket })
             }
             Action::CloseWindow { session, ticket } => Some(Input::WindowClosed { session, ticket }),
+            Action::EndPages { session } => {
+                self.ended_pages.push(session);
+                let shard = self.rules.session(session).and_then(pilotlight_core::Session::shard)?;
+                Some(Input::WindowLost { session, shard, loss: WindowLoss::Crashed })
+            }
             Action::Begin { session, ticket, activity } => {
                 self.begun.push((session, activity));
                 if self.silent_sign_ins && activity == Activity::SignIn {
@@ -98,6 +108,10 @@ impl Scene {
                 }
                 let outcome = (self.outcome)(activity);
                 (!self.silent).then_some(Input::ActivityEnded { session, ticket, outcome })
+            }
+            Action::Renew { session, from } => {
+                self.renewed.push((session, from));
+                None
             }
             Action::Answer { request, answer } => {
                 self.answers.push((request, answer));
@@ -132,6 +146,7 @@ impl Scene {
         let mut spec = Spec {
             name: None,
             identity: Some(u64::try_from(number).unwrap()),
+            whose: Whose::default(),
             site: Some(SiteId(1)),
             max_sign_ins: None,
             refresh_jitter: Duration::ZERO,

@@ -1,4 +1,4 @@
-//! The custom steps: reading the page, pictures, endless lists, downloads.
+//! The custom steps: reading the page, pictures, endless lists, downloads, answers to dialogs.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::element::Touch;
 use super::{Product, Run, StepError, again, filled};
+use crate::dialog::ExpectedDialog;
 use crate::page::{Click, MAX_MATCHES, Page};
 use crate::schema::{Custom, Extract, ScrollUntil, Until};
 use crate::selector::{Part, Selector};
@@ -104,6 +105,12 @@ impl<P: Page> Run<'_, P> {
                 let downloaded = self.page.downloaded(downloads, self.load_timeout).await?;
                 Product::Download { name, download: downloaded.ok_or(StepError::NoDownload)? }
             }
+            Custom::AnswerDialog { text_contains, answer, text } => {
+                let typed = text.as_deref().map(|text| self.values.fill(text)).transpose()?;
+                let dialog = ExpectedDialog::new(&filled(self.values, text_contains)?, *answer, typed);
+                self.page.expect_dialog(dialog.ok_or(StepError::NoDialogText)?)?;
+                return Ok(None);
+            }
         }))
     }
 
@@ -144,7 +151,7 @@ impl<P: Page> Run<'_, P> {
             elements.truncate(1);
         }
         if elements.len() >= MAX_MATCHES {
-            return Err(StepError::TooMuch("more elements match than can be told apart"));
+            return Err(StepError::TooMuch("too many elements match"));
         }
         let mut values = Vec::with_capacity(elements.len());
         for element in &elements {

@@ -59,7 +59,7 @@ pub(crate) const SET: &str = "function (value) {
 /// Scrolls the content of the element.
 pub(crate) const SCROLL: &str = "function (x, y) { this.scrollLeft = x; this.scrollTop = y; }";
 
-const MOVING: &str = "does not stay in its place";
+const MOVING: &str = "does not stop moving";
 
 /// What is done to an element.
 pub(super) enum Touch {

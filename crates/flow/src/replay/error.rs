@@ -1,12 +1,13 @@
-//! What goes wrong in a replay. No text here holds a value that was filled in.
+//! Errors of a replay. None of them contains filled-in values.
 
 use std::fmt;
 
 use crate::page::PageError;
 use crate::placeholders::{PlaceholderError, Values};
+use crate::recorded::{redacted, shown_selector};
 use crate::schema::{Action, Expected, Step};
 
-/// The step at which a replay stopped.
+/// The step that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("step {number} ({kind}) failed{}", Tried(.selectors))]
 pub struct ReplayError {
@@ -16,7 +17,7 @@ pub struct ReplayError {
     pub kind: &'static str,
     /// The selectors that were tried, as they were recorded.
     pub selectors: Vec<String>,
-    /// Why.
+    /// The cause.
     #[source]
     pub cause: StepError,
 }
@@ -28,49 +29,53 @@ pub enum StepError {
     /// A placeholder cannot be filled in.
     #[error("a string of the step cannot be filled in")]
     Placeholder(#[from] PlaceholderError),
-    /// The list ended, or was scrolled as often as the step allows, without what was looked for.
+    /// The list ended, or the maximum number of scrolls was reached, without a match.
     #[error("nothing matched after {0} scrolls")]
     ScrolledInVain(u64),
-    /// The list still grew when it had been scrolled as often as the step allows.
+    /// The list was still growing after the maximum number of scrolls.
     #[error("the list still grows after {0} scrolls")]
     Endless(u64),
-    /// More than can be read.
-    #[error("there is too much to read: {0}")]
+    /// The output is too large.
+    #[error("the result is too large: {0}")]
     TooMuch(&'static str),
-    /// The click began no download.
-    #[error("no download began in time")]
+    /// The click started no download.
+    #[error("no download started in time")]
     NoDownload,
+    /// The text of the dialog is empty after filling in.
+    #[error("the text of the dialog to answer is empty")]
+    NoDialogText,
     /// No selector matched in time.
     #[error("no element matched in time")]
     NotFound,
-    /// The element was there, but could not be acted on in time.
+    /// The element existed, but could not be acted on in time.
     #[error("the element {0}")]
     NotReady(&'static str),
-    /// A select field has no option of the value that was recorded.
+    /// A select field does not have the recorded option.
     #[error("the select field has no option of this value")]
     NoSuchOption,
-    /// The number of elements did not become what was expected.
+    /// The number of elements is not the expected one.
     #[error("{found} elements matched in time; expected {expected}")]
     Count {
-        /// How many there were in the end.
+        /// The final number.
         found: usize,
-        /// What was waited for, in words.
+        /// The expected number, in words.
         expected: String,
     },
     /// The expression did not become true.
     #[error("the expression did not become true in time")]
     ExpressionFalse,
-    /// The step was recorded with a navigation, and none began.
+    /// A navigation was recorded, but none started.
     #[error("the page did not navigate, as it did in the recording")]
     NoNavigation,
-    /// The page could not do it.
-    #[error("the page could not do it")]
+    /// The browser reported an error.
+    #[error("browser error")]
     Page(#[from] PageError),
 }
 
 impl ReplayError {
-    pub(super) fn new(number: usize, step: &Step, cause: StepError) -> Self {
-        let selectors = step.selectors().iter().map(ToString::to_string).collect();
+    /// Creates an error. `secrets` are passwords in the flow itself.
+    pub(super) fn new(number: usize, step: &Step, cause: StepError, secrets: &[String]) -> Self {
+        let selectors = step.selectors().iter().map(|selector| shown_selector(selector, secrets)).collect();
         Self { number, kind: step.kind(), selectors, cause }
     }
 }
@@ -81,30 +86,29 @@ impl StepError {
         Self::Count { found, expected: format!("{not}{} {}", expected.operator, expected.count) }
     }
 
-    /// The same without any value that was filled in: a browser's words may repeat what it was given.
-    pub(super) fn without(self, step: &Step, values: &Values) -> Self {
+    /// Removes all filled-in values: messages of a browser may repeat its input.
+    pub(super) fn without(self, step: &Step, values: &Values, secrets: &[String]) -> Self {
         let Self::Page(error) = self else { return self };
+        let clean = |words: &str| redacted(&values.redact(words), secrets);
         Self::Page(match error {
-            PageError::Gone(words) => PageError::Gone(values.redact(&words)),
-            PageError::Script(words) => PageError::Script(values.redact(&words)),
-            PageError::Refused { command, reason } => {
-                PageError::Refused { command, reason: values.redact(&reason) }
-            }
+            PageError::Gone(words) => PageError::Gone(clean(&words)),
+            PageError::Script(words) => PageError::Script(clean(&words)),
+            PageError::Refused { command, reason } => PageError::Refused { command, reason: clean(&reason) },
             PageError::Unreachable { url, reason } => {
-                // A value may stand percent-encoded in the URL, so it is shown as recorded; the URL of a
-                // form that was sent is shown without its fields.
+                // A value may be percent-encoded in the URL, so the recorded URL is shown; the URL of a submitted
+                // form is shown without its fields.
                 let shown = match &step.action {
-                    Action::Navigate { url: template } => template.clone(),
-                    _ => values.redact(url.split(['?', '#']).next().unwrap_or_default()),
+                    Action::Navigate { url: template } => redacted(template, secrets),
+                    _ => clean(url.split(['?', '#']).next().unwrap_or_default()),
                 };
-                PageError::Unreachable { url: shown, reason: values.redact(&reason) }
+                PageError::Unreachable { url: shown, reason: clean(&reason) }
             }
             PageError::Timeout(after) => PageError::Timeout(after),
         })
     }
 }
 
-/// The selectors of a step, for its error text.
+/// Formats the selectors of a step for its error message.
 struct Tried<'a>(&'a [String]);
 
 impl fmt::Display for Tried<'_> {

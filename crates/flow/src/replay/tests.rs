@@ -114,11 +114,11 @@ async fn what_stands_in_the_way_is_said_after_the_timeout() {
     let cases = [
         ("#hidden", "step 1 (click) failed; tried `#hidden`: the element is not visible"),
         ("#disabled", "step 1 (click) failed; tried `#disabled`: the element is disabled"),
-        ("#moving", "step 1 (click) failed; tried `#moving`: the element does not stay in its place"),
+        ("#moving", "step 1 (click) failed; tried `#moving`: the element does not stop moving"),
         ("#none", "step 1 (click) failed; tried `#none`: no element matched in time"),
         (
             "#!!",
-            "step 1 (click) failed; tried `#!!`: the page could not do it: the script failed: `#!!` is not a valid selector",
+            "step 1 (click) failed; tried `#!!`: browser error: the script failed: `#!!` is not a valid selector",
         ),
     ];
     for (selector, expected) in cases {
@@ -282,7 +282,7 @@ async fn the_other_steps_reach_the_page() {
 async fn a_popup_that_does_not_come_and_a_page_that_is_lost_are_errors() {
     let page = FakePage::new("http://portal/");
     let error = run(&page, r#"{"type": "close", "target": "http://portal/popup"}"#).await.unwrap_err();
-    assert_eq!(told(&error), "step 1 (close) failed: the page could not do it: the page is gone: closed");
+    assert_eq!(told(&error), "step 1 (close) failed: browser error: the page is closed: closed");
     page.lose();
     let error = run(&page, &click("#go")).await.unwrap_err();
     assert!(matches!(error.cause, StepError::Page(PageError::Gone(_))), "{error:?}");
@@ -349,12 +349,42 @@ async fn custom_steps_give_what_they_make() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn passwords_that_stand_in_a_recording_never_come_out() {
+    let page = FakePage::new("http://portal/");
+    let selectors = r#"[["aria/Senha"], ["text/hunter2-secret"]]"#;
+    let types = format!(r#"{{"type": "change", "selectors": {selectors}, "value": "${{password}}"}}"#);
+    let error = run(&page, &types).await.unwrap_err();
+    assert_eq!(error.selectors, ["aria/Senha", "text/${password}"]);
+    assert!(!format!("{error:?} {}", told(&error)).contains("hunter2"), "{error:?}");
+    let opens = r#"{"type": "navigate", "url": "http://down/?pwd=hunter2-secret"}"#;
+    let error = run(&page, opens).await.unwrap_err();
+    assert!(!format!("{error:?} {}", told(&error)).contains("hunter2"), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_dialog_is_ready_before_the_step_that_opens_it() {
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::Nothing));
+    let accept = custom("answerDialog", r#"{"text_contains": "Delete ${username}?", "answer": "accept"}"#);
+    run(&page, &[accept, click("#go")].join(",")).await.unwrap();
+    assert_eq!(page.log(), ["dialog Delete acme? accept", "click #go x1"]);
+    let typed = r#"{"text_contains": "Your plate", "answer": "accept", "text": "for ${username}"}"#;
+    run(&page, &custom("answerDialog", typed)).await.unwrap();
+    assert_eq!(page.log().last().unwrap(), "dialog Your plate accept for acme");
+    // What is filled in with nothing would be a part of every text.
+    let values = Values::new().with("what", " ");
+    let steps = flow(&custom("answerDialog", r#"{"text_contains": "${what}", "answer": "accept"}"#));
+    let error = replay(&page, &steps, &values, &ReplayOptions::default(), |_| {}).await.unwrap_err();
+    assert!(told(&error).ends_with("the text of the dialog to answer is empty"), "{}", told(&error));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_custom_step_that_finds_nothing_fails() {
     let page = FakePage::new("http://portal/");
     page.put(button(OnClick::Nothing));
     for (name, parameters, expected) in [
         ("extract", r##"{"name": "x", "selectors": ["#none"]}"##, "no element matched in time"),
-        ("download", r##"{"name": "x", "selectors": ["#go"]}"##, "no download began in time"),
+        ("download", r##"{"name": "x", "selectors": ["#go"]}"##, "no download started in time"),
         ("scrollUntil", r##"{"selectors": ["#none"]}"##, "no element matched in time"),
     ] {
         let error = run(&page, &custom(name, parameters)).await.unwrap_err();

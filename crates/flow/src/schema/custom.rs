@@ -1,4 +1,5 @@
-//! The custom steps that are ours: what a page shows as output, pictures, endless lists, downloads.
+//! The custom steps that are ours: what a page shows as output, pictures, endless lists, downloads,
+//! answers to dialogs.
 //!
 //! The Recorder passes steps of type `customStep` through as they are. Names and parameters of others are
 //! refused when they are read, so that nobody finds out in the middle of a replay.
@@ -7,10 +8,11 @@ use std::time::Duration;
 
 use super::read::Fields;
 use super::{FlowError, visit_selectors};
+use crate::dialog::DialogAnswer;
 use crate::selector::Selector;
 
 /// Every name, for the error text.
-const NAMES: [&str; 4] = ["extract", "screenshot", "scrollUntil", "download"];
+const NAMES: [&str; 5] = ["extract", "screenshot", "scrollUntil", "download", "answerDialog"];
 /// The most scrolls of one step.
 pub const MAX_SCROLLS: u64 = 1000;
 /// How often a step scrolls that does not say.
@@ -41,6 +43,15 @@ pub enum Custom {
         selectors: Vec<Selector>,
         /// What the file is called among the outputs.
         name: String,
+    },
+    /// `answerDialog`: has an answer ready for the dialog that one of the next steps opens.
+    AnswerDialog {
+        /// What the text of the dialog contains.
+        text_contains: String,
+        /// What it is answered.
+        answer: DialogAnswer,
+        /// What is typed where it is a prompt.
+        text: Option<String>,
     },
 }
 
@@ -92,6 +103,7 @@ impl Custom {
             Self::Screenshot { .. } => "screenshot",
             Self::ScrollUntil(_) => "scrollUntil",
             Self::Download { .. } => "download",
+            Self::AnswerDialog { .. } => "answerDialog",
         }
     }
 
@@ -102,7 +114,7 @@ impl Custom {
             Self::Extract(Extract { name, .. }) | Self::Screenshot { name } | Self::Download { name, .. } => {
                 Some(name)
             }
-            Self::ScrollUntil(_) => None,
+            Self::ScrollUntil(_) | Self::AnswerDialog { .. } => None,
         }
     }
 
@@ -112,7 +124,7 @@ impl Custom {
             Self::ScrollUntil(scroll) => match &scroll.until {
                 Until::Match(selectors) | Until::Stable(selectors) => selectors,
             },
-            Self::Screenshot { .. } => &[],
+            Self::Screenshot { .. } | Self::AnswerDialog { .. } => &[],
         }
     }
 
@@ -122,6 +134,10 @@ impl Custom {
         match self {
             Self::Extract(extract) => extract.attribute.iter().for_each(|attribute| visit(attribute)),
             Self::ScrollUntil(scroll) => visit_selectors(&scroll.within, visit),
+            Self::AnswerDialog { text_contains, text, .. } => {
+                visit(text_contains);
+                text.iter().for_each(|text| visit(text));
+            }
             Self::Screenshot { .. } | Self::Download { .. } => {}
         }
     }
@@ -140,6 +156,7 @@ pub(super) fn read(step: &Fields<'_>) -> Result<Custom, FlowError> {
         "screenshot" => Custom::Screenshot { name: output_name(&fields)? },
         "scrollUntil" => Custom::ScrollUntil(scroll_until(&fields)?),
         "download" => Custom::Download { selectors: fields.selectors()?, name: output_name(&fields)? },
+        "answerDialog" => answer_dialog(&fields)?,
         unknown => {
             let problem =
                 format!("is `{unknown}`, which is not a custom step; expected one of {}", NAMES.join(", "));
@@ -154,7 +171,7 @@ fn scroll_until(fields: &Fields<'_>) -> Result<ScrollUntil, FlowError> {
         Some(serde_json::Value::Bool(true)) => Until::Stable(fields.selectors()?),
         Some(serde_json::Value::Bool(false)) | None => Until::Match(fields.selectors()?),
         Some(_) if fields.get("selectors").is_some() => {
-            return Err(fields.wrong("stable", "must be true beside `selectors`, or stand alone".to_owned()));
+            return Err(fields.wrong("stable", "must be true if `selectors` is given".to_owned()));
         }
         Some(_) => Until::Stable(fields.selectors_of("stable")?),
     };
@@ -166,6 +183,24 @@ fn scroll_until(fields: &Fields<'_>) -> Result<ScrollUntil, FlowError> {
         limit: fields.whole("limit", 1..=MAX_SCROLLS)?.unwrap_or(DEFAULT_SCROLLS),
         pause: fields.whole("pause", 1..=longest)?.map_or(DEFAULT_PAUSE, Duration::from_millis),
     })
+}
+
+fn answer_dialog(fields: &Fields<'_>) -> Result<Custom, FlowError> {
+    let text_contains = fields.string("text_contains")?;
+    if text_contains.trim().is_empty() {
+        return Err(fields.wrong("text_contains", "must not be empty".to_owned()));
+    }
+    let answer = match fields.string("answer")? {
+        "accept" => DialogAnswer::Accept,
+        "dismiss" => DialogAnswer::Dismiss,
+        _ => return Err(fields.wrong("answer", "must be `accept` or `dismiss`".to_owned())),
+    };
+    let text = fields.optional_string("text")?.map(str::to_owned);
+    if text.is_some() && answer == DialogAnswer::Dismiss {
+        let problem = "is typed into a prompt and requires the answer `accept`";
+        return Err(fields.wrong("text", problem.to_owned()));
+    }
+    Ok(Custom::AnswerDialog { text_contains: text_contains.to_owned(), answer, text })
 }
 
 fn output_name(fields: &Fields<'_>) -> Result<String, FlowError> {

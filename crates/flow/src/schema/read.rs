@@ -37,7 +37,7 @@ pub(super) fn flow(value: &Value) -> Result<Flow, FlowError> {
     let fields = Fields::of(value, Place { step: None, kind: None }, "flow")?;
     let steps = fields.array("steps")?.ok_or_else(|| fields.missing("steps", "an array of steps"))?;
     if steps.len() > MAX_STEPS {
-        return Err(fields.wrong("steps", format!("has {} steps; {MAX_STEPS} are allowed", steps.len())));
+        return Err(fields.wrong("steps", format!("has {} steps; the maximum is {MAX_STEPS}", steps.len())));
     }
     Ok(Flow {
         title: fields.string("title")?.to_owned(),
@@ -173,7 +173,7 @@ impl<'a> Fields<'a> {
         let text = self.optional(name, "a string", Value::as_str)?;
         match text {
             Some(text) if text.len() > MAX_STRING_BYTES => {
-                Err(self.wrong(name, format!("has {} bytes; {MAX_STRING_BYTES} are allowed", text.len())))
+                Err(self.wrong(name, format!("has {} bytes; the maximum is {MAX_STRING_BYTES}", text.len())))
             }
             text => Ok(text),
         }
@@ -256,7 +256,7 @@ impl<'a> Fields<'a> {
             return Err(self.missing(name, "an array with at least one selector"));
         }
         if items.len() > MAX_SELECTORS {
-            let problem = format!("has {} selectors; {MAX_SELECTORS} are allowed", items.len());
+            let problem = format!("has {} selectors; the maximum is {MAX_SELECTORS}", items.len());
             return Err(self.wrong(name, problem));
         }
         items.iter().enumerate().map(|(index, item)| self.selector(name, index, item)).collect()

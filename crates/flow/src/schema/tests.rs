@@ -80,6 +80,12 @@ fn every_custom_step_is_read() {
     assert_eq!((flow.steps[0].selectors().len(), flow.placeholders().len()), (1, 1));
     let (step, _) = custom("download", r##"{"name": "gate-pass", "selectors": ["#a"]}"##);
     assert_eq!(step.output(), Some("gate-pass"));
+    let (step, flow) = custom(
+        "answerDialog",
+        r#"{"text_contains": "Delete ${booking}?", "answer": "accept", "text": "${why}"}"#,
+    );
+    assert_eq!((step.name(), step.output()), ("answerDialog", None));
+    assert_eq!(flow.placeholders().into_iter().collect::<Vec<_>>(), ["booking", "why"]);
     let selectors = vec![Selector::parse(".row").unwrap()];
     for (parameters, until) in [
         (r##"{"selectors": [".row"]}"##, Until::Match(selectors.clone())),
@@ -131,7 +137,7 @@ fn mistakes_name_step_and_field() {
         ),
         (
             r#"{"type": "keyDown", "key": "${a b}"}"#,
-            "step 2 (keyDown): a string has a wrong placeholder: `${a b}`",
+            "step 2 (keyDown): a string has an invalid placeholder: `${a b}`",
         ),
         (
             r#"{"type": "setViewport", "width": 0, "height": 9, "isLandscape": true}"#,
@@ -152,7 +158,15 @@ fn mistakes_name_step_and_field() {
         (r#"{"type": "customStep", "name": "download"}"#, "step 2 (customStep): `selectors` is missing"),
         (
             r##"{"type": "customStep", "name": "scrollUntil", "parameters": {"selectors": ["#a"], "stable": ["#b"]}}"##,
-            "`stable` must be true beside `selectors`, or stand alone",
+            "`stable` must be true if `selectors` is given",
+        ),
+        (
+            r#"{"type": "customStep", "name": "answerDialog", "parameters": {"text_contains": " ", "answer": "accept"}}"#,
+            "step 2 (customStep): `text_contains` must not be empty",
+        ),
+        (
+            r#"{"type": "customStep", "name": "answerDialog", "parameters": {"text_contains": "a", "answer": "ok"}}"#,
+            "step 2 (customStep): `answer` must be `accept` or `dismiss`",
         ),
         (
             r##"{"type": "customStep", "name": "scrollUntil", "parameters": {"stable": ["#b"], "limit": 0}}"##,
@@ -174,10 +188,10 @@ fn what_is_no_flow_is_refused() {
     assert!(error(r#"{"steps": []}"#).contains("`title` is missing"));
     let long =
         format!(r#"{{"title": "t", "steps": [{}]}}"#, vec![r#"{"type":"close"}"#; MAX_STEPS + 1].join(","));
-    assert!(error(&long).contains("`steps` has 1001 steps; 1000 are allowed"));
-    assert!(error(&" ".repeat(MAX_FLOW_BYTES + 1)).contains("1048576 are allowed"));
+    assert!(error(&long).contains("`steps` has 1001 steps; the maximum is 1000"));
+    assert!(error(&" ".repeat(MAX_FLOW_BYTES + 1)).contains("the maximum is 1048576"));
     let long = format!(r#"{{"type": "navigate", "url": "{}"}}"#, "x".repeat(MAX_STRING_BYTES + 1));
-    assert!(step_error(&long).contains("`url` has 65537 bytes; 65536 are allowed"));
+    assert!(step_error(&long).contains("`url` has 65537 bytes; the maximum is 65536"));
 }
 
 #[test]

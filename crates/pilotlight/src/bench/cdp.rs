@@ -1,6 +1,6 @@
-//! The row `cdp`: a client's work through the gateway, against the same work with a direct connection to the same
-//! browser: the same program with the same switches, beside a debugging port. No window of ours has such a port, so
-//! the baseline is a browser that the benchmark starts for itself, and the two are measured in turns.
+//! The benchmark `cdp`: a client through the gateway, against the same work with a direct connection to the same
+//! browser: the same program with the same switches and a debugging port. Pilotlight's browsers have no such port, so
+//! the benchmark starts a separate browser for the baseline, and measures the two alternately.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, lchown};
@@ -8,32 +8,32 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use pilotlight_testkit::harness::{DevTools, Process, Role, descendants};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::house::House;
+use super::devtools::DevTools;
+use super::fixture::Fixture;
 use super::report::{Line, Samples};
-use crate::cli::{Failure, exit_codes};
+use crate::exit::{self, Failure};
 
-/// What the ratio shall be at most: for actions, and for bulk, of which nine tenths shall come through.
+/// The target ratio: for actions, and for bulk data, of which nine tenths of the throughput must be reached.
 const REACH_ACTIONS: f64 = 1.1;
 const REACH_BULK: f64 = 1.0 / 0.9;
-/// How many actions one sample has.
+/// Number of actions per sample.
 const ACTIONS: usize = 200;
-/// How many pictures one sample has.
+/// Number of screenshots per sample.
 const PICTURES: usize = 4;
-/// How many requests a page makes, of which the network events tell.
+/// Number of requests that a page makes, each with network events.
 const REQUESTS: usize = 400;
-/// How long the baseline's browser, and a page, may take to come up.
+/// Time limit for the start of the baseline's browser, and for loading a page.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
-/// What is left out of the command line of a browser of ours.
+/// Switches of Pilotlight's browsers that the baseline does not use.
 const OURS: [&str; 2] = ["--remote-debugging-pipe", "--user-data-dir="];
-/// The page that is worked on: something to press, to type into, and noise that no picture compresses.
+/// The test page: a button, a text field, and noise that cannot be compressed.
 const PAGE: &str = "document.body.innerHTML = '<input id=text><button id=press>press</button><canvas id=noise \
     width=1400 height=1400></canvas>'; document.querySelector('#press').onclick = () => globalThis.presses = \
     (globalThis.presses || 0) + 1; { const context = noise.getContext('2d'), image = context.createImageData(1400, \
@@ -41,7 +41,7 @@ const PAGE: &str = "document.body.innerHTML = '<input id=text><button id=press>p
     image.data.set([number & 255, number >> 8 & 255, number >> 16 & 255, 255], at); } context.putImageData(image, 0, \
     0); }";
 
-/// What is measured.
+/// The measured work.
 #[derive(Debug, Clone, Copy)]
 enum Work {
     Actions,
@@ -60,25 +60,25 @@ pub(super) fn steps(rounds: u32) -> u64 {
 }
 
 pub(super) async fn measure(
-    house: &House,
+    fixture: &Fixture,
     rounds: u32,
     progress: &ProgressBar,
 ) -> Result<Vec<Line>, Failure> {
     progress.set_message("connecting");
-    let id = house.sign_in("cdp").await?;
-    let url = format!("ws://{}/sessions/{id}/devtools/browser", house.address());
-    let ours = DevTools::connect(&url, Some(house.token().expose_secret())).await.map_err(failed)?;
-    let mut through = Client::begin(ours, &house.portal.url()).await?;
-    let baseline = Baseline::start(house).await?;
+    let id = fixture.sign_in("cdp").await?;
+    let url = format!("ws://{}/sessions/{id}/devtools/browser", fixture.address());
+    let ours = DevTools::connect(&url, Some(fixture.token().expose_secret())).await.map_err(failed)?;
+    let mut through = Client::begin(ours, &fixture.portal.url()).await?;
+    let baseline = Baseline::start(fixture).await?;
     let direct = DevTools::connect(&baseline.url, None).await.map_err(failed)?;
-    let mut direct = Client::begin(direct, &house.portal.url()).await?;
+    let mut direct = Client::begin(direct, &fixture.portal.url()).await?;
     let mut lines = Vec::new();
     for (work, case, reach) in WORKS {
         progress.set_message(case);
         let (mut measured, mut against) = (Samples::default(), Samples::default());
         for round in 0..=rounds {
             let (one, other) = (direct.time(work).await?, through.time(work).await?);
-            // The first of each fills caches, and does not count.
+            // The first sample of each fills caches and is not counted.
             if round > 0 {
                 against.push_time(one);
                 measured.push_time(other);
@@ -89,7 +89,7 @@ pub(super) async fn measure(
             row: "cdp",
             case: case.to_owned(),
             measured: measured.of("through the gateway", "ms"),
-            baseline: Some(against.of("with a direct connection to the same browser", "ms")),
+            baseline: Some(against.of("a direct connection to the same browser", "ms")),
             reach,
         });
     }
@@ -97,10 +97,10 @@ pub(super) async fn measure(
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::new(exit_codes::FAILED, error.to_string())
+    Failure::new(exit::FAILED, error.to_string())
 }
 
-/// A client at its page.
+/// A client with its page.
 struct Client {
     devtools: DevTools,
     page: String,
@@ -139,7 +139,7 @@ impl Client {
         Ok(started.elapsed())
     }
 
-    /// In turns: read, press as a mouse does, type.
+    /// Alternates between reading, clicking and typing.
     async fn act(&mut self) -> Result<(), Failure> {
         let before = self.evaluate("globalThis.presses || 0").await?;
         for action in 0..ACTIONS {
@@ -185,7 +185,7 @@ impl Client {
         Ok(())
     }
 
-    /// What the page asks for is told of event by event before the last answer comes.
+    /// The events of all requests arrive before the response.
     async fn hear_of_requests(&mut self) -> Result<(), Failure> {
         self.ask("Network.enable", json!({})).await?;
         let fetch = format!(
@@ -220,7 +220,7 @@ async fn ask(
     reply.map_err(|refused| failed(format!("{method} was refused: {refused}")))
 }
 
-/// A browser with a debugging port. It ends with this.
+/// A browser with a debugging port. It is killed when this is dropped.
 struct Baseline {
     url: String,
     _browser: Child,
@@ -228,28 +228,26 @@ struct Baseline {
 }
 
 impl Baseline {
-    /// Started as the house's own was.
-    async fn start(house: &House) -> Result<Self, Failure> {
-        let own = i32::try_from(std::process::id()).unwrap_or_default();
-        let ours = descendants(own).into_iter().find(|process| process.role() == Role::Browser);
-        let Process { command, .. } =
-            ours.ok_or_else(|| failed("there is no browser to be measured against"))?;
+    /// Starts it like the fixture's own browser.
+    async fn start(fixture: &Fixture) -> Result<Self, Failure> {
+        let ours = fixture.browser().ok_or_else(|| failed("there is no browser for the baseline"))?;
+        let command = command_of(ours).map_err(failed)?;
         let (program, switches) =
             command.split_first().ok_or_else(|| failed("the browser has no command"))?;
         let mut folder = tempfile::Builder::new();
         folder.prefix("baseline-").permissions(Permissions::from_mode(0o700));
-        let folder = folder.tempdir_in(house.folder()).map_err(failed)?;
+        let folder = folder.tempdir_in(fixture.folder()).map_err(failed)?;
         let mut browser = Command::new(program);
         browser.args(switches.iter().filter(|switch| !OURS.iter().any(|ours| switch.starts_with(ours))));
         browser.arg("--remote-debugging-port=0").arg(format!("--user-data-dir={}", folder.path().display()));
         browser.env_clear().env("HOME", folder.path()).env("TMPDIR", folder.path()).current_dir("/");
         browser.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        if let Some(user) = house.run_as() {
+        if let Some(user) = fixture.run_as() {
             lchown(folder.path(), Some(user.uid), Some(user.gid)).map_err(failed)?;
             browser.uid(user.uid).gid(user.gid);
         }
         let browser = browser.spawn().map_err(failed)?;
-        // Two lines: the port, and the socket's path.
+        // Two lines: the port, and the path of the WebSocket.
         let file = folder.path().join("DevToolsActivePort");
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
@@ -264,4 +262,12 @@ impl Baseline {
             sleep(POLL).await;
         }
     }
+}
+
+/// Returns the words of a browser's command line, proc_pid_cmdline(5). Chromium writes its own anew, with spaces for
+/// the separators (`base/process/set_process_title.cc`).
+fn command_of(pid: u32) -> std::io::Result<Vec<String>> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+    let words = line.split(|byte| matches!(byte, 0 | b' ')).filter(|word| !word.is_empty());
+    Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
 }

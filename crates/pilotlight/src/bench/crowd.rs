@@ -1,9 +1,8 @@
-//! The rows of many windows: what a session takes of memory and processor in each temperature, against one
-//! chromedriver and one Chromium each, and how fast what stands still answers.
+//! The benchmark `crowd`: memory and processor time of many windows in each state, against a separate chromedriver
+//! and Chromium for each, and how fast frozen windows respond.
 //!
-//! Each temperature has a server and browsers of its own, and grows by a quarter at a time, so that the picture
-//! has points. All of it is counted as the design says: shared memory by shares, over every process, and swap
-//! by what it takes compressed.
+//! Each state has a separate server and browsers, and grows in steps of a quarter, so that the chart has points.
+//! Memory is summed over all processes: shared memory proportionally, and swap by its compressed size.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,45 +10,45 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use pilotlight_api::{Session, SessionState};
-use pilotlight_levers::reclaim::Means;
-use pilotlight_levers::{ProcessMemory, Reclaimer, Swap, merge, processor_time, trees};
+use pilotlight_linux::reclaim::Means;
+use pilotlight_linux::{Destination, ProcessMemory, Reclaimer, Swap, merge, processor_time, trees};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::house::{House, PAUSE, in_house};
+use super::baseline::Baselines;
+use super::fixture::{Fixture, PAUSE, with_fixture};
 use super::report::{Line, Missing, Samples, Series};
-use super::rival::Rivals;
-use crate::cli::{Failure, exit_codes};
 use crate::config::{Config, MemoryBudget};
+use crate::exit::{self, Failure};
 
 /// The page that every window shows.
 const PAGE: &str = "yard";
-/// How many points the picture has for each temperature.
+/// Number of points per state in the chart.
 const QUARTERS: u32 = 4;
-/// Windows that are opened one after the other, once all are there, to measure that.
+/// Number of windows that are opened one after another at the end, to measure opening.
 const NEWCOMERS: u32 = 4;
-/// Windows that are opened, frozen or asked at once.
+/// Number of windows that are opened, frozen or queried at the same time.
 const AT_ONCE: usize = 4;
-/// How long windows are left alone before they are looked at the first time.
+/// Rest before live windows are measured for the first time.
 const REST_LIVE: Duration = Duration::from_secs(10);
-/// How long what stands still is, for the picture. It gets smaller for minutes, so in the end it
-/// is for as long as the user says.
+/// Rest of frozen windows for the chart. Their memory decreases for minutes, so the last measurement is made after
+/// the time that the user gives.
 const REST_FROZEN: Duration = Duration::from_secs(32);
-/// Then it is looked until two looks this far apart …
+/// Measurements are repeated until two of them, this far apart, …
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// … differ by less than this share, …
 const STEADY: f64 = 0.01;
-/// … or this many looks were taken.
+/// … or until there have been this many.
 const LOOKS: u32 = 30;
-/// How long processor time is counted for.
+/// Interval over which processor time is counted.
 const WATCHED: Duration = Duration::from_secs(10);
-/// How long merging may take to go through all memory three times.
+/// Time limit for merging to scan all memory three times.
 const MERGING_TIMEOUT: Duration = Duration::from_secs(300);
 const MERGING_PASSES: u64 = 3;
 
-/// A temperature, and by what it is made.
+/// A state of windows, and what is needed for it.
 #[derive(Debug, Clone, Copy)]
 struct Tier {
     name: &'static str,
@@ -57,7 +56,7 @@ struct Tier {
     is_frozen: bool,
     pages_out: bool,
     merges: bool,
-    /// What a session shall take at most, of what one of the baseline takes.
+    /// The target: the maximum memory of a session, relative to the baseline.
     reach: f64,
 }
 
@@ -88,7 +87,7 @@ const TIERS: [Tier; 4] = [
     },
     Tier {
         name: "merged",
-        what: "the same, equal pages merged",
+        what: "the same, with identical pages merged",
         is_frozen: true,
         pages_out: true,
         merges: true,
@@ -97,9 +96,9 @@ const TIERS: [Tier; 4] = [
 ];
 
 impl Tier {
-    /// What this machine lacks for it.
+    /// Returns what this machine lacks for it.
     fn missing(&self) -> Option<String> {
-        let reclaimer = Reclaimer::probe();
+        let reclaimer = Reclaimer::probe(Destination::Sealed);
         if self.pages_out && reclaimer.means() == Means::None {
             return Some(reclaimer.describe());
         }
@@ -111,7 +110,7 @@ impl Tier {
     }
 }
 
-/// What came of it.
+/// The results.
 pub(super) struct Crowd {
     pub(super) lines: Vec<Line>,
     pub(super) series: Vec<Series>,
@@ -122,7 +121,7 @@ pub(super) fn steps(sessions: u32) -> u64 {
     u64::from(sessions) * (1 + TIERS.len() as u64)
 }
 
-/// Numbers of sessions that are looked at, the last one all of them.
+/// Returns the numbers of sessions at which memory is measured; the last one is all of them.
 fn stations(sessions: u32) -> BTreeSet<u32> {
     (1..=QUARTERS).map(|quarter| (sessions * quarter).div_ceil(QUARTERS)).filter(|count| *count > 0).collect()
 }
@@ -137,8 +136,8 @@ pub(super) async fn measure(
     let mut crowd = Crowd { lines: Vec::new(), series: Vec::new(), missing: Vec::new() };
     let case = format!("{sessions} sessions");
     progress.set_message(format!("the baseline: {sessions} times chromedriver and Chromium"));
-    let rivals = async |house: &House| measure_rivals(config, house, sessions, progress).await;
-    let (baseline, rivals_opened, came_to_an_end) = in_house(config.clone(), stop, rivals).await?;
+    let baselines = async |fixture: &Fixture| measure_baseline(config, fixture, sessions, progress).await;
+    let (baseline, baselines_opened, came_to_an_end) = with_fixture(config.clone(), stop, baselines).await?;
     crowd.missing.extend(came_to_an_end);
     let mut live_work = None;
     for tier in TIERS {
@@ -148,8 +147,8 @@ pub(super) async fn measure(
             continue;
         }
         progress.set_message(format!("{case}, {}", tier.what));
-        let work = async |house: &House| measure_tier(house, tier, sessions, rest, progress).await;
-        let measured = in_house(in_tier(config, tier, sessions), stop, work).await?;
+        let work = async |fixture: &Fixture| measure_tier(fixture, tier, sessions, rest, progress).await;
+        let measured = with_fixture(in_tier(config, tier, sessions), stop, work).await?;
         crowd.lines.push(Line {
             row: "memory",
             case: format!("{case}, {}", tier.name),
@@ -166,7 +165,7 @@ pub(super) async fn measure(
                 row: "open",
                 case: case.clone(),
                 measured: measured.opened.of("a new window that shows a page", "ms"),
-                baseline: Some(rivals_opened.clone().of("chromedriver's new session", "ms")),
+                baseline: Some(baselines_opened.clone().of("chromedriver's new session", "ms")),
                 reach: 1.0 / 8.0,
             });
         } else if let (Some(live), "frozen") = (live_work, tier.name) {
@@ -192,39 +191,39 @@ pub(super) async fn measure(
 
 fn in_tier(config: &Config, tier: Tier, sessions: u32) -> Config {
     let mut config = config.clone();
-    // What is measured must not be what the governor made of it, nor those that make room for newcomers.
+    // The memory budget and the capacity limits must not affect the measurement.
     let windows = sessions + NEWCOMERS;
     config.limits.max_live = config.limits.max_live.max(windows);
     config.limits.max_sessions = config.limits.max_sessions.max(windows);
     config.limits.memory_budget = MemoryBudget::Bytes(u64::MAX);
-    config.chromium.page_out = tier.pages_out;
+    config.chromium.page_out = tier.pages_out.then_some(Destination::Sealed);
     config.chromium.merge_pages = tier.merges;
     config
 }
 
-/// `house` is there for its portal. Where no more come up than some, those are what there is to measure against.
-async fn measure_rivals(
+/// Uses only the portal of `fixture`. If not all instances of the baseline start, those that did are measured.
+async fn measure_baseline(
     config: &Config,
-    house: &House,
+    fixture: &Fixture,
     sessions: u32,
     progress: &ProgressBar,
 ) -> Result<(Series, Samples, Option<Missing>), Failure> {
-    let (portal, page) = (house.portal.url(), format!("{}{PAGE}", house.portal.url()));
-    let mut rivals = Rivals::start(&config.chromium).await?;
+    let (portal, page) = (fixture.portal.url(), format!("{}{PAGE}", fixture.portal.url()));
+    let mut baselines = Baselines::start(&config.chromium).await?;
     let (mut series, mut opened) = (Series::new("chromedriver and Chromium"), Samples::default());
     for count in 1..=sessions {
-        match rivals.add(&portal, &page).await {
+        match baselines.add(&portal, &page).await {
             Ok(took) => opened.push_time(took),
             Err(failure) if count > 1 => {
-                series.push(count - 1, steady(&rivals.roots(), REST_LIVE).await);
-                let lever = format!("Of the baseline only {} came up: {failure}", count - 1);
-                return Ok((series, opened, Some(Missing { what: "the baseline of as many", lever })));
+                series.push(count - 1, steady(&baselines.roots(), REST_LIVE).await);
+                let lever = format!("Only {} instances of the baseline started: {failure}", count - 1);
+                return Ok((series, opened, Some(Missing { what: "a baseline of the same size", lever })));
             }
             Err(failure) => return Err(failure),
         }
         progress.inc(1);
         if stations(sessions).contains(&count) {
-            series.push(count, steady(&rivals.roots(), REST_LIVE).await);
+            series.push(count, steady(&baselines.roots(), REST_LIVE).await);
         }
     }
     Ok((series, opened, None))
@@ -233,26 +232,26 @@ async fn measure_rivals(
 struct Measured {
     series: Series,
     opened: Samples,
-    /// Of one core, by all together.
+    /// Processor time of all together, in percent of one core.
     work_percent: f64,
-    /// How long each that was frozen took to answer.
+    /// Response times of the frozen windows.
     answers: Option<Samples>,
 }
 
 async fn measure_tier(
-    house: &House,
+    fixture: &Fixture,
     tier: Tier,
     sessions: u32,
     rest: Duration,
     progress: &ProgressBar,
 ) -> Result<Measured, Failure> {
-    let page = format!("{}{PAGE}", house.portal.url());
+    let page = format!("{}{PAGE}", fixture.portal.url());
     let (mut series, mut opened) = (Series::new(tier.what), Samples::default());
     let mut all: Vec<Uuid> = Vec::new();
     for station in stations(sessions) {
         let comers = u32::try_from(all.len()).unwrap_or(u32::MAX)..station;
         let came: Vec<(Uuid, Duration)> = stream::iter(comers)
-            .map(|number| open(house, number, &page, progress))
+            .map(|number| open(fixture, number, &page, progress))
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
@@ -261,7 +260,7 @@ async fn measure_tier(
             merged().await;
         }
         if tier.is_frozen {
-            stream::iter(&new).map(|id| freeze(house, *id)).buffered(AT_ONCE).try_collect::<()>().await?;
+            stream::iter(&new).map(|id| freeze(fixture, *id)).buffered(AT_ONCE).try_collect::<()>().await?;
         }
         all.extend(new);
         let rest = match (tier.is_frozen, station == sessions) {
@@ -269,63 +268,63 @@ async fn measure_tier(
             (true, false) => REST_FROZEN,
             (true, true) => rest.max(REST_FROZEN),
         };
-        series.push(station, steady(&house.roots(), rest).await);
+        series.push(station, steady(&fixture.roots(), rest).await);
     }
-    let work_percent = work_percent(&house.roots()).await;
-    // One after the other, as they are measured on the other side.
+    let work_percent = work_percent(&fixture.roots()).await;
+    // One after another, like the baseline.
     for _ in 0..NEWCOMERS {
         let started = Instant::now();
-        house.open_window().await?;
+        fixture.open_window().await?;
         opened.push_time(started.elapsed());
     }
-    let answers = if tier.is_frozen { Some(thaw(house, &all).await?) } else { None };
+    let answers = if tier.is_frozen { Some(thaw(fixture, &all).await?) } else { None };
     Ok(Measured { series, opened, work_percent, answers })
 }
 
 async fn open(
-    house: &House,
+    fixture: &Fixture,
     number: u32,
     page: &str,
     progress: &ProgressBar,
 ) -> Result<(Uuid, Duration), Failure> {
     let started = Instant::now();
-    let id = house.sign_in(&format!("driver-{number}")).await?;
+    let id = fixture.sign_in(&format!("driver-{number}")).await?;
     let took = started.elapsed();
-    house.order(id, "navigate", &json!({ "url": page })).await?;
-    house.evaluate(id, "globalThis.kept = 0; setInterval(() => globalThis.kept += 1, 1000); kept").await?;
+    fixture.order(id, "navigate", &json!({ "url": page })).await?;
+    fixture.evaluate(id, "globalThis.kept = 0; setInterval(() => globalThis.kept += 1, 1000); kept").await?;
     progress.inc(1);
     Ok((id, took))
 }
 
-async fn freeze(house: &House, id: Uuid) -> Result<(), Failure> {
-    expect_frozen(&house.order(id, "freeze", &json!({})).await?)
+async fn freeze(fixture: &Fixture, id: Uuid) -> Result<(), Failure> {
+    expect_frozen(&fixture.order(id, "freeze", &json!({})).await?)
 }
 
 fn expect_frozen(session: &Session) -> Result<(), Failure> {
     if session.state == SessionState::Frozen {
         return Ok(());
     }
-    let message = format!("a window that should be frozen is {}", session.state.as_str());
-    Err(Failure::new(exit_codes::FAILED, message))
+    let message = format!("a window that should be frozen is in state {}", session.state.as_str());
+    Err(Failure::new(exit::FAILED, message))
 }
 
-/// Each is asked for a variable of its page once, one after the other.
-async fn thaw(house: &House, all: &[Uuid]) -> Result<Samples, Failure> {
+/// Evaluates a variable of each page once, one after another.
+async fn thaw(fixture: &Fixture, all: &[Uuid]) -> Result<Samples, Failure> {
     let mut answers = Samples::default();
     for id in all {
-        expect_frozen(&house.session(*id).await?)?;
+        expect_frozen(&fixture.session(*id).await?)?;
         sleep(PAUSE).await;
         let started = Instant::now();
-        let kept = house.evaluate(*id, "globalThis.kept").await?;
+        let kept = fixture.evaluate(*id, "globalThis.kept").await?;
         answers.push_time(started.elapsed());
         if kept == Value::Null {
-            return Err(Failure::new(exit_codes::FAILED, "a page has forgotten its variables"));
+            return Err(Failure::new(exit::FAILED, "a page lost its variables"));
         }
     }
     Ok(answers)
 }
 
-/// What all take together, in MB, once that hardly changes any more.
+/// Returns the memory of all processes in MB, once it hardly changes.
 pub(super) async fn steady(roots: &[u32], rest: Duration) -> f64 {
     sleep(rest).await;
     let mut before = taken(roots).await;
@@ -350,7 +349,7 @@ async fn taken(roots: &[u32]) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Of one core, over a while.
+/// Returns the processor time over an interval, in percent of one core.
 async fn work_percent(roots: &[u32]) -> f64 {
     let spent = || -> Duration { trees(roots).concat().into_iter().filter_map(processor_time).sum() };
     let (before, started) = (spent(), Instant::now());
@@ -358,7 +357,7 @@ async fn work_percent(roots: &[u32]) -> f64 {
     100.0 * spent().saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64()
 }
 
-/// The kernel has gone through all memory a few times.
+/// Waits until the kernel has scanned all memory several times.
 async fn merged() {
     let passes = || std::fs::read_to_string("/sys/kernel/mm/ksm/full_scans").ok()?.trim().parse::<u64>().ok();
     let (from, started) = (passes(), Instant::now());

@@ -1,4 +1,4 @@
-//! The picture of the benchmark: memory over the number of sessions, a line for each temperature, as SVG.
+//! The chart of the benchmark: memory over the number of sessions, one line for each state, as SVG.
 
 use std::fmt::Write;
 
@@ -6,14 +6,14 @@ use super::report::Series;
 
 const WIDTH: f64 = 750.0;
 const HEIGHT: f64 = 400.0;
-/// Around the lines, for what is written there: left, right, top and bottom.
+/// Margins for labels: left, right, top and bottom.
 const MARGINS: (f64, f64, f64, f64) = (64.0, 260.0, 32.0, 48.0);
-/// Told apart with any kind of eyes, on white and on black.
+/// Colours that are distinguishable with colour blindness, on white and on black.
 const COLOURS: [&str; 5] = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00"];
-/// How many lines the grid has.
+/// Number of grid lines.
 const GRID: u32 = 4;
 
-/// The picture, or nothing where there are no points.
+/// Returns the chart, or nothing if there are no points.
 pub(super) fn draw(series: &[Series]) -> Option<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     let most_sessions = f64::from(points().map(|point| point.sessions).max()?);
@@ -39,7 +39,7 @@ pub(super) fn draw(series: &[Series]) -> Option<String> {
     for (index, (series, colour)) in series.iter().zip(COLOURS).enumerate() {
         let start = format!("M{:.1} {:.1}", x(0.0), y(0.0));
         let path = series.points.iter().fold(start, |mut path, point| {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(path, "L{:.1} {:.1}", x(f64::from(point.sessions)), y(point.megabytes));
             path
         });
@@ -63,7 +63,7 @@ pub(super) fn draw(series: &[Series]) -> Option<String> {
     ))
 }
 
-/// The next number above that a scale ends with.
+/// Returns the next round number, for the end of an axis.
 fn nice(number: f64) -> f64 {
     let power = 10_f64.powf(number.max(1.0).log10().floor());
     [1.0, 2.0, 4.0, 6.0, 8.0, 10.0]

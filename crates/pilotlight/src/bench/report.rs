@@ -1,62 +1,62 @@
-//! What was measured, on what: for people and for scripts.
+//! The results of benchmarks, for people and for scripts.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-/// All that was measured in one run.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Pilotlight's.
+    /// Pilotlight's version.
     pub version: &'static str,
     /// Whether this is a release build.
     pub optimized: bool,
-    /// Name and version of the browser.
+    /// The browser's name and version.
     pub chromium: String,
     /// The launch profile.
     pub profile: String,
     /// The machine.
     pub machine: Machine,
-    /// How often each thing was measured.
+    /// Number of measurements of each row.
     pub rounds: u32,
-    /// The numbers.
+    /// The rows.
     pub rows: Vec<Line>,
-    /// What could not be measured here, and for want of what.
+    /// What could not be measured on this machine, and why.
     pub missing: Vec<Missing>,
-    /// How memory grows with the number of sessions.
+    /// Memory by number of sessions.
     pub growth: Vec<Series>,
 }
 
-/// Something that this machine does not offer.
+/// A missing requirement.
 #[derive(Debug, Clone, Serialize)]
 pub struct Missing {
     /// What could not be measured.
     pub what: &'static str,
-    /// What it takes, in a sentence without its end.
+    /// What is missing, as a sentence without a period.
     pub lever: String,
 }
 
-/// How memory grows with the number of sessions, of one kind.
+/// Memory by number of sessions, for one state.
 #[derive(Debug, Clone, Serialize)]
 pub struct Series {
-    /// Of what.
+    /// The state.
     pub what: &'static str,
-    /// By the number of sessions.
+    /// The points, by number of sessions.
     pub points: Vec<Point>,
 }
 
-/// One point of a series.
+/// A point of a series.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Point {
-    /// So many sessions …
+    /// The number of sessions.
     pub sessions: u32,
-    /// … take so much together, in MB.
+    /// Their total memory, in MB.
     pub megabytes: f64,
 }
 
 impl Series {
-    /// Without a point.
+    /// Creates an empty series.
     #[must_use]
     pub fn new(what: &'static str) -> Self {
         Self { what, points: Vec::new() }
@@ -67,24 +67,24 @@ impl Series {
         self.points.push(Point { sessions, megabytes });
     }
 
-    /// What each session takes where there are the most, in MB.
+    /// Returns the memory per session at the largest number of sessions, in MB.
     #[must_use]
     pub fn last_each(&self) -> f64 {
         self.points.last().map_or(f64::NAN, |point| point.megabytes / f64::from(point.sessions))
     }
 }
 
-/// Where it was measured.
+/// The machine.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Machine {
-    /// Processors that this process may use.
+    /// Number of processors that this process may use.
     pub cores: Option<usize>,
-    /// Its memory; `None` where it does not say.
+    /// Memory in bytes; `None` if unknown.
     pub memory_bytes: Option<u64>,
 }
 
 impl Machine {
-    /// The one that this runs on.
+    /// Returns the current machine.
     #[must_use]
     pub fn this() -> Self {
         let cores = std::thread::available_parallelism().ok().map(usize::from);
@@ -92,29 +92,29 @@ impl Machine {
     }
 }
 
-/// One thing that was measured, and what it is measured against.
+/// A row: a measurement and its baseline.
 #[derive(Debug)]
 pub struct Line {
-    /// The row that it belongs to.
+    /// The benchmark that it belongs to.
     pub row: &'static str,
-    /// Of which page, or of how many sessions.
+    /// The page, or the number of sessions.
     pub case: String,
-    /// The thing.
+    /// The measurement.
     pub measured: Measured,
-    /// Its baseline in the same run; `None` where the thing itself is what counts.
+    /// The baseline of the same run; `None` if the target is absolute.
     pub baseline: Option<Measured>,
-    /// What the ratio of the two shall be at most, or the thing itself where it has no baseline.
+    /// The target: the maximum ratio, or the maximum value if there is no baseline.
     pub reach: f64,
 }
 
 impl Line {
-    /// The medians' ratio.
+    /// Returns the ratio of the medians.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         self.baseline.as_ref().map(|baseline| self.measured.median / baseline.median)
     }
 
-    /// Whether it is as small as it shall be.
+    /// Returns whether the target is reached.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         self.ratio().unwrap_or(self.measured.median) <= self.reach
@@ -135,38 +135,38 @@ impl Serialize for Line {
     }
 }
 
-/// What came of measuring one thing.
+/// A measurement.
 #[derive(Debug, Serialize)]
 pub struct Measured {
-    /// The thing.
+    /// What was measured.
     pub what: &'static str,
-    /// The unit of all its numbers.
+    /// The unit of all values.
     pub unit: &'static str,
-    /// The middle one.
+    /// The median.
     pub median: f64,
-    /// The largest one.
+    /// The largest value.
     pub worst: f64,
-    /// All, as they came.
+    /// All values, in order.
     pub samples: Vec<f64>,
 }
 
-/// Numbers of one thing.
+/// The samples of a measurement.
 #[derive(Debug, Clone, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    /// Adds a time.
+    /// Adds a duration.
     pub fn push_time(&mut self, time: Duration) {
         self.0.push((time.as_secs_f64() * 10_000.0).round() / 10.0);
     }
 
-    /// One number alone.
+    /// Creates samples with a single value.
     #[must_use]
     pub fn one(number: f64) -> Self {
         Self(vec![(number * 10.0).round() / 10.0])
     }
 
-    /// The smallest number that so many percent are not above; 0 where there is none.
+    /// Returns a percentile; 0 if there are no samples.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> f64 {
         let mut sorted = self.0.clone();
@@ -175,7 +175,7 @@ impl Samples {
         sorted.get(place).copied().unwrap_or_default()
     }
 
-    /// As numbers of `what`, in `unit`.
+    /// Converts the samples to a measurement of `what`, in `unit`.
     #[must_use]
     pub fn of(self, what: &'static str, unit: &'static str) -> Measured {
         let mut sorted = self.0.clone();
@@ -196,7 +196,7 @@ impl Report {
     pub const HEADER: [&'static str; 9] =
         ["ROW", "OF", "MEASURED", "WORST", "BASELINE", "WORST", "RATIO", "REACH", "REACHED"];
 
-    /// The table for people.
+    /// Returns the rows of the table for people.
     pub fn lines(&self) -> impl Iterator<Item = Vec<String>> {
         self.rows.iter().map(|line| {
             let number = |number: f64, unit: &str| match number {
@@ -225,7 +225,7 @@ impl Report {
         })
     }
 
-    /// What the numbers are, and how they came about, in words.
+    /// Describes the measurements and the circumstances.
     #[must_use]
     pub fn circumstances(&self) -> String {
         let mut told = String::new();
@@ -238,8 +238,9 @@ impl Report {
             }
         }
         for Missing { what, lever } in &self.missing {
-            told +=
-                &format!("Not measured here: {what}. {lever} (`pilotlight doctor` says how to get it).\n");
+            told += &format!(
+                "Not measured on this machine: {what}. {lever} (run `pilotlight doctor` for details).\n"
+            );
         }
         let build = if self.optimized { "" } else { ", not optimized" };
         let cores = self.machine.cores.map_or_else(|| "?".to_owned(), |cores| cores.to_string());

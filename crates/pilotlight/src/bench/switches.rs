@@ -1,7 +1,7 @@
-//! `pilotlight flags --measure`: every switch of the table alone, and every profile, on this machine and a page of
-//! the user's choice. Each gets a browser of its own, with a few windows that show the page.
+//! `pilotlight flags --measure`: measures each switch of the table by itself, and each launch profile, on this
+//! machine and with a page of the user's choice. Each gets a separate browser with a few windows that show the page.
 //!
-//! Nothing is measured that takes a protection away, nor what Pilotlight sets itself.
+//! Switches that remove a protection, and those that Pilotlight sets itself, are not measured.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -9,74 +9,75 @@ use std::time::Duration;
 
 use clap::Args;
 use pilotlight_chromium::find::Binary;
-use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan};
+use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan, Reach};
 use pilotlight_chromium::profiles::table::{FLAGS, Flag, Kind, Verdict};
 use pilotlight_chromium::profiles::{CustomProfile, Profile, resolve};
 use pilotlight_chromium::{Browser, Window, WindowOptions};
-use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions};
+use pilotlight_demo_portal::{PASSWORD, Portal, PortalOptions};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::crowd::steady;
-use super::house::{failed_at, stopped};
+use super::fixture::{failed_at, stopped};
 use super::{progress, until_stopped};
-use crate::cli::Failure;
 use crate::config::Config;
+use crate::exit::Failure;
 use crate::keeper::find_browser;
 
-/// How long a page may take to load.
+/// Time limit for loading a page.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long windows are left alone before they are looked at.
+/// Rest before windows are measured.
 const REST: Duration = Duration::from_secs(3);
-/// The page of the demo portal that is measured with where no other is given.
+/// The default page, of the demo portal.
 const PAGE: &str = "/yard";
 
-/// What to measure.
+/// Arguments of `pilotlight flags`.
 #[derive(Debug, Clone, Args)]
 pub struct SwitchesArgs {
-    /// Measure each switch alone, and each profile, on this machine
+    /// Measure each switch by itself, and each launch profile, on this machine
     #[arg(long)]
     pub measure: bool,
-    /// The page that windows show, or a path of the demo portal's [default: /yard]
+    /// Page to show in the windows: a URL, or a path of the demo portal [default: /yard]
     #[arg(long, value_name = "URL", requires = "measure")]
     url: Option<String>,
-    /// How many windows there are at once
+    /// Number of simultaneous windows
     #[arg(long, value_name = "N", default_value_t = 3, requires = "measure", value_parser = clap::value_parser!(u32).range(1..=100))]
     windows: u32,
-    /// Only these, by a part of their names; without any switch and the default profile always are
+    /// Measure only switches and profiles whose names contain this; the run without switches and the default profile are
+    /// always included
     #[arg(long, value_name = "NAME", requires = "measure", num_args = 1..)]
     only: Vec<String>,
 }
 
-/// All that was measured.
+/// The results.
 #[derive(Debug, Serialize)]
 pub struct SwitchesReport {
-    /// Where the browser is.
+    /// The path of the browser.
     pub browser: String,
-    /// How many windows there were.
+    /// Number of windows.
     pub windows: u32,
-    /// The page that they showed.
+    /// The page.
     pub url: String,
-    /// Each switch and profile, the one without any first.
+    /// The switches and profiles; the first row is without any switches.
     pub rows: Vec<SwitchLine>,
 }
 
-/// What came of one.
+/// The result of a switch or profile.
 #[derive(Debug, Serialize)]
 pub struct SwitchLine {
-    /// The switch as it is written, or the profile.
+    /// The switch as written, or the profile.
     pub name: String,
-    /// Why it did not come up, or its page did not load; null where it did.
+    /// The error if the browser did not start or the page did not load, otherwise null.
     pub error: Option<String>,
-    /// From the start until the browser answered, in ms.
+    /// Time from the start until the browser responded, in ms.
     pub start_ms: Option<f64>,
-    /// From there until the first window had loaded the page, in ms.
+    /// Time from then until the first window had loaded the page, in ms.
     pub load_ms: Option<f64>,
-    /// What a window takes, everything of the browser divided among them, in MB.
+    /// Memory per window: all memory of the browser divided by the number of windows, in MB.
     pub megabytes: Option<f64>,
-    /// How that differs from a browser without any switch, in percent.
+    /// Difference to a browser without any switches, in percent.
     pub change_percent: Option<f64>,
 }
 
@@ -87,10 +88,10 @@ struct Candidate {
     preferences: Value,
 }
 
-/// Measures until it is done or told to stop. Nothing of it is left then.
+/// Measures until it is done or stopped, and cleans up.
 ///
 /// # Errors
-/// What is in the way, as a sentence with a hint.
+/// Returns an error message with a hint.
 pub fn measure_switches(config: Config, arguments: &SwitchesArgs) -> Result<SwitchesReport, Failure> {
     until_stopped("error", async |stop| measure(&config, arguments, stop).await)
 }
@@ -103,7 +104,7 @@ async fn measure(
     let binary = find_browser(&config.chromium, Profile::Dense, &std::env::vars().collect())
         .map_err(|error| failed_at("there is no browser to measure", &error))?;
     let portal = Portal::start(PortalOptions::default()).await;
-    let portal = portal.map_err(|error| failed_at("the demo portal cannot be started", &error))?;
+    let portal = portal.map_err(|error| failed_at("failed to start the demo portal", &error))?;
     let url = arguments.url.as_deref().unwrap_or(PAGE);
     let url = url.strip_prefix('/').map_or_else(|| url.to_owned(), |path| portal.url() + path);
     let candidates = candidates(&binary, &config.chromium.profile, &arguments.only)?;
@@ -126,7 +127,7 @@ async fn measure(
     Ok(SwitchesReport { browser: binary.path.display().to_string(), windows: arguments.windows, url, rows })
 }
 
-/// None, each switch that this browser knows alone, then the profiles.
+/// Returns no switches, each known switch by itself, and then the profiles.
 fn candidates(binary: &Binary, default: &str, only: &[String]) -> Result<Vec<Candidate>, Failure> {
     let bare = Candidate { name: "(none)".to_owned(), arguments: Vec::new(), preferences: json!({}) };
     let is_wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part.as_str()));
@@ -142,7 +143,7 @@ fn candidates(binary: &Binary, default: &str, only: &[String]) -> Result<Vec<Can
     for profile in Profile::ALL {
         if is_wanted(profile.name()) || profile.name() == default {
             let resolved = resolve(&CustomProfile::from(profile), binary.engine, &[], false)
-                .map_err(|mut errors| failed_at("a profile cannot be used", &errors.swap_remove(0)))?;
+                .map_err(|mut errors| failed_at("a launch profile is invalid", &errors.swap_remove(0)))?;
             all.push(Candidate {
                 name: format!("profile {profile}"),
                 arguments: resolved.arguments,
@@ -153,7 +154,7 @@ fn candidates(binary: &Binary, default: &str, only: &[String]) -> Result<Vec<Can
     Ok(all)
 }
 
-/// What all are measured on.
+/// The common conditions of all measurements.
 struct Bench<'a> {
     config: &'a Config,
     binary: &'a Binary,
@@ -183,20 +184,20 @@ impl Bench<'_> {
             .prefix("pilotlight-flags-")
             .permissions(Permissions::from_mode(0o711))
             .tempdir()
-            .map_err(|error| failed_at("no folder could be made", &error))?;
+            .map_err(|error| failed_at("failed to create a folder", &error))?;
         let launcher = DirectLauncher::new(folder.path().to_owned(), self.config.chromium.user.as_deref())
-            .map_err(|error| failed_at("nobody can run it", &error))?;
+            .map_err(|error| failed_at("there is no user to run it as", &error))?;
         let plan = LaunchPlan {
             binary: self.binary.clone(),
             arguments: candidate.arguments,
             preferences: candidate.preferences,
             environment: std::env::vars().collect(),
             merges_pages: false,
+            reach: Reach::default(),
         };
         let started = Instant::now();
-        let (browser, _events) = Browser::start(&launcher, plan)
-            .await
-            .map_err(|error| failed_at("it does not come up", &error))?;
+        let (browser, _events) =
+            Browser::start(&launcher, plan).await.map_err(|error| failed_at("it does not start", &error))?;
         line.start_ms = Some(milliseconds(started.elapsed()));
         let measured = self.measure_windows(&browser, line).await;
         browser.close().await;
@@ -208,8 +209,8 @@ impl Bench<'_> {
         for number in 0..self.windows {
             let opened = Instant::now();
             let window = browser.open_window(WindowOptions::default()).await;
-            let window = window.map_err(|error| failed_at("no window opens", &error))?;
-            self.show(&window, number).await.map_err(|error| failed_at("the page does not load", &error))?;
+            let window = window.map_err(|error| failed_at("failed to open a window", &error))?;
+            self.show(&window, number).await.map_err(|error| failed_at("failed to load the page", &error))?;
             if number == 0 {
                 line.load_ms = Some(milliseconds(opened.elapsed()));
             }
@@ -238,7 +239,7 @@ impl SwitchesReport {
     pub const HEADER: [&'static str; 6] =
         ["SWITCH OR PROFILE", "CAME UP", "START", "PAGE LOADED", "A WINDOW", "CHANGE"];
 
-    /// The table for people.
+    /// Returns the rows of the table for people.
     pub fn lines(&self) -> impl Iterator<Item = Vec<String>> {
         self.rows.iter().map(|line| {
             let number = |number: Option<f64>, unit: &str| {

@@ -1,5 +1,5 @@
-//! The row `wake`: from hibernation to a loaded page that is signed in, against loading that page in a window
-//! that is there already. Both end when the page has loaded and was seen to be signed in.
+//! The benchmark `wake`: waking a hibernated session until its page is loaded and signed in, against loading that
+//! page in a live window. Both end when the page has loaded and was found to be signed in.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::house::{House, PAUSE};
+use super::fixture::{Fixture, PAUSE};
 use super::report::{Line, Samples};
-use crate::cli::{Failure, exit_codes};
+use crate::exit::{self, Failure};
 
-/// The pages: one on which what is fixed counts most, and one as large as real portals have them. Its script and
-/// its pictures are cached in a warm window and gone with a cold one; where they are new each time, neither has
-/// them, and what is left is what waking itself takes.
+/// The pages: one where fixed costs dominate, and one as large as those of real portals. Its script and images are
+/// cached in a live window, but not in a woken one; if they are new at each load, neither has them cached, and the
+/// remaining difference is the cost of waking.
 const PAGES: [(&str, &str); 3] =
     [("home page", ""), ("heavy page", "heavy"), ("heavy page, caches empty", "heavy/anew")];
-/// What the ratio shall be at most.
+/// The target ratio.
 const REACH: f64 = 1.3;
 /// The user.
 const USER: &str = "bench";
 /// The condition of the portal's site.
 const SIGNED_IN: &str = "document.querySelector('#user') !== null && !location.href.includes('/login')";
-/// How often a loaded page is asked whether it is signed in.
+/// Interval of checks whether a loaded page is signed in.
 const QUESTIONS: usize = 100;
 
 pub(super) fn steps(rounds: u32) -> u64 {
@@ -33,21 +33,21 @@ pub(super) fn steps(rounds: u32) -> u64 {
 }
 
 pub(super) async fn measure(
-    house: &House,
+    fixture: &Fixture,
     rounds: u32,
     progress: &ProgressBar,
 ) -> Result<Vec<Line>, Failure> {
     progress.set_message("signing in");
-    let id = house.sign_in(USER).await?;
+    let id = fixture.sign_in(USER).await?;
     let mut lines = Vec::new();
     for (name, path) in PAGES {
         progress.set_message(format!("waking to the {name}, and loading it"));
-        let url = format!("{}{path}", house.portal.url());
+        let url = format!("{}{path}", fixture.portal.url());
         let mut wakes = Samples::default();
         let mut loads = Samples::default();
         for round in 0..=rounds {
-            let (load, wake) = (load(house, id, &url).await?, wake(house, id, &url).await?);
-            // The first of each fills caches, and does not count.
+            let (load, wake) = (load(fixture, id, &url).await?, wake(fixture, id, &url).await?);
+            // The first sample of each fills caches and is not counted.
             if round > 0 {
                 loads.push_time(load);
                 wakes.push_time(wake);
@@ -62,38 +62,38 @@ pub(super) async fn measure(
             reach: REACH,
         });
     }
-    if house.portal.sign_ins(USER) != 1 {
-        return Err(Failure::new(exit_codes::FAILED, "a session that was woken had to sign in again"));
+    if fixture.portal.sign_ins(USER) != 1 {
+        return Err(Failure::new(exit::FAILED, "a woken session had to sign in again"));
     }
     Ok(lines)
 }
 
-/// How long the page takes in the window that is there and shows a small page of the same portal: loading it over
-/// itself would count the end of the old one.
-async fn load(house: &House, id: Uuid, url: &str) -> Result<Duration, Failure> {
-    let before = format!("{}appointments", house.portal.url());
-    house.order(id, "navigate", &json!({ "url": before })).await?;
+/// Returns how long the page takes in a live window that shows a small page of the same portal: loading it over
+/// itself would include unloading the old one.
+async fn load(fixture: &Fixture, id: Uuid, url: &str) -> Result<Duration, Failure> {
+    let before = format!("{}appointments", fixture.portal.url());
+    fixture.order(id, "navigate", &json!({ "url": before })).await?;
     sleep(PAUSE).await;
     let started = Instant::now();
-    house.order(id, "navigate", &json!({ "url": url })).await?;
+    fixture.order(id, "navigate", &json!({ "url": url })).await?;
     for _ in 0..QUESTIONS {
-        if house.evaluate(id, SIGNED_IN).await? == Value::Bool(true) {
+        if fixture.evaluate(id, SIGNED_IN).await? == Value::Bool(true) {
             return Ok(started.elapsed());
         }
     }
-    Err(Failure::new(exit_codes::FAILED, format!("{url} does not show that it is signed in")))
+    Err(Failure::new(exit::FAILED, format!("{url} does not show that the session is signed in")))
 }
 
-/// How long a session takes to come back to that page.
-async fn wake(house: &House, id: Uuid, url: &str) -> Result<Duration, Failure> {
-    house.order(id, "hibernate", &json!({})).await?;
+/// Returns how long a session takes to be woken with that page.
+async fn wake(fixture: &Fixture, id: Uuid, url: &str) -> Result<Duration, Failure> {
+    fixture.order(id, "hibernate", &json!({})).await?;
     sleep(PAUSE).await;
     let started = Instant::now();
-    let session = house.order(id, "wake", &json!({})).await?;
+    let session = fixture.order(id, "wake", &json!({})).await?;
     let took = started.elapsed();
     if session.state != SessionState::Ready || session.url.as_deref() != Some(url) {
-        let sentence = format!("a session came back as {} instead of ready at {url}", session.state);
-        return Err(Failure::new(exit_codes::FAILED, sentence));
+        let message = format!("a woken session was in state {} at {url} instead of ready", session.state);
+        return Err(Failure::new(exit::FAILED, message));
     }
     Ok(took)
 }

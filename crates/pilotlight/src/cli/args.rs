@@ -1,4 +1,4 @@
-//! What can be written on the command line.
+//! Defines the command line: commands, arguments and flags.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::operations::Given;
 use crate::bench::{BenchArgs, SwitchesArgs};
 use crate::config::Override;
 
-/// Keeps browser windows signed in
+/// Keep browser windows signed in to web portals
 #[derive(Debug, Parser)]
 #[command(name = "pilotlight", version, max_term_width = 100, arg_required_else_help = true)]
 pub(super) struct Cli {
@@ -20,29 +20,30 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
-/// The heading of what every command takes.
-const GLOBAL: &str = "Options of every command";
+/// The help heading of the global options.
+const GLOBAL: &str = "Global options";
 
-/// What every command takes.
+/// Options that every command accepts.
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// Configuration file [default: pilotlight.toml here, then in the user's and the system's folder]
+    /// Configuration file [default: pilotlight.toml in the working folder, then in the user's and the system's
+    /// configuration folders]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "PILOTLIGHT_CONFIG", hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
-    /// Address of the server [default: what the configuration has it listen on]
+    /// Address of the server [default: `server.listen` of the configuration]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDRESS", env = "PILOTLIGHT_SERVER", hide_env_values = true)]
     pub(super) server: Option<String>,
-    /// How data is written
+    /// Output format
     #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "FORMAT", default_value = "table")]
     pub(super) output: Format,
 }
 
-/// How data is written.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// For people
+    /// Tables and text for people
     Table,
-    /// For scripts
+    /// JSON for scripts
     Json,
 }
 
@@ -50,98 +51,140 @@ pub(super) enum Format {
 pub(super) enum Command {
     /// Run the server
     Serve(ServerFlags),
-    /// Run the server with a demonstration portal and sign some windows in
+    /// Run the server together with a demo portal and sign in some windows
     Demo {
-        /// How many windows
+        /// Number of windows to sign in
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         windows: u32,
         #[command(flatten)]
         flags: ServerFlags,
     },
-    /// Measure this machine: a server, a portal and a browser of its own, each number against a baseline
+    /// Run the benchmarks on this machine, each against a baseline measured in the same run
     Bench(BenchArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Print the server's access token
-    Token,
-    /// Give the store a new master key, while no server runs; the old one opens nothing any more
+    Token {
+        /// Replace the token first: the old token, dashboard sign-ins and open connections stop working at once
+        #[arg(long)]
+        rotate: bool,
+    },
+    /// Replace the store's master key; stop the server first. The old key opens only old backups
     RotateKey,
-    /// Read the configuration and report every mistake in it
+    /// Check, repair and back up the store
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Check the configuration and report all errors in it
     CheckConfig,
-    /// Work on sites and their recordings
+    /// Check recordings, test sign-ins and report on sites
     #[command(subcommand)]
     Site(SiteCommand),
-    /// Say what this machine offers for windows that cost little, and how to get what is missing
+    /// Check this machine for what browsers need and for memory-saving features, and print how to enable them
     Doctor,
-    /// Print every Chromium switch that is known here, its worth, and which launch profiles have it
+    /// List the known Chromium switches, their measured effect, and the launch profiles that set them
     Flags(SwitchesArgs),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
 }
 
-/// What can be done with sites and recordings.
+/// The subcommands of `pilotlight store`.
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Try to read every record and list the damaged ones; stop the server first
+    Check,
+    /// Remove a damaged record; stop the server first
+    Forget {
+        /// The record's id, as `check` lists it
+        id: uuid::Uuid,
+        /// First save the record's sealed bytes to this file
+        #[arg(long, value_name = "FILE")]
+        export: Option<PathBuf>,
+    },
+    /// Copy the store to a new file; works while the server runs. The copy does not contain the master key
+    Backup {
+        /// The new file
+        file: PathBuf,
+    },
+}
+
+/// The subcommands of `pilotlight site`.
 #[derive(Debug, Subcommand)]
 pub(super) enum SiteCommand {
-    /// Tell what a recording will do, what in it breaks easily, and whether a password stands in it
-    RecordCheck {
-        /// The recording: what Chrome's Recorder exports as JSON
-        file: PathBuf,
-        /// Put ${password} in the place of passwords that stand in it
-        #[arg(long)]
-        write: bool,
-    },
-    /// Sign in once in a browser of its own, without a server, and tell how each step went
+    /// Check a recording: list its steps, warn about fragile selectors, and detect recorded passwords
+    #[command(alias = "record-check")]
+    CheckRecording(CheckRecordingArgs),
+    /// Sign in (log in) to a site once, in a separate browser and without a server, and report each step
     Try(TryArgs),
-    /// Ask the server how the sign-ins of its sites fare: how often they hold, how long they last
+    /// Report how reliable the sign-ins of each site are and how long they last
     Report {
-        /// Only this site
+        /// Report on this site only
         name: Option<String>,
     },
 }
 
-/// A sign-in to try.
+/// Arguments of `site check-recording`.
+#[derive(Debug, Args)]
+pub(super) struct CheckRecordingArgs {
+    /// The recording, as exported to JSON by Chrome's Recorder
+    pub(super) file: PathBuf,
+    /// Replace the recorded password and user name with ${password} and ${username}
+    #[arg(long)]
+    pub(super) write: bool,
+    /// The recorded user name; every occurrence is replaced
+    #[arg(long, requires = "write", value_name = "NAME")]
+    pub(super) username: Option<String>,
+    /// Keep the recorded user name: all sessions share that account
+    #[arg(long, requires = "write", conflicts_with = "username")]
+    pub(super) keep_username: bool,
+    /// Read the recorded password from stdin; every occurrence is replaced
+    #[arg(long, requires = "write")]
+    pub(super) password_stdin: bool,
+}
+
+/// Arguments of `site try`.
 #[derive(Debug, Args)]
 pub(super) struct TryArgs {
-    /// The site, from the configuration
+    /// The site's name in the configuration
     pub(super) name: String,
-    /// Who signs in; the password is asked for
+    /// User name to sign in with; prompts for the password
     #[arg(long)]
     pub(super) username: Option<String>,
-    /// Read the password from stdin instead of asking for it
+    /// Read the password from stdin instead of prompting
     #[arg(long, requires = "username")]
     pub(super) password_stdin: bool,
-    /// Ask for the secret of a second factor too; with `--password-stdin` it is the second line
+    /// Also prompt for the TOTP secret (second factor); with `--password-stdin` it is the second line
     #[arg(long, requires = "username")]
     pub(super) totp: bool,
-    /// The credential to sign in with, while no server has the store
+    /// Stored credential to sign in with; stop the server first
     #[arg(long, conflicts_with = "username")]
     pub(super) credential: Option<String>,
-    /// Keep a picture of the page after each step in this folder
+    /// Save a screenshot after each step to this folder
     #[arg(long, value_name = "FOLDER")]
     pub(super) pictures: Option<PathBuf>,
 }
 
-/// The commands that ask the server.
+/// The commands that send requests to the server.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
-    /// Open a session, or find the equal one that lives
+    /// Create a session, or return the existing one with the same name, or with the same site, user name and
+    /// password
     Open(Box<OpenArgs>),
     /// List the sessions
     List {
-        /// Only sessions of this site
+        /// List only sessions of this site
         #[arg(long)]
         site: Option<String>,
-        /// Only sessions in this state
+        /// List only sessions in this state
         #[arg(long)]
         state: Option<String>,
-        /// Only sessions with this tag
+        /// List only sessions with this tag
         #[arg(long, value_name = "KEY:VALUE")]
         tag: Option<String>,
     },
-    /// Show all of one session
+    /// Show the details of a session
     Show(SessionArg),
     /// Mark sessions as used, so that they do not expire
     Ping(SessionArgs),
@@ -149,99 +192,103 @@ pub(super) enum ClientCommand {
     Close(SessionArgs),
     /// Refresh a session's sign-in now
     Refresh(SessionArg),
-    /// Open a session's window anew
+    /// Restart a session's window
     Restart(SessionArg),
-    /// Let a session's window stand still until somebody uses it
+    /// Freeze a session's window until it is next used
     Freeze(SessionArg),
-    /// Let a session's window go; the session stays, signed in, and comes back when it is used
+    /// Save a session's state and close its window; the window is restored, signed in, when it is next used
     Hibernate(SessionArg),
-    /// Bring a session's window back
+    /// Restore the window of a frozen or hibernated session
     Wake(SessionArg),
-    /// Let every session hibernate, before the machine is stopped
+    /// Hibernate all sessions, for example before a reboot
     Drain {
-        /// How long to wait for sessions that somebody holds
+        /// How long to wait for sessions that are in use
         #[arg(long, value_name = "DURATION", default_value = "60s")]
         timeout: Seconds,
     },
-    /// Mark a session as in use; prints the hold that `release` takes
+    /// Mark a session as in use; prints the hold id that `release` takes
     Hold {
         #[command(flatten)]
         session: SessionArg,
-        /// After how long the hold ends by itself
+        /// Time after which the hold expires
         #[arg(long, value_name = "DURATION", default_value = "60s")]
         ttl: Seconds,
-        /// Who holds, for people to read
+        /// Description of the holder, for display
         #[arg(long)]
         owner: Option<String>,
-        /// Let others hold it too
+        /// Allow other shared holds at the same time
         #[arg(long)]
         shared: bool,
     },
-    /// Give a hold back
+    /// Release a hold
     Release {
         #[command(flatten)]
         session: SessionArg,
-        /// What `hold` printed
+        /// The hold id that `hold` printed
         hold_id: uuid::Uuid,
     },
-    /// Run an operation of a session's site, and print what it gives
+    /// Run an operation of a session's site and print its outputs
     Run {
         #[command(flatten)]
         session: SessionArg,
-        /// Its name in the site
+        /// The operation's name in the site
         operation: String,
         #[command(flatten)]
         given: Given,
     },
-    /// Go on with an operation that waits for an input
+    /// Continue an operation that is waiting for input
     Continue {
-        /// What `run` named
+        /// The operation id that `run` printed
         operation_id: uuid::Uuid,
         #[command(flatten)]
         given: Given,
     },
-    /// Give an operation up; its session stays
-    GiveUp {
-        /// What `run` named
+    /// Cancel an operation; its session stays open
+    #[command(alias = "give-up")]
+    Cancel {
+        /// The operation id that `run` printed
         operation_id: uuid::Uuid,
     },
-    /// List operations, the newest first
+    /// List operations, newest first
     Operations {
-        /// Only those of this session: its id, a unique beginning of it, or its name
+        /// List only operations of this session: its id, a unique prefix of the id, or its name
         session: Option<String>,
     },
-    /// Keep what sessions sign in with by name
+    /// Print a one-time sign-in link to the dashboard, valid for ten minutes
+    #[command(visible_alias = "ui")]
+    Dashboard,
+    /// Manage the credentials that sessions sign in with
     #[command(subcommand)]
     Credential(CredentialCommand),
-    /// Follow what happens
+    /// Follow the event stream
     Events {
-        /// Only this session: its id, a unique beginning of it, or its name
+        /// Follow only this session: its id, a unique prefix of the id, or its name
         session: Option<String>,
     },
 }
 
-/// What can be done with credentials.
+/// The subcommands of `pilotlight credential`.
 #[derive(Debug, Subcommand)]
 pub(super) enum CredentialCommand {
-    /// Keep a credential, or give it other values; sessions that name it sign in with them from then on
+    /// Create or change a credential; sessions that use it sign in with the new values from then on
     Set {
-        /// Its name
+        /// The credential's name
         name: String,
-        /// Who signs in; the password is asked for
+        /// User name; prompts for the password
         #[arg(long)]
         username: String,
-        /// Read the password from stdin instead of asking for it
+        /// Read the password from stdin instead of prompting
         #[arg(long)]
         password_stdin: bool,
-        /// Ask for the secret of a second factor too; with `--password-stdin` it is the second line
+        /// Also prompt for the TOTP secret (second factor); with `--password-stdin` it is the second line
         #[arg(long)]
         totp: bool,
     },
     /// List the credentials, without their secrets
     List,
-    /// Forget a credential that no session names
+    /// Delete a credential that no session uses
     Remove {
-        /// Its name
+        /// The credential's name
         name: String,
     },
 }
@@ -249,14 +296,14 @@ pub(super) enum CredentialCommand {
 /// One session.
 #[derive(Debug, Args)]
 pub(super) struct SessionArg {
-    /// The session: its id, a unique beginning of it, or its name
+    /// The session: its id, a unique prefix of the id, or its name
     pub(super) session: String,
 }
 
 /// One session or more.
 #[derive(Debug, Args)]
 pub(super) struct SessionArgs {
-    /// The sessions: ids, unique beginnings of them, or names
+    /// The sessions: ids, unique prefixes of ids, or names
     #[arg(required = true)]
     pub(super) sessions: Vec<String>,
 }
@@ -266,43 +313,43 @@ pub(super) struct OpenArgs {
     /// The site to sign in to
     #[arg(long, required_unless_present = "url", conflicts_with = "url")]
     pub(super) site: Option<String>,
-    /// The page to open in a plain window
+    /// The page to open, without a site and its sign-in
     #[arg(long)]
     pub(super) url: Option<String>,
-    /// A name by which to find the session again
+    /// A unique name for the session
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Who signs in; the password is asked for
+    /// User name to sign in with; prompts for the password
     #[arg(long)]
     pub(super) username: Option<String>,
-    /// The credential to sign in with, which `pilotlight credential set` keeps
+    /// Stored credential to sign in with; see `pilotlight credential set`
     #[arg(long, requires = "site", conflicts_with = "username")]
     pub(super) credential: Option<String>,
-    /// Read the password from stdin instead of asking for it
+    /// Read the password from stdin instead of prompting
     #[arg(long, requires = "username", requires = "site")]
     pub(super) password_stdin: bool,
-    /// End the session after so long without use [default: it never expires]
+    /// End the session after this long without use [default: never]
     #[arg(long, value_name = "DURATION")]
     pub(super) idle_timeout: Option<Seconds>,
-    /// How often the sign-in is refreshed; `never` for never
+    /// How often to refresh the sign-in, or `never`
     #[arg(long, value_name = "DURATION")]
     pub(super) refresh_interval: Option<Seconds>,
-    /// Let nothing but `close` end the session
+    /// Never end the session except by `close`
     #[arg(long)]
     pub(super) never_terminate: bool,
-    /// The launch profile
+    /// Launch profile of the browser
     #[arg(long)]
     pub(super) profile: Option<String>,
-    /// A browser process of its own
+    /// Use a separate browser process for this session
     #[arg(long)]
     pub(super) dedicated: bool,
-    /// A proxy, such as http://host:port
+    /// Proxy server, such as http://host:port
     #[arg(long, value_name = "ADDRESS")]
     pub(super) proxy: Option<String>,
-    /// Size of the window
+    /// Size of the page area
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = viewport)]
     pub(super) viewport: Option<Viewport>,
-    /// A mark of your own; can be given several times
+    /// Tag for filtering; can be given several times
     #[arg(long = "tag", value_name = "KEY:VALUE", value_parser = tag)]
     pub(super) tags: Vec<(String, String)>,
 }
@@ -318,55 +365,55 @@ fn tag(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// The main keys of the configuration as flags. They outweigh the file and the environment.
+/// The main configuration keys as flags. They take precedence over the file and the environment.
 #[derive(Debug, Default, Args)]
 pub(super) struct ServerFlags {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Where to keep the state
+    /// Folder for the server's state
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<String>,
-    /// `token`, or `none` on a loopback address
+    /// `token`, or `none` (loopback addresses only)
     #[arg(long)]
     auth: Option<String>,
-    /// Most sessions
+    /// Maximum number of sessions
     #[arg(long, value_name = "N")]
     max_sessions: Option<String>,
-    /// Most live windows, or `auto`
+    /// Maximum number of live windows, or `auto`
     #[arg(long, value_name = "N")]
     max_live: Option<String>,
-    /// `hibernate`, `terminate` or `reject`
-    #[arg(long, value_name = "WHAT")]
+    /// What to do when all windows are taken: `hibernate`, `terminate` or `reject`
+    #[arg(long, value_name = "ACTION")]
     at_capacity: Option<String>,
-    /// How long a newcomer waits for room
+    /// How long a new session waits for capacity
     #[arg(long, value_name = "DURATION")]
     queue_timeout: Option<String>,
-    /// After how long without use a session's window stands still; `never` for never
+    /// Freeze a session's window after this long without use, or `never`
     #[arg(long, value_name = "DURATION")]
     freeze_after: Option<String>,
-    /// After how long without use a session gives its window up; `never` for never
+    /// Hibernate a session after this long without use, or `never`
     #[arg(long, value_name = "DURATION")]
     hibernate_after: Option<String>,
-    /// After how long without use a session ends that is not kept alive
+    /// End a session that is not kept alive after this long without use
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,
-    /// How often sign-ins are refreshed; `never` for never
+    /// How often to refresh sign-ins, or `never`
     #[arg(long, value_name = "DURATION")]
     refresh_interval: Option<String>,
-    /// How often to look for sessions that are due for a refresh
+    /// How often to check for sessions that are due for a refresh
     #[arg(long, value_name = "DURATION")]
     refresh_check: Option<String>,
-    /// The browser, or `auto`
+    /// Path of the browser, or `auto`
     #[arg(long, value_name = "FILE")]
     binary: Option<String>,
-    /// `auto`, `headless-shell`, `headless` or `headed`
+    /// Browser engine: `auto`, `headless-shell`, `headless` or `headed`
     #[arg(long)]
     engine: Option<String>,
-    /// The launch profile
+    /// Default launch profile
     #[arg(long)]
     profile: Option<String>,
-    /// The user that browsers run as, where the server runs as root
+    /// User or range of user ids that browsers run as, if the server runs as root
     #[arg(long)]
     user: Option<String>,
 }

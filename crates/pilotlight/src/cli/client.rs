@@ -1,8 +1,9 @@
-//! Talks to the server's REST interface.
+//! The client of the server's REST interface.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pilotlight_api::{Session, SessionsAnswer};
@@ -15,16 +16,16 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use super::args::Common;
-use super::exit_codes::{FAILED, TRY_AGAIN, UNREACHABLE, USAGE};
-use super::failure::Failure;
 use super::resolve::resolve;
 use crate::config::{Server, Sources};
+use crate::demo_address::DemoAddress;
+use crate::exit::{FAILED, Failure, TRY_AGAIN, UNREACHABLE, USAGE};
 
-/// How long a connection may take to come up.
+/// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the server may take for what it does at once.
+/// Time limit of quick requests.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long it may take for what waits for room and for a portal.
+/// Time limit of requests that wait for capacity or for a portal.
 pub(super) const WORK_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -38,8 +39,7 @@ pub(super) struct Client {
     http: reqwest::Client,
 }
 
-/// The body of a failed request, as far as a person is told of it. Lenient: a newer server may know codes
-/// that we do not.
+/// The parts of an error body that are printed. Lenient: a newer server may have codes that are unknown here.
 #[derive(Deserialize)]
 struct ErrorText {
     error: String,
@@ -48,22 +48,20 @@ struct ErrorText {
 }
 
 impl Client {
-    /// Finds address and token. The configuration is only read for what is not given otherwise.
+    /// Determines the address and the token. The configuration is read only for what is not given otherwise.
     pub(super) fn find(common: &Common, sources: &Sources) -> Result<Self, Failure> {
         let token = sources.environment.get("PILOTLIGHT_TOKEN").filter(|token| !token.is_empty());
         let token = token.map(|token| token.to_string_lossy().trim().to_owned().into());
         let base = common.server.as_deref().map(parse_address).transpose()?;
         let (base, token) = match (base, token) {
             (Some(base), Some(token)) => (base, Some(token)),
-            // The token of this machine's server is nobody else's business.
+            // The token of this machine's server must not be sent to another machine.
             (Some(base), None) if !is_loopback(&base) => (base, None),
             (base, token) => {
                 let server = Server::load(sources)?;
-                let own = || token_of(&server.token_file());
-                (
-                    base.map_or_else(|| address_of(server.listen), Ok)?,
-                    token.map_or_else(own, |token| Ok(Some(token)))?,
-                )
+                let base = base.map_or_else(|| address_of(server.listen), Ok)?;
+                let own = token_of(&token_file_at(&base, &server));
+                (base, token.map_or(own, |token| Ok(Some(token)))?)
             }
         };
         let http = reqwest::Client::builder()
@@ -71,7 +69,7 @@ impl Client {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| Failure::new(FAILED, format!("no HTTP client could be made: {error}")))?;
+            .map_err(|error| Failure::new(FAILED, format!("failed to create the HTTP client: {error}")))?;
         Ok(Self { base, token, http })
     }
 
@@ -96,7 +94,7 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|error| strange(&error))
     }
 
-    /// Has an operation do something. Its answer says how it stands, also where that is no success.
+    /// Sends a request to an operation. Returns the operation's state, even if the operation failed.
     pub(super) async fn operation(
         &self,
         path: &str,
@@ -120,21 +118,23 @@ impl Client {
     /// Writes what is at `path` into a new file.
     pub(super) async fn save(&self, path: &str, file: &Path) -> Result<(), Failure> {
         let unwritable =
-            |error: io::Error| Failure::new(FAILED, format!("{} cannot be written: {error}", file.display()));
+            |error: io::Error| Failure::new(FAILED, format!("cannot write {}: {error}", file.display()));
         let mut response = self.stream(path).await?;
-        let mut to = std::fs::File::create_new(file).map_err(unwritable)?;
+        // Fetched files are private: documents of a portal, or the store.
+        let mut to = std::fs::OpenOptions::new();
+        let mut to = to.write(true).create_new(true).mode(0o600).open(file).map_err(unwritable)?;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
             to.write_all(&chunk).map_err(unwritable)?;
         }
         Ok(())
     }
 
-    /// `ask` with GET, for what the server does at once.
+    /// Sends a quick GET request.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.ask(Method::GET, path, None::<&()>, ANSWER_TIMEOUT).await
     }
 
-    /// `ask` without a body, for what the server does at once.
+    /// Sends a quick request without a body.
     pub(super) async fn tell(&self, method: Method, path: &str) -> Result<Value, Failure> {
         self.ask(method, path, None::<&()>, ANSWER_TIMEOUT).await
     }
@@ -150,7 +150,7 @@ impl Client {
         Ok(response)
     }
 
-    /// The id of the session that somebody means. Only what is not a whole id costs a request.
+    /// Returns the id of a session given by id, prefix or name. Only a whole id needs no request.
     pub(super) async fn session_id(&self, text: &str) -> Result<Uuid, Failure> {
         if let Ok(id) = Uuid::try_parse(text) {
             return Ok(id);
@@ -163,7 +163,7 @@ impl Client {
         let url = self
             .base
             .join(path)
-            .map_err(|error| Failure::new(FAILED, format!("`{path}` is no path: {error}")))?;
+            .map_err(|error| Failure::new(FAILED, format!("`{path}` is not a valid path: {error}")))?;
         let request = self.http.request(method, url);
         Ok(match &self.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
@@ -175,7 +175,7 @@ impl Client {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
             if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Failure::new(FAILED, "the server's answer is too large"));
+                return Err(Failure::new(FAILED, "the server's response is too large"));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -184,13 +184,13 @@ impl Client {
 
     /// The failure of a connection.
     pub(super) fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let sentence = if error.is_timeout() {
+        let message = if error.is_timeout() {
             format!("the server at {} did not answer in time", self.base)
         } else {
-            format!("the server at {} cannot be reached: {}", self.base, innermost(error))
+            format!("cannot reach the server at {}: {}", self.base, innermost(error))
         };
-        Failure::new(UNREACHABLE, sentence)
-            .with_hint("start it with `pilotlight serve`, or name another with --server")
+        Failure::new(UNREACHABLE, message)
+            .with_hint("start it with `pilotlight serve`, or give another address with --server")
     }
 }
 
@@ -200,14 +200,14 @@ pub(super) fn typed<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
 }
 
 fn strange(error: &serde_json::Error) -> Failure {
-    Failure::new(FAILED, format!("the server's answer was not understood: {error}"))
-        .with_hint("is it a Pilotlight server of the same version?")
+    Failure::new(FAILED, format!("cannot parse the server's response: {error}"))
+        .with_hint("check that it is a Pilotlight server of the same version")
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     let exit_code = if status == StatusCode::SERVICE_UNAVAILABLE { TRY_AGAIN } else { FAILED };
     match serde_json::from_slice::<ErrorText>(body) {
-        Ok(ErrorText { error, hint }) => Failure { exit_code, sentence: error, hint },
+        Ok(ErrorText { error, hint }) => Failure { exit_code, message: error, hint },
         Err(_) => Failure::new(exit_code, format!("the server answered {status}")),
     }
 }
@@ -220,24 +220,24 @@ fn innermost(error: &reqwest::Error) -> String {
         .unwrap_or_default()
 }
 
-/// An address as people write it: with or without `http://`.
+/// Parses an address, with or without `http://`.
 pub(super) fn parse_address(text: &str) -> Result<Url, Failure> {
     let failure = |why: &str| {
-        Failure::new(USAGE, format!("`{text}` is not the address of a server: {why}"))
+        Failure::new(USAGE, format!("`{text}` is not a server address: {why}"))
             .with_hint("write it as 127.0.0.1:7070 or http://host:port")
     };
     if text.starts_with("https://") {
-        return Err(failure("this command line speaks no TLS"));
+        return Err(failure("TLS is not supported by the command line"));
     }
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&with_scheme).map_err(|error| failure(&error.to_string()))?;
     if url.scheme() != "http" || url.path() != "/" || !url.username().is_empty() || url.password().is_some() {
-        return Err(failure("only host and port are expected"));
+        return Err(failure("only a host and a port are allowed"));
     }
     Ok(url)
 }
 
-/// Where to reach a server that listens there: on every address means on this machine's own too.
+/// Returns the address for clients of a server that listens on `listen`; an unspecified address includes loopback.
 pub(super) fn address_of(listen: SocketAddr) -> Result<Url, Failure> {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -256,6 +256,18 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Returns where the token lies of the server of this machine that is reached at `base`: the demo's, where the
+/// demo listens there.
+pub(super) fn token_file_at(base: &Url, server: &Server) -> PathBuf {
+    let demo_dir = server.demo_dir();
+    match DemoAddress::read(&demo_dir) {
+        Some(address) if base.port_or_known_default() == Some(address.port()) => {
+            Server { state_dir: demo_dir, ..server.clone() }.token_file()
+        }
+        _ => server.token_file(),
+    }
+}
+
 /// The token in the state folder; `None` where there is none, as with a server that wants none.
 pub(super) fn token_of(file: &Path) -> Result<Option<SecretString>, Failure> {
     use std::io::Read as _;
@@ -266,8 +278,8 @@ pub(super) fn token_of(file: &Path) -> Result<Option<SecretString>, Failure> {
         Ok(_) => Ok(Some(text.trim().to_owned().into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
-            Err(Failure::new(FAILED, format!("the token in {} cannot be read: {error}", file.display()))
-                .with_hint("run as the server's user, or set PILOTLIGHT_TOKEN"))
+            Err(Failure::new(FAILED, format!("cannot read the token in {}: {error}", file.display()))
+                .with_hint("run the command as the server's user, or set PILOTLIGHT_TOKEN"))
         }
     }
 }

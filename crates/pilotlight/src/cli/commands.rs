@@ -1,20 +1,23 @@
-//! What each command asks of the server, and how it shows the answer.
+//! The commands that send requests to the server, and the display of the responses.
 
 use jiff::Timestamp;
 use pilotlight_api::request::{CreateSession, DrainRequest, HoldRequest, Proxy};
-use pilotlight_api::{HoldAnswer, Isolation, PingAnswer, Session, SessionState, SessionsAnswer};
+use pilotlight_api::{
+    DashboardLink, HoldAnswer, Isolation, PingAnswer, Session, SessionState, SessionsAnswer,
+};
 use reqwest::Method;
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::args::{ClientCommand, OpenArgs};
 use super::client::{Client, WORK_TIMEOUT, typed};
-use super::exit_codes::USAGE;
-use super::failure::{Failure, Stop};
 use super::operations;
-use super::output::{Output, Waiting, printable, tell};
-use super::table;
+use super::output::{Output, Waiting, tell};
+use super::stop::Stop;
 use super::{credential, events, secret};
+use crate::exit::{Failure, USAGE};
+use crate::sentence::printable;
+use crate::table;
 
 /// Runs one of them.
 pub(super) async fn run(
@@ -51,15 +54,15 @@ pub(super) async fn run(
             work(client, &argument.session, "freeze", "freezing", output).await
         }
         ClientCommand::Hibernate(argument) => {
-            work(client, &argument.session, "hibernate", "writing its state down", output).await
+            work(client, &argument.session, "hibernate", "saving its state", output).await
         }
         ClientCommand::Wake(argument) => work(client, &argument.session, "wake", "waking", output).await,
         ClientCommand::Drain { timeout } => {
-            let waiting = Waiting::for_what("putting everything to rest");
+            let waiting = Waiting::for_what("hibernating all sessions");
             let request = DrainRequest { timeout };
             let answer = client.ask(Method::POST, "drain", Some(&request), WORK_TIMEOUT).await?;
             drop(waiting);
-            output.data(&answer, || "everything hibernates".to_owned())
+            output.data(&answer, || "all sessions are hibernated".to_owned())
         }
         ClientCommand::Hold { session, ttl, owner, shared } => {
             let id = client.session_id(&session.session).await?;
@@ -83,8 +86,13 @@ pub(super) async fn run(
         ClientCommand::Continue { operation_id, given } => {
             operations::go_on(client, operation_id, given, output).await
         }
-        ClientCommand::GiveUp { operation_id } => operations::give_up(client, operation_id, output).await,
+        ClientCommand::Cancel { operation_id } => operations::cancel(client, operation_id, output).await,
         ClientCommand::Operations { session } => operations::list(client, session, output).await,
+        ClientCommand::Dashboard => {
+            let answer = client.tell(Method::POST, "ui/link").await?;
+            let link: DashboardLink = typed(&answer)?;
+            output.data(&answer, || link.link.clone())
+        }
         ClientCommand::Credential(command) => credential::run(client, command, output).await,
         ClientCommand::Events { session } => {
             let path = match session {
@@ -102,7 +110,7 @@ async fn open(client: &Client, arguments: OpenArgs, output: &mut Output<'_>) -> 
     let answer = client.ask(Method::POST, "sessions", Some(&request), WORK_TIMEOUT).await?;
     drop(waiting);
     if answer.get("is_new") == Some(&Value::Bool(false)) {
-        tell("an equal session lives already");
+        tell("using the existing session");
     }
     show(&answer, output)
 }
@@ -151,7 +159,7 @@ async fn list<const N: usize>(
     output.data(&answer, || table::sessions(&sessions, now()))?;
     for session in sessions.iter().filter(|session| session.state == SessionState::NeedsAttention) {
         let who = session.name.clone().unwrap_or_else(|| session.session_id.to_string());
-        let why = session.attention.as_deref().unwrap_or("a person is needed");
+        let why = session.attention.as_deref().unwrap_or("needs a person");
         tell(&printable(&format!("{who} needs attention: {why}")));
     }
     Ok(())
@@ -168,7 +176,7 @@ async fn close(client: &Client, sessions: &[String], output: &mut Output<'_>) ->
     Ok(())
 }
 
-/// A request that takes a while and answers with the session.
+/// Sends a long-running request that answers with the session, and prints the session.
 async fn work(
     client: &Client,
     session: &str,

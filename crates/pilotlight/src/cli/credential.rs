@@ -1,14 +1,16 @@
-//! `pilotlight credential`: with what sessions sign in that name it.
+//! `pilotlight credential`: manages the credentials that sessions sign in with.
 
 use pilotlight_api::{Credential, CredentialAnswer, CredentialDefinition, CredentialsAnswer, validate};
 use reqwest::Method;
 
 use super::args::CredentialCommand;
 use super::client::{Client, WORK_TIMEOUT, typed};
-use super::exit_codes::USAGE;
-use super::failure::{Failure, Stop};
-use super::output::{Output, printable, tell};
-use super::{secret, table};
+use super::output::{Output, tell};
+use super::secret;
+use super::stop::Stop;
+use crate::exit::{Failure, USAGE};
+use crate::sentence::printable;
+use crate::table;
 
 const HEADER: [&str; 4] = ["NAME", "USER", "PASSWORD", "SECOND FACTOR"];
 

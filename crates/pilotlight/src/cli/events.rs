@@ -1,13 +1,13 @@
-//! Follows the server's events.
+//! `pilotlight events`: follows the event stream.
 
 use pilotlight_api::Event;
 use serde_json::Value;
 
 use super::client::{Client, typed};
-use super::exit_codes::{FAILED, UNREACHABLE};
-use super::failure::{Failure, Stop};
 use super::output::Output;
-use super::table;
+use super::stop::Stop;
+use crate::exit::{FAILED, Failure, UNREACHABLE};
+use crate::table;
 
 /// The largest event that is read.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -19,18 +19,18 @@ pub(super) async fn follow(client: &Client, path: &str, output: &mut Output<'_>)
     while let Some(chunk) = response.chunk().await.map_err(|error| client.unreachable(&error))? {
         for data in stream.push(&chunk)? {
             let value: Value = serde_json::from_str(&data)
-                .map_err(|error| Failure::new(FAILED, format!("an event was not understood: {error}")))?;
+                .map_err(|error| Failure::new(FAILED, format!("cannot parse an event: {error}")))?;
             let event: Event = typed(&value)?;
             output.line(&value, || table::event(&event))?;
         }
     }
-    Err(Failure::new(UNREACHABLE, "the server ended the stream of events")
-        .with_hint("follow them again once it is back")
+    Err(Failure::new(UNREACHABLE, "the server closed the event stream")
+        .with_hint("run the command again once the server is back")
         .into())
 }
 
-/// Cuts a stream of server-sent events (WHATWG HTML, 9.2.6) into the data of each. Comments, which keep the
-/// connection alive, and other fields are passed over.
+/// Splits a stream of server-sent events (WHATWG HTML, 9.2.6) into the data of each. Comments, which keep the
+/// connection alive, and other fields are skipped.
 #[derive(Default)]
 pub(super) struct EventStream {
     line: Vec<u8>,
@@ -45,7 +45,7 @@ impl EventStream {
             if *byte != b'\n' {
                 self.line.push(*byte);
                 if self.line.len() + self.data.len() > MAX_EVENT_BYTES {
-                    return Err(Failure::new(FAILED, "an event of the server is too large"));
+                    return Err(Failure::new(FAILED, "an event from the server is too large"));
                 }
                 continue;
             }

@@ -1,12 +1,12 @@
-//! `pilotlight flags`: the table of Chromium's switches and preferences, as it is compiled in.
+//! `pilotlight flags`: prints the built-in table of Chromium's switches and preferences.
 
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_chromium::profiles::table::{FLAGS, Flag};
 use serde_json::{Value, json};
 
-use super::failure::Stop;
 use super::output::Output;
-use super::table;
+use super::stop::Stop;
+use crate::table;
 
 const HEADER: [&str; 6] =
     ["GROUP", "SWITCH OR PREFERENCE", "HEADLESS SHELL", "FULL CHROMIUM", "PROFILES", "WHAT IT DOES"];

@@ -1,8 +1,8 @@
 //! The command line: a client of the REST interface, and the way to start the server.
 //!
 //! Data goes to stdout, everything else to stderr. No secret is ever an argument or printed, but for
-//! `pilotlight token`, which exists for it. Commands never look into the state folder beside the token, but for
-//! `pilotlight rotate-key`, which has the folder to itself.
+//! `pilotlight token`, which exists for it. Commands never look into the state folder beside the token and the
+//! demo's address, but for `pilotlight rotate-key` and `pilotlight store`, which have the folder to themselves.
 
 mod args;
 mod client;
@@ -10,25 +10,20 @@ mod commands;
 mod credential;
 mod doctor;
 mod events;
-pub mod exit_codes;
-mod failure;
 mod flags;
 mod operations;
 mod output;
-mod rehearsal;
+mod recording;
 mod resolve;
 mod run;
 mod secret;
+mod sign_in_trial;
 mod site;
-mod table;
+mod stop;
+mod store;
 #[cfg(test)]
 mod tests;
 
-pub use failure::Failure;
-pub use run::{Servers, main};
-
-/// The sessions as `pilotlight list` shows them.
-#[must_use]
-pub fn sessions_table(sessions: &[pilotlight_api::Session], now: jiff::Timestamp) -> String {
-    table::sessions(sessions, now)
-}
+#[cfg(fuzzing)]
+pub use recording::clean_recording;
+pub use run::main;

@@ -1,4 +1,4 @@
-//! Operations from the command line: run one, go on with one that waits, list them.
+//! The commands for operations: run, continue, cancel, list.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,27 +13,28 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::client::{Client, typed};
-use super::exit_codes::{FAILED, USAGE};
-use super::failure::{Failure, Stop};
-use super::output::{Output, Waiting, printable, tell};
-use super::table;
+use super::output::{Output, Waiting, tell};
+use super::stop::Stop;
+use crate::exit::{FAILED, Failure, USAGE};
+use crate::sentence::printable;
+use crate::table;
 
 /// The largest file of inputs that is read.
 const MAX_INPUTS_BYTES: u64 = 4 << 20;
 
-/// What an operation is given, and where what it made goes.
+/// The inputs of an operation, and where to save its files.
 #[derive(Debug, Args)]
 pub(super) struct Given {
-    /// An input; can be given several times. Whoever may list this machine's processes can read it
+    /// Input of the operation; can be given several times. Other users of this machine can see it in the process list
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     inputs: Vec<(String, String)>,
-    /// Inputs as a JSON object, by name; `-` is stdin
+    /// File with a JSON object of inputs, or `-` for stdin
     #[arg(long, value_name = "FILE")]
     inputs_file: Option<PathBuf>,
-    /// A key of your own: the same command with the same key is not carried out twice
+    /// Idempotency key: a repeated command with the same key is executed only once
     #[arg(long)]
     key: Option<String>,
-    /// Write everything that it made into a ZIP
+    /// Save all files of the operation to this ZIP archive
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 }
@@ -56,7 +57,7 @@ impl Given {
 
 fn read(path: &Path) -> Result<BTreeMap<String, Value>, Failure> {
     let failed = |error: &dyn std::error::Error| {
-        Failure::new(USAGE, format!("the inputs in {} cannot be read: {error}", path.display()))
+        Failure::new(USAGE, format!("cannot read the inputs in {}: {error}", path.display()))
     };
     let mut text = String::new();
     let read = if path == Path::new("-") {
@@ -91,16 +92,16 @@ pub(super) async fn go_on(
     output: &mut Output<'_>,
 ) -> Result<(), Stop> {
     let request = ContinueOperation { inputs: given.inputs()? };
-    let waiting = Waiting::for_what("going on");
+    let waiting = Waiting::for_what("continuing");
     let path = format!("operations/{operation}");
     let answer = client.operation(&path, &request, given.key.as_deref()).await?;
     drop(waiting);
     show(client, &answer, given.bundle.as_deref(), output).await
 }
 
-pub(super) async fn give_up(client: &Client, operation: Uuid, output: &mut Output<'_>) -> Result<(), Stop> {
+pub(super) async fn cancel(client: &Client, operation: Uuid, output: &mut Output<'_>) -> Result<(), Stop> {
     let answer = client.tell(Method::DELETE, &format!("operations/{operation}")).await?;
-    output.data(&answer, || format!("{operation} given up"))
+    output.data(&answer, || format!("{operation} cancelled"))
 }
 
 pub(super) async fn list(
@@ -133,7 +134,7 @@ pub(super) async fn list(
     output.data(&answer, || table::lines(&header, rows))
 }
 
-/// What came of it. One that is not done is told as a failure too.
+/// Prints the result. An operation that is not done is also reported as a failure.
 async fn show(
     client: &Client,
     answer: &Value,
@@ -155,11 +156,11 @@ async fn show(
         }
         _ => operation.hint,
     };
-    let sentence = operation.error.unwrap_or_else(|| format!("it is {}", operation.status.as_str()));
-    Err(Failure { exit_code: FAILED, sentence, hint }.into())
+    let message = operation.error.unwrap_or_else(|| format!("it is {}", operation.status.as_str()));
+    Err(Failure { exit_code: FAILED, message, hint }.into())
 }
 
-/// Outputs for people: a line each, lists and tables as JSON.
+/// Formats outputs for people: one per line, lists and tables as JSON.
 fn lines(outputs: &Map<String, Value>) -> String {
     let mut text = String::new();
     for (name, value) in outputs {
@@ -167,7 +168,7 @@ fn lines(outputs: &Map<String, Value>) -> String {
             Some(value) => value.to_owned(),
             None => value.to_string(),
         };
-        // Nothing fails that writes into a string.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{}: {}", printable(name), printable(&value));
     }
     text

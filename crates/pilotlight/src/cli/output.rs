@@ -1,4 +1,4 @@
-//! Where data goes: stdout, as JSON for scripts or as text for people.
+//! Writes data to stdout, as JSON for scripts or as text for people.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,9 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::Format;
-use super::failure::Stop;
+use super::stop::Stop;
 
-/// How often a spinner turns.
+/// Interval of the spinner's animation.
 const SPINNER_TICK: Duration = Duration::from_millis(120);
 
 /// Writes data to stdout, or to whatever a test gives it.
@@ -63,10 +63,10 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Tells a person something that is not data.
-pub(super) fn tell(sentence: &str) {
-    // Nobody is left to tell where stderr is closed.
-    drop(writeln!(io::stderr(), "{sentence}"));
+/// Prints a message for people to stderr.
+pub(super) fn tell(message: &str) {
+    // If stderr is closed, nothing can be reported.
+    drop(writeln!(io::stderr(), "{message}"));
 }
 
 /// A spinner on stderr for as long as the value lives; invisible where stderr is not a terminal.
@@ -88,10 +88,4 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
-}
-
-/// The text without control characters: titles and URLs come from foreign pages, and a terminal obeys
-/// escape sequences.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

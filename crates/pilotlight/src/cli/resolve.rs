@@ -1,9 +1,7 @@
-//! Which session somebody means: an id, a unique beginning of one, or a name.
+//! Finds a session by its id, a unique prefix of the id, or its name.
 
+use crate::exit::{FAILED, Failure};
 use pilotlight_api::Session;
-
-use super::exit_codes::FAILED;
-use super::failure::Failure;
 
 /// The most sessions that are named where several could be meant.
 const MAX_NAMED: usize = 5;
@@ -22,8 +20,8 @@ pub(super) fn resolve<'a>(sessions: &'a [Session], text: &str) -> Result<&'a Ses
     let meant: Vec<&Session> = sessions.iter().filter(begins).collect();
     match meant.as_slice() {
         [session] => Ok(session),
-        [] => Err(Failure::new(FAILED, format!("no living session has the id or name `{text}`"))
-            .with_hint("`pilotlight list` shows the sessions")),
+        [] => Err(Failure::new(FAILED, format!("there is no session with the id or name `{text}`"))
+            .with_hint("`pilotlight list` lists the sessions")),
         several => {
             let mut named: Vec<String> =
                 several.iter().take(MAX_NAMED).map(|session| id_of(session)).collect();
@@ -32,25 +30,9 @@ pub(super) fn resolve<'a>(sessions: &'a [Session], text: &str) -> Result<&'a Ses
             }
             Err(Failure::new(
                 FAILED,
-                format!("{} sessions begin with `{text}`: {}", several.len(), named.join(", ")),
+                format!("{} session ids start with `{text}`: {}", several.len(), named.join(", ")),
             )
-            .with_hint("write more of the id, or the session's name"))
+            .with_hint("give more of the id, or the session's name"))
         }
     }
-}
-
-/// For each id its shortest beginning that no other has, but at least eight characters.
-pub(super) fn short_ids(sessions: &[Session]) -> Vec<String> {
-    const LEAST_CHARS: usize = 8;
-    let mut ids: Vec<String> = sessions.iter().map(|session| session.session_id.to_string()).collect();
-    let all = ids.clone();
-    for id in &mut ids {
-        let common = all
-            .iter()
-            .filter(|other| *other != id)
-            .map(|other| other.bytes().zip(id.bytes()).take_while(|(one, two)| one == two).count())
-            .max();
-        id.truncate(common.map_or(LEAST_CHARS, |common| (common + 1).max(LEAST_CHARS)));
-    }
-    ids
 }

@@ -1,40 +1,33 @@
-//! From the arguments to the exit code.
+//! Parses the arguments, runs the command, and returns the exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use pilotlight_chromium::shim::SUBCOMMAND;
+use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::args::{Cli, Command, Common, Format, ServerFlags, SiteCommand};
-use super::client::{Client, token_of};
-use super::exit_codes::{CONFIGURATION, DONE, FAILED, USAGE};
-use super::failure::{Failure, Stop};
+use super::client::{Client, address_of, token_file_at, token_of};
 use super::output::{Output, tell};
-use super::{commands, flags, rehearsal, site, table};
-use crate::bench::{BenchArgs, Report, SwitchesArgs, SwitchesReport};
+use super::stop::Stop;
+use super::{commands, flags, sign_in_trial, site, store};
+use crate::bench::{self, Report, SwitchesReport};
 use crate::config::{Auth, Config, Override, Server, Sources};
+use crate::demo;
+use crate::exit::{CONFIGURATION, DONE, FAILED, Failure, UNREACHABLE, USAGE};
 use crate::rotate;
+use crate::sentence::with_sources;
+use crate::serve;
+use crate::server::{StateDir, StateDirError};
+use crate::table;
 use crate::webdriver;
 
-/// What `serve` and `demo` start. Each returns when the server has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Servers {
-    /// Runs the server.
-    pub serve: fn(Config) -> Result<(), Failure>,
-    /// Runs the server with the demonstration portal and so many windows.
-    pub demo: fn(Config, u32) -> Result<(), Failure>,
-    /// Measures.
-    pub bench: fn(Config, &BenchArgs) -> Result<Report, Failure>,
-    /// Runs `pilotlight flags --measure`.
-    pub measure_switches: fn(Config, &SwitchesArgs) -> Result<SwitchesReport, Failure>,
-}
-
 /// Runs what the process was started with.
-pub fn main(servers: &Servers) -> ExitCode {
-    // Before everything else, since they are to stay small. They are no commands that anybody gives.
+pub fn main() -> ExitCode {
+    // First of all, because these processes must stay small. They are not commands for users.
     match std::env::args_os().nth(1) {
         Some(argument) if argument == SUBCOMMAND => return pilotlight_chromium::shim::run(),
         Some(argument) if argument == webdriver::SUBCOMMAND => return webdriver::run(),
@@ -43,12 +36,12 @@ pub fn main(servers: &Servers) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are printed to stdout and are no error. Nobody is left to tell where that fails.
+            // Help and version are printed to stdout and are not errors. If that fails, nothing can be reported.
             drop(error.print());
             return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
         }
     };
-    match run(cli, servers, &mut io::stdout().lock()) {
+    match run(cli, &mut io::stdout().lock()) {
         Ok(()) | Err(Stop::OutputClosed) => ExitCode::from(DONE),
         Err(Stop::Failure(failure)) => {
             tell(&failure.to_string());
@@ -57,32 +50,34 @@ pub fn main(servers: &Servers) -> ExitCode {
     }
 }
 
-fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> {
+fn run(cli: Cli, writer: &mut dyn Write) -> Result<(), Stop> {
     let Cli { common, command } = cli;
     let mut output = Output::new(writer, common.output);
     match command {
-        Command::Serve(flags) => Ok((servers.serve)(server_config(&common, flags)?)?),
-        Command::Demo { windows, flags } => Ok((servers.demo)(server_config(&common, flags)?, windows)?),
+        Command::Serve(flags) => Ok(serve::serve(server_config(&common, flags)?)?),
+        Command::Demo { windows, flags } => Ok(demo::demo(server_config(&common, flags)?, windows)?),
         Command::Bench(arguments) => {
-            let report = (servers.bench)(server_config(&common, ServerFlags::default())?, &arguments)?;
+            let report = bench::bench(server_config(&common, ServerFlags::default())?, &arguments)?;
             output.data(&report, || bench_table(&report))
         }
         Command::CheckConfig => check_config(&common, &mut output),
         Command::Doctor => doctor(&common, &mut output),
-        Command::Token => token(&common, &mut output),
+        Command::Token { rotate: false } => token(&common, &mut output),
+        Command::Token { rotate: true } => rotate_token(&common, &mut output),
         Command::RotateKey => rotate_key(&common, &mut output),
-        Command::Site(SiteCommand::RecordCheck { file, write }) => {
-            site::record_check(&file, write, &mut output)
+        Command::Store(command) => store::run(&common, &sources(&common, Vec::new())?, command, &mut output),
+        Command::Site(SiteCommand::CheckRecording(arguments)) => {
+            site::check_recording(&arguments, &mut output)
         }
         Command::Site(SiteCommand::Try(arguments)) => {
-            rehearsal::run(server_config(&common, ServerFlags::default())?, arguments, &mut output)
+            sign_in_trial::run(server_config(&common, ServerFlags::default())?, arguments, &mut output)
         }
         Command::Site(SiteCommand::Report { name }) => {
             ask(&common, async |client| site::report(client, name, &mut output).await)
         }
         Command::Flags(arguments) if arguments.measure => {
             let report =
-                (servers.measure_switches)(server_config(&common, ServerFlags::default())?, &arguments)?;
+                bench::measure_switches(server_config(&common, ServerFlags::default())?, &arguments)?;
             output.data(&report, || table::lines(&SwitchesReport::HEADER, report.lines()))
         }
         Command::Flags(_) => flags::print(&mut output),
@@ -97,14 +92,21 @@ fn run(cli: Cli, servers: &Servers, writer: &mut dyn Write) -> Result<(), Stop> 
     }
 }
 
-/// Does something with the server.
+/// Sends requests to the configured server.
 fn ask(common: &Common, work: impl AsyncFnOnce(&Client) -> Result<(), Stop>) -> Result<(), Stop> {
-    let client = Client::find(common, &sources(common, Vec::new())?)?;
+    ask_server(&Client::find(common, &sources(common, Vec::new())?)?, work)
+}
+
+/// Sends requests to this server.
+pub(super) fn ask_server(
+    client: &Client,
+    work: impl AsyncFnOnce(&Client) -> Result<(), Stop>,
+) -> Result<(), Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(FAILED, format!("no runtime could be started: {error}")))?;
-    runtime.block_on(work(&client))
+        .map_err(|error| Failure::new(FAILED, format!("failed to start the async runtime: {error}")))?;
+    runtime.block_on(work(client))
 }
 
 fn bench_table(report: &Report) -> String {
@@ -113,13 +115,13 @@ fn bench_table(report: &Report) -> String {
 
 fn sources(common: &Common, flags: Vec<Override>) -> Result<Sources, Failure> {
     Sources::of_process(common.config.clone(), flags)
-        .map_err(|error| Failure::new(FAILED, format!("the working folder cannot be read: {error}")))
+        .map_err(|error| Failure::new(FAILED, format!("cannot read the working folder: {error}")))
 }
 
 fn server_config(common: &Common, flags: ServerFlags) -> Result<Config, Failure> {
     let config = Config::load(&sources(common, flags.into_overrides())?).map_err(|errors| {
         Failure::from(errors)
-            .with_hint("`pilotlight check-config` checks the files without starting anything")
+            .with_hint("run `pilotlight check-config` to check the configuration without starting the server")
     })?;
     config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
     Ok(config)
@@ -127,12 +129,14 @@ fn server_config(common: &Common, flags: ServerFlags) -> Result<Config, Failure>
 
 fn doctor(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
     let config = server_config(common, ServerFlags::default())?;
-    let examination = crate::doctor::examine(crate::doctor::browser_of(&config));
+    let examination = crate::doctor::examine(crate::doctor::intended::Intended::by(&config));
     output.data(&examination, || super::doctor::told(&examination))?;
     if examination.success {
         return Ok(());
     }
-    Err(Failure::new(FAILED, "no window can be opened here").with_hint("get what is NEEDED first").into())
+    Err(Failure::new(FAILED, "this machine cannot open windows")
+        .with_hint("install or enable the items marked NEEDED")
+        .into())
 }
 
 fn check_config(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
@@ -140,16 +144,16 @@ fn check_config(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
     let config = match loaded {
         Ok(config) => config,
         Err(errors) if output.format == Format::Json => {
-            let problem = |problem: &crate::config::Problem| json!({"place": problem.place.to_string(), "problem": problem.sentence});
+            let problem = |problem: &crate::config::Problem| json!({"place": problem.place.to_string(), "problem": problem.message});
             let problems: Vec<_> = errors.0.iter().map(problem).collect();
             output.data(&json!({"success": false, "problems": problems}), String::new)?;
-            return Err(Failure::new(CONFIGURATION, "the configuration has mistakes").into());
+            return Err(Failure::new(CONFIGURATION, "the configuration has errors").into());
         }
         Err(errors) => return Err(Failure::from(errors).into()),
     };
     config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
     let file =
-        config.file.as_ref().map_or_else(|| "none, defaults".to_owned(), |file| file.display().to_string());
+        config.file.as_ref().map_or_else(|| "none (defaults)".to_owned(), |file| file.display().to_string());
     let names = |names: Vec<&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
     let summary = [
         ("file", file.clone()),
@@ -176,26 +180,58 @@ fn rotate_key(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
     let answer = json!({"success": true, "key": rotated.key, "removed": rotated.removed});
     output.data(&answer, || {
         let removed = rotated.removed.join(", ");
-        format!(
-            "everything is sealed under {}; {removed} opens nothing any more but old backups",
-            rotated.key
-        )
+        format!("the store is now sealed with key {}; {removed} opens only old backups", rotated.key)
     })
 }
 
-fn token(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
-    let server = Server::load(&sources(common, Vec::new())?).map_err(Failure::from)?;
-    if server.auth == Auth::None {
-        return Err(Failure::new(
-            FAILED,
-            "the configuration has `auth = \"none\"`: the server wants no token",
-        )
-        .into());
+/// Replaces the token through the server, or in its file if no server is running.
+fn rotate_token(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
+    if common.server.is_some() {
+        return ask(common, async |client| {
+            let answer = client.tell(Method::POST, "token/rotate").await?;
+            output.data(&answer, || {
+                "the token was replaced; the new one is in the server's state folder".to_owned()
+            })
+        });
     }
-    let file = server.token_file();
+    let server = server_with_token(common)?;
+    let asked = ask(common, async |client| {
+        client.tell(Method::POST, "token/rotate").await?;
+        Ok(())
+    });
+    match asked {
+        Ok(()) => {}
+        Err(Stop::Failure(unreachable)) if unreachable.exit_code == UNREACHABLE => {
+            // A server that holds the folder's lock would keep using the old token.
+            let state_dir = StateDir::open(&server.state_dir).map_err(|error| match error {
+                StateDirError::Taken { .. } => unreachable.with_hint(
+                    "the server runs, but at another address than the configured one: give it with --server",
+                ),
+                error => Failure::new(FAILED, with_sources(&error)),
+            })?;
+            state_dir.rotate_token().map_err(|error| Failure::new(FAILED, with_sources(&error)))?;
+        }
+        Err(stop) => return Err(stop),
+    }
+    token(common, output)
+}
+
+/// Returns the configuration of this machine's server, which must use a token.
+fn server_with_token(common: &Common) -> Result<Server, Failure> {
+    let server = Server::load(&sources(common, Vec::new())?)?;
+    if server.auth == Auth::None {
+        let message = "the configuration has `auth = \"none\"`: the server does not use a token";
+        return Err(Failure::new(FAILED, message));
+    }
+    Ok(server)
+}
+
+fn token(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
+    let server = server_with_token(common)?;
+    let file = token_file_at(&address_of(server.listen)?, &server);
     let token = token_of(&file)?.ok_or_else(|| {
         Failure::new(FAILED, format!("there is no token in {} yet", file.display()))
-            .with_hint("`pilotlight serve` makes one when it starts")
+            .with_hint("`pilotlight serve` creates one when it starts")
     })?;
     match output.format {
         Format::Table => output.text(token.expose_secret()),

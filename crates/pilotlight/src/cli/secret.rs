@@ -1,11 +1,9 @@
-//! Secrets that somebody types, or a script pipes in. Never is one an argument.
+//! Reads secrets from a prompt or from stdin. Secrets are never arguments.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
+use crate::exit::{FAILED, Failure, USAGE};
 use secrecy::SecretString;
-
-use super::exit_codes::{FAILED, USAGE};
-use super::failure::Failure;
 
 /// The longest line that is read as a secret.
 const MAX_LINE_BYTES: u64 = 4096;
@@ -17,20 +15,19 @@ pub(super) fn password(from_stdin: bool) -> Result<SecretString, Failure> {
 
 /// The secret of a second factor, in the same way.
 pub(super) fn totp(from_stdin: bool) -> Result<SecretString, Failure> {
-    secret("secret of the second factor", "Secret of the second factor (base32 or otpauth://): ", from_stdin)
+    secret("TOTP secret", "TOTP secret (base32 or otpauth://): ", from_stdin)
 }
 
 fn secret(what: &str, prompt: &str, from_stdin: bool) -> Result<SecretString, Failure> {
-    let unreadable =
-        |error: io::Error| Failure::new(FAILED, format!("the {what} could not be read: {error}"));
+    let unreadable = |error: io::Error| Failure::new(FAILED, format!("cannot read the {what}: {error}"));
     if from_stdin {
         let mut line = String::new();
         io::stdin().lock().take(MAX_LINE_BYTES).read_line(&mut line).map_err(unreadable)?;
         return Ok(line.trim_end_matches(['\r', '\n']).to_owned().into());
     }
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(USAGE, format!("there is no terminal to ask for the {what}"))
-            .with_hint("give it with --password-stdin"));
+        return Err(Failure::new(USAGE, format!("there is no terminal to prompt for the {what}"))
+            .with_hint("pipe it in and add --password-stdin"));
     }
     rpassword::prompt_password(prompt).map(SecretString::from).map_err(unreadable)
 }

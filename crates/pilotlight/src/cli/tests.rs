@@ -12,14 +12,16 @@ use jiff::Timestamp;
 use pilotlight_api::{Session, SessionState, SessionsQuery};
 use serde_json::{Value, json};
 
-use super::args::{Cli, ClientCommand, Command, Format};
+use super::args::{Cli, ClientCommand, Command, Format, SiteCommand};
 use super::client::{Client, address_of, is_loopback, parse_address};
+use super::commands;
 use super::events::EventStream;
-use super::failure::Stop;
 use super::output::Output;
-use super::resolve::{resolve, short_ids};
-use super::{Failure, commands, exit_codes, table};
+use super::resolve::resolve;
+use super::stop::Stop;
 use crate::config::{Config, Sources};
+use crate::exit::{self, Failure};
+use crate::table::{self, short_ids};
 
 const NOW: &str = "2026-11-22T12:10:00Z";
 
@@ -64,6 +66,19 @@ fn a_password_is_no_argument() {
 }
 
 #[test]
+fn former_names_of_commands_still_work() {
+    let id = "0198c1c2-0000-7000-8000-000000000001";
+    for name in ["cancel", "give-up"] {
+        let cli = Cli::try_parse_from(["pilotlight", name, id]).unwrap();
+        assert!(matches!(cli.command, Command::Client(ClientCommand::Cancel { .. })), "{name}");
+    }
+    for name in ["check-recording", "record-check"] {
+        let cli = Cli::try_parse_from(["pilotlight", "site", name, "a.json"]).unwrap();
+        assert!(matches!(cli.command, Command::Site(SiteCommand::CheckRecording(_))), "{name}");
+    }
+}
+
+#[test]
 fn every_flag_of_serve_sets_a_key() {
     let flags = [
         ("--listen", "127.0.0.1:0"),
@@ -104,9 +119,9 @@ fn a_session_is_found_by_id_name_or_beginning() {
     // A name counts before the beginnings of other ids.
     assert_eq!(found("0198c1c2").unwrap(), THIRD);
     let ambiguous = found("0198c1c2-0").unwrap_err();
-    assert!(ambiguous.sentence.contains(FIRST) && ambiguous.sentence.contains(SECOND), "{ambiguous}");
-    assert_eq!(ambiguous.exit_code, exit_codes::FAILED);
-    assert!(found("").is_err() && found("nobody").unwrap_err().sentence.contains("`nobody`"));
+    assert!(ambiguous.message.contains(FIRST) && ambiguous.message.contains(SECOND), "{ambiguous}");
+    assert_eq!(ambiguous.exit_code, exit::FAILED);
+    assert!(found("").is_err() && found("nobody").unwrap_err().message.contains("`nobody`"));
 }
 
 #[test]
@@ -151,7 +166,7 @@ fn addresses() {
         assert_eq!(parse_address(text).unwrap().as_str(), url);
     }
     for text in ["", "https://a.test", "ftp://a.test", "a.test/x", "http://u:p@a.test", "a b"] {
-        assert_eq!(parse_address(text).unwrap_err().exit_code, exit_codes::USAGE, "{text}");
+        assert_eq!(parse_address(text).unwrap_err().exit_code, exit::USAGE, "{text}");
     }
     assert_eq!(address_of("0.0.0.0:7".parse().unwrap()).unwrap().as_str(), "http://127.0.0.1:7/");
     assert!(
@@ -172,7 +187,7 @@ fn an_event_is_whole_whatever_the_pieces() {
     assert!(EventStream::default().push(&vec![b'x'; 2 << 20]).is_err());
 }
 
-/// The environment of somebody with an empty home and these variables.
+/// The environment of a user with an empty home folder and these variables.
 fn sources(folder: &Path, variables: &[(&str, &str)]) -> Sources {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.into()));
     Sources {
@@ -257,12 +272,12 @@ async fn commands_speak_to_the_server() {
 #[tokio::test]
 async fn what_the_server_refuses_is_told_with_its_hint() {
     let refused = failure(run(&["open", "--url", "http://a.test/"], TOKEN).await);
-    assert_eq!(refused.exit_code, exit_codes::TRY_AGAIN);
+    assert_eq!(refused.exit_code, exit::TRY_AGAIN);
     assert_eq!(refused.to_string(), "error: No room.\nhint: Do something.");
     let refused = failure(run(&["list"], &[]).await);
-    assert_eq!((refused.exit_code, refused.sentence.as_str()), (exit_codes::FAILED, "The token is missing."));
+    assert_eq!((refused.exit_code, refused.message.as_str()), (exit::FAILED, "The token is missing."));
     let strange = failure(run(&["refresh", "two"], TOKEN).await);
-    assert_eq!(strange.sentence, "the server answered 502 Bad Gateway");
+    assert_eq!(strange.message, "the server answered 502 Bad Gateway");
 }
 
 #[tokio::test]
@@ -274,7 +289,7 @@ async fn events_are_followed_until_the_server_goes() {
     let client = Client::find(&cli.common, &sources(folder.path(), TOKEN)).unwrap();
     let mut writer = Vec::new();
     let ended = commands::run(&client, command, &mut Output::new(&mut writer, Format::Table)).await;
-    assert!(matches!(ended, Err(Stop::Failure(failure)) if failure.exit_code == exit_codes::UNREACHABLE));
+    assert!(matches!(ended, Err(Stop::Failure(failure)) if failure.exit_code == exit::UNREACHABLE));
     assert_eq!(
         String::from_utf8(writer).unwrap(),
         format!("{NOW}  one  refreshed  ready  Refreshed; still signed in.\n")
@@ -291,8 +306,8 @@ async fn a_server_that_is_not_there_is_another_failure() {
     let Command::Client(command) = cli.command else { panic!("not a command for the server") };
     let client = Client::find(&cli.common, &sources(folder.path(), &[])).unwrap();
     let failure = failure(written(&client, command, Format::Table).await);
-    assert_eq!(failure.exit_code, exit_codes::UNREACHABLE);
-    assert!(failure.sentence.contains(&vacant.to_string()), "{failure}");
+    assert_eq!(failure.exit_code, exit::UNREACHABLE);
+    assert!(failure.message.contains(&vacant.to_string()), "{failure}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Reading the files of a configuration: bounded, and with places instead of byte offsets.
+//! Reads the files of a configuration, with a size limit, and converts byte offsets to line and column.
 
 use std::io::Read;
 use std::ops::Range;
@@ -10,12 +10,12 @@ use super::problem::{Place, Problem};
 
 pub(super) use toml::de::DeTable as Table;
 
-/// The largest file of a configuration or of a site.
+/// Maximum size of a configuration file or a site file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// The most sites in one folder.
+/// Maximum number of sites in a folder.
 const MAX_SITES: usize = 1000;
 
-/// One TOML file.
+/// A TOML file.
 pub(super) struct Document {
     path: PathBuf,
     text: String,
@@ -26,7 +26,7 @@ impl Document {
         Ok(Self { path: path.to_owned(), text: read(path, MAX_FILE_BYTES)? })
     }
 
-    /// The folder that names in this file are relative to.
+    /// Returns the folder that relative names in this file refer to.
     pub(super) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
@@ -35,12 +35,12 @@ impl Document {
         Place::in_text(&self.path, &self.text, span)
     }
 
-    /// All that can be parsed, and the errors of syntax.
+    /// Returns everything that can be parsed, and the syntax errors.
     pub(super) fn parse(&self) -> (DeTable<'_>, Vec<Problem>) {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         let problem = |error: &toml::de::Error| Problem {
             place: error.span().map_or_else(|| Place::file(&self.path), |span| self.place(&span)),
-            sentence: error.message().to_owned(),
+            message: error.message().to_owned(),
         };
         (table.into_inner(), errors.iter().map(problem).collect())
     }
@@ -48,7 +48,7 @@ impl Document {
 
 /// Reads a text file of at most `max_bytes`.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<String, Problem> {
-    let problem = |sentence: String| Problem { place: Place::file(path), sentence };
+    let problem = |message: String| Problem { place: Place::file(path), message };
     let unreadable = |error: std::io::Error| problem(format!("cannot be read: {error}"));
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -59,9 +59,9 @@ pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| problem("is not UTF-8".to_owned()))
 }
 
-/// The `*.toml` files of a folder by name; none where there is no such folder.
+/// Returns the `*.toml` files of a folder, sorted by name; none if the folder does not exist.
 pub(super) fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let problem = |sentence: String| Problem { place: Place::file(folder), sentence };
+    let problem = |message: String| Problem { place: Place::file(folder), message };
     let unreadable = |error: std::io::Error| problem(format!("cannot be read: {error}"));
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -75,7 +75,7 @@ pub(super) fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
             paths.push(path);
         }
         if paths.len() > MAX_SITES {
-            return Err(problem(format!("has more than {MAX_SITES} sites in it")));
+            return Err(problem(format!("contains more than {MAX_SITES} sites")));
         }
     }
     paths.sort();

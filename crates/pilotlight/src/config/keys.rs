@@ -1,6 +1,6 @@
-//! The table of keys: what each is called, how it is read, and what it sets.
+//! The table of configuration keys: their names, how their values are parsed, and what they set.
 //!
-//! A value comes from TOML or, in the environment and in flags, as text; [`Value`] reads both alike.
+//! A value is TOML in a file, and text in the environment and in flags; [`Value`] parses both.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -8,44 +8,49 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pilotlight_api::{Seconds, validate};
+use pilotlight_linux::Destination;
 use toml::de::DeValue;
 use url::Url;
 
 use super::problem::did_you_mean;
-use super::types::{AtCapacity, Auth, Config, Engine, MemoryBudget, auto_max_live};
+use super::types::{AtCapacity, Auth, Config, Engine, MemoryBudget, WebhookSecret, auto_max_live};
+use crate::authority::{Authority, Origin};
 use crate::memory::total_bytes;
 
-/// Most entries of a list.
+/// Maximum number of entries of a list.
 const MAX_LIST_ENTRIES: usize = 256;
-/// What `max_sessions` and `max_live` may be.
+/// The range of `max_sessions` and `max_live`.
 const SESSIONS_RANGE: RangeInclusive<u32> = 1..=100_000;
-/// What `windows_per_browser` may be.
+/// The range of `windows_per_browser`.
 const WINDOWS_PER_BROWSER_RANGE: RangeInclusive<u32> = 1..=256;
-/// The least memory budget: less than one window is a slip.
+/// The minimum memory budget: less than one window must be a mistake.
 const MIN_MEMORY_BUDGET_BYTES: u64 = 128 * 1024 * 1024;
 
-/// A value given outside of the file.
+/// Minimum length of a signing secret: a shorter one can be guessed.
+const MIN_SECRET_BYTES: usize = 16;
+
+/// A value given by a flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
-    /// The flag, as the user wrote it: `--max-live`.
+    /// The flag as the user wrote it: `--max-live`.
     pub flag: &'static str,
-    /// The section of the key that it sets.
+    /// The section of the key.
     pub section: &'static str,
-    /// The key that it sets.
+    /// The name of the key.
     pub key: &'static str,
     /// The value as text.
     pub text: String,
 }
 
-/// One key of the configuration.
+/// A configuration key.
 pub(super) struct Key {
     pub(super) section: &'static str,
     pub(super) name: &'static str,
-    /// Sets it. The error is the rest of a sentence that begins with the key's name.
+    /// Sets the key. The error is the rest of a sentence that starts with the key's name.
     pub(super) set: fn(&mut Config, &Value<'_>) -> Result<(), String>,
 }
 
-/// Every key that has a fixed name.
+/// All keys with fixed names.
 pub(super) const KEYS: &[Key] = &[
     Key { section: "server", name: "listen", set: |c, v| v.listen().map(|x| c.server.listen = x) },
     Key { section: "server", name: "state_dir", set: |c, v| v.path().map(|x| c.server.state_dir = x) },
@@ -65,7 +70,17 @@ pub(super) const KEYS: &[Key] = &[
         name: "orphan_timeout",
         set: |c, v| v.duration().map(|x| c.server.orphan_timeout = x),
     },
+    Key {
+        section: "server",
+        name: "local_folders",
+        set: |c, v| v.folders().map(|x| c.server.local_folders = x),
+    },
     Key { section: "server", name: "webhook", set: |c, v| v.webhook().map(|x| c.server.webhook = Some(x)) },
+    Key {
+        section: "server",
+        name: "webhook_secret",
+        set: |c, v| v.webhook_secret().map(|x| c.server.webhook_secret = Some(x)),
+    },
     Key {
         section: "limits",
         name: "max_sessions",
@@ -81,6 +96,11 @@ pub(super) const KEYS: &[Key] = &[
         section: "limits",
         name: "memory_budget",
         set: |c, v| v.memory().map(|x| c.limits.memory_budget = x),
+    },
+    Key {
+        section: "limits",
+        name: "window_memory",
+        set: |c, v| v.memory().map(|x| c.limits.window_memory = x),
     },
     Key {
         section: "limits",
@@ -111,6 +131,11 @@ pub(super) const KEYS: &[Key] = &[
         section: "sessions",
         name: "operation_timeout",
         set: |c, v| v.duration().map(|x| c.sessions.operation_timeout = x),
+    },
+    Key {
+        section: "sessions",
+        name: "keep_pictures",
+        set: |c, v| v.seconds().map(|x| c.sessions.keep_pictures = x.unless_never()),
     },
     Key {
         section: "sessions",
@@ -146,7 +171,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "extra_args",
         set: |c, v| v.switches().map(|x| c.chromium.extra_args = x),
     },
-    Key { section: "chromium", name: "page_out", set: |c, v| v.boolean().map(|x| c.chromium.page_out = x) },
+    Key { section: "chromium", name: "page_out", set: |c, v| v.page_out().map(|x| c.chromium.page_out = x) },
+    Key { section: "chromium", name: "readable", set: |c, v| v.paths().map(|x| c.chromium.readable = x) },
     Key {
         section: "chromium",
         name: "merge_pages",
@@ -173,13 +199,13 @@ const ENGINES: [(&str, Engine); 4] = [
 ];
 
 impl Key {
-    /// The environment variable that sets it.
+    /// Returns the environment variable that sets the key.
     pub(super) fn variable(&self) -> String {
         format!("PILOTLIGHT_{}_{}", self.section, self.name).to_ascii_uppercase()
     }
 }
 
-/// A value and the folder that a path in it is relative to.
+/// A value, and the folder that a relative path in it refers to.
 pub(super) struct Value<'a> {
     pub(super) raw: Raw<'a>,
     pub(super) base: &'a Path,
@@ -187,9 +213,9 @@ pub(super) struct Value<'a> {
 
 /// A value as it was given.
 pub(super) enum Raw<'a> {
-    /// In the environment or by a flag.
+    /// From the environment or a flag.
     Text(&'a str),
-    /// In a file.
+    /// From a file.
     Toml(&'a DeValue<'a>),
 }
 
@@ -205,7 +231,7 @@ impl Value<'_> {
         match self.raw {
             Raw::Text(text) => Ok(text),
             Raw::Toml(DeValue::String(text)) => Ok(text),
-            Raw::Toml(_) => Err(self.wrong("a text in quotes")),
+            Raw::Toml(_) => Err(self.wrong("a quoted string")),
         }
     }
 
@@ -229,7 +255,7 @@ impl Value<'_> {
         }
     }
 
-    /// A list of texts; as text, with commas between.
+    /// Parses a list of strings; in text, they are separated by commas.
     pub(super) fn list(&self) -> Result<Vec<String>, String> {
         let entries: Vec<String> = match self.raw {
             Raw::Text(text) => text.split(',').map(|entry| entry.trim().to_owned()).collect(),
@@ -237,8 +263,8 @@ impl Value<'_> {
                 .iter()
                 .map(|entry| entry.get_ref().as_str().map(str::to_owned))
                 .collect::<Option<_>>()
-                .ok_or_else(|| self.wrong("a list of texts in quotes"))?,
-            Raw::Toml(_) => return Err(self.wrong("a list of texts")),
+                .ok_or_else(|| self.wrong("a list of quoted strings"))?,
+            Raw::Toml(_) => return Err(self.wrong("a list of strings")),
         };
         let entries: Vec<String> = entries.into_iter().filter(|entry| !entry.is_empty()).collect();
         if entries.len() > MAX_LIST_ENTRIES {
@@ -259,9 +285,9 @@ impl Value<'_> {
             Raw::Toml(DeValue::Integer(integer)) if integer.radix() == 10 => integer.as_str(),
             Raw::Toml(DeValue::String(text)) => text,
             Raw::Text(text) => text,
-            Raw::Toml(_) => return Err(self.wrong("whole seconds (300) or a text with units (\"5m\")")),
+            Raw::Toml(_) => return Err(self.wrong("whole seconds (300) or a string with a unit (\"5m\")")),
         };
-        text.parse().map_err(|error| format!("does not fit: {error}"))
+        text.parse().map_err(|error| format!("is invalid: {error}"))
     }
 
     fn duration(&self) -> Result<Duration, String> {
@@ -272,6 +298,34 @@ impl Value<'_> {
     pub(super) fn path(&self) -> Result<PathBuf, String> {
         let text = self.text()?;
         if text.is_empty() { Err("is empty".to_owned()) } else { Ok(self.base.join(text)) }
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>, String> {
+        Ok(self.list()?.iter().map(|path| self.base.join(path)).collect())
+    }
+
+    fn page_out(&self) -> Result<Option<Destination>, String> {
+        match self.raw {
+            Raw::Text("any") => Ok(Some(Destination::Any)),
+            Raw::Toml(DeValue::String(text)) if text == "any" => Ok(Some(Destination::Any)),
+            _ => match self.boolean() {
+                Ok(is_on) => Ok(is_on.then_some(Destination::Sealed)),
+                Err(_) => Err(self.wrong("true, false or \"any\"")),
+            },
+        }
+    }
+
+    /// Parses a list of existing folders, and returns their canonical paths.
+    fn folders(&self) -> Result<Vec<PathBuf>, String> {
+        let full = |folder: String| {
+            let path = self.base.join(&folder);
+            match path.canonicalize() {
+                Ok(full) if full.is_dir() => Ok(full),
+                Ok(_) => Err(format!("contains `{folder}`, which is not a folder")),
+                Err(error) => Err(format!("contains `{folder}`, which cannot be used: {error}")),
+            }
+        };
+        self.list()?.into_iter().map(full).collect()
     }
 
     fn auto_or_path(&self) -> Result<Option<PathBuf>, String> {
@@ -316,54 +370,54 @@ impl Value<'_> {
         Ok(MemoryBudget::Bytes(bytes))
     }
 
-    fn hosts(&self) -> Result<Vec<String>, String> {
-        let hosts = self.list()?;
-        for host in &hosts {
-            let read = Url::parse(&format!("http://{host}/")).ok();
-            if !read
-                .is_some_and(|url| url.path() == "/" && url.username().is_empty() && url.query().is_none())
-            {
-                return Err(format!(
-                    "has `{host}` in it, which is no host: write `example.org` or `example.org:8443`"
-                ));
-            }
-        }
-        Ok(hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect())
+    fn hosts(&self) -> Result<Vec<Authority>, String> {
+        let read = |host: String| {
+            Authority::parse(&host).ok_or_else(|| {
+                format!("contains `{host}`, which is not a host: write `example.org` or `example.org:8443`")
+            })
+        };
+        self.list()?.into_iter().map(read).collect()
     }
 
-    /// There is no TLS in this program, neither to the inside nor to the outside.
+    /// Parses the webhook's URL. TLS is not supported.
     fn webhook(&self) -> Result<Url, String> {
         let url = Url::parse(self.text()?).ok().filter(|url| url.scheme() == "http" && url.has_host());
         url.ok_or_else(|| {
-            "must be an `http` URL, such as `http://127.0.0.1:9000/hook`; for `https` put a proxy between"
+            "must be an `http` URL, such as `http://127.0.0.1:9000/hook`; for `https`, use a proxy in between"
                 .to_owned()
         })
     }
 
-    fn origins(&self) -> Result<Vec<String>, String> {
-        let wrong =
-            |origin: &str| format!("has `{origin}` in it, which is no origin: write `https://example.org`");
-        let origin_of = |text: String| {
-            let url = Url::parse(&text).map_err(|_| wrong(&text))?;
-            let bare = matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none();
-            if bare && url.username().is_empty() {
-                Ok(url.origin().ascii_serialization())
-            } else {
-                Err(wrong(&text))
-            }
+    /// Parses the signing secret. The error never contains the value.
+    fn webhook_secret(&self) -> Result<WebhookSecret, String> {
+        let text = self.text().map_err(|_| "must be a quoted string".to_owned())?;
+        if text.len() < MIN_SECRET_BYTES {
+            return Err(format!(
+                "must have at least {MIN_SECRET_BYTES} characters; `openssl rand -hex 32` generates a suitable one"
+            ));
+        }
+        Ok(WebhookSecret(text.into()))
+    }
+
+    fn origins(&self) -> Result<Vec<Origin>, String> {
+        let read = |text: String| {
+            // Many people include the slash that browsers show.
+            Origin::parse(text.strip_suffix('/').unwrap_or(&text)).ok_or_else(|| {
+                format!("contains `{text}`, which is not an origin: write `https://example.org`")
+            })
         };
-        self.list()?.into_iter().map(origin_of).collect()
+        self.list()?.into_iter().map(read).collect()
     }
 
     pub(super) fn switches(&self) -> Result<Vec<String>, String> {
         let switches = self.list()?;
         match switches.iter().find(|switch| !switch.starts_with("--")) {
-            Some(switch) => Err(format!("has `{switch}` in it, which does not begin with `--`")),
+            Some(switch) => Err(format!("contains `{switch}`, which does not start with `--`")),
             None => Ok(switches),
         }
     }
 
-    /// Width and height, as `1024x768` or, as Chromium writes it, `1024,768`.
+    /// Parses a width and height, as `1024x768` or, as Chromium writes it, `1024,768`.
     pub(super) fn window_size(&self) -> Result<(u32, u32), String> {
         let side = |text: &str| {
             text.trim().parse().ok().filter(|pixels| validate::VIEWPORT_SIDE_PIXELS.contains(pixels))
@@ -375,7 +429,7 @@ impl Value<'_> {
     }
 }
 
-/// A value of a file as one would say it.
+/// Formats a value of a file for an error message.
 fn in_words(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("\"{text}\""),
@@ -388,7 +442,7 @@ fn in_words(value: &DeValue<'_>) -> String {
     }
 }
 
-/// A size with or without a unit.
+/// Parses a size with or without a unit.
 fn bytes_in(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -1,6 +1,6 @@
-//! Gathers the configuration from its sources, in the order of their weight, and checks what belongs together.
+//! Merges the configuration from its sources, in order of precedence, and checks combinations of keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -13,29 +13,32 @@ use super::problem::{ConfigErrors, Place, Problem, did_you_mean, nearest};
 use super::types::{Auth, Config, Server};
 use super::walk;
 
-/// The name of the file that is looked for.
+/// Folders of the kernel, which are not suitable for exchanging files.
+const OF_KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// The default file name.
 const FILE_NAME: &str = "pilotlight.toml";
-/// Variables that begin like ours and are read elsewhere.
+/// Variables with our prefix that are read elsewhere.
 const OTHER_VARIABLES: [&str; 4] =
     ["PILOTLIGHT_CONFIG", "PILOTLIGHT_LOG", "PILOTLIGHT_SERVER", "PILOTLIGHT_TOKEN"];
 
-/// Where a configuration comes from.
+/// The sources of a configuration.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// The file that was asked for; `None` to look in the usual places, where it may be missing.
+    /// The file that the user gave; `None` to look in the default places, where it may be missing.
     pub file: Option<PathBuf>,
     /// The environment.
     pub environment: BTreeMap<String, OsString>,
-    /// What flags set.
+    /// The values given by flags.
     pub flags: Vec<Override>,
-    /// What relative paths in flags and the environment are relative to.
+    /// The folder that relative paths in flags and the environment refer to.
     pub working_dir: PathBuf,
-    /// Whether the process runs as root; decides the usual places.
+    /// Whether the process runs as root; this determines the default places.
     pub is_root: bool,
 }
 
 impl Sources {
-    /// The environment and working folder of this process, with a file and flags of the command line.
+    /// Returns the sources of this process, with a file and flags from the command line.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<Override>) -> std::io::Result<Self> {
         Ok(Self {
             file,
@@ -51,7 +54,7 @@ impl Sources {
     fn folder(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         let set =
             |name: &str| self.environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        // The XDG specification wants relative paths in its variables ignored.
+        // The XDG specification requires relative paths in its variables to be ignored.
         set(variable)
             .filter(|path| path.is_absolute())
             .or_else(|| set("HOME").map(|home| home.join(below_home)))
@@ -80,23 +83,24 @@ impl Sources {
 }
 
 impl Config {
-    /// Loads everything, sites and their flows included.
+    /// Loads everything, including sites and their flows.
     pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
         let mut loader = Loader::new(sources);
         let beside = loader.file(None).map(|folder| folder.join("sites"));
         loader.environment(None);
         loader.flags();
         let in_state = loader.config.server.sites_dir();
-        for folder in beside.filter(|folder| *folder != in_state).iter().chain([&in_state]) {
-            loader.site_folder(folder);
+        if let Some(folder) = beside.filter(|folder| *folder != in_state) {
+            loader.site_folder(&folder);
         }
+        loader.stored_sites(&in_state);
         loader.check_together();
         loader.finish()
     }
 }
 
 impl Server {
-    /// Loads `[server]` alone, for clients: a mistake elsewhere is not theirs.
+    /// Loads only `[server]`, for clients, which are not affected by errors elsewhere.
     pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
         let mut loader = Loader::new(sources);
         loader.file(Some("server"));
@@ -105,7 +109,7 @@ impl Server {
     }
 }
 
-/// The configuration as far as it is read, and what was wrong on the way.
+/// The configuration read so far, and its problems.
 pub(super) struct Loader<'a> {
     sources: &'a Sources,
     pub(super) config: Config,
@@ -130,11 +134,11 @@ impl<'a> Loader<'a> {
         }
     }
 
-    pub(super) fn problem(&mut self, place: Place, sentence: impl Into<String>) {
-        self.problems.push(Problem { place, sentence: sentence.into() });
+    pub(super) fn problem(&mut self, place: Place, message: impl Into<String>) {
+        self.problems.push(Problem { place, message: message.into() });
     }
 
-    /// Reads the configuration file; gives the folder that it lies in.
+    /// Reads the configuration file and returns its folder.
     fn file(&mut self, only: Option<&str>) -> Option<PathBuf> {
         let path = self.sources.find_file()?;
         self.config.file = Some(path.clone());
@@ -148,7 +152,7 @@ impl<'a> Loader<'a> {
         Document::open(path).map_err(|problem| self.problems.push(problem)).ok()
     }
 
-    /// Parses a document and walks what could be parsed. On a line that has a syntax error only that is told.
+    /// Parses a document and walks what could be parsed. For a line with a syntax error, only that is reported.
     fn walk_document(&mut self, document: &Document, walk: impl FnOnce(&mut Self, &document::Table<'_>)) {
         let (table, syntax_errors) = document.parse();
         let before = self.problems.len();
@@ -191,16 +195,15 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Clusters set variables of their own that begin with a service's name, so only what looks like one of
-    /// our keys is taken for a mistake.
+    /// Clusters set variables that start with a service's name, so only names similar to our keys are reported.
     fn unknown_variable<'b>(&mut self, name: &str, place: Place, known: impl Iterator<Item = &'b str>) {
         let suggestion = nearest(name, known).map(|variable| format!("did you mean `{variable}`?"));
         let in_section = KEYS
             .iter()
             .any(|key| name.starts_with(&format!("PILOTLIGHT_{}_", key.section.to_ascii_uppercase())));
         match suggestion {
-            Some(suggestion) => self.problem(place, format!("is no key of the configuration: {suggestion}")),
-            None if in_section => self.problem(place, "is no key of the configuration"),
+            Some(suggestion) => self.problem(place, format!("is not a configuration key: {suggestion}")),
+            None if in_section => self.problem(place, "is not a configuration key"),
             None => {}
         }
     }
@@ -212,12 +215,12 @@ impl<'a> Loader<'a> {
             let value = Value { raw: Raw::Text(&flag.text), base: &sources.working_dir };
             match KEYS.iter().find(|key| key.section == flag.section && key.name == flag.key) {
                 Some(key) => self.set(key, &value, place),
-                None => self.problem(place, "sets no key of the configuration"),
+                None => self.problem(place, "does not set a configuration key"),
             }
         }
     }
 
-    /// Sets one key and remembers where.
+    /// Sets a key and records where.
     pub(super) fn set(&mut self, key: &Key, value: &Value<'_>, place: Place) {
         match (key.set)(&mut self.config, value) {
             Ok(()) => {
@@ -227,59 +230,112 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Reads every `*.toml` of a folder as one site. A folder that is not there has none.
+    /// Reads every `*.toml` file of a folder as a site. A folder that does not exist has none.
     fn site_folder(&mut self, folder: &Path) {
         let paths = match document::toml_files(folder) {
             Ok(paths) => paths,
             Err(problem) => return self.problems.push(problem),
         };
         for path in paths {
-            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            if let Some(document) = self.open(&path) {
-                let place = Place::file(&path);
-                self.walk_document(&document, |loader, table| {
-                    walk::site(loader, &document, &name, table, place);
-                });
-            }
+            self.site_file(&path);
         }
     }
 
-    /// What can only be judged when everything is read.
+    /// Reads a file as a site. Returns its name.
+    fn site_file(&mut self, path: &Path) -> String {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if let Some(document) = self.open(path) {
+            let place = Place::file(path);
+            self.walk_document(&document, |loader, table| {
+                walk::site(loader, &document, &name, table, place);
+            });
+        }
+        name
+    }
+
+    /// Reads the sites that were defined over REST. An unreadable file affects only that site.
+    fn stored_sites(&mut self, folder: &Path) {
+        let paths = match document::toml_files(folder) {
+            Ok(paths) => paths,
+            Err(problem) => {
+                let warning = format!("the sites defined over REST cannot be read: {problem}");
+                return self.config.warnings.push(warning);
+            }
+        };
+        for path in paths {
+            let before = self.problems.len();
+            let known: BTreeSet<String> = self.config.sites.keys().cloned().collect();
+            let name = self.site_file(&path);
+            let found = self.problems.split_off(before);
+            let Some(first) = found.first() else {
+                self.config.stored_sites.insert(name);
+                continue;
+            };
+            // A truncated file may parse as a different site.
+            self.config.sites.retain(|name, _| known.contains(name));
+            let problem = first.to_string();
+            let warning =
+                format!("the site `{name}`, which was defined over REST, cannot be used: {problem}");
+            self.config.warnings.push(warning);
+            self.config.broken_sites.insert(name, problem);
+        }
+    }
+
+    /// Checks combinations of keys, when everything has been read.
     fn check_together(&mut self) {
         let server = &self.config.server;
         let public = !server.listen.ip().is_loopback();
         if public && server.auth == Auth::None {
             let place = self.place_of("server", "auth");
-            let sentence = format!(
-                "`server.auth` can be \"none\" only where the server listens on a loopback address, not on {}",
+            let message = format!(
+                "`server.auth` can be \"none\" only if the server listens on a loopback address, not on {}",
                 server.listen
             );
-            self.problem(place, sentence);
+            self.problem(place, message);
         } else if public {
             let warning = format!(
-                "The server listens on {} without TLS: whoever can see the traffic can see the token. \
-                 Put a proxy with TLS in front of it, or listen on 127.0.0.1.",
+                "The server listens on {} without TLS: anyone who can observe the traffic can read the token. \
+                 Use a TLS proxy in front of it, or listen on 127.0.0.1.",
                 server.listen
             );
             self.config.warnings.push(warning);
         }
         self.check_live_fits();
+        self.check_local_folders();
         self.check_profiles();
     }
 
-    /// More windows than sessions cannot be; where that was not asked for, it is not a mistake.
+    /// Refuses folders that contain the server's state or the kernel's files.
+    fn check_local_folders(&mut self) {
+        let state_dir = self.config.server.state_dir.clone();
+        let state_dir = state_dir.canonicalize().unwrap_or(state_dir);
+        for folder in self.config.server.local_folders.clone() {
+            let holds_state = state_dir.starts_with(&folder) || folder.starts_with(&state_dir);
+            let is_of_kernel = OF_KERNEL.iter().any(|kernels| folder.starts_with(kernels));
+            if holds_state || is_of_kernel {
+                let reason = if holds_state { "the server's own state" } else { "files of the kernel" };
+                let message = format!(
+                    "`server.local_folders` contains `{}`, which holds {reason}: use a folder that is only for exchanging files",
+                    folder.display()
+                );
+                self.problem(self.place_of("server", "local_folders"), message);
+            }
+        }
+    }
+
+    /// There cannot be more windows than sessions; unless `max_live` was set explicitly, this is not an error.
     fn check_live_fits(&mut self) {
         let limits = &mut self.config.limits;
         if limits.max_live <= limits.max_sessions {
             return;
         }
-        let sentence = format!(
+        let message = format!(
             "`limits.max_live` is {} but `limits.max_sessions` is {}: every window belongs to a session",
             limits.max_live, limits.max_sessions
         );
         limits.max_live = limits.max_sessions;
         if self.set_at.contains_key(&("limits", "max_live")) {
-            self.config.warnings.push(sentence);
+            self.config.warnings.push(message);
         }
     }
 
@@ -290,8 +346,9 @@ impl<'a> Loader<'a> {
         let profile = self.config.chromium.profile.clone();
         if !known().any(|name| name == profile) {
             let names: Vec<&str> = known().collect();
-            let sentence = format!("`chromium.profile` names no profile: {}", did_you_mean(&profile, names));
-            self.problem(self.place_of("chromium", "profile"), sentence);
+            let message =
+                format!("`chromium.profile` is not a launch profile: {}", did_you_mean(&profile, names));
+            self.problem(self.place_of("chromium", "profile"), message);
         }
         let extra_args = self.config.chromium.extra_args.clone();
         let place = self.place_of("chromium", "extra_args");
@@ -299,22 +356,25 @@ impl<'a> Loader<'a> {
         for (name, definition) in &own {
             let place = self.profile_places.get(name).cloned().unwrap_or_else(|| self.whole());
             if built_in.contains(&name.as_str()) {
-                self.problem(place, format!("`{name}` is the name of a built-in profile: choose another"));
+                self.problem(
+                    place,
+                    format!("`{name}` is the name of a built-in profile: choose another name"),
+                );
                 continue;
             }
             match definition.custom() {
                 Ok(profile) => self.check_switches(&format!("profile `{name}`"), place, &profile, &[]),
                 Err(_) => {
                     let suggestion = did_you_mean(definition.base.as_deref().unwrap_or_default(), built_in);
-                    let sentence =
+                    let message =
                         format!("`base` of profile `{name}` must be a built-in profile: {suggestion}");
-                    self.problem(place, sentence);
+                    self.problem(place, message);
                 }
             }
         }
     }
 
-    /// Refuses what takes a protection away, here already and not when the first browser is started.
+    /// Refuses switches that remove a protection when loading, rather than when the first browser starts.
     fn check_switches(&mut self, what: &str, place: Place, profile: &CustomProfile, extra_args: &[String]) {
         let allow_unsafe_args = self.config.chromium.allow_unsafe_args;
         if let Err(errors) = resolve(profile, Engine::HeadlessShell, extra_args, allow_unsafe_args) {

@@ -1,8 +1,8 @@
 //! The configuration: one TOML file, the environment and flags, read into plain types.
 //!
-//! Defaults < file < `PILOTLIGHT_<SECTION>_<KEY>` < flags. Everything that is wrong is reported at once,
-//! with its place and a suggestion. [`Config`] has no type of the file format in it, and loading one never
-//! changes anything on the machine.
+//! Precedence: defaults < file < `PILOTLIGHT_<SECTION>_<KEY>` < flags. All errors are reported at once, each with its
+//! place and a suggestion. [`Config`] is independent of the file format, and loading it never changes anything on the
+//! machine.
 
 mod document;
 mod keys;
@@ -17,8 +17,9 @@ mod walk;
 pub(crate) use document::read as read_text;
 pub use keys::Override;
 pub use load::Sources;
-pub use problem::{ConfigErrors, Place, Problem};
+pub use problem::{ConfigErrors, Problem};
 pub use site::{Site, SiteError};
 pub use types::{
-    AtCapacity, Auth, Chromium, Config, Engine, Limits, MemoryBudget, ProfileDefinition, Server, Sessions,
+    AtCapacity, Auth, Chromium, Config, Engine, MemoryBudget, ProfileDefinition, Server, Sessions,
+    WebhookSecret,
 };

@@ -1,35 +1,35 @@
-//! What is wrong with a configuration, and where.
+//! Errors in a configuration and their places.
 
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The most problems that are shown.
+/// Maximum number of errors that are shown.
 const MAX_SHOWN: usize = 100;
 
-/// Where a value comes from.
+/// The place of a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// A file.
+    /// In a file.
     File {
-        /// Its path.
+        /// The file's path.
         path: PathBuf,
-        /// Line and column, where known. Both begin at 1; the column counts characters.
+        /// Line and column, if known, both counted from 1; the column counts characters.
         position: Option<(usize, usize)>,
     },
-    /// An environment variable.
+    /// In an environment variable.
     Variable(String),
-    /// A flag of the command line.
+    /// In a flag of the command line.
     Flag(String),
 }
 
 impl Place {
-    /// A file as a whole.
+    /// Returns the place of a whole file.
     pub(super) fn file(path: impl Into<PathBuf>) -> Self {
         Self::File { path: path.into(), position: None }
     }
 
-    /// The place of a span of bytes in the text of a file.
+    /// Returns the place of a span of bytes in a file's text.
     pub(super) fn in_text(path: &Path, text: &str, span: &Range<usize>) -> Self {
         let before = text.get(..span.start.min(text.len())).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -52,22 +52,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong.
+/// An error in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// What, and what would be right.
-    pub sentence: String,
+    /// The error and a suggestion.
+    pub message: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.sentence)
+        write!(f, "{}: {}", self.place, self.message)
     }
 }
 
-/// All that is wrong with a configuration: a line each, in the order of their places.
+/// All errors of a configuration, one per line, ordered by place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<Problem>);
 
@@ -88,7 +88,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// The candidate that somebody who wrote `word` probably meant.
+/// Returns the candidate that is most similar to `word`, if any is similar enough.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let tolerated = (word.chars().count() / 3).max(1);
     candidates
@@ -99,7 +99,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// The end of a sentence about an unknown `word`: a suggestion where there is one, else what is known.
+/// Returns the end of a message about an unknown `word`: a suggestion, or the list of candidates.
 pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(word, candidates.clone()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
@@ -107,9 +107,9 @@ pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
             let known: Vec<String> =
                 candidates.into_iter().map(|candidate| format!("`{candidate}`")).collect();
             if known.is_empty() {
-                "there is none".to_owned()
+                "none is defined".to_owned()
             } else {
-                format!("known are {}", known.join(", "))
+                format!("expected one of {}", known.join(", "))
             }
         }
     }

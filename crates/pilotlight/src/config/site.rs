@@ -1,23 +1,23 @@
-//! A site with its flows read: what the rest of the program works with, wherever the site came from.
+//! A validated site with its parsed flows, independent of how it was defined.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilotlight_api::{FieldError, OperationDefinition, SignIn, SiteDefinition};
 use pilotlight_flow::placeholders::TOTP;
-use pilotlight_flow::review;
+use pilotlight_flow::recorded::{self, Purpose};
 use pilotlight_flow::schema::{Action, Custom, Flow, FlowError};
 
 /// The placeholders that a sign-in flow may use.
 pub(super) const SIGN_IN_PLACEHOLDERS: [&str; 3] = ["username", "password", TOTP];
 
-/// A checked site.
+/// A validated site.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Site {
-    /// As it was written down, with the flow in it instead of a file's name.
+    /// The definition, with flows instead of file names.
     pub definition: SiteDefinition,
-    /// Its sign-in, where it has one.
+    /// The sign-in flow, if the site has one.
     pub sign_in: Option<Flow>,
-    /// What is replayed to keep the sign-in alive, where it is refreshed so.
+    /// The flow that refreshes the sign-in, if the site uses one.
     pub refresh: Option<Flow>,
     /// The flows of each operation's phases.
     pub operations: BTreeMap<String, Vec<Flow>>,
@@ -26,29 +26,30 @@ pub struct Site {
 /// Why a site cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
-    /// A field is wrong.
+    /// A field is invalid.
     #[error("{0}")]
     Field(FieldError),
-    /// It is not a flow that can be replayed.
-    #[error("`{0}` is not a flow that can be replayed")]
+    /// The sign-in or refresh flow is invalid.
+    #[error("`{0}` is not a valid flow")]
     Flow(&'static str, #[source] FlowError),
-    /// A phase of an operation is not a flow that can be replayed.
-    #[error("`{0}` is not a flow that can be replayed")]
+    /// The flow of an operation's phase is invalid.
+    #[error("`{0}` is not a valid flow")]
     Phase(String, #[source] FlowError),
-    /// The flow wants a value that nobody has.
+    /// The flow uses an unknown placeholder.
     #[error(
-        "`{0}` uses `${{{1}}}`, but only `${{username}}`, `${{password}}` and `${{totp}}` are known there"
+        "`{0}` uses `${{{1}}}`, but only `${{username}}`, `${{password}}` and `${{totp}}` are allowed there"
     )]
     Placeholder(&'static str, String),
-    /// The flow has a password in it.
+    /// The flow contains a password.
     #[error(
-        "`{0}` has a password in its step {1}: write `${{password}}` there, and give the password to the session"
+        "`{0}` contains a password in step {1}: replace it with `${{password}}` (`pilotlight site check-recording \
+         --write` does this), and give the password to the session"
     )]
     Password(&'static str, usize),
 }
 
 impl SiteError {
-    /// The field that is wrong.
+    /// Returns the invalid field.
     pub(super) fn field(&self) -> &str {
         match self {
             Self::Field(error) => &error.field,
@@ -59,12 +60,36 @@ impl SiteError {
 }
 
 impl Site {
-    /// Checks a site whose flows, if any, are the flows themselves.
+    /// Validates a site whose flows are given inline.
     pub fn new(definition: SiteDefinition) -> Result<Self, SiteError> {
         definition.validate().map_err(SiteError::Field)?;
         let sign_in = flow("sign_in", definition.sign_in.as_ref())?;
         let refresh = flow("refresh.flow", definition.refresh.flow.as_ref())?;
+        let names = sign_in.as_ref().map(Flow::placeholders).unwrap_or_default();
+        if definition.shared_account && names.contains("username") {
+            let problem = "is for sign-in flows that type a fixed user name, but this one uses `${username}`";
+            return Err(SiteError::Field(FieldError::new("shared_account", problem)));
+        }
         Ok(Self { operations: operations(&definition)?, definition, sign_in, refresh })
+    }
+
+    /// Returns whether the sign-in flow would sign in as a user other than `username`, because it types a fixed user
+    /// name.
+    #[must_use]
+    pub fn misnames(&self, username: &str) -> bool {
+        let Some(flow) = &self.sign_in else { return false };
+        let types_own = !flow.placeholders().contains("username");
+        types_own && recorded::username(flow).is_none_or(|(recorded, _)| recorded != username)
+    }
+
+    /// Returns a warning about the site, if there is one.
+    pub(super) fn warning(&self, name: &str) -> Option<String> {
+        let (_, steps) = self.sign_in.as_ref().and_then(recorded::username)?;
+        let step = steps.last().filter(|_| !self.definition.shared_account)?;
+        Some(format!(
+            "Site `{name}`: its sign-in flow types the recorded user name in step {step} for every session. Replace \
+             it with `${{username}}` (`pilotlight site check-recording --write FILE`), or set `shared_account = true`."
+        ))
     }
 }
 
@@ -73,7 +98,7 @@ fn flow(field: &'static str, written: Option<&SignIn>) -> Result<Option<Flow>, S
         None => return Ok(None),
         Some(SignIn::Flow(flow)) => Flow::from_value(flow).map_err(|error| SiteError::Flow(field, error))?,
         Some(SignIn::File(_)) => {
-            let problem = "must be the flow itself, not a file's name";
+            let problem = "must be the flow itself, not the name of a file";
             return Err(SiteError::Field(FieldError::new(field, problem)));
         }
     };
@@ -81,7 +106,7 @@ fn flow(field: &'static str, written: Option<&SignIn>) -> Result<Option<Flow>, S
     {
         return Err(SiteError::Placeholder(field, name));
     }
-    match review::literal_passwords(&flow).first() {
+    match recorded::passwords(&flow, Purpose::SignIn).first() {
         Some(step) => Err(SiteError::Password(field, *step)),
         None => Ok(Some(flow)),
     }
@@ -91,26 +116,28 @@ fn operations(site: &SiteDefinition) -> Result<BTreeMap<String, Vec<Flow>>, Site
     site.operations.iter().map(|(name, operation)| Ok((name.clone(), phases(name, operation)?))).collect()
 }
 
-/// The flows of an operation, which ask for nothing that is not there when they begin, and make what it promises.
+/// Returns the flows of an operation, after checking that they use only inputs that are available and produce all
+/// outputs.
 fn phases(name: &str, operation: &OperationDefinition) -> Result<Vec<Flow>, SiteError> {
     let mut known: BTreeSet<&str> = operation.optional.keys().map(String::as_str).collect();
     let (mut flows, mut outputs) = (Vec::new(), BTreeSet::new());
     for (index, phase) in operation.phases.iter().enumerate() {
         let field = format!("operations.{name}.phases.{}.flow", index + 1);
         let SignIn::Flow(flow) = &phase.flow else {
-            let problem = "must be the flow itself, not a file's name";
+            let problem = "must be the flow itself, not the name of a file";
             return Err(SiteError::Field(FieldError::new(field, problem)));
         };
         let flow = Flow::from_value(flow).map_err(|error| SiteError::Phase(field.clone(), error))?;
         known.extend(phase.needs.iter().map(String::as_str));
         if let Some(unknown) = flow.placeholders().into_iter().find(|name| !known.contains(name.as_str())) {
             let problem = format!(
-                "uses `${{{unknown}}}`, which need not be there yet: add it to the phase's `needs` or to `optional`"
+                "uses `${{{unknown}}}`, which may be missing: add it to the phase's `needs` or to `optional`"
             );
             return Err(SiteError::Field(FieldError::new(field, problem)));
         }
-        if let Some(step) = review::literal_passwords(&flow).first() {
-            let problem = format!("has a password in its step {step}: write it as an input, `${{name}}`");
+        if let Some(step) = recorded::passwords(&flow, Purpose::Operation).first() {
+            let problem =
+                format!("contains a password in step {step}: replace it with an input, `${{name}}`");
             return Err(SiteError::Field(FieldError::new(field, problem)));
         }
         outputs.extend(flow.steps.iter().filter_map(|step| output(&step.action)).map(str::to_owned));
@@ -120,12 +147,14 @@ fn phases(name: &str, operation: &OperationDefinition) -> Result<Vec<Flow>, Site
         None => Ok(flows),
         Some(output) => Err(SiteError::Field(FieldError::new(
             format!("operations.{name}.outputs"),
-            format!("has `{output}`, which no step makes: an `extract` or `download` must have this name"),
+            format!(
+                "has `{output}`, which no step produces: an `extract` or `download` step must have this name"
+            ),
         ))),
     }
 }
 
-/// What a step's output is called.
+/// Returns the name of a step's output.
 fn output(action: &Action) -> Option<&str> {
     match action {
         Action::Custom(Custom::Extract(extract)) => Some(&extract.name),

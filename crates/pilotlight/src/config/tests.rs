@@ -1,10 +1,11 @@
 //! Configurations as people write them, right and wrong.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pilotlight_api::{RefreshHow, Seconds};
+use pilotlight_linux::Destination;
 
 use super::types::auto_max_live;
 use super::*;
@@ -14,7 +15,7 @@ const SIGN_IN: &str = r##"{"title": "sign in", "steps": [
     {"type": "change", "selectors": [["#password"]], "value": "${password}"},
     {"type": "click", "selectors": [["#submit"]], "offsetX": 1, "offsetY": 1}]}"##;
 
-/// A folder with files in it, as the working folder of somebody with an empty home.
+/// A working folder with files, for a user with an empty home folder.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -81,6 +82,7 @@ fn nothing_configured_gives_the_defaults_of_the_contract() {
     assert_eq!(config.sessions.refresh_interval, Some(Duration::from_secs(5 * 60)));
     assert_eq!(config.sessions.refresh_check, Duration::from_secs(60));
     assert_eq!(config.sessions.operation_timeout, Duration::from_secs(60 * 60));
+    assert_eq!(config.sessions.keep_pictures, Some(Duration::from_secs(7 * 24 * 60 * 60)));
     assert_eq!(config.chromium.engine, Engine::Auto);
     assert_eq!(config.chromium.heartbeat, Duration::from_secs(15));
     assert_eq!((config.chromium.binary, config.chromium.profile.as_str()), (None, "dense"));
@@ -117,7 +119,7 @@ fn flags_outweigh_the_environment_and_that_the_file() {
 
 #[test]
 fn every_key_is_a_variable() {
-    let folder = Folder::with(&[]);
+    let folder = Folder::with(&[("shared/a.txt", "")]);
     let mut sources = folder.sources();
     variables(
         &mut sources,
@@ -127,17 +129,21 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_SERVER_AUTH", "none"),
             ("PILOTLIGHT_SERVER_ALLOWED_HOSTS", "Example.org, other.test:8443"),
             ("PILOTLIGHT_SERVER_ALLOWED_ORIGINS", "https://example.org"),
+            ("PILOTLIGHT_SERVER_LOCAL_FOLDERS", "shared"),
             ("PILOTLIGHT_SERVER_WEBHOOK", "http://127.0.0.1:9/"),
+            ("PILOTLIGHT_SERVER_WEBHOOK_SECRET", "sixteen letters!"),
             ("PILOTLIGHT_LIMITS_MAX_SESSIONS", "20"),
             ("PILOTLIGHT_LIMITS_MAX_LIVE", "10"),
             ("PILOTLIGHT_LIMITS_WINDOWS_PER_BROWSER", "4"),
             ("PILOTLIGHT_LIMITS_MEMORY_BUDGET", "6GiB"),
+            ("PILOTLIGHT_LIMITS_WINDOW_MEMORY", "1GiB"),
             ("PILOTLIGHT_LIMITS_AT_CAPACITY", "terminate"),
             ("PILOTLIGHT_LIMITS_QUEUE_TIMEOUT", "5"),
             ("PILOTLIGHT_SESSIONS_IDLE_TIMEOUT", "1h"),
             ("PILOTLIGHT_SESSIONS_REFRESH_INTERVAL", "never"),
             ("PILOTLIGHT_SESSIONS_REFRESH_CHECK", "1s"),
             ("PILOTLIGHT_SESSIONS_OPERATION_TIMEOUT", "2h"),
+            ("PILOTLIGHT_SESSIONS_KEEP_PICTURES", "never"),
             ("PILOTLIGHT_SESSIONS_WEBDRIVER_TIMEOUT", "10m"),
             ("PILOTLIGHT_SESSIONS_FREEZE_AFTER", "never"),
             ("PILOTLIGHT_SESSIONS_HIBERNATE_AFTER", "2h"),
@@ -149,7 +155,8 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_CHROMIUM_PROFILE", "moderate"),
             ("PILOTLIGHT_CHROMIUM_USER", "nobody"),
             ("PILOTLIGHT_CHROMIUM_EXTRA_ARGS", "--mute-audio,--lang=de"),
-            ("PILOTLIGHT_CHROMIUM_PAGE_OUT", "false"),
+            ("PILOTLIGHT_CHROMIUM_READABLE", "/srv/fonts,fonts"),
+            ("PILOTLIGHT_CHROMIUM_PAGE_OUT", "any"),
             ("PILOTLIGHT_CHROMIUM_MERGE_PAGES", "true"),
             ("PILOTLIGHT_CHROMIUM_ALLOW_UNSAFE_ARGS", "true"),
             ("PILOTLIGHT_TOKEN", "read elsewhere"),
@@ -158,13 +165,33 @@ fn every_key_is_a_variable() {
     );
     assert!(keys::KEYS.iter().all(|key| sources.environment.contains_key(&key.variable())));
     let config = Config::load(&sources).unwrap();
-    assert_eq!(config.server.allowed_hosts, ["example.org", "other.test:8443"]);
+    let hosts: Vec<_> = config.server.allowed_hosts.iter().map(ToString::to_string).collect();
+    assert_eq!(hosts, ["example.org", "other.test:8443"]);
     assert_eq!(config.limits.memory_budget, MemoryBudget::Bytes(6 << 30));
+    assert_eq!(config.limits.window_memory, MemoryBudget::Bytes(1 << 30));
     assert_eq!(config.limits.at_capacity, AtCapacity::Terminate);
     assert_eq!(config.sessions.hibernate_after, Some(Duration::from_secs(2 * 60 * 60)));
     assert_eq!(config.chromium.heartbeat, Duration::from_secs(5));
     assert_eq!(config.chromium.extra_args, ["--mute-audio", "--lang=de"]);
     assert_eq!(config.chromium.user.as_deref(), Some("nobody"));
+    assert_eq!(config.chromium.page_out, Some(Destination::Any));
+    assert_eq!(config.chromium.readable, [PathBuf::from("/srv/fonts"), folder.path().join("fonts")]);
+}
+
+#[test]
+fn pages_go_to_sealed_swap_to_any_or_stay() {
+    for (line, expected) in [
+        ("", Some(Destination::Sealed)),
+        ("page_out = true", Some(Destination::Sealed)),
+        ("page_out = false", None),
+        ("page_out = \"any\"", Some(Destination::Any)),
+    ] {
+        let folder = Folder::with(&[("pilotlight.toml", &format!("[chromium]\n{line}\n"))]);
+        assert_eq!(Config::load(&folder.sources()).unwrap().chromium.page_out, expected, "{line}");
+    }
+    let folder = Folder::with(&[("pilotlight.toml", "[chromium]\npage_out = \"disk\"\n")]);
+    let problems = Config::load(&folder.sources()).unwrap_err();
+    assert!(format!("{problems:?}").contains("true, false or"), "{problems:?}");
 }
 
 #[test]
@@ -305,7 +332,7 @@ fn an_operation_is_read_with_its_phases() {
         ("phases = [ { flow = \"a/1.json\", neds = [] } ]", "did you mean `needs`?"),
         (
             "phases = [ { flow = \"a/1.json\", needs = [\"plate\"] } ]\noutputs = [\"code\"]",
-            "`operations.book.outputs` has `code`, which no step makes",
+            "`operations.book.outputs` has `code`, which no step produces",
         ),
     ] {
         let folder = with(operation);
@@ -319,10 +346,7 @@ fn no_token_is_for_loopback_alone() {
     let folder =
         Folder::with(&[("pilotlight.toml", "[server]\nlisten = \"0.0.0.0:7070\"\nauth = \"none\"\n")]);
     let problems = folder.problems(&folder.sources());
-    assert!(
-        problems.starts_with("pilotlight.toml:3:8: `server.auth` can be \"none\" only where"),
-        "{problems}"
-    );
+    assert!(problems.starts_with("pilotlight.toml:3:8: `server.auth` can be \"none\" only if"), "{problems}");
     let folder = Folder::with(&[("pilotlight.toml", "[server]\nlisten = \"0.0.0.0:7070\"\n")]);
     let warnings = folder.load().unwrap().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("without TLS"), "{warnings:?}");
@@ -418,4 +442,41 @@ fn the_examples_are_without_a_mistake_and_hold_every_default() {
     let config = all.load().unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.limits.queue_timeout, Duration::from_secs(30));
     assert!(config.profiles.contains_key("office"));
+}
+
+#[test]
+fn clients_are_given_no_folder_with_the_servers_own_state() {
+    let folder = Folder::with(&[("shared/a.txt", "a"), ("state/token", "t"), ("file", "")]);
+    let with = |folders: &str| {
+        let text = format!("[server]\nstate_dir = \"state\"\nlocal_folders = [{folders}]\n");
+        std::fs::write(folder.path().join("pilotlight.toml"), text).unwrap();
+    };
+    with("\"shared\"");
+    let shared = folder.path().join("shared").canonicalize().unwrap();
+    assert_eq!(folder.load().unwrap().server.local_folders, [shared]);
+    std::os::unix::fs::symlink(folder.path().join("state"), folder.path().join("link")).unwrap();
+    for (folders, reason) in [
+        ("\"state\"", "the server's own state"),
+        ("\"link\"", "the server's own state"),
+        ("\".\"", "the server's own state"),
+        ("\"/\"", "the server's own state"),
+        ("\"/proc/self\"", "of the kernel"),
+        ("\"shared\", \"none\"", "cannot be used"),
+        ("\"file\"", "is not a folder"),
+    ] {
+        with(folders);
+        let problems = folder.problems(&folder.sources());
+        assert!(problems.contains("local_folders") && problems.contains(reason), "{folders}: {problems}");
+    }
+}
+
+#[test]
+fn what_signs_messages_is_long_enough_and_never_shown() {
+    let folder = Folder::with(&[("pilotlight.toml", "[server]\nwebhook_secret = \"sixteen letters!\"\n")]);
+    let config = folder.load().unwrap();
+    assert!(config.server.webhook_secret.is_some() && !format!("{config:?}").contains("sixteen"));
+    let mut sources = folder.sources();
+    variables(&mut sources, &[("PILOTLIGHT_SERVER_WEBHOOK_SECRET", "tooshort")]);
+    let problems = folder.problems(&sources);
+    assert!(problems.contains("at least 16") && !problems.contains("tooshort"), "{problems}");
 }

@@ -1,4 +1,4 @@
-//! Walks a parsed file with the tables of known keys, so that one mistake does not hide the next.
+//! Walks a parsed file with the tables of known keys, so that one error does not hide the next.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,21 +19,25 @@ use crate::sentence::with_sources;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
 const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
-const SITE_KEYS: [&str; 11] = [
+const SITE_KEYS: [&str; 15] = [
     "start_url",
     "sign_in",
     "signed_in",
+    "signed_in_as",
     "needs_attention",
     "locked_out",
     "second_factor",
+    "shared_account",
+    "dialogs",
     "refresh",
     "operations",
     "max_sign_ins",
     "quiet_hours",
     "freeze",
+    "restore_fields",
 ];
 
-/// Walks a configuration file; with `only`, that section alone.
+/// Walks a configuration file; with `only`, only that section.
 pub(super) fn root(loader: &mut Loader<'_>, document: &Document, table: &Table<'_>, only: Option<&str>) {
     for (name, value) in table {
         let place = document.place(&name.span());
@@ -64,8 +68,8 @@ fn fixed(loader: &mut Loader<'_>, document: &Document, section: &str, table: &Ta
                 loader.set(key, &Value { raw: Raw::Toml(value.get_ref()), base: document.folder() }, place);
             }
             None => {
-                let sentence = unknown_key(section, name.get_ref());
-                loader.problem(document.place(&name.span()), sentence);
+                let message = unknown_key(section, name.get_ref());
+                loader.problem(document.place(&name.span()), message);
             }
         }
     }
@@ -106,14 +110,14 @@ fn profile(loader: &mut Loader<'_>, document: &Document, profile: &str, table: &
             "window_size" => value.window_size().map(|size| definition.window_size = Some(size)),
             unknown => {
                 let suggestion = did_you_mean(unknown, PROFILE_KEYS);
-                let sentence = format!("unknown key `{unknown}` in profile `{profile}`: {suggestion}");
-                loader.problem(document.place(&name.span()), sentence);
+                let message = format!("unknown key `{unknown}` in profile `{profile}`: {suggestion}");
+                loader.problem(document.place(&name.span()), message);
                 continue;
             }
         };
         if let Err(problem) = set {
-            let sentence = format!("`{}` of profile `{profile}` {problem}", name.get_ref());
-            loader.problem(document.place(&raw.span()), sentence);
+            let message = format!("`{}` of profile `{profile}` {problem}", name.get_ref());
+            loader.problem(document.place(&raw.span()), message);
         }
     }
     loader.profile_places.insert(profile.to_owned(), place);
@@ -133,7 +137,7 @@ fn sites(loader: &mut Loader<'_>, document: &Document, table: &Table<'_>) {
     }
 }
 
-/// Walks one site, reads the flow that it names, and adds it where nothing is wrong with it.
+/// Walks a site, reads its flows, and adds it if it has no errors.
 pub(super) fn site(
     loader: &mut Loader<'_>,
     document: &Document,
@@ -151,7 +155,7 @@ pub(super) fn site(
     let fields = SiteFields::walk(loader, document, name, table);
     let Some(start_url) = fields.start_url else {
         if loader.problems.len() == before {
-            loader.problem(place, format!("site `{name}` needs a `start_url`"));
+            loader.problem(place, format!("site `{name}` has no `start_url`"));
         }
         return;
     };
@@ -168,7 +172,7 @@ pub(super) fn site(
     }
     let mut refresh = fields.refresh.unwrap_or_default();
     refresh.flow = read("refresh", refresh.flow);
-    // What follows from a mistake already told would only confuse.
+    // Errors that follow from one that is already reported would be confusing.
     if loader.problems.len() > before {
         return;
     }
@@ -176,17 +180,24 @@ pub(super) fn site(
         start_url,
         sign_in,
         signed_in: fields.signed_in,
+        signed_in_as: fields.signed_in_as,
         needs_attention: fields.needs_attention,
         locked_out: fields.locked_out,
         second_factor: fields.second_factor,
+        shared_account: fields.shared_account,
+        dialogs: fields.dialogs,
         refresh,
         operations,
         max_sign_ins: fields.max_sign_ins,
         quiet_hours: fields.quiet_hours,
         freeze: fields.freeze.unwrap_or(true),
+        restore_fields: fields.restore_fields.unwrap_or_default(),
     };
     match Site::new(definition) {
-        Ok(site) => drop(loader.config.sites.insert(name.to_owned(), site)),
+        Ok(site) => {
+            loader.config.warnings.extend(site.warning(name));
+            loader.config.sites.insert(name.to_owned(), site);
+        }
         Err(error) => {
             let field = error.field().split('.').next().unwrap_or_default();
             let span = span_of(table, field);
@@ -196,20 +207,24 @@ pub(super) fn site(
     }
 }
 
-/// The fields of a site, each read by itself.
+/// The fields of a site, each parsed separately.
 #[derive(Default)]
 struct SiteFields {
     start_url: Option<String>,
     sign_in: Option<SignIn>,
     signed_in: Option<pilotlight_flow::condition::Condition>,
+    signed_in_as: Option<pilotlight_api::SignedInAs>,
     needs_attention: Option<pilotlight_flow::condition::Condition>,
     locked_out: Option<pilotlight_flow::condition::Condition>,
     second_factor: Option<pilotlight_flow::condition::Condition>,
+    shared_account: bool,
+    dialogs: Vec<pilotlight_flow::DialogRule>,
     refresh: Option<pilotlight_api::RefreshDefinition>,
     operations: BTreeMap<String, pilotlight_api::OperationDefinition>,
     max_sign_ins: Option<u32>,
     quiet_hours: Option<pilotlight_api::QuietHours>,
     freeze: Option<bool>,
+    restore_fields: Option<pilotlight_api::RestoreFields>,
 }
 
 impl SiteFields {
@@ -221,14 +236,18 @@ impl SiteFields {
                 "start_url" => read(value).map(|url| fields.start_url = Some(url)),
                 "sign_in" => read(value).map(|sign_in| fields.sign_in = Some(sign_in)),
                 "signed_in" => read(value).map(|condition| fields.signed_in = Some(condition)),
+                "signed_in_as" => read(value).map(|element| fields.signed_in_as = Some(element)),
                 "needs_attention" => read(value).map(|condition| fields.needs_attention = Some(condition)),
                 "locked_out" => read(value).map(|condition| fields.locked_out = Some(condition)),
                 "second_factor" => read(value).map(|condition| fields.second_factor = Some(condition)),
+                "shared_account" => read(value).map(|is_shared| fields.shared_account = is_shared),
+                "dialogs" => read(value).map(|dialogs| fields.dialogs = dialogs),
                 "refresh" => read(value).map(|refresh| fields.refresh = Some(refresh)),
                 "operations" => read(value).map(|operations| fields.operations = operations),
                 "max_sign_ins" => read(value).map(|limit| fields.max_sign_ins = Some(limit)),
                 "quiet_hours" => read(value).map(|quiet| fields.quiet_hours = Some(quiet)),
                 "freeze" => read(value).map(|freeze| fields.freeze = Some(freeze)),
+                "restore_fields" => read(value).map(|how| fields.restore_fields = Some(how)),
                 unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
             };
             if let Err((span, problem)) = read {
@@ -244,7 +263,7 @@ fn read<T: for<'de> Deserialize<'de>>(value: &Spanned<DeValue<'_>>) -> Result<T,
         .map_err(|error| (error.span().unwrap_or_else(|| value.span()), suggest(error.message())))
 }
 
-/// Reads a flow and checks it here already, so that a mistake is told with the flow's own file.
+/// Reads a flow and validates it early, so that errors are reported with the flow's own file.
 fn flow_file(
     loader: &mut Loader<'_>,
     document: &Document,
@@ -259,7 +278,7 @@ fn flow_file(
         Err(problem) => {
             let place = span_of(table, key).map_or(problem.place, |span| document.place(&span));
             loader
-                .problem(place, format!("`{key}` of site `{site}`: {} {}", path.display(), problem.sentence));
+                .problem(place, format!("`{key}` of site `{site}`: {} {}", path.display(), problem.message));
             return None;
         }
     };
@@ -278,7 +297,7 @@ fn flow_file(
     Some(flow)
 }
 
-/// Puts a suggestion in the place of the list in "unknown field `evry`, expected one of `how`, `every`".
+/// Replaces the list in "unknown field `evry`, expected one of `how`, `every`" with a suggestion.
 fn suggest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let suggestion = quoted.next().and_then(|word| nearest(word, quoted).map(|meant| (word, meant)));

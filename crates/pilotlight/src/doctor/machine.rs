@@ -1,59 +1,58 @@
-//! The facts, as the kernel and the file system have them.
+//! The facts about the machine, from the kernel and the file system.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use pilotlight_chromium::launch::RunAs;
-use pilotlight_chromium::profiles::Profile;
-use pilotlight_levers::reclaim::Lack;
-use pilotlight_levers::{Memory, Pressure, Reclaimer, Swap, merge};
+use pilotlight_chromium::launch::{Confinement, probe};
+use pilotlight_linux::reclaim::Lack;
+use pilotlight_linux::{Destination, Memory, Pressure, Reclaimer, Swap, merge};
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::Config;
-use crate::keeper::find_browser;
+use super::intended::Intended;
 
-/// Where fonts lie for everybody.
+/// The system's folders of fonts.
 const FONTS: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
-/// How deep below.
+/// Maximum depth of the search for fonts.
 const FONTS_DEPTH: u32 = 4;
-/// Settings that keep user namespaces from ordinary users, with the value that does, and the one that does not.
+/// Settings that can forbid user namespaces to unprivileged users: the value that does, and the value that does not.
 const NAMESPACE_SETTINGS: [(&str, &str, &str); 3] = [
     ("kernel.unprivileged_userns_clone", "0", "1"),
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     ("user.max_user_namespaces", "0", "10000"),
 ];
 
-/// What was found.
+/// The facts.
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
-    /// The browser's program, or why there is none.
-    pub(super) browser: Result<PathBuf, String>,
-    /// The setting that would have to be changed, as `name=value`.
+    pub(super) intended: Intended,
+    /// The setting that has to be changed, as `name=value`.
     pub(super) namespaces_forbidden_by: Option<String>,
     pub(super) memory: Option<Memory>,
     pub(super) pressure: Option<Pressure>,
     pub(super) swap: Swap,
-    /// How many pages are read at once from swap, as a power of two.
+    /// How many pages are read from swap at a time, as a power of two.
     pub(super) page_cluster: Option<u32>,
     pub(super) reclaimer: Reclaimer,
-    /// Whether a cgroup of ours can be told to shrink.
+    /// Whether a delegated cgroup has `memory.reclaim`.
     pub(super) has_group: bool,
-    /// Whether the kernel's page merging runs; `None` where it has none.
+    /// Whether the kernel's page merging is enabled; `None` if it is not supported.
     pub(super) merging: Option<bool>,
-    /// Major and minor version.
+    /// How far the kernel can restrict browsers' access to files.
+    pub(super) confinement: Confinement,
+    /// The kernel's major and minor version.
     pub(super) kernel: Option<(u32, u32)>,
     pub(super) shared_memory_bytes: Option<u64>,
-    /// How many each process may have; `None` without a limit.
+    /// Maximum number of open files per process; `None` if unlimited.
     pub(super) open_files: Option<u64>,
     pub(super) has_fonts: bool,
 }
 
 impl Machine {
-    /// Looks around for everything but the browser.
-    pub(super) fn look(browser: Result<PathBuf, String>) -> Self {
-        let reclaimer = Reclaimer::probe();
+    /// Determines all facts except for the browser.
+    pub(super) fn look(intended: Intended) -> Self {
+        let reclaimer = Reclaimer::probe(intended.destination.unwrap_or(Destination::Sealed));
         Self {
-            browser,
+            intended,
             namespaces_forbidden_by: NAMESPACE_SETTINGS.iter().find_map(|&(name, bad, good)| {
                 (setting(name).as_deref() == Some(bad)).then(|| format!("{name}={good}"))
             }),
@@ -64,25 +63,13 @@ impl Machine {
             has_group: !reclaimer.lacks().contains(&Lack::Group),
             reclaimer,
             merging: merge::is_running(),
+            confinement: probe(),
             kernel: version(&rustix::system::uname().release().to_string_lossy()),
             shared_memory_bytes: rustix::fs::statvfs("/dev/shm").ok().map(|of| of.f_blocks * of.f_frsize),
             open_files: getrlimit(Resource::Nofile).maximum,
             has_fonts: FONTS.iter().any(|folder| has_font(Path::new(folder), FONTS_DEPTH)),
         }
     }
-}
-
-/// The program that a server with this configuration would start, or why it would start none.
-pub(crate) fn browser(config: &Config) -> Result<PathBuf, String> {
-    RunAs::choose(config.chromium.user.as_deref()).map_err(|error| error.to_string())?;
-    let name = &config.chromium.profile;
-    let base = match config.profiles.get(name) {
-        Some(own) => own.custom().map_err(|error| error.to_string())?.base,
-        None => name.parse::<Profile>().map_err(|error| error.to_string())?,
-    };
-    let environment = std::env::vars().collect();
-    let found = find_browser(&config.chromium, base, &environment).map_err(|error| error.to_string())?;
-    Ok(found.path)
 }
 
 fn read(path: &str) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,15 +10,17 @@ use futures_util::{SinkExt, StreamExt};
 use pilotlight_chromium::{Guest, NewPage};
 use pilotlight_gateway::{Identity, Out, VirtualBrowser};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{CloseCode, Config, Limits, Message, ServerBuilder, WebSocketStream};
 
 use super::Terms;
-use super::files::SessionFiles;
+use super::files::{FileError, SessionFiles};
+use super::intake::{Intake, Meter};
 use super::visit::{KEEP_EVERY, Visit};
 
-/// The largest message that a client may send, in bytes; Chromium itself takes 100 MB.
+/// The largest message that is read at all, in bytes. One that is smaller, and more than a client may send, is answered;
+/// a client that sends a larger one is disconnected.
 const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
 /// How long a client may leave a message untaken.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,11 +29,13 @@ const BATCH: usize = 64;
 
 /// Why a client's stay is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Farewell {
+enum DisconnectReason {
     /// It left, or was asked to.
     Left,
     /// It broke the rules of the socket, or does not read.
     Broken,
+    /// It sent more than is read.
+    TooLong,
     /// The window is gone, or it did not take what was its.
     Lost,
     /// The server stops.
@@ -49,22 +54,24 @@ pub async fn serve(
     // One frame for each message: not every client puts pieces together.
     let config = Config::default().frame_size(usize::MAX).flush_threshold(256 * 1024);
     let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE_BYTES));
+    let (stream, meter) = Intake::new(stream, Arc::clone(&guest.large_messages));
     let mut socket = ServerBuilder::new().config(config).limits(limits).serve(stream);
     let session = visit.session();
-    let mut client = Client::new(visit, guest, files, terms);
+    let mut client = Client::new(visit, guest, files, terms, meter);
     tracing::info!(session_id = %session, "a client came");
-    let farewell = client.run(&mut socket, &stop).await;
-    let (code, reason) = match farewell {
-        Farewell::Left => (CloseCode::NORMAL_CLOSURE, ""),
-        Farewell::Broken => (CloseCode::POLICY_VIOLATION, "the client does not keep up"),
-        Farewell::Lost => {
+    let disconnect = client.run(&mut socket, &stop).await;
+    let (code, reason) = match disconnect {
+        DisconnectReason::Left => (CloseCode::NORMAL_CLOSURE, ""),
+        DisconnectReason::Broken => (CloseCode::POLICY_VIOLATION, "the client does not keep up"),
+        DisconnectReason::TooLong => (CloseCode::MESSAGE_TOO_BIG, "a message is too long"),
+        DisconnectReason::Lost => {
             (CloseCode::INTERNAL_SERVER_ERROR, "the window is gone, or its client was too slow")
         }
-        Farewell::Stopping => (CloseCode::GOING_AWAY, "the server stops"),
+        DisconnectReason::Stopping => (CloseCode::GOING_AWAY, "the server stops"),
     };
-    // The session is free at once; the farewell may take as long as the client likes, within limits.
+    // The session is free at once; the closing handshake may take as long as the client likes, within limits.
     drop(client);
-    tracing::info!(session_id = %session, ?farewell, "a client is gone");
+    tracing::info!(session_id = %session, reason = ?disconnect, "a client is gone");
     let closing = async {
         socket.send(Message::close(Some(code), reason)).await?;
         socket.close().await
@@ -81,57 +88,77 @@ struct Client {
     terms: Terms,
     /// Pages that do not run yet.
     held: HashMap<String, NewPage>,
+    /// What of a message of its has been read.
+    meter: Meter,
+    /// When the hold is to be kept up.
+    keep: Interval,
 }
 
 impl Client {
-    fn new(visit: Visit, mut guest: Guest, files: SessionFiles, terms: Terms) -> Self {
+    fn new(visit: Visit, mut guest: Guest, files: SessionFiles, terms: Terms, meter: Meter) -> Self {
         let identity = Identity {
             session: guest.session().as_str().into(),
             context: guest.window().as_str().into(),
             folder: files.downloads().to_string_lossy().into_owned(),
+            has_clipboard: terms.has_clipboard,
         };
         let browser = VirtualBrowser::new(identity, guest.pages.ids());
-        Self { browser, guest, visit, files, terms, held: HashMap::new() }
+        let mut keep = interval(KEEP_EVERY);
+        keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { browser, guest, visit, files, terms, held: HashMap::new(), meter, keep }
     }
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         socket: &mut WebSocketStream<S>,
         stop: &CancellationToken,
-    ) -> Farewell {
-        let mut keep = interval(KEEP_EVERY);
-        keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ) -> DisconnectReason {
         self.browser.start(self.terms.downloads, self.terms.keeps_page, &mut || self.guest.sender.next_id());
-        let mut is_ready = false;
+        let (mut is_ready, mut has_heard) = (false, false);
         loop {
-            if let Err(farewell) = self.carry_out(socket).await {
-                return farewell;
+            if let Err(reason) = self.carry_out(socket).await {
+                return reason;
+            }
+            if std::mem::take(&mut has_heard) {
+                self.meter.is_through();
             }
             is_ready = is_ready || self.browser.is_ready();
+            // Meanwhile the client still hears, and what it sends waits in its socket.
+            let rests_until = self.guest.sender.rests_until();
+            let rest = async {
+                match rests_until {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             let mut ids = || self.guest.sender.next_id();
             tokio::select! {
-                () = stop.cancelled() => return Farewell::Stopping,
+                () = rest => {}
+                () = stop.cancelled() => return DisconnectReason::Stopping,
                 message = self.guest.receiver.next() => {
-                    let Some(message) = message else { return Farewell::Lost };
+                    let Some(message) = message else { return DisconnectReason::Lost };
                     self.browser.from_browser(&message, &mut ids);
                     for _ in 1..BATCH {
                         let Some(message) = self.guest.receiver.try_next() else { break };
                         self.browser.from_browser(&message, &mut ids);
                     }
                 }
-                message = socket.next(), if is_ready && self.browser.listens() => match message {
+                message = socket.next(), if is_ready && self.browser.listens() && rests_until.is_none() => match message {
                     Some(Ok(message)) if message.is_text() => {
+                        has_heard = true;
                         self.browser.from_client(message.as_payload(), &mut ids);
+                        if self.browser.hears_dialogs() {
+                            self.guest.answers_dialogs();
+                        }
                         self.visit.used().await;
                     }
-                    Some(Ok(message)) if message.is_binary() => return Farewell::Broken,
-                    Some(Ok(message)) if message.is_close() => return Farewell::Left,
+                    Some(Ok(message)) if message.is_binary() => return DisconnectReason::Broken,
+                    Some(Ok(message)) if message.is_close() => return DisconnectReason::Left,
                     // Pings are answered by the socket itself.
-                    Some(Ok(_)) => {}
-                    Some(Err(tokio_websockets::Error::Protocol(_) | tokio_websockets::Error::PayloadTooLong { .. })) => {
-                        return Farewell::Broken;
-                    }
-                    Some(Err(_)) | None => return Farewell::Left,
+                    Some(Ok(_)) => has_heard = true,
+                    Some(Err(tokio_websockets::Error::PayloadTooLong { .. })) => return DisconnectReason::TooLong,
+                    Some(Err(tokio_websockets::Error::Protocol(_))) => return DisconnectReason::Broken,
+                    Some(Err(_)) | None => return DisconnectReason::Left,
                 },
                 Some(page) = self.guest.new_pages.recv() => {
                     let target = page.target_id.clone();
@@ -140,7 +167,7 @@ impl Client {
                 }
                 changed = self.guest.pages.changed() => {
                     if !changed {
-                        return Farewell::Lost;
+                        return DisconnectReason::Lost;
                     }
                     // What is held was announced before it was shown.
                     while let Ok(page) = self.guest.new_pages.try_recv() {
@@ -150,7 +177,8 @@ impl Client {
                     }
                     self.browser.pages(self.guest.pages.ids(), &mut ids);
                 }
-                _ = keep.tick() => self.visit.keep().await,
+                _ = self.keep.tick() => self.visit.keep().await,
+                () = self.meter.overdue() => return DisconnectReason::Broken,
             }
         }
     }
@@ -158,7 +186,7 @@ impl Client {
     async fn carry_out<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         socket: &mut WebSocketStream<S>,
-    ) -> Result<(), Farewell> {
+    ) -> Result<(), DisconnectReason> {
         let mut has_written = false;
         while let Some(out) = self.browser.take() {
             match out {
@@ -167,7 +195,7 @@ impl Client {
                     has_written = true;
                 }
                 Out::Browser(message) => {
-                    self.guest.sender.send(message).await.map_err(|_| Farewell::Lost)?;
+                    self.send(message).await?;
                 }
                 Out::Release(page) => drop(self.held.remove(&page)),
                 Out::OwnContext(context) => self.guest.own_context(&context),
@@ -175,28 +203,43 @@ impl Client {
                 Out::Upload { ticket, files } => self.upload(ticket, files).await,
                 Out::Close => {
                     write(socket.flush()).await?;
-                    return Err(Farewell::Left);
+                    return Err(DisconnectReason::Left);
                 }
             }
         }
         if has_written { write(socket.flush()).await } else { Ok(()) }
     }
 
-    /// Into the client's own folder, where the client could do that by itself.
+    /// To the browser. That may take as long as what others of its session have sent before.
+    async fn send(&mut self, message: Bytes) -> Result<(), DisconnectReason> {
+        let sending = self.guest.sender.send(message);
+        tokio::pin!(sending);
+        loop {
+            tokio::select! {
+                sent = &mut sending => return sent.map_err(|_| DisconnectReason::Lost),
+                _ = self.keep.tick() => self.visit.keep().await,
+            }
+        }
+    }
+
+    /// Into the client's own folder, where that is one that is shared with clients.
     async fn deliver(&self, name: String, wanted: String) {
-        if !self.terms.is_own_user {
+        // It was told at some time before where downloads go.
+        if !self.terms.locality.was_always_local() {
             return;
         }
         let files = self.files.clone();
         let delivering = move || files.deliver(&name, Path::new(&wanted));
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(delivering).await {
-            tracing::warn!(%error, "a download stays in the session's folder");
+        match tokio::task::spawn_blocking(delivering).await {
+            // As it is by default.
+            Ok(Ok(()) | Err(FileError::Foreign)) | Err(_) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a download stays in the session's folder"),
         }
     }
 
     async fn upload(&mut self, ticket: u64, paths: Vec<String>) {
-        let (files, terms) = (self.files.clone(), self.terms);
-        let taken = tokio::task::spawn_blocking(move || files.take(&paths, &terms)).await;
+        let (files, is_local) = (self.files.clone(), self.terms.locality.is_local_now());
+        let taken = tokio::task::spawn_blocking(move || files.take(&paths, is_local)).await;
         let taken = match taken {
             Ok(taken) => taken.map_err(|error| error.to_string()),
             Err(_) => Err("the files could not be read".to_owned()),
@@ -206,17 +249,17 @@ impl Client {
 }
 
 /// Chromium writes nothing but text.
-fn text(message: Bytes) -> Result<Message, Farewell> {
+fn text(message: Bytes) -> Result<Message, DisconnectReason> {
     if std::str::from_utf8(&message).is_err() {
-        return Err(Farewell::Lost);
+        return Err(DisconnectReason::Lost);
     }
     Ok(Message::text(message))
 }
 
-async fn write<E>(writing: impl Future<Output = Result<(), E>>) -> Result<(), Farewell> {
+async fn write<E>(writing: impl Future<Output = Result<(), E>>) -> Result<(), DisconnectReason> {
     match timeout(WRITE_TIMEOUT, writing).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Farewell::Left),
-        Err(_) => Err(Farewell::Broken),
+        Ok(Err(_)) => Err(DisconnectReason::Left),
+        Err(_) => Err(DisconnectReason::Broken),
     }
 }

@@ -1,96 +1,153 @@
-//! Who is at the other end of a connection of this machine: the kernel's table says which user has the socket
-//! (`/proc/net/tcp`, `Documentation/networking/proc_net_tcp.rst`).
+//! Whether a request comes from this machine, straight or passed on by a program of this machine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Both ends of a connection.
+use axum::http::HeaderMap;
+
+/// What programs that pass requests on write into them: RFC 7239 and RFC 9110, and what was usual before.
+const FORWARDED: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
-    /// Theirs.
+    /// Its address.
     pub remote: SocketAddr,
-    /// Ours.
-    pub local: SocketAddr,
 }
 
 impl Peer {
-    /// Whether a process of our own user has the other end. Such a process can do what we can do, so that
-    /// nothing is kept from it by being careful with files.
+    /// Whether a request is of a client on this machine, as far as that can be told: a proxy or tunnel on this
+    /// machine that adds no header looks like one. So this alone must never give anything.
     #[must_use]
-    pub fn is_own_user(&self) -> bool {
-        self.user() == Some(rustix::process::geteuid().as_raw())
-    }
-
-    /// The user who has the other end, where it is of this machine.
-    fn user(&self) -> Option<u32> {
-        if !self.remote.ip().to_canonical().is_loopback() {
-            return None;
-        }
-        let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-        tables
-            .iter()
-            .filter_map(|table| std::fs::read_to_string(table).ok())
-            .find_map(|table| self.user_in(&table))
-    }
-
-    /// The line whose own end is their end of this connection.
-    fn user_in(&self, table: &str) -> Option<u32> {
-        let wanted = [self.remote, self.local].map(|end| (end.ip().to_canonical(), end.port()));
-        table.lines().skip(1).find_map(|line| {
-            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let ends = [address(fields.get(1)?)?, address(fields.get(2)?)?];
-            if ends == wanted { fields.get(7)?.parse().ok() } else { None }
-        })
+    pub fn is_local(&self, headers: &HeaderMap) -> bool {
+        let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+        self.remote.ip().to_canonical().is_loopback() && !is_forwarded
     }
 }
 
-/// `0100007F:1B9E`: words of 32 bits in the machine's own order, then the port.
-fn address(text: &str) -> Option<(IpAddr, u16)> {
-    let (words, port) = text.split_once(':')?;
-    let mut bytes = Vec::new();
-    for start in (0..words.len()).step_by(8) {
-        bytes.extend(u32::from_str_radix(words.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
+/// Whether a client of a window is of this machine.
+#[derive(Debug, Clone)]
+pub enum Locality {
+    /// As it was told by its own request.
+    Own(bool),
+    /// It does what others ask for by requests of their own.
+    OfRequests(Arc<Requests>),
+}
+
+impl Default for Locality {
+    fn default() -> Self {
+        Self::Own(false)
     }
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let ip = match <[u8; 4]>::try_from(&*bytes) {
-        Ok(bytes) => IpAddr::from(bytes),
-        Err(_) => IpAddr::from(<[u8; 16]>::try_from(&*bytes).ok()?).to_canonical(),
-    };
-    Some((ip, port))
+}
+
+impl Locality {
+    /// Whether what is done now is done for this machine.
+    #[must_use]
+    pub fn is_local_now(&self) -> bool {
+        match self {
+            Self::Own(is_local) => *is_local,
+            Self::OfRequests(requests) => requests.lock().all_are_local(),
+        }
+    }
+
+    /// Whether whatever was asked for at any time was asked for on this machine.
+    #[must_use]
+    pub fn was_always_local(&self) -> bool {
+        match self {
+            Self::Own(is_local) => *is_local,
+            Self::OfRequests(requests) => !requests.lock().had_foreign,
+        }
+    }
+}
+
+/// The requests of which a program carries out one or another. Which one it is about cannot be told, so it has the
+/// rights that all of them have.
+#[derive(Debug, Default)]
+pub struct Requests(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    local: usize,
+    foreign: usize,
+    had_foreign: bool,
+}
+
+impl Counts {
+    fn all_are_local(&self) -> bool {
+        self.local > 0 && self.foreign == 0
+    }
+}
+
+impl Requests {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request for as long as it is carried out.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, is_local: bool) -> Counted {
+        let mut counts = self.lock();
+        counts.had_foreign |= !is_local;
+        *if is_local { &mut counts.local } else { &mut counts.foreign } += 1;
+        Counted { requests: Arc::clone(self), is_local }
+    }
+}
+
+/// A request that is carried out.
+#[derive(Debug)]
+pub struct Counted {
+    requests: Arc<Requests>,
+    is_local: bool,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.requests.lock();
+        *if self.is_local { &mut counts.local } else { &mut counts.foreign } -= 1;
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
-
     use super::*;
 
     #[test]
-    fn ends_are_read() {
-        let loopback = IpAddr::from([127, 0, 0, 1]);
-        assert_eq!(address("0100007F:1B9E"), Some((loopback, 7070)));
-        let mapped = "0000000000000000FFFF00000100007F:1B9E";
-        assert_eq!(address(mapped), Some((loopback, 7070)));
-        for bad in ["", ":", "0100007F", "01:1", "0100007F:XX", "0100007FF:1B9E"] {
-            assert_eq!(address(bad), None, "{bad}");
-        }
+    fn what_is_done_for_several_has_the_rights_that_all_of_them_have() {
+        let requests = Arc::<Requests>::default();
+        let locality = Locality::OfRequests(Arc::clone(&requests));
+        let is = || (locality.is_local_now(), locality.was_always_local());
+        assert_eq!(is(), (false, true), "nobody asks for anything");
+        let local = requests.begin(true);
+        assert_eq!(is(), (true, true));
+        let foreign = requests.begin(false);
+        assert_eq!(is(), (false, false));
+        drop(local);
+        assert_eq!(is(), (false, false));
+        drop(foreign);
+        let _local = [requests.begin(true), requests.begin(true)];
+        assert_eq!(is(), (true, false), "it is not known what the one before has left");
+        assert!(!Locality::default().is_local_now() && !Locality::default().was_always_local());
     }
 
     #[test]
-    fn our_own_connection_is_of_our_own_user() {
-        for bound in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(bound) else { continue };
-            let local = listener.local_addr().unwrap();
-            let _client = TcpStream::connect(local).unwrap();
-            let (_stream, remote) = listener.accept().unwrap();
-            assert!(Peer { remote, local }.is_own_user(), "{bound}");
-            let other = SocketAddr::new(remote.ip(), local.port());
-            assert!(!Peer { remote: other, local }.is_own_user(), "nobody is at that end");
+    fn what_comes_from_elsewhere_or_was_passed_on_is_not_local() {
+        let mut headers = HeaderMap::new();
+        let peer = |address: &str| Peer { remote: address.parse().unwrap() };
+        for local in ["127.0.0.1:4000", "[::1]:4000", "[::ffff:127.0.0.1]:4000"] {
+            assert!(peer(local).is_local(&headers), "{local}");
         }
-    }
-
-    #[test]
-    fn nobody_elsewhere_is_our_own_user() {
-        let remote = "192.0.2.1:4000".parse().unwrap();
-        assert!(!Peer { remote, local: "127.0.0.1:7070".parse().unwrap() }.is_own_user());
+        for remote in ["192.0.2.1:4000", "[::ffff:192.0.2.1]:4000", "[2001:db8::1]:4000"] {
+            assert!(!peer(remote).is_local(&headers), "{remote}");
+        }
+        headers.insert("X-Forwarded-For", "192.0.2.1".parse().unwrap());
+        assert!(!peer("127.0.0.1:4000").is_local(&headers));
     }
 }

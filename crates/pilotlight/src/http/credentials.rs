@@ -1,4 +1,4 @@
-//! Credentials by REST: list, show, define, remove. A secret goes in and never comes out.
+//! Routes of credentials: list, show, define, remove. Secrets are accepted, but never returned.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,23 +16,25 @@ impl From<CredentialsError> for Problem {
             CredentialsError::Totp(_) => ErrorCode::InvalidField,
             CredentialsError::Unknown => ErrorCode::CredentialNotFound,
             CredentialsError::TooMany => ErrorCode::AtCapacity,
+            CredentialsError::Store(error) if error.is_full() => ErrorCode::StorageFull,
+            CredentialsError::Store(error) if error.is_passing() => ErrorCode::StorageFailed,
             CredentialsError::Store(_) => ErrorCode::Internal,
         };
         Self::new(code, crate::sentence::with_sources(&error))
     }
 }
 
-/// Lists the credentials: names and user names.
+/// Lists the credentials without their secrets.
 #[utoipa::path(get, path = "/credentials", tag = "credentials", responses(
-    (status = 200, description = "Every credential by name, without its secrets", body = CredentialsAnswer)))]
+    (status = 200, description = "All credentials by name, without their secrets", body = CredentialsAnswer)))]
 pub(super) async fn list(State(app): State<App>) -> Json<CredentialsAnswer> {
     Json(CredentialsAnswer { success: true, credentials: app.planner.credentials.list() })
 }
 
-/// Shows a credential without its secrets.
+/// Returns a credential without its secrets.
 #[utoipa::path(get, path = "/credentials/{name}", tag = "credentials", params(("name" = String, Path)), responses(
-    (status = 200, description = "What may be known of it", body = CredentialAnswer),
-    (status = "4XX", description = "There is none of this name", body = ErrorBody)))]
+    (status = 200, description = "The credential without its secrets", body = CredentialAnswer),
+    (status = "4XX", description = "The credential does not exist", body = ErrorBody)))]
 pub(super) async fn show(
     State(app): State<App>,
     CredentialName(name): CredentialName,
@@ -41,12 +43,12 @@ pub(super) async fn show(
     Ok(Json(CredentialAnswer { success: true, credential }))
 }
 
-/// Keeps a credential, sealed. Sessions that name it sign in with it from now on; those that wait because the
-/// portal had refused it try once more.
+/// Creates or changes a credential; it is stored sealed. Sessions that use it sign in with the new values from now
+/// on; sessions that wait because the portal rejected the old ones try once more.
 #[utoipa::path(put, path = "/credentials/{name}", tag = "credentials", params(("name" = String, Path)),
     request_body = CredentialDefinition, responses(
-    (status = 200, description = "What may be known of it", body = CredentialAnswer),
-    (status = "4XX", description = "It cannot be accepted", body = ErrorBody)))]
+    (status = 200, description = "The credential without its secrets", body = CredentialAnswer),
+    (status = "4XX", description = "The credential is invalid", body = ErrorBody)))]
 pub(super) async fn define(
     State(app): State<App>,
     CredentialName(name): CredentialName,
@@ -54,21 +56,21 @@ pub(super) async fn define(
 ) -> Result<Json<CredentialAnswer>, Problem> {
     validate::name("name", &name)?;
     definition.validate()?;
-    // Whoever asked may go: its sessions hear of it all the same.
+    // The client may disconnect; the sessions are notified nevertheless.
     let defining = tokio::spawn(async move {
         let credential = app.planner.credentials.define(&name, definition).await?;
         app.keeper.credential_changed(name).await;
         Ok::<_, CredentialsError>(credential)
     });
-    let ended = |_| Problem::new(ErrorCode::Internal, "The request was ended");
+    let ended = |_| Problem::new(ErrorCode::Internal, "The request was aborted");
     let credential = defining.await.map_err(ended)??;
     Ok(Json(CredentialAnswer { success: true, credential }))
 }
 
-/// Forgets a credential that no living session names.
+/// Deletes a credential that no session uses.
 #[utoipa::path(delete, path = "/credentials/{name}", tag = "credentials", params(("name" = String, Path)), responses(
-    (status = 200, description = "It is forgotten", body = MessageAnswer),
-    (status = "4XX", description = "There is none of this name, or a session names it", body = ErrorBody)))]
+    (status = 200, description = "The credential was deleted", body = MessageAnswer),
+    (status = "4XX", description = "The credential does not exist, or sessions use it", body = ErrorBody)))]
 pub(super) async fn remove(
     State(app): State<App>,
     CredentialName(name): CredentialName,
@@ -77,8 +79,8 @@ pub(super) async fn remove(
     let living = directory.sessions.values().filter(|session| session.ended().is_none());
     let users = living.filter(|session| session.credential() == Some(&name)).count();
     if users > 0 {
-        let sentence = format!("{users} sessions sign in with this credential");
-        return Err(Problem::new(ErrorCode::CredentialInUse, sentence));
+        let message = format!("{users} sessions use this credential");
+        return Err(Problem::new(ErrorCode::CredentialInUse, message));
     }
     app.planner.credentials.remove(&name).await?;
     Ok(Json(MessageAnswer::new("Credential removed")))

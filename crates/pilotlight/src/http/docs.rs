@@ -7,9 +7,9 @@ use pilotlight_api::ErrorCode;
 use super::openapi;
 use super::problem::Problem;
 
-/// Nothing on the page comes from elsewhere or stands inline.
-const POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'";
+/// The content security policy of the page: it has no external and no inline scripts.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
+                      form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 const JSON: &str = "application/json";
 
 pub(super) async fn openapi() -> Result<impl IntoResponse, Problem> {

@@ -1,4 +1,4 @@
-//! Server-sent events: what happens, as it happens, each with its reason.
+//! Server-sent events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use super::App;
 use super::problem::{Id, Parameters, Problem};
-use crate::keeper::timestamp;
+use crate::clock::timestamp;
 
-/// How often a silent stream shows that it is still there.
+/// Interval of keep-alive comments in a stream without events.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Events of all sessions.
+/// Streams the events of all sessions.
 #[utoipa::path(get, path = "/events", tag = "events", params(EventsQuery), responses(
-    (status = 200, description = "A stream of events", content_type = "text/event-stream", body = Event)))]
+    (status = 200, description = "A stream of server-sent events", content_type = "text/event-stream", body = Event)))]
 pub(super) async fn all(
     State(app): State<App>,
     Parameters(query): Parameters<EventsQuery>,
@@ -32,10 +32,10 @@ pub(super) async fn all(
     stream(app, None, after(&query, &headers))
 }
 
-/// Events of one session.
+/// Streams the events of a session.
 #[utoipa::path(get, path = "/sessions/{id}/events", tag = "events", params(("id" = Uuid, Path), EventsQuery), responses(
-    (status = 200, description = "A stream of events", content_type = "text/event-stream", body = Event),
-    (status = "4XX", description = "The session is not there", body = ErrorBody)))]
+    (status = 200, description = "A stream of server-sent events", content_type = "text/event-stream", body = Event),
+    (status = "4XX", description = "The session does not exist", body = ErrorBody)))]
 pub(super) async fn of_session(
     State(app): State<App>,
     Id(id): Id,
@@ -46,7 +46,7 @@ pub(super) async fn of_session(
     Ok(stream(app, Some(id), after(&query, &headers)))
 }
 
-/// The last event that the client knows, where it says so.
+/// Returns the id of the last event that the client has received, if it sent one.
 fn after(query: &EventsQuery, headers: &HeaderMap) -> Option<u64> {
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     header.or(query.after)
@@ -85,9 +85,10 @@ fn lagged(app: &App, missed: u64) -> Arc<Event> {
         kind: EventKind::Lagged,
         state: None,
         reason: "slow_reader".to_owned(),
-        sentence: format!("{missed} events were missed: list the sessions anew"),
+        sentence: format!("{missed} events were missed: list the sessions again"),
         live_url: None,
         failure_url: None,
+        dialog: None,
     })
 }
 

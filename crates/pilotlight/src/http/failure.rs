@@ -11,11 +11,11 @@ use super::App;
 use super::problem::{Id, Problem};
 use crate::failures::Seen;
 
-/// Tells of the session's latest sign-in, or refresh by a flow, that failed. It wakes nobody, and is no use of the
-/// session.
+/// Returns the session's latest failed sign-in, or failed refresh by a flow. Does not wake the session or count as
+/// use.
 #[utoipa::path(get, path = "/sessions/{id}/failure", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "What failed, when, and where its picture is", body = FailureAnswer),
-    (status = "4XX", description = "The session is not there, or none failed", body = ErrorBody)))]
+    (status = 200, description = "The failed step, its time, and the URL of its screenshot", body = FailureAnswer),
+    (status = "4XX", description = "The session does not exist, or no sign-in failed", body = ErrorBody)))]
 pub(super) async fn show(State(app): State<App>, Id(id): Id) -> Result<Json<FailureAnswer>, Problem> {
     let (seen, url) = seen(&app, id).await?;
     let picture_url = url.filter(|_| seen.has_picture()).map(|url| format!("{url}/picture"));
@@ -23,19 +23,19 @@ pub(super) async fn show(State(app): State<App>, Id(id): Id) -> Result<Json<Fail
     Ok(Json(FailureAnswer { success: true, step, error, taken_at, picture_url }))
 }
 
-/// What the page showed then.
+/// Returns the screenshot of the failure.
 #[utoipa::path(get, path = "/sessions/{id}/failure/picture", tag = "sessions", params(("id" = Uuid, Path)), responses(
     (status = 200, description = "The picture", content((Vec<u8> = "image/jpeg"))),
-    (status = "4XX", description = "The session is not there, or there is none", body = ErrorBody)))]
+    (status = "4XX", description = "The session does not exist, or there is no screenshot", body = ErrorBody)))]
 pub(super) async fn picture(State(app): State<App>, Id(id): Id) -> Result<impl IntoResponse, Problem> {
     let (seen, _) = seen(&app, id).await?;
     let picture = seen.picture();
-    let picture =
-        picture.ok_or_else(|| Problem::new(ErrorCode::FileNotFound, "There is no picture of it"))?;
+    let picture = picture
+        .ok_or_else(|| Problem::new(ErrorCode::FileNotFound, "There is no screenshot of the failure"))?;
     Ok(([(header::CONTENT_TYPE, "image/jpeg")], picture))
 }
 
-/// It, and where clients find it.
+/// Returns the failure and the URL of its screenshot.
 async fn seen(app: &App, id: Uuid) -> Result<(Seen, Option<String>), Problem> {
     let url = app.living(id)?.now().failure_url;
     let seen = app.failures.of(id).await;

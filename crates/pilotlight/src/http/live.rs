@@ -1,4 +1,4 @@
-//! The live view's WebSocket: pictures and how it stands to the viewer, wishes from the viewer.
+//! The WebSocket of the live view: screenshots and state to the viewer, input from the viewer.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use pilotlight_api::{ErrorBody, ErrorCode, LiveTold};
+use pilotlight_api::{ErrorBody, ErrorCode, LiveUpdate};
 use tokio::time::timeout;
 use tokio_websockets::Message;
 
@@ -15,22 +15,22 @@ use super::problem::{Id, Problem};
 use super::websocket::{Socket, upgrade};
 use crate::live::{News, Viewer};
 
-/// The largest message of a viewer: what somebody pastes.
-const MAX_WISH_BYTES: usize = 1024 * 1024;
-/// A viewer that takes nothing for this long is gone.
+/// The largest message of a viewer: pasted text.
+const MAX_COMMAND_BYTES: usize = 1024 * 1024;
+/// A viewer that receives nothing for this long is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Looks into the session's window and steers it.
+/// Opens the live view of a session's window: shows and controls it.
 #[utoipa::path(get, path = "/sessions/{id}/live", tag = "window", params(("id" = uuid::Uuid, Path)), responses(
-    (status = 101, description = "A WebSocket with pictures of the page; the viewer's messages steer it"),
-    (status = "4XX", description = "The session is not there, or the request is none for a WebSocket", body = ErrorBody),
-    (status = 503, description = "Too many look at the session", body = ErrorBody)))]
+    (status = 101, description = "A WebSocket with screenshots of the page; the viewer's messages control the window"),
+    (status = "4XX", description = "The session does not exist, or the request is not a WebSocket handshake", body = ErrorBody),
+    (status = 503, description = "The session has too many viewers", body = ErrorBody)))]
 pub(super) async fn live(State(app): State<App>, Id(id): Id, request: Request) -> Result<Response, Problem> {
     app.living(id)?;
-    let too_many = || Problem::new(ErrorCode::Busy, "Too many look at this session");
+    let too_many = || Problem::new(ErrorCode::Busy, "This session has too many viewers");
     let viewer = app.live.join(id).ok_or_else(too_many)?;
     let stopping = app.readiness.draining();
-    upgrade(request, MAX_WISH_BYTES, async move |socket| {
+    upgrade(request, MAX_COMMAND_BYTES, async move |socket| {
         stopping.run_until_cancelled(serve(socket, viewer)).await;
     })
 }
@@ -46,7 +46,7 @@ async fn serve(socket: Socket, mut viewer: Viewer) {
 
 async fn show(mut sender: SplitSink<Socket, Message>, news: News) {
     let News { mut pictures, mut state, mut told } = news;
-    // What is there already is news to whoever comes.
+    // A new viewer gets the current screenshot and state.
     pictures.mark_changed();
     state.mark_changed();
     loop {
@@ -57,7 +57,7 @@ async fn show(mut sender: SplitSink<Socket, Message>, news: News) {
                 }
                 let now = state.borrow_and_update().clone();
                 let over = now.over;
-                let sent = say(&mut sender, &LiveTold::State(now)).await;
+                let sent = say(&mut sender, &LiveUpdate::State(now)).await;
                 if over {
                     return;
                 }
@@ -87,7 +87,7 @@ async fn show(mut sender: SplitSink<Socket, Message>, news: News) {
     }
 }
 
-async fn say(sender: &mut SplitSink<Socket, Message>, told: &LiveTold) -> bool {
+async fn say(sender: &mut SplitSink<Socket, Message>, told: &LiveUpdate) -> bool {
     match serde_json::to_string(told) {
         Ok(text) => send(sender, Message::text(text)).await,
         Err(_) => false,
@@ -105,13 +105,13 @@ async fn listen(mut receiver: SplitStream<Socket>, viewer: &Viewer) {
         }
         let Some(text) = message.as_text() else { continue };
         match serde_json::from_str(text) {
-            Ok(wish) => {
-                if !viewer.wish(wish).await {
+            Ok(command) => {
+                if !viewer.command(command).await {
                     return;
                 }
             }
-            // What is wrong with it is told without its words.
-            Err(_) => viewer.complain("The message cannot be understood"),
+            // The error does not contain the message's text.
+            Err(_) => viewer.send_error("The message is invalid"),
         }
     }
 }

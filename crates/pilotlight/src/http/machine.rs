@@ -9,13 +9,13 @@ use pilotlight_api::{DoctorAnswer, ErrorCode, MachineAnswer, ShardAnswer, TakenA
 use super::App;
 use super::problem::Problem;
 use crate::doctor::examine;
-use crate::gauge::Reading;
 use crate::keeper::memory_measure;
 use crate::memory::total_bytes;
+use crate::memory_monitor::Reading;
 
-/// Memory, processors and browsers, now and over the last hour.
+/// Returns the use of memory, processors and browsers, now and over the last hour.
 #[utoipa::path(get, path = "/machine", tag = "server", responses(
-    (status = 200, description = "What the machine carries", body = MachineAnswer)))]
+    (status = 200, description = "The machine's load", body = MachineAnswer)))]
 pub(super) async fn show(State(app): State<App>) -> Json<MachineAnswer> {
     let mut shards: BTreeMap<String, ShardAnswer> = BTreeMap::new();
     for session in app.keeper.directory().sessions.values().map(|published| published.now()) {
@@ -31,7 +31,7 @@ pub(super) async fn show(State(app): State<App>) -> Json<MachineAnswer> {
         success: true,
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
         memory_bytes: total_bytes(),
-        taken: app.machine.gauge.reading().map(taken),
+        taken: app.machine.memory_monitor.reading().map(taken),
         max_live: app.machine.max_live,
         max_sessions: app.max_sessions,
         shards: shards.into_values().collect(),
@@ -39,13 +39,13 @@ pub(super) async fn show(State(app): State<App>) -> Json<MachineAnswer> {
     })
 }
 
-/// What the machine offers for windows that cost little, and how to get what is missing.
+/// Checks the machine for what browsers need and for memory-saving features, and says how to enable what is missing.
 #[utoipa::path(get, path = "/doctor", tag = "server", responses(
-    (status = 200, description = "What the doctor finds, for this server", body = DoctorAnswer)))]
+    (status = 200, description = "The results of the checks", body = DoctorAnswer)))]
 pub(super) async fn doctor(State(app): State<App>) -> Result<Json<DoctorAnswer>, Problem> {
-    let browser = app.browser.clone();
-    let examined = tokio::task::spawn_blocking(move || examine(browser)).await;
-    examined.map(Json).map_err(|_| Problem::new(ErrorCode::Internal, "The examination was ended"))
+    let intended = app.intended.clone();
+    let examined = tokio::task::spawn_blocking(move || examine(intended)).await;
+    examined.map(Json).map_err(|_| Problem::new(ErrorCode::Internal, "The checks were aborted"))
 }
 
 fn taken(reading: Reading) -> TakenAnswer {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use pilotlight_api::{ErrorCode, MemoryMeasure, SessionState};
-use pilotlight_levers::Memory;
+use pilotlight_linux::Memory;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
@@ -19,7 +19,7 @@ use super::problem::Problem;
 /// The media type of the format that is written.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The states that there can be.
+/// All states of a session.
 const STATES: [SessionState; 8] = [
     SessionState::Starting,
     SessionState::SigningIn,
@@ -31,13 +31,13 @@ const STATES: [SessionState; 8] = [
     SessionState::Ended,
 ];
 
-/// How memory is counted, as far as it is known.
+/// All ways of measuring memory.
 const MEASURES: [MemoryMeasure; 2] = [MemoryMeasure::Proportional, MemoryMeasure::Private];
 
-/// Bytes by how they were counted.
+/// Bytes by measure.
 type ByMeasure = Family<[(&'static str, &'static str); 1], Gauge>;
 
-/// Numbers for Prometheus.
+/// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses(
     (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
@@ -48,7 +48,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
 fn text(app: &App) -> Result<String, std::fmt::Error> {
     let directory = app.keeper.directory();
     let sessions = Family::<[(&str, &str); 1], Gauge>::default();
-    // A state that nobody is in is 0, and not missing.
+    // A state without sessions is reported as 0.
     for state in STATES {
         sessions.get_or_create(&[("state", state.as_str())]).set(0);
     }
@@ -75,43 +75,67 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
         }
     }
     let mut registry = Registry::with_prefix("pilotlight");
-    registry.register("sessions", "Sessions by state, those ended within the last hour among them", sessions);
-    registry.register("sessions_in_use", "Sessions that somebody holds", gauge(in_use));
-    registry.register("browsers", "Chromium processes with windows", gauge(length(shards.len())));
-    let sentence = "Memory of all windows as last measured, by how it was counted";
-    registry.register("windows_memory_bytes", sentence, memory);
-    let sentence = "What of the windows' memory is swapped out, before compression";
-    registry.register("windows_swapped_bytes", sentence, swapped);
-    if let Some(reading) = app.machine.gauge.reading() {
-        let mut add = |name: &str, sentence: &str, bytes: u64| {
-            registry.register(name, sentence, gauge(i64::try_from(bytes).unwrap_or(i64::MAX)));
+    registry.register(
+        "sessions",
+        "Number of sessions by state, including sessions that ended within the last hour",
+        sessions,
+    );
+    registry.register("sessions_in_use", "Number of sessions in use", gauge(in_use));
+    registry.register(
+        "browsers",
+        "Number of Chromium processes that have windows",
+        gauge(length(shards.len())),
+    );
+    let help = "Last measured memory of all windows, by measure";
+    registry.register("windows_memory_bytes", help, memory);
+    let help = "Swapped-out memory of all windows, before compression";
+    registry.register("windows_swapped_bytes", help, swapped);
+    if let Some(reading) = app.machine.memory_monitor.reading() {
+        let mut add = |name: &str, help: &str, bytes: u64| {
+            registry.register(name, help, gauge(i64::try_from(bytes).unwrap_or(i64::MAX)));
         };
-        add("memory_budget_bytes", "What all browsers may take at the moment", reading.budget_bytes);
-        add("browsers_memory_bytes", "What they take, what is compressed among it", reading.used_bytes());
+        add("memory_budget_bytes", "Current memory budget of all browsers", reading.budget_bytes);
+        add(
+            "browsers_memory_bytes",
+            "Memory used by all browsers, including compressed memory",
+            reading.used_bytes(),
+        );
         add(
             "browsers_swapped_bytes",
-            "What of it is swapped out, before compression",
+            "Swapped-out memory of all browsers, before compression",
             reading.browsers.swapped_bytes,
         );
-        add("browsers_compressed_bytes", "What that takes compressed, in memory", reading.compressed_bytes);
-        add("live_windows_bytes", "What windows take whose page runs", reading.running.bytes);
-        add("frozen_windows_bytes", "What windows take that stand still", reading.frozen.bytes);
-        add("server_memory_bytes", "What the server takes", reading.server.bytes);
-        add("shims_memory_bytes", "What all shims take together", reading.shims.bytes);
+        add(
+            "browsers_compressed_bytes",
+            "Size of the browsers' swapped-out memory after compression, in memory",
+            reading.compressed_bytes,
+        );
+        add("live_windows_bytes", "Memory of live windows", reading.running.bytes);
+        add("frozen_windows_bytes", "Memory of frozen windows", reading.frozen.bytes);
+        add("server_memory_bytes", "Memory of the server process", reading.server.bytes);
+        add("shims_memory_bytes", "Memory of all shim processes", reading.shims.bytes);
     }
     if let Some(now) = Memory::now() {
         let bytes = |bytes: u64| gauge(i64::try_from(bytes).unwrap_or(i64::MAX));
-        let sentence = "Memory that there is, the machine's or the cgroup's";
-        registry.register("memory_total_bytes", sentence, bytes(now.total_bytes));
-        let sentence = "Memory that can be had without swapping";
-        registry.register("memory_available_bytes", sentence, bytes(now.available_bytes));
+        let help = "Total memory of the machine or the cgroup";
+        registry.register("memory_total_bytes", help, bytes(now.total_bytes));
+        let help = "Memory available without swapping";
+        registry.register("memory_available_bytes", help, bytes(now.available_bytes));
     }
     let store_healthy = i64::from(app.archive.health().borrow().is_none());
-    let sentence = "Whether what is new was written down at the last try";
-    registry.register("store_healthy", sentence, gauge(store_healthy));
+    let help = "Whether the last write to the store succeeded (1) or not (0)";
+    registry.register("store_healthy", help, gauge(store_healthy));
+    let help = "Number of store records that could not be read at startup";
+    registry.register("store_damaged_records", help, gauge(length(app.damaged.count())));
+    let help = "Number of sites defined over REST that cannot be used";
+    registry.register("broken_sites", help, gauge(length(app.planner.sites.broken().len())));
     let limit = i64::from(app.max_sessions);
-    registry.register("max_sessions", "The configured limit of sessions", gauge(limit));
-    registry.register("events", "Events since the start", ConstCounter::new(app.keeper.events().last()));
+    registry.register("max_sessions", "Configured maximum number of sessions", gauge(limit));
+    registry.register(
+        "events",
+        "Number of events since the server started",
+        ConstCounter::new(app.keeper.events().last()),
+    );
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)

@@ -1,9 +1,11 @@
-//! The REST interface: it turns HTTP into orders for the keeper, and what comes back into HTTP.
+//! The REST interface: converts HTTP requests to orders for the keeper, and their results to HTTP responses.
 //!
-//! It decides nothing about sessions and holds nothing but what every request needs. Whoever is not allowed
-//! to be here is turned away in [`guard`], before anything else.
+//! It makes no decisions about sessions and has only the state that every request needs. Requests without access are
+//! rejected in [`guard`], before anything else.
 
 mod cdp;
+mod connections;
+mod cors;
 mod credentials;
 mod dashboard;
 mod docs;
@@ -19,7 +21,10 @@ mod operations;
 mod problem;
 mod sessions;
 mod sites;
+mod store;
+mod streamed;
 mod system;
+mod token;
 mod webdriver;
 mod websocket;
 mod window;
@@ -34,7 +39,9 @@ use axum::routing::{get, post};
 use pilotlight_store::Archive;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::door::Door;
+use crate::authenticator::Authenticator;
+use crate::damaged::Damaged;
+use crate::doctor::intended::Intended;
 use crate::failures::Failures;
 use crate::gateway::Gateway;
 use crate::keeper::KeeperHandle;
@@ -45,53 +52,61 @@ use crate::plan::Planner;
 use crate::reports::Reports;
 use crate::webdriver::WebDriver;
 
+pub use connections::Connections;
+pub(crate) use dashboard::link_at;
 pub use guard::Guard;
 pub use listen::serve;
-pub use openapi::document as openapi_document;
+pub(crate) use store::sweep_copies;
 pub use system::Readiness;
 pub use webdriver::look_after;
 
-/// The largest body that is read; a `storage_state` with databases in it is the largest one.
+/// Maximum size of a body; a `storage_state` with databases is the largest one.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
-/// How much more than that is read and thrown away, so that its sender hears why it is refused.
+/// How much more than that is read and discarded, so that the client gets the error response.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
-/// How long the body of a request may take to arrive.
+/// Time limit for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What every request may need.
+/// The state that requests share.
 #[derive(Debug, Clone)]
 pub struct App {
-    /// Sends orders, reads sessions.
+    /// Sends orders and reads sessions.
     pub keeper: KeeperHandle,
-    /// Plans what clients want.
+    /// Plans new sessions.
     pub planner: Planner,
-    /// Where states of sessions lie.
+    /// The stored state of sessions.
     pub archive: Archive,
+    /// The damaged records.
+    pub damaged: Damaged,
+    /// The paths of the server's files.
+    pub state_dir: PathBuf,
     /// `limits.max_sessions`.
     pub max_sessions: u32,
-    /// How the sign-ins of sites fare.
+    /// Statistics of sites.
     pub reports: Reports,
-    /// The dashboard's door.
-    pub door: Arc<Door>,
-    /// Who looks into windows.
+    /// Authenticates requests.
+    pub authenticator: Arc<Authenticator>,
+    /// The connections.
+    pub connections: Connections,
+    /// The live views.
     pub live: Live,
-    /// What the machine has carried lately.
+    /// Samples of the machine's load.
     pub machine: Machine,
-    /// The browser that is started, or why there is none.
-    pub browser: Result<PathBuf, String>,
-    /// Carries operations out.
+    /// What the doctor checks the machine for.
+    pub intended: Intended,
+    /// The operations.
     pub operations: Operations,
-    /// What was seen of sign-ins that failed.
+    /// Reports of failed sign-ins.
     pub failures: Failures,
-    /// Lets clients in.
+    /// The DevTools gateway.
     pub gateway: Gateway,
-    /// The sessions of WebDriver.
+    /// The WebDriver sessions.
     pub webdriver: WebDriver,
     /// Whether the server is ready.
     pub readiness: Readiness,
 }
 
-/// All routes, guarded.
+/// Creates the router with all routes and access checks.
 pub fn router(app: App, guard: Guard) -> Router {
     let guard = Arc::new(guard);
     Router::new()
@@ -130,7 +145,7 @@ pub fn router(app: App, guard: Guard) -> Router {
         .route("/sessions/{id}/json/list/", get(cdp::list))
         .route("/sessions/{id}/devtools/browser", get(cdp::socket))
         .route("/sessions/{id}/files", get(cdp::files))
-        .route("/sessions/{id}/files/{name}", get(cdp::file))
+        .route("/sessions/{id}/files/{name}", get(cdp::file).put(cdp::send_file))
         .route("/sessions/{id}/events", get(events::of_session))
         .route("/events", get(events::all))
         .route("/sessions/{id}/operations", get(operations::of_session).post(operations::begin))
@@ -149,17 +164,21 @@ pub fn router(app: App, guard: Guard) -> Router {
             "/credentials/{name}",
             get(credentials::show).put(credentials::define).delete(credentials::remove),
         )
+        .route("/store/backup", get(store::backup))
         .route("/", get(dashboard::home))
         .route("/ui", get(dashboard::page))
         .route("/ui/{*view}", get(dashboard::page))
         .route("/ui/assets/{name}", get(dashboard::file))
         .route("/ui/enter", post(dashboard::enter))
         .route("/ui/leave", post(dashboard::leave))
+        .route("/ui/ticket", post(dashboard::ticket))
+        .route("/ui/link", post(dashboard::link))
+        .route("/token/rotate", post(token::rotate))
         .merge(webdriver::routes())
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(from_fn_with_state(guard, guard::check))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn(problem::no_store))
+        .layer(from_fn(problem::protected))
         .with_state(app)
 }

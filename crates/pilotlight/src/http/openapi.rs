@@ -5,7 +5,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::{
-    cdp, credentials, events, failure, live, machine, metrics, operations, sessions, sites, system, window,
+    cdp, credentials, dashboard, events, failure, live, machine, metrics, operations, sessions, sites, store,
+    system, token, window,
 };
 
 #[derive(OpenApi)]
@@ -22,19 +23,21 @@ use super::{
         sessions::freeze, sessions::hibernate, sessions::wake, sessions::storage_state, system::drain,
         window::navigate, window::evaluate, window::screenshot, window::thumbnail, live::live, failure::show, failure::picture,
         machine::show, machine::doctor,
-        cdp::version, cdp::list, cdp::socket, cdp::files, cdp::file,
+        cdp::version, cdp::list, cdp::socket, cdp::files, cdp::file, cdp::send_file,
         operations::begin, operations::of_session, operations::list, operations::show, operations::go_on,
         operations::cancel, operations::file, operations::bundle,
         events::all, events::of_session,
         sites::list, sites::show, sites::report, sites::define, sites::remove,
+        dashboard::link, token::rotate,
         credentials::list, credentials::show, credentials::define, credentials::remove,
+        store::backup,
     ),
     modifiers(&Token),
     security(("token" = [])),
 )]
 struct Document;
 
-/// How clients show their token.
+/// Adds the ways to send the token.
 struct Token;
 
 impl Modify for Token {

@@ -1,4 +1,6 @@
-//! Operations: begin, go on, read, give up; their files.
+//! Routes of operations: start, continue, show, cancel; their files.
+
+use std::io;
 
 use axum::Json;
 use axum::body::Body as HttpBody;
@@ -9,11 +11,11 @@ use pilotlight_api::{
     ContinueOperation, ErrorBody, ErrorCode, FieldError, OperationAnswer, OperationsAnswer, OperationsQuery,
     RunOperation,
 };
-use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::App;
 use super::problem::{Body, FileName, Id, OperationId, Parameters, Problem};
+use super::streamed::streamed;
 use crate::operations::OperationError;
 use crate::sentence::capitalised;
 
@@ -41,7 +43,7 @@ impl From<OperationError> for Problem {
     }
 }
 
-/// The operation with the status that belongs to how it stands.
+/// Returns the operation with the HTTP status of its outcome.
 fn answered(answer: OperationAnswer) -> Response {
     let status = answer.code.map_or(200, ErrorCode::status);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -52,19 +54,19 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, FieldError> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= MAX_KEY_BYTES);
     let problem = || {
-        let problem = format!("must have 1 to {MAX_KEY_BYTES} characters of ASCII");
+        let problem = format!("must have 1 to {MAX_KEY_BYTES} ASCII characters");
         FieldError::new("Idempotency-Key", problem)
     };
     key.map(|key| Some(key.to_owned())).ok_or_else(problem)
 }
 
-/// Runs an operation of the session's site, and answers once it is done or needs an input.
+/// Runs an operation of the session's site. Answers when the operation is done or needs input.
 #[utoipa::path(post, path = "/sessions/{id}/operations", tag = "operations", request_body = RunOperation, params(
     ("id" = Uuid, Path),
-    ("Idempotency-Key" = Option<String>, Header, description = "A request with the key of an earlier one gets that one's answer")), responses(
-    (status = 200, description = "It is done", body = OperationAnswer),
-    (status = 422, description = "It needs the inputs in `missing`, or the request cannot be accepted", body = OperationAnswer),
-    (status = "4XX", description = "The session is not there, or is held by somebody else", body = ErrorBody),
+    ("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the answer of the first one")), responses(
+    (status = 200, description = "The operation is done", body = OperationAnswer),
+    (status = 422, description = "The operation needs the inputs in `missing`, or the request is invalid", body = OperationAnswer),
+    (status = "4XX", description = "The session does not exist, or is in use", body = ErrorBody),
     (status = "5XX", description = "A step failed", body = OperationAnswer)))]
 pub(super) async fn begin(
     State(app): State<App>,
@@ -77,13 +79,13 @@ pub(super) async fn begin(
     Ok(answered(app.operations.begin(id, wanted, key).await?))
 }
 
-/// Goes on with an operation that waits.
+/// Continues an operation that waits for input.
 #[utoipa::path(post, path = "/operations/{operation_id}", tag = "operations", request_body = ContinueOperation, params(
     ("operation_id" = Uuid, Path),
-    ("Idempotency-Key" = Option<String>, Header, description = "As with the request that begins it")), responses(
-    (status = 200, description = "It is done", body = OperationAnswer),
-    (status = 422, description = "It still needs the inputs in `missing`, or the request cannot be accepted", body = OperationAnswer),
-    (status = "4XX", description = "It is not there, runs, or is over", body = ErrorBody),
+    ("Idempotency-Key" = Option<String>, Header, description = "As for the request that starts the operation")), responses(
+    (status = 200, description = "The operation is done", body = OperationAnswer),
+    (status = 422, description = "The operation still needs the inputs in `missing`, or the request is invalid", body = OperationAnswer),
+    (status = "4XX", description = "The operation does not exist, is running, or has ended", body = ErrorBody),
     (status = "5XX", description = "A step failed", body = OperationAnswer)))]
 pub(super) async fn go_on(
     State(app): State<App>,
@@ -94,10 +96,10 @@ pub(super) async fn go_on(
     Ok(answered(app.operations.go_on(id, more, key(&headers)?).await?))
 }
 
-/// Shows an operation.
+/// Returns an operation.
 #[utoipa::path(get, path = "/operations/{operation_id}", tag = "operations", params(("operation_id" = Uuid, Path)), responses(
-    (status = 200, description = "As far as it came", body = OperationAnswer),
-    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+    (status = 200, description = "The operation's current state", body = OperationAnswer),
+    (status = "4XX", description = "The operation does not exist", body = ErrorBody)))]
 pub(super) async fn show(
     State(app): State<App>,
     OperationId(id): OperationId,
@@ -105,10 +107,10 @@ pub(super) async fn show(
     Ok(Json(app.operations.show(id)?))
 }
 
-/// Gives an operation up. Its session stays.
+/// Cancels an operation. Its session stays.
 #[utoipa::path(delete, path = "/operations/{operation_id}", tag = "operations", params(("operation_id" = Uuid, Path)), responses(
-    (status = 200, description = "It is given up", body = OperationAnswer),
-    (status = "4XX", description = "It is not there, or over already", body = ErrorBody)))]
+    (status = 200, description = "The operation is cancelled", body = OperationAnswer),
+    (status = "4XX", description = "The operation does not exist or has already ended", body = ErrorBody)))]
 pub(super) async fn cancel(
     State(app): State<App>,
     OperationId(id): OperationId,
@@ -116,10 +118,10 @@ pub(super) async fn cancel(
     Ok(Json(app.operations.cancel(id).await?))
 }
 
-/// Lists all operations that are known, the newest first.
+/// Lists all operations, newest first.
 #[utoipa::path(get, path = "/operations", tag = "operations", params(OperationsQuery), responses(
     (status = 200, description = "The operations", body = OperationsAnswer),
-    (status = "4XX", description = "A filter cannot be understood", body = ErrorBody)))]
+    (status = "4XX", description = "A filter is invalid", body = ErrorBody)))]
 pub(super) async fn list(
     State(app): State<App>,
     Parameters(query): Parameters<OperationsQuery>,
@@ -127,10 +129,10 @@ pub(super) async fn list(
     Json(filtered(&app, None, &query))
 }
 
-/// Lists the operations of a session, the newest first.
+/// Lists the operations of a session, newest first.
 #[utoipa::path(get, path = "/sessions/{id}/operations", tag = "operations", params(("id" = Uuid, Path), OperationsQuery), responses(
-    (status = 200, description = "Its operations", body = OperationsAnswer),
-    (status = "4XX", description = "The session is not there", body = ErrorBody)))]
+    (status = 200, description = "The session's operations", body = OperationsAnswer),
+    (status = "4XX", description = "The session does not exist", body = ErrorBody)))]
 pub(super) async fn of_session(
     State(app): State<App>,
     Id(id): Id,
@@ -146,39 +148,41 @@ fn filtered(app: &App, session: Option<Uuid>, query: &OperationsQuery) -> Operat
     OperationsAnswer { success: true, operations }
 }
 
-/// A screenshot or a download of an operation.
+/// Returns a screenshot or a downloaded file of an operation.
 #[utoipa::path(get, path = "/operations/{operation_id}/files/{name}", tag = "operations",
     params(("operation_id" = Uuid, Path), ("name" = String, Path)), responses(
-    (status = 200, description = "Its contents", content((Vec<u8> = "image/png"), (Vec<u8> = "application/octet-stream"))),
-    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+    (status = 200, description = "The file's contents", content((Vec<u8> = "image/png"), (Vec<u8> = "application/octet-stream"))),
+    (status = "4XX", description = "The operation or file does not exist", body = ErrorBody)))]
 pub(super) async fn file(
     State(app): State<App>,
     OperationId(id): OperationId,
     FileName(name): FileName,
 ) -> Result<Response, Problem> {
-    let (file, is_picture) = app.operations.file(id, name).await?;
-    // What a portal gave is nothing that a browser should show as ours.
+    let (mut file, is_picture) = app.operations.file(id, name).await?;
+    let body = streamed(move |to| io::copy(&mut file, to).map(drop));
+    // A file from a portal must not be displayed in our origin.
     Ok(if is_picture {
-        sent(file, "image/png", "inline")
+        sent(body, "image/png", "inline")
     } else {
-        sent(file, "application/octet-stream", "attachment")
+        sent(body, "application/octet-stream", "attachment")
     })
 }
 
-/// Everything of an operation as one ZIP: what is told of it, its screenshots and its downloads.
+/// Returns everything about an operation as a ZIP archive: its state, screenshots and downloads.
 #[utoipa::path(get, path = "/operations/{operation_id}/bundle.zip", tag = "operations",
     params(("operation_id" = Uuid, Path)), responses(
-    (status = 200, description = "The ZIP", content((Vec<u8> = "application/zip"))),
-    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+    (status = 200, description = "The ZIP archive", content((Vec<u8> = "application/zip"))),
+    (status = "4XX", description = "The operation or file does not exist", body = ErrorBody)))]
 pub(super) async fn bundle(
     State(app): State<App>,
     OperationId(id): OperationId,
 ) -> Result<Response, Problem> {
-    Ok(sent(app.operations.bundle(id).await?, "application/zip", "attachment; filename=\"operation.zip\""))
+    let bundle = app.operations.bundle(id)?;
+    let body = streamed(move |to| bundle.write(to));
+    Ok(sent(body, "application/zip", "attachment; filename=\"operation.zip\""))
 }
 
-fn sent(file: std::fs::File, content_type: &'static str, disposition: &'static str) -> Response {
+fn sent(body: HttpBody, content_type: &'static str, disposition: &'static str) -> Response {
     let headers = [(header::CONTENT_TYPE, content_type), (header::CONTENT_DISPOSITION, disposition)];
-    let body = HttpBody::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
     (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), body).into_response()
 }

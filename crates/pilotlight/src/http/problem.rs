@@ -1,4 +1,4 @@
-//! Every answer that is not a success, and the reading of bodies, which is where most of them begin.
+//! Error responses, and the extractors for bodies, queries and path segments that produce most of them.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -7,27 +7,28 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use pilotlight_api::{EndedReason, ErrorBody, ErrorCode, FieldError, parse_body};
-use pilotlight_core::{FailureKind, Refusal};
+use pilotlight_core::{Difference, FailureKind, Refusal};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_DISCARDED_BYTES};
-use crate::keeper::{Refused, ended_reason};
+use super::{App, BODY_TIMEOUT, MAX_BODY_BYTES, MAX_DISCARDED_BYTES};
+use crate::descriptors::{self, Shortage};
+use crate::keeper::{CannotSignIn, Refused, ended_reason};
 use crate::operations::OperationError;
 use crate::plan::PlanError;
 use crate::sentence::capitalised;
 use crate::webdriver::{WebDriverError, error_body};
 
-/// What a client that is told to come back later is told to wait, where nothing better is known.
+/// The default value of `Retry-After`.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// An answer that is not a success.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Problem {
     body: ErrorBody,
@@ -35,13 +36,13 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(code: ErrorCode, sentence: impl Into<String>) -> Self {
-        ErrorBody::new(code, sentence).into()
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        ErrorBody::new(code, message).into()
     }
 }
 
 impl Problem {
-    /// The same answer to a client that speaks WebDriver.
+    /// Converts the error to a WebDriver response.
     pub(super) fn into_webdriver(self) -> Response {
         let body = error_body("unknown error", &self.in_words()).to_string();
         let mut response = self.into_response();
@@ -49,7 +50,7 @@ impl Problem {
         response
     }
 
-    /// As one of WebDriver's own errors, where no session came of it.
+    /// Converts the error to a WebDriver error for a session that could not be created.
     pub(super) fn not_created(self) -> WebDriverError {
         match self.body.code {
             ErrorCode::InvalidBody | ErrorCode::InvalidField => {
@@ -89,12 +90,14 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
         if status == StatusCode::PAYLOAD_TOO_LARGE {
-            // What is left of the body is not read: nothing else can come over this connection.
+            // The rest of the body is not read, so the connection cannot be used again.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if wants_token {
-            let challenge = HeaderValue::from_static("Basic realm=\"pilotlight\", Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            // One header for each: Chromium does not find a scheme in a list.
+            for challenge in ["Basic realm=\"pilotlight\"", "Bearer"] {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
         }
         response
     }
@@ -105,11 +108,11 @@ impl From<PlanError> for Problem {
         let code = match error {
             PlanError::UnknownSite(_) => ErrorCode::UnknownSite,
             PlanError::UnknownProfile(_) => ErrorCode::UnknownProfile,
-            PlanError::UnknownCredential(_) => ErrorCode::UnknownCredential,
+            PlanError::CannotSignIn(CannotSignIn::UnknownCredential(_)) => ErrorCode::UnknownCredential,
+            PlanError::CannotSignIn(CannotSignIn::UsernameNotUsed) => ErrorCode::UsernameNotUsed,
             PlanError::Field(error) => return error.into(),
-            PlanError::Missing(_) | PlanError::Lacks(_) | PlanError::StorageState(_) => {
-                ErrorCode::InvalidField
-            }
+            PlanError::CannotSignIn(CannotSignIn::Missing(_) | CannotSignIn::Lacks(_))
+            | PlanError::StorageState(_) => ErrorCode::InvalidField,
         };
         Self::new(code, capitalised(&error.to_string()))
     }
@@ -125,20 +128,21 @@ impl From<Refused> for Problem {
             Refusal::NotFound => ErrorBody::session_not_found().into(),
             Refusal::Ended(reason) => ended(ended_reason(reason), None),
             Refusal::HoldNotFound => Self::new(ErrorCode::HoldNotFound, "Hold not found"),
-            Refusal::InUse => Self::new(ErrorCode::SessionInUse, "Somebody holds the session"),
-            Refusal::NameTaken => Self::new(ErrorCode::NameTaken, "Another living session has this name"),
+            Refusal::InUse => Self::new(ErrorCode::SessionInUse, "The session is in use"),
+            Refusal::NameTaken { differs } => name_taken(&differs),
             Refusal::AtCapacity { retry_after } => {
                 let body = ErrorBody::new(
                     ErrorCode::AtCapacity,
-                    "Every window is taken, and none came free in time",
+                    "All windows are in use, and none became free in time",
                 );
                 Self { body, retry_after: Some(retry_after) }
             }
             Refusal::NotReady { retry_after } => {
-                let body = ErrorBody::new(ErrorCode::NotReady, "The session did not come to rest in time");
+                let body =
+                    ErrorBody::new(ErrorCode::NotReady, "Timed out waiting for the session to become idle");
                 Self { body, retry_after: Some(retry_after) }
             }
-            Refusal::Draining => Self::new(ErrorCode::Draining, "The server puts everything to rest"),
+            Refusal::Draining => Self::new(ErrorCode::Draining, "The server is draining"),
             Refusal::TooMany => Self::new(ErrorCode::Busy, "Too many requests wait for this session"),
             Refusal::Failed(failure) => {
                 let code = match failure.kind {
@@ -147,60 +151,97 @@ impl From<Refused> for Problem {
                     FailureKind::Unexpected | FailureKind::Untyped => ErrorCode::FlowFailed,
                     FailureKind::Browser => ErrorCode::StartFailed,
                     FailureKind::BrowserMissing => ErrorCode::BrowserMissing,
+                    FailureKind::Unrecorded { is_full: true } => ErrorCode::StorageFull,
+                    FailureKind::Unrecorded { is_full: false } => ErrorCode::StorageFailed,
                 };
-                Self::new(code, failure.sentence)
+                // An error caused by missing file descriptors does not say so by itself.
+                let shortage = descriptors::shortage().filter(|_| failure.kind == FailureKind::Browser);
+                match shortage {
+                    Some(shortage) => {
+                        let message = format!("{}: {shortage}", failure.sentence);
+                        ErrorBody::new(code, message).with_hint(Shortage::HINT).into()
+                    }
+                    None => Self::new(code, failure.sentence),
+                }
             }
         }
     }
 }
 
-/// What is said of a session that has ended, with what went wrong where something did.
+/// Returns the error for a name that another session has. `differs` says how that session differs.
+fn name_taken(differs: &[Difference]) -> Problem {
+    if differs.is_empty() {
+        return Problem::new(ErrorCode::NameTaken, "Another session has this name");
+    }
+    let words = differs.iter().map(|difference| match difference {
+        Difference::Site => ("site", "site"),
+        Difference::Url => ("url", "page"),
+        Difference::Username => ("username", "user name"),
+        Difference::Credential => ("credential", "credential"),
+        Difference::Password => ("password", "password"),
+    });
+    let (fields, words): (Vec<&str>, Vec<&str>) = words.unzip();
+    let message = format!("The session with this name has a different {}", words.join(" and a different "));
+    let hint = "Choose another name, or request the session by its name only.";
+    let body = ErrorBody::new(ErrorCode::NameTaken, message).with_hint(hint);
+    ErrorBody { differs: fields.into_iter().map(str::to_owned).collect(), ..body }.into()
+}
+
+/// Returns the error for a session that has ended, with the cause if there is one.
 pub(super) fn ended(reason: EndedReason, why: Option<&str>) -> Problem {
     let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
     Problem::new(ErrorCode::SessionEnded, format!("The session has ended: {reason}{why}"))
 }
 
 pub(super) async fn no_route() -> Problem {
-    Problem::new(ErrorCode::RouteNotFound, "There is no such route")
+    Problem::new(ErrorCode::RouteNotFound, "Route not found")
 }
 
 pub(super) async fn no_method() -> Problem {
-    Problem::new(ErrorCode::MethodNotAllowed, "The route exists, but not with this method")
+    Problem::new(ErrorCode::MethodNotAllowed, "The route does not support this method")
 }
 
-/// A fault of ours ends one request and nothing else.
+/// Answers a request whose handler panicked. Nothing else is affected.
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    Problem::new(ErrorCode::Internal, "A fault in Pilotlight ended this request").into_response()
+    Problem::new(ErrorCode::Internal, "An internal error occurred while the request was processed")
+        .into_response()
 }
 
-/// Nothing that we say of sessions belongs into a cache, and nothing is to be guessed from its bytes.
-pub(super) async fn no_store(request: Request, next: Next) -> Response {
+/// The content security policy of responses whose route sets none: everything is forbidden.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
+
+/// Adds security headers: responses are not cached, sniffed or framed, and our addresses, which may contain the
+/// token, are not sent as a referrer.
+pub(super) async fn protected(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
 /// A JSON body, strictly read. A missing one is an empty object, for routes whose fields all have defaults.
 #[derive(Debug)]
-pub(super) struct Body<T>(pub(super) T);
+pub(super) struct Body<T, const MAX_BYTES: usize = MAX_BODY_BYTES>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const MAX_BYTES: usize> FromRequest<S> for Body<T, MAX_BYTES> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        let late = |_| Err(Problem::new(ErrorCode::RequestTimeout, "The body did not arrive in time"));
-        let bytes = timeout(BODY_TIMEOUT, read(request.into_body())).await.unwrap_or_else(late)?;
+        let late = |_| Err(Problem::new(ErrorCode::RequestTimeout, "The body was not received in time"));
+        let bytes = timeout(BODY_TIMEOUT, read(request.into_body(), MAX_BYTES)).await.unwrap_or_else(late)?;
         if bytes.is_empty() {
             return Ok(Self(parse_body(b"{}")?));
         }
-        // A page of another site can send forms and plain text without asking first, JSON it cannot.
+        // A page of another site can send forms and plain text without a preflight request, but not JSON.
         let json = content_type.as_ref().and_then(|value| value.to_str().ok()).is_some_and(is_json);
         if !json {
-            let sentence = "The body is not declared as JSON";
-            return Err(Problem::new(ErrorCode::UnsupportedMediaType, sentence));
+            let message = "The body's content type is not JSON";
+            return Err(Problem::new(ErrorCode::UnsupportedMediaType, message));
         }
         Ok(Self(parse_body(&bytes)?))
     }
@@ -208,23 +249,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
 /// Reads a body. One that is too large is read on for a while, or a sender that is still sending would see
 /// its connection break instead of the answer.
-async fn read(body: axum::body::Body) -> Result<Vec<u8>, Problem> {
+async fn read(body: axum::body::Body, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut length) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
         let cut_off = |error: axum::Error| Problem::new(ErrorCode::InvalidBody, error.to_string());
         let chunk = chunk.map_err(cut_off)?;
         length += chunk.len();
-        if length > MAX_BODY_BYTES + MAX_DISCARDED_BYTES {
+        if length > max_bytes + MAX_DISCARDED_BYTES {
             break;
         }
-        if length <= MAX_BODY_BYTES {
+        if length <= max_bytes {
             bytes.extend_from_slice(&chunk);
         }
     }
-    if length > MAX_BODY_BYTES {
-        let sentence = format!("The body is larger than {MAX_BODY_BYTES} bytes");
-        return Err(Problem::new(ErrorCode::PayloadTooLarge, sentence));
+    if length > max_bytes {
+        let message = format!("The body is larger than {max_bytes} bytes");
+        return Err(Problem::new(ErrorCode::PayloadTooLarge, message));
     }
     Ok(bytes)
 }
@@ -249,22 +290,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     }
 }
 
-/// One segment of the path by its name in the route; `None` where it is not even text.
+/// Returns a segment of the path by its name in the route; `None` if it is not valid text.
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Option<String> {
     let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
     path.ok().and_then(|Path(mut segments)| segments.remove(name))
 }
 
-/// The session's id in a path. What is no id names no session.
+/// The session's id in a path. Text that is not an id is answered as an unknown session.
 #[derive(Debug)]
 pub(super) struct Id(pub(super) Uuid);
 
-impl<S: Send + Sync> FromRequestParts<S> for Id {
+impl FromRequestParts<App> for Id {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let id = segment(parts, state, "id").await.and_then(|id| Uuid::try_parse(&id).ok());
-        id.map(Self).ok_or_else(|| ErrorBody::session_not_found().into())
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let id = segment(parts, app, "id").await.and_then(|id| Uuid::try_parse(&id).ok());
+        let id = id.ok_or_else(ErrorBody::session_not_found)?;
+        // The session exists: a 404 would make its client create another.
+        if app.damaged.is_session(id) {
+            let message = "The session's record in the store is damaged";
+            return Err(Problem::new(ErrorCode::RecordDamaged, message));
+        }
+        Ok(Self(id))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions: make, list, show, change, ping, hold, refresh, restart, close.
+//! Routes of sessions: create, list, show, change, ping, hold, refresh, restart, close.
 
 use std::sync::Arc;
 
@@ -15,31 +15,41 @@ use uuid::Uuid;
 
 use super::App;
 use super::problem::{Body, HoldId, Id, Parameters, Problem, ended};
-use crate::keeper::{Published, Refused, timestamp};
+use crate::clock::{timestamp, wall};
+use crate::keeper::{Published, Refused};
 
-/// Makes a session, or gives the living one that equals it.
+/// Creates a session, or returns an equal one: with the same name, or with the same site and login (user name and password,
+/// or credential).
 #[utoipa::path(post, path = "/sessions", tag = "sessions", request_body = CreateSession, responses(
-    (status = 201, description = "A new session, signed in or in need of a person", body = CreatedAnswer),
-    (status = 200, description = "The living session of the same name or account", body = CreatedAnswer),
-    (status = "4XX", description = "The request cannot be accepted, or the sign-in was refused", body = ErrorBody),
-    (status = "5XX", description = "The portal or the browser failed, or there is no room", body = ErrorBody)))]
+    (status = 201, description = "A new session, signed in or in state `needs_attention`", body = CreatedAnswer),
+    (status = 200, description = "The existing session that is equal", body = CreatedAnswer),
+    (status = "4XX", description = "The request is invalid, or the portal rejected the sign-in", body = ErrorBody),
+    (status = "5XX", description = "The portal or the browser failed, or there is no capacity", body = ErrorBody)))]
 pub(super) async fn create(
     State(app): State<App>,
     Body(wanted): Body<CreateSession>,
 ) -> Result<Response, Problem> {
-    wanted.validate()?;
+    // The name of an existing session is enough.
+    let is_named =
+        |published: &Arc<Published>| published.ended().is_none() && published.now().name == wanted.name;
+    let says_nothing_else = wanted.name.is_some() && wanted.site.is_none() && wanted.url.is_none();
+    if says_nothing_else && app.keeper.directory().sessions.values().any(is_named) {
+        wanted.validate_fields()?;
+    } else {
+        wanted.validate()?;
+    }
     let (spec, details) = app.planner.plan(wanted, app.keeper.clock().now())?;
-    // The session is made even if whoever asked for it has gone: an equal request then finds it.
+    // The session is created even if the client has disconnected: an equal request then finds it.
     let keeper = app.keeper.clone();
     let made = tokio::spawn(async move { keeper.create(spec, details).await }).await;
     let (session, is_new) =
-        made.map_err(|_| Problem::new(ErrorCode::Internal, "The request was ended"))??;
+        made.map_err(|_| Problem::new(ErrorCode::Internal, "The request was aborted"))??;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(CreatedAnswer::new(session, is_new))).into_response())
 }
 
 impl App {
-    /// A session that lives, with its memory measured anew where the last time is long ago.
+    /// Returns a session that has not ended.
     pub(super) fn living(&self, id: Uuid) -> Result<Arc<Published>, Problem> {
         let published = self.keeper.published(id).ok_or_else(ErrorBody::session_not_found)?;
         match published.ended() {
@@ -49,10 +59,10 @@ impl App {
     }
 }
 
-/// Lists the sessions that live.
+/// Lists the sessions that have not ended.
 #[utoipa::path(get, path = "/sessions", tag = "sessions", params(SessionsQuery), responses(
-    (status = 200, description = "Every living session that the filters let through", body = SessionsAnswer),
-    (status = "4XX", description = "A filter cannot be understood", body = ErrorBody)))]
+    (status = 200, description = "All sessions that match the filters", body = SessionsAnswer),
+    (status = "4XX", description = "A filter is invalid", body = ErrorBody)))]
 pub(super) async fn list(
     State(app): State<App>,
     Parameters(query): Parameters<SessionsQuery>,
@@ -71,21 +81,21 @@ pub(super) async fn list(
     Ok(Json(SessionsAnswer { success: true, sessions }))
 }
 
-/// Shows one session.
+/// Returns a session.
 #[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = Uuid, Path)), responses(
     (status = 200, description = "The session", body = SessionAnswer),
-    (status = "4XX", description = "404, or 410 with the reason where it has ended", body = ErrorBody)))]
+    (status = "4XX", description = "404, or 410 with the reason if the session has ended", body = ErrorBody)))]
 pub(super) async fn show(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
     let published = app.living(id)?;
     published.measure().await;
     Ok(Json(published.now().into()))
 }
 
-/// Changes policy, name or tags.
+/// Changes a session's policy, name or tags.
 #[utoipa::path(patch, path = "/sessions/{id}", tag = "sessions", params(("id" = Uuid, Path)),
     request_body = PatchSession, responses(
-    (status = 200, description = "The session as it now is", body = SessionAnswer),
-    (status = "4XX", description = "It is not there, or the change cannot be accepted", body = ErrorBody)))]
+    (status = 200, description = "The changed session", body = SessionAnswer),
+    (status = "4XX", description = "The session does not exist, or the change is invalid", body = ErrorBody)))]
 pub(super) async fn patch(
     State(app): State<App>,
     Id(id): Id,
@@ -97,19 +107,19 @@ pub(super) async fn patch(
 
 /// Closes a session.
 #[utoipa::path(delete, path = "/sessions/{id}", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "It is closed and its window gone", body = MessageAnswer),
-    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+    (status = 200, description = "The session and its window are closed", body = MessageAnswer),
+    (status = "4XX", description = "The session does not exist", body = ErrorBody)))]
 pub(super) async fn close(State(app): State<App>, Id(id): Id) -> Result<Json<MessageAnswer>, Problem> {
     app.keeper.close(id).await?;
     Ok(Json(MessageAnswer::session_closed()))
 }
 
-/// Says that the session is still wanted. It wakes nothing.
+/// Marks a session as used. A hibernated session is not woken.
 #[utoipa::path(post, path = "/ping_session/{id}", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "It is noted", body = PingAnswer),
-    (status = "4XX", description = "It is not there", body = ErrorBody)))]
+    (status = 200, description = "The session's `last_used` was updated", body = PingAnswer),
+    (status = "4XX", description = "The session does not exist", body = ErrorBody)))]
 pub(super) async fn ping(State(app): State<App>, Id(id): Id) -> Result<Json<PingAnswer>, Problem> {
-    // To whoever pings, a session that has ended is as unknown as one that never was.
+    // For pings, a session that has ended is unknown (404).
     let session = app.keeper.ping(id).await.map_err(|refused| match refused {
         Refused::ByRules(Refusal::Ended(_)) => ErrorBody::session_not_found().into(),
         other => Problem::from(other),
@@ -117,12 +127,12 @@ pub(super) async fn ping(State(app): State<App>, Id(id): Id) -> Result<Json<Ping
     Ok(Json(PingAnswer { success: true, session_id: session.session_id, last_used: session.last_used }))
 }
 
-/// Takes hold of a session, so that nothing of ours touches it.
+/// Places a hold on a session: Pilotlight does nothing in its window while it is held.
 #[utoipa::path(post, path = "/sessions/{id}/hold", tag = "holds", params(("id" = Uuid, Path)),
     request_body = HoldRequest, responses(
-    (status = 201, description = "It is held", body = HoldAnswer),
-    (status = "4XX", description = "409 while another holds it", body = ErrorBody),
-    (status = 503, description = "It does not come to rest", body = ErrorBody)))]
+    (status = 201, description = "The session is held", body = HoldAnswer),
+    (status = "4XX", description = "409 if another client holds it", body = ErrorBody),
+    (status = 503, description = "The session did not become idle in time", body = ErrorBody)))]
 pub(super) async fn hold(
     State(app): State<App>,
     Id(id): Id,
@@ -135,11 +145,11 @@ pub(super) async fn hold(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// Holds for longer.
+/// Extends a hold.
 #[utoipa::path(post, path = "/sessions/{id}/hold/{hold_id}", tag = "holds",
     params(("id" = Uuid, Path), ("hold_id" = Uuid, Path)), request_body = ExtendHold, responses(
-    (status = 200, description = "It is held until then", body = HoldAnswer),
-    (status = "4XX", description = "There is no such session or hold", body = ErrorBody)))]
+    (status = 200, description = "The hold was extended", body = HoldAnswer),
+    (status = "4XX", description = "The session or hold does not exist", body = ErrorBody)))]
 pub(super) async fn extend_hold(
     State(app): State<App>,
     Id(id): Id,
@@ -151,11 +161,11 @@ pub(super) async fn extend_hold(
     Ok(Json(HoldAnswer { success: true, hold_id, expires_at: timestamp(expires_at) }))
 }
 
-/// Gives a hold back.
+/// Releases a hold.
 #[utoipa::path(delete, path = "/sessions/{id}/hold/{hold_id}", tag = "holds",
     params(("id" = Uuid, Path), ("hold_id" = Uuid, Path)), responses(
-    (status = 200, description = "It is given back", body = MessageAnswer),
-    (status = "4XX", description = "There is no such session or hold", body = ErrorBody)))]
+    (status = 200, description = "The hold was released", body = MessageAnswer),
+    (status = "4XX", description = "The session or hold does not exist", body = ErrorBody)))]
 pub(super) async fn release_hold(
     State(app): State<App>,
     Id(id): Id,
@@ -165,70 +175,74 @@ pub(super) async fn release_hold(
     Ok(Json(MessageAnswer::new("Hold released")))
 }
 
-/// Refreshes now.
+/// Refreshes a session's sign-in now.
 #[utoipa::path(post, path = "/sessions/{id}/refresh", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "It is signed in", body = SessionAnswer),
-    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
-    (status = "5XX", description = "It did not work; the session lives on", body = ErrorBody)))]
+    (status = 200, description = "The session is signed in", body = SessionAnswer),
+    (status = "4XX", description = "409 if the session is in use", body = ErrorBody),
+    (status = "5XX", description = "The refresh failed; the session stays", body = ErrorBody)))]
 pub(super) async fn refresh(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
     Ok(Json(app.keeper.refresh(id).await?.into()))
 }
 
-/// Lets the window stand still: it needs next to nothing, and runs again, as it was, for whoever uses it.
+/// Freezes a session's window until it is next used. A frozen window uses almost no processor
+/// time, and its memory can be moved to compressed swap.
 #[utoipa::path(post, path = "/sessions/{id}/freeze", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "It stands still, or hibernates already", body = SessionAnswer),
-    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
-    (status = "5XX", description = "It could not be frozen, or its state not written down; its window runs on",
+    (status = 200, description = "The window is frozen, or the session is hibernated already", body = SessionAnswer),
+    (status = "4XX", description = "409 if the session is in use", body = ErrorBody),
+    (status = "5XX", description = "The window could not be frozen, or its state not be saved; it keeps running",
         body = ErrorBody)))]
 pub(super) async fn freeze(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
     Ok(Json(app.keeper.freeze(id).await?.into()))
 }
 
-/// Lets the window go; the session keeps its state and its sign-in.
+/// Saves a session's state and closes its window. The session stays signed in.
 #[utoipa::path(post, path = "/sessions/{id}/hibernate", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "It hibernates", body = SessionAnswer),
-    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
-    (status = "5XX", description = "Its state could not be written down; its window stays", body = ErrorBody)))]
+    (status = 200, description = "The session is hibernated", body = SessionAnswer),
+    (status = "4XX", description = "409 if the session is in use", body = ErrorBody),
+    (status = "5XX", description = "The state could not be saved; the window stays open", body = ErrorBody)))]
 pub(super) async fn hibernate(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
     Ok(Json(app.keeper.hibernate(id).await?.into()))
 }
 
-/// Brings the window back.
+/// Restores the window of a hibernated or frozen session.
 #[utoipa::path(post, path = "/sessions/{id}/wake", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "Its window stands", body = SessionAnswer),
-    (status = "4XX", description = "It is not there", body = ErrorBody),
-    (status = "5XX", description = "There is no room, or it does not stand yet", body = ErrorBody)))]
+    (status = 200, description = "The window is open", body = SessionAnswer),
+    (status = "4XX", description = "The session does not exist", body = ErrorBody),
+    (status = "5XX", description = "There is no capacity, or the window is not open yet", body = ErrorBody)))]
 pub(super) async fn wake(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
     Ok(Json(app.keeper.wake(id).await?.into()))
 }
 
-/// Cookies, localStorage and IndexedDB, in the shape of Playwright's `storageState`. Of a session that
-/// hibernates it is what was written down; it is not woken.
+/// Returns cookies, localStorage and IndexedDB in the format of Playwright's `storageState`. For a hibernated
+/// session, returns the saved state without waking it.
 #[utoipa::path(get, path = "/sessions/{id}/storage_state", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "The state, as `storage_state` of `POST /sessions` takes it", body = Object),
-    (status = "4XX", description = "It is not there", body = ErrorBody),
-    (status = "5XX", description = "It could not be read", body = ErrorBody)))]
+    (status = 200, description = "The state, in the format of `storage_state` in `POST /sessions`", body = Object),
+    (status = "4XX", description = "The session does not exist", body = ErrorBody),
+    (status = "5XX", description = "The state could not be read", body = ErrorBody)))]
 pub(super) async fn storage_state(
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Json<serde_json::Value>, Problem> {
     let checkpoint = if app.living(id)?.state() == SessionState::Hibernated {
-        let stored = app.archive.checkpoint(id).await.map_err(|error| {
-            Problem::new(ErrorCode::Internal, format!("The state cannot be read: {error}"))
-        })?;
-        stored.ok_or_else(|| Problem::new(ErrorCode::NotReady, "Nothing was written down of it yet"))?
+        let stored =
+            app.archive.checkpoint(id).await.map_err(|error| {
+                Problem::new(ErrorCode::Internal, format!("Cannot read the state: {error}"))
+            })?;
+        stored
+            .ok_or_else(|| Problem::new(ErrorCode::NotReady, "The session's state has not been saved yet"))?
     } else {
         let using = app.keeper.window(id).await?;
-        using.window.peek(app.keeper.clock().now().0).await?
+        using.window.rest().await;
+        using.window.peek(wall(app.keeper.clock().now()).0).await?
     };
     Ok(Json(checkpoint.to_storage_state()))
 }
 
-/// Closes the window and opens another with the same state.
+/// Closes a session's window and opens a new one with the same state.
 #[utoipa::path(post, path = "/sessions/{id}/restart", tag = "sessions", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "It stands again", body = SessionAnswer),
-    (status = "4XX", description = "409 while somebody holds it", body = ErrorBody),
-    (status = "5XX", description = "It does not stand again yet; the session lives on", body = ErrorBody)))]
+    (status = 200, description = "The new window is open", body = SessionAnswer),
+    (status = "4XX", description = "409 if the session is in use", body = ErrorBody),
+    (status = "5XX", description = "The new window is not open yet; the session stays", body = ErrorBody)))]
 pub(super) async fn restart(State(app): State<App>, Id(id): Id) -> Result<Json<SessionAnswer>, Problem> {
     Ok(Json(app.keeper.restart(id).await?.into()))
 }

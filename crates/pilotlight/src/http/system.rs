@@ -1,4 +1,4 @@
-//! How the server is: `/health` and `/ready`.
+//! `/health`, `/ready` and `/drain`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::problem::{Body, Problem};
-use crate::keeper::timestamp;
+use crate::clock::timestamp;
 use crate::memory::machine_is_short;
 
 /// Whether the server has come up and is not going down.
@@ -32,35 +32,31 @@ impl Readiness {
         self.draining.cancel();
     }
 
-    /// Everything is put to rest: nothing new is taken, but the server answers.
+    /// The server is draining: it accepts nothing new, but answers requests.
     pub fn rest(&self) {
         self.at_rest.store(true, Ordering::Relaxed);
     }
 
-    /// Resolves when the server is going down.
+    /// Returns a token that is cancelled when the server shuts down.
     #[must_use]
     pub fn draining(&self) -> CancellationToken {
         self.draining.clone()
     }
 }
 
-/// How the server is.
+/// Returns the server's health.
 #[utoipa::path(get, path = "/health", tag = "server", security(()), responses(
-    (status = 200, description = "It works", body = Health)))]
+    (status = 200, description = "The server is running", body = Health)))]
 pub(super) async fn health(State(app): State<App>) -> Json<Health> {
     let directory = app.keeper.directory();
     let living = || directory.sessions.values().filter(|published| published.ended().is_none());
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let active_sessions = count(living().count());
-    let attention = living().any(|published| published.state() == SessionState::NeedsAttention);
-    let unwritten = app.archive.health().borrow().is_some();
-    let status = if attention || unwritten || machine_is_short() {
-        HealthStatus::Degraded
-    } else {
-        HealthStatus::Healthy
-    };
+    let reasons = reasons(&app, living().filter(|one| one.state() == SessionState::NeedsAttention).count());
+    let status = if reasons.is_empty() { HealthStatus::Healthy } else { HealthStatus::Degraded };
     Json(Health {
         status,
+        reasons,
         service: "pilotlight".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         active_sessions,
@@ -71,16 +67,42 @@ pub(super) async fn health(State(app): State<App>) -> Json<Health> {
     })
 }
 
-/// Whether the server takes requests.
+/// Returns why the server is degraded. The route needs no token, so no names are included.
+fn reasons(app: &App, waiting: usize) -> Vec<String> {
+    let count = |count: usize, one: &str, more: &str| match count {
+        0 => None,
+        1 => Some(one.to_owned()),
+        count => Some(format!("{count} {more}")),
+    };
+    let unwritten = app.archive.health().borrow().is_some();
+    let reasons = [
+        count(waiting, "A session needs attention", "sessions need attention"),
+        unwritten.then(|| "The store cannot be written; changes are refused".to_owned()),
+        count(
+            app.damaged.count(),
+            "A record of the store cannot be read; `pilotlight store check` names it",
+            "records of the store cannot be read; `pilotlight store check` names them",
+        ),
+        count(
+            app.planner.sites.broken().len(),
+            "A site defined over REST cannot be used; GET /sites names it",
+            "sites defined over REST cannot be used; GET /sites names them",
+        ),
+        machine_is_short().then(|| "The machine is low on memory".to_owned()),
+    ];
+    reasons.into_iter().flatten().collect()
+}
+
+/// Returns whether the server accepts requests.
 #[utoipa::path(get, path = "/ready", tag = "server", security(()), responses(
-    (status = 200, description = "It does", body = MessageAnswer),
-    (status = 503, description = "Not yet, or not any more", body = ErrorBody)))]
+    (status = 200, description = "The server is ready", body = MessageAnswer),
+    (status = 503, description = "The server is starting, draining or shutting down", body = ErrorBody)))]
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<MessageAnswer>, Problem> {
     if app.readiness.draining.is_cancelled() {
         return Err(Problem::new(ErrorCode::Draining, "The server is shutting down"));
     }
     if app.readiness.at_rest.load(Ordering::Relaxed) {
-        return Err(Problem::new(ErrorCode::Draining, "The server puts everything to rest"));
+        return Err(Problem::new(ErrorCode::Draining, "The server is draining"));
     }
     if !app.readiness.up.load(Ordering::Relaxed) {
         return Err(Problem::new(ErrorCode::NotReady, "The server is starting"));
@@ -88,15 +110,15 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<MessageAnswer>,
     Ok(Json(MessageAnswer::new("ready")))
 }
 
-/// Lets every session hibernate; from then on no window is opened until the server is started anew.
+/// Hibernates all sessions. No window is opened after that until the server is restarted.
 #[utoipa::path(post, path = "/drain", tag = "server", request_body = DrainRequest, responses(
-    (status = 200, description = "No window is left", body = MessageAnswer),
-    (status = 503, description = "Somebody still holds a session", body = ErrorBody)))]
+    (status = 200, description = "All sessions are hibernated", body = MessageAnswer),
+    (status = 503, description = "A session is still in use", body = ErrorBody)))]
 pub(super) async fn drain(
     State(app): State<App>,
     Body(request): Body<DrainRequest>,
 ) -> Result<Json<MessageAnswer>, Problem> {
     app.readiness.rest();
     app.keeper.drain(request.timeout.to_duration()).await?;
-    Ok(Json(MessageAnswer::new("Everything hibernates")))
+    Ok(Json(MessageAnswer::new("All sessions are hibernated")))
 }

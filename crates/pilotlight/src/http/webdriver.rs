@@ -1,67 +1,82 @@
-//! WebDriver over HTTP: at the root and at `/wd/hub`, for Selenium and its like; and the browsers that chromedriver
-//! finds behind it, which only it can reach.
+//! WebDriver over HTTP, at the root and at `/wd/hub`, for Selenium and similar clients; and the browsers that
+//! chromedriver connects to, which only chromedriver can reach.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Extension, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use hyper_util::rt::TokioIo;
 use pilotlight_api::CreateSession;
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
+use tokio_websockets::ServerBuilder;
 use uuid::Uuid;
 
 use super::App;
 use super::cdp::{VersionAnswer, host, let_in, pages_of, version_of};
 use super::problem::Problem;
 use super::websocket::accept;
-use crate::gateway::{Peer, Terms, Visit};
+use crate::gateway::{Locality, Peer, Terms, Visit};
 use crate::sentence::with_sources;
-use crate::webdriver::{DriverSession, Link, OPTIONS, Refused, WantedWindow, WebDriverError, read, unpack};
+use crate::webdriver::{
+    AskError, Command, DriverSession, Ending, Link, Misdirected, OPTIONS, OfSession, Refused, Route,
+    WantedWindow, WebDriverError, client_side, converse, read, unpack,
+};
 
-/// The largest body of a command: files are sent in them.
+/// Maximum size of a command's body, which may contain files.
 const MAX_COMMAND_BYTES: usize = 100 * 1024 * 1024;
-/// Where many clients expect it beside the root.
-const HUB: &str = "/wd/hub";
-/// How often sessions that nobody uses are looked for.
+/// Interval of checks for unused sessions.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Whether a path is a client's of WebDriver, who expects its errors.
-pub(super) fn is_webdriver(path: &str) -> bool {
-    let path = path.strip_prefix(HUB).unwrap_or(path);
-    path == "/status" || path == "/session" || path.starts_with("/session/")
-}
+/// The request as the guard has parsed it: access was decided by this, so the same value is answered.
+#[derive(Debug, Clone)]
+pub(super) struct Requested(pub(super) Result<Route, Misdirected>);
 
-/// The routes, at the root and at the hub.
+/// Handles all WebDriver requests. The router decides only that a request is one.
 pub(super) fn routes() -> Router<App> {
-    let commands = || {
-        Router::new()
-            .route("/status", get(status).fallback(unknown_method))
-            .route("/session", post(begin).fallback(unknown_method))
-            .route("/session/{id}", get(of_session).delete(end).fallback(command))
-            .route("/session/{id}/se/cdp", get(cdp))
-            .route("/session/{id}/se/file", post(receive))
-            .route("/session/{id}/{*command}", any(command))
+    let paths =
+        ["/status", "/session", "/session/", "/session/{*rest}", "/wd/hub", "/wd/hub/", "/wd/hub/{*rest}"];
+    paths.into_iter().fold(Router::new(), |router, path| router.route(path, any(respond)))
+}
+
+/// Answers a request.
+async fn respond(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    requested: Option<Extension<Requested>>,
+    request: Request,
+) -> Response {
+    let Some(Extension(Requested(route))) = requested else {
+        return WebDriverError::UnknownCommand.into_response();
     };
-    commands().nest(HUB, commands().fallback(unknown_command))
+    let (id, of) = match route {
+        Ok(Route::Status) => return status(app).await.into_response(),
+        Ok(Route::Begin) => return begin(app, peer, request).await.into_response(),
+        Ok(Route::Session(id, of)) => (id, of),
+        Err(misdirected) => return WebDriverError::from(misdirected).into_response(),
+    };
+    let Some(session) = app.webdriver.session(&id) else {
+        return WebDriverError::InvalidSessionId.into_response();
+    };
+    match of {
+        OfSession::Socket => {
+            socket(app, session, peer, request).await.unwrap_or_else(IntoResponse::into_response)
+        }
+        OfSession::DevTools => {
+            devtools(app, session, peer, request).await.unwrap_or_else(Problem::into_webdriver)
+        }
+        OfSession::End => end(app, &id).await.into_response(),
+        OfSession::Upload => receive(app, session, request).await.into_response(),
+        OfSession::Command(command) => carry_out(app, session, command, peer, request).await.into_response(),
+    }
 }
 
-async fn unknown_method() -> WebDriverError {
-    WebDriverError::UnknownMethod
-}
-
-async fn unknown_command() -> WebDriverError {
-    WebDriverError::UnknownCommand
-}
-
-/// Whether sessions can begin.
-async fn status(State(app): State<App>) -> Json<Value> {
+/// Returns whether sessions can be created.
+async fn status(app: App) -> Json<Value> {
     let (ready, message) = match super::system::ready(State(app)).await {
         Ok(_) => (true, "Pilotlight is ready".to_owned()),
         Err(problem) => (false, problem.in_words()),
@@ -72,19 +87,16 @@ async fn status(State(app): State<App>) -> Json<Value> {
     )
 }
 
-/// Begins a session in a window that is there, is woken, or is made.
-async fn begin(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, WebDriverError> {
-    let wanted = read(&whole(body).await?)?;
+/// Creates a session in a window that exists, is woken, or is opened.
+async fn begin(app: App, peer: Peer, request: Request) -> Result<Response, WebDriverError> {
+    let host = host(request.headers()).to_owned();
+    let is_local = peer.is_local(request.headers());
+    let asked_at = app.webdriver.revocations();
+    let wanted = read(&whole(request.into_body()).await?)?;
     if !wanted.ignored.is_empty() {
-        tracing::warn!(ignored = ?wanted.ignored, "a window that is kept has its own of what a client asked for");
+        tracing::warn!(ignored = ?wanted.ignored, "ignoring capabilities that an existing window cannot change");
     }
-    let host = host(&headers).to_owned();
-    // It begins even if whoever asked for it has gone, and ends as one that nobody uses.
+    // Continues even if the client has disconnected; the session then expires without use.
     let beginning = tokio::spawn(async move {
         let is_passing = wanted.is_passing;
         let id = match &wanted.window {
@@ -92,11 +104,11 @@ async fn begin(
             WantedWindow::Like(like) => make(&app, like).await?,
         };
         // Awake and held until chromedriver holds it.
-        let visit = Visit::begin(&app.keeper, id, "a client of WebDriver")
+        let visit = Visit::begin(&app.keeper, id, "WebDriver client")
             .await
             .map_err(|refused| Problem::from(refused).not_created());
         let begun = match &visit {
-            Ok(_) => app.webdriver.begin(id, wanted, peer.is_own_user(), browsers(app.clone())).await,
+            Ok(_) => app.webdriver.begin(id, wanted, is_local, asked_at, browsers(app.clone())).await,
             Err(_) => Err((500, Value::Null)),
         };
         match begun {
@@ -110,7 +122,7 @@ async fn begin(
             }
         }
     });
-    beginning.await.unwrap_or_else(|_| Err(WebDriverError::Unknown("the request was ended".into())))
+    beginning.await.unwrap_or_else(|_| Err(WebDriverError::Unknown("the request was aborted".into())))
 }
 
 async fn make(app: &App, like: &CreateSession) -> Result<Uuid, WebDriverError> {
@@ -120,11 +132,11 @@ async fn make(app: &App, like: &CreateSession) -> Result<Uuid, WebDriverError> {
     Ok(made.map_err(|refused| Problem::from(refused).not_created())?.0.session_id)
 }
 
-/// What the session is, with the ways to it that are ours.
+/// Returns the session's capabilities, with our own addresses.
 fn answer(session: &DriverSession, mut capabilities: Value, host: &str) -> Response {
     let DriverSession { id, ticket, window_of, .. } = session;
     if let Some(capabilities) = capabilities.as_object_mut() {
-        // Where chromedriver finds its browser helps nobody else.
+        // The address that chromedriver uses is useless for clients.
         capabilities.remove("goog:chromeOptions");
         if capabilities.contains_key("webSocketUrl") {
             capabilities
@@ -136,7 +148,7 @@ fn answer(session: &DriverSession, mut capabilities: Value, host: &str) -> Respo
         capabilities.insert("se:cdpVersion".into(), version);
         capabilities.insert(OPTIONS.into(), json!({ "session_id": window_of }));
     }
-    tracing::info!(session_id = %window_of, webdriver_id = %id, "a WebDriver session begins");
+    tracing::info!(session_id = %window_of, webdriver_id = %id, "WebDriver session started");
     Json(json!({ "value": { "sessionId": id, "capabilities": capabilities } })).into_response()
 }
 
@@ -145,16 +157,16 @@ fn passed_on((status, body): Refused) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// Leaves the window as it stands, unless it was made for this session alone.
-async fn end(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, WebDriverError> {
-    if leave(&app, &id).await {
+/// Ends the session and leaves its window, unless it was created for this session.
+async fn end(app: App, id: &str) -> Result<Json<Value>, WebDriverError> {
+    if leave(&app, id).await {
         Ok(Json(json!({ "value": null })))
     } else {
         Err(WebDriverError::InvalidSessionId)
     }
 }
 
-/// Whether there was one to leave.
+/// Returns whether there was a session to end.
 async fn leave(app: &App, id: &str) -> bool {
     let Some(session) = app.webdriver.end(id).await else { return false };
     let (window_of, is_passing) = (session.window_of, session.is_passing);
@@ -162,11 +174,11 @@ async fn leave(app: &App, id: &str) -> bool {
         // It may have ended by itself.
         drop(app.keeper.close(window_of).await);
     }
-    tracing::info!(session_id = %window_of, webdriver_id = id, is_passing, "a WebDriver session ends");
+    tracing::info!(session_id = %window_of, webdriver_id = id, is_passing, "WebDriver session ended");
     true
 }
 
-/// Ends sessions that nobody uses, until the server stops.
+/// Ends unused sessions until the server stops.
 pub async fn look_after(app: App) {
     let stop = app.gateway.stop.clone();
     let mut turns = tokio::time::interval(LOOK_EVERY.min(app.webdriver.timeout()));
@@ -182,82 +194,78 @@ pub async fn look_after(app: App) {
 }
 
 async fn whole(body: Body) -> Result<Bytes, WebDriverError> {
-    let late = |_| WebDriverError::Timeout("the body did not arrive in time".into());
+    let late = |_| WebDriverError::Timeout("the body was not received in time".into());
     let reading = tokio::time::timeout(super::BODY_TIMEOUT, to_bytes(body, MAX_COMMAND_BYTES));
     let too_large =
-        |error: axum::Error| WebDriverError::InvalidArgument(format!("the body cannot be read: {error}"));
+        |error: axum::Error| WebDriverError::InvalidArgument(format!("cannot read the body: {error}"));
     reading.await.map_err(late)?.map_err(too_large)
 }
 
-fn session(app: &App, id: &str) -> Result<Arc<DriverSession>, WebDriverError> {
-    app.webdriver.session(id).ok_or(WebDriverError::InvalidSessionId)
-}
-
-/// Chromedriver's session; where it had to be begun again, what refused that is told as it is.
+/// Returns chromedriver's session. If it cannot be created again, returns the error unchanged.
 async fn link(app: &App, session: &DriverSession) -> Result<Link, Response> {
     app.webdriver.link(session, browsers(app.clone())).await.map_err(passed_on)
 }
 
-/// Carries a command out.
-async fn command(
-    State(app): State<App>,
-    Path(path): Path<HashMap<String, String>>,
+/// Executes a command.
+async fn carry_out(
+    app: App,
+    session: Arc<DriverSession>,
+    command: Command,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, WebDriverError> {
-    let id = path.get("id").cloned().unwrap_or_default();
-    let session = session(&app, &id)?;
-    let _busy = session.busy();
-    let method = request.method().clone();
-    // As it was written: names in it are chromedriver's to read.
-    let full = request.uri().path().to_owned();
-    let rest = full.find(&id).and_then(|at| full.get(at + id.len()..)).unwrap_or_default();
+    let (busy, place) = (session.busy(), session.place()?);
+    let is_local = peer.is_local(request.headers());
     let body = whole(request.into_body()).await?;
+    let counted = session.requests.begin(is_local);
+    // Chromedriver continues even if the client has disconnected, so the command is still executed on its behalf.
+    let answering = tokio::spawn(async move {
+        let _asked = (busy, place, counted);
+        answer_to(app, session, command, body).await
+    });
+    answering.await.unwrap_or_else(|_| Err(WebDriverError::Unknown("the command was aborted".into())))
+}
+
+/// Returns chromedriver's response to a command.
+async fn answer_to(
+    app: App,
+    session: Arc<DriverSession>,
+    command: Command,
+    body: Bytes,
+) -> Result<Response, WebDriverError> {
     let mut link = match link(&app, &session).await {
         Ok(link) => link,
         Err(refused) => return Ok(refused),
     };
-    let mut answered = send(&link, &method, rest, body.clone()).await;
-    if answered.as_ref().is_err_and(reqwest::Error::is_connect) {
-        // Nobody listened, so nothing was done.
+    let mut answered = link.carry_out(&command, body.clone()).await;
+    if matches!(answered, Err(AskError::Unreachable(_))) {
+        // The connection was refused, so the command was not executed.
         link.give_up();
         link = match self::link(&app, &session).await {
             Ok(link) => link,
             Err(refused) => return Ok(refused),
         };
-        answered = send(&link, &method, rest, body).await;
+        answered = link.carry_out(&command, body).await;
     }
-    let lost = |error: reqwest::Error| {
+    let answer = answered.map_err(|error| {
         let error = with_sources(&error);
         WebDriverError::Unknown(format!(
-            "chromedriver was lost in the middle of the command; the next one finds it again: {error}"
+            "chromedriver was lost during the command; it is restarted for the next command: {error}"
         ))
-    };
-    let answer = answered.map_err(lost)?;
-    let status = answer.status();
-    let told = answer.bytes().await.map_err(lost)?;
+    })?;
+    let (status, told) = (answer.status, answer.body);
     if status == StatusCode::NOT_FOUND && error_of(&told).as_deref() == Some("invalid session id") {
         app.webdriver.unlink(&session).await;
-        let sentence =
-            "the window was lost while chromedriver had it; the next command finds it as it stands then";
-        return Err(WebDriverError::Unknown(sentence.into()));
+        let message =
+            "the window was lost during the command; the next command uses the window in its new state";
+        return Err(WebDriverError::Unknown(message.into()));
     }
-    // With its last tab a session is over, by the standard.
-    if method == Method::DELETE && rest == "/window" && status.is_success() && is_empty_list(&told) {
-        leave(&app, &id).await;
+    // By the standard, a session ends with its last tab.
+    if command.closes_tab() && status.is_success() && is_empty_list(&told) {
+        leave(&app, &session.id).await;
     }
     let json = HeaderValue::from_static("application/json; charset=utf-8");
     Ok((status, [(header::CONTENT_TYPE, json)], told).into_response())
-}
-
-async fn send(
-    link: &Link,
-    method: &Method,
-    rest: &str,
-    body: Bytes,
-) -> Result<reqwest::Response, reqwest::Error> {
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    let request = link.client().request(method.clone(), link.url(rest)).header(header::CONTENT_TYPE, json);
-    request.body(body).send().await
 }
 
 fn error_of(told: &[u8]) -> Option<String> {
@@ -269,70 +277,65 @@ fn is_empty_list(told: &[u8]) -> bool {
     serde_json::from_slice::<Value>(told).is_ok_and(|told| told["value"] == json!([]))
 }
 
-/// With an upgrade it is the session's WebSocket (BiDi), which is chromedriver's; otherwise there is no such command.
-async fn of_session(State(app): State<App>, Path(id): Path<String>, mut request: Request) -> Response {
+/// With an upgrade, opens the session's WebSocket (BiDi); otherwise the command does not exist.
+async fn socket(
+    app: App,
+    session: Arc<DriverSession>,
+    peer: Peer,
+    mut request: Request,
+) -> Result<Response, WebDriverError> {
     if !request.headers().contains_key(header::UPGRADE) {
-        return WebDriverError::UnknownMethod.into_response();
+        return Err(WebDriverError::UnknownMethod);
     }
-    let session = match session(&app, &id) {
-        Ok(session) => session,
-        Err(error) => return error.into_response(),
-    };
-    let link = match link(&app, &session).await {
-        Ok(link) => link,
-        Err(refused) => return refused,
-    };
-    let mut asking = link.client().get(link.url(""));
-    for (name, value) in request.headers() {
-        if name == header::CONNECTION
-            || name == header::UPGRADE
-            || name.as_str().starts_with("sec-websocket-")
-        {
-            asking = asking.header(name, value);
-        }
+    if !session.speaks_bidi() {
+        let message = "this session has no WebSocket: create it with the capability `webSocketUrl`: true";
+        return Err(WebDriverError::InvalidArgument(message.into()));
     }
-    let answer = match asking.send().await {
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => answer,
-        Ok(answer) => return passed_on((answer.status().as_u16(), answer.json().await.unwrap_or_default())),
-        Err(error) => return WebDriverError::Unknown(with_sources(&error)).into_response(),
-    };
     let (upgrade, response) = match accept(&mut request) {
         Ok(accepted) => accepted,
-        Err(problem) => return problem.into_webdriver(),
+        Err(problem) => return Ok(problem.into_webdriver()),
     };
+    let (busy, place) = (session.busy(), session.place()?);
+    let counted = session.requests.begin(peer.is_local(request.headers()));
+    let link = match link(&app, &session).await {
+        Ok(link) => link,
+        Err(refused) => return Ok(refused),
+    };
+    let driver = link.socket().await.map_err(|error| WebDriverError::Unknown(with_sources(&error)))?;
     let stop = app.gateway.stop.clone();
     tokio::spawn(async move {
-        let _busy = session.busy();
-        if let (Ok(client), Ok(mut driver)) = (upgrade.await, answer.upgrade().await) {
-            // The same key was answered on both sides: from here on what is said is said as it is.
-            drop(stop.run_until_cancelled(copy_bidirectional(&mut TokioIo::new(client), &mut driver)).await);
+        let Ok(client) = upgrade.await else { return };
+        let (config, limits) = client_side();
+        let client = ServerBuilder::new().config(config).limits(limits).serve(TokioIo::new(client));
+        let ending = stop.run_until_cancelled(converse(client, driver)).await;
+        drop((busy, place, counted));
+        if ending == Some(Ending::SessionEnd) {
+            leave(&app, &session.id).await;
         }
     });
-    response
+    Ok(response)
 }
 
-/// The DevTools protocol beside it, for clients that want more than WebDriver.
-async fn cdp(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(peer): Extension<Peer>,
+/// Opens the session's DevTools WebSocket, for clients that need more than WebDriver.
+async fn devtools(
+    app: App,
+    session: Arc<DriverSession>,
+    peer: Peer,
     request: Request,
-) -> Result<Response, Response> {
-    let session = session(&app, &id).map_err(IntoResponse::into_response)?;
-    let terms = Terms { is_own_user: peer.is_own_user(), downloads: true, keeps_page: false };
-    let let_in = let_in(&app, session.window_of, terms, session.busy(), request).await;
-    let_in.map_err(Problem::into_webdriver)
+) -> Result<Response, Problem> {
+    let is_local = peer.is_local(request.headers());
+    let terms = Terms { locality: Locality::Own(is_local), downloads: true, ..Terms::default() };
+    let_in(&app, session.window_of, terms, session.busy(), request).await
 }
 
-/// Takes a file that a client is going to type into a file input, as Selenium's servers do.
+/// Stores a file that a client will type into a file input, like Selenium's servers.
 async fn receive(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    body: Body,
+    app: App,
+    session: Arc<DriverSession>,
+    request: Request,
 ) -> Result<Json<Value>, WebDriverError> {
-    let session = session(&app, &id)?;
     let _busy = session.busy();
-    let body: Value = serde_json::from_slice(&whole(body).await?)
+    let body: Value = serde_json::from_slice(&whole(request.into_body()).await?)
         .map_err(|error| WebDriverError::InvalidArgument(error.to_string()))?;
     let files = app.gateway.files(session.window_of);
     let received = tokio::task::spawn_blocking(move || {
@@ -343,7 +346,7 @@ async fn receive(
     Ok(Json(json!({ "value": path.map_err(WebDriverError::InvalidArgument)? })))
 }
 
-/// What chromedriver finds: each session's window, at the address of that session.
+/// Resolves the DevTools address that chromedriver connects to, to the session's window.
 fn browsers(app: App) -> Router {
     Router::new()
         .route("/json/version", get(version))
@@ -374,8 +377,9 @@ async fn pages(State(app): State<App>, headers: HeaderMap) -> Result<Json<Vec<Va
 
 async fn browser(State(app): State<App>, headers: HeaderMap, request: Request) -> Result<Response, Problem> {
     let (session, _) = found(&app, &headers)?;
-    // For BiDi, chromedriver begins with an empty page.
-    let (is_own_user, keeps_page) = (session.is_own_user, session.speaks_bidi());
-    let terms = Terms { is_own_user, downloads: true, keeps_page };
+    // With BiDi, chromedriver starts with an empty page.
+    let (requests, keeps_page) = (Arc::clone(&session.requests), session.speaks_bidi());
+    let locality = Locality::OfRequests(requests);
+    let terms = Terms { locality, downloads: true, keeps_page, ..Terms::default() };
     let_in(&app, session.window_of, terms, session.connected(), request).await
 }

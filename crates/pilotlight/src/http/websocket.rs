@@ -1,4 +1,4 @@
-//! From a request to a WebSocket (RFC 6455, section 4.2).
+//! Upgrades requests to WebSockets (RFC 6455, section 4.2).
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -13,13 +13,13 @@ use tokio_websockets::{Limits, ServerBuilder, WebSocketStream};
 
 use super::problem::Problem;
 
-/// What the answer to a client's key is made with.
+/// The constant from which the response to a client's key is computed.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A WebSocket to a client.
 pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Agrees to a WebSocket whose messages have up to `max_bytes`, and serves it in a task of its own.
+/// Accepts a WebSocket with messages of up to `max_bytes`, and serves it in a separate task.
 pub(super) fn upgrade<S: Future<Output = ()> + Send>(
     mut request: Request,
     max_bytes: usize,
@@ -32,13 +32,13 @@ pub(super) fn upgrade<S: Future<Output = ()> + Send>(
                 let limits = Limits::default().max_payload_len(Some(max_bytes));
                 serve(ServerBuilder::new().limits(limits).serve(TokioIo::new(stream))).await;
             }
-            Err(error) => tracing::debug!(%error, "a client left before it was let in"),
+            Err(error) => tracing::debug!(%error, "client disconnected before the WebSocket was open"),
         }
     });
     Ok(response)
 }
 
-/// Checks that a WebSocket is asked for, and gives what it is to become once this answer was sent.
+/// Checks the handshake, and returns the future connection.
 pub(super) fn accept(request: &mut Request) -> Result<(OnUpgrade, Response), Problem> {
     let key = accept_key(request.headers())?;
     let mut response = Response::new(Body::empty());
@@ -59,11 +59,14 @@ fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
         && has(header::CONNECTION, "upgrade")
         && told(header::SEC_WEBSOCKET_VERSION) == Some("13");
     let Some(key) = told(header::SEC_WEBSOCKET_KEY).filter(|_| is_socket) else {
-        return Err(Problem::new(ErrorCode::InvalidBody, "This route is a WebSocket, version 13"));
+        return Err(Problem::new(
+            ErrorCode::InvalidBody,
+            "This route requires a WebSocket handshake, version 13",
+        ));
     };
     let digest = sha1_smol::Sha1::from(format!("{key}{GUID}")).digest().bytes();
     HeaderValue::from_str(&BASE64_STANDARD.encode(digest))
-        .map_err(|_| Problem::new(ErrorCode::Internal, "The key cannot be answered"))
+        .map_err(|_| Problem::new(ErrorCode::Internal, "Failed to create the `Sec-WebSocket-Accept` header"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Work in a window for clients that have HTTP alone: navigate, evaluate, screenshot.
+//! Routes that work in a window, for clients without CDP or WebDriver: navigate, evaluate, screenshot.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use pilotlight_chromium::{Format, WindowError};
 use super::App;
 use super::problem::{Body, Id, Parameters, Problem};
 
-/// The longest that a page may take to load, a script to run, or a picture to be taken.
+/// The time limit for loading a page, running a script, or taking a screenshot.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl From<WindowError> for Problem {
@@ -26,17 +26,22 @@ impl From<WindowError> for Problem {
             WindowError::Timeout(_) => ErrorCode::Timeout,
             WindowError::Url | WindowError::Proxy(_) => ErrorCode::InvalidField,
             WindowError::Closed | WindowError::Crashed | WindowError::Missing(_) => ErrorCode::NotReady,
+            WindowError::Full => ErrorCode::Busy,
             WindowError::Refused { .. } => ErrorCode::Internal,
         };
-        Self::new(code, error.to_string())
+        let body = ErrorBody::new(code, error.to_string());
+        match error {
+            WindowError::Full => body.with_hint("Disconnect a client, or wait until one disconnects.").into(),
+            _ => body.into(),
+        }
     }
 }
 
 /// Loads a page in the session's window.
 #[utoipa::path(post, path = "/sessions/{id}/navigate", tag = "window", params(("id" = uuid::Uuid, Path)),
     request_body = NavigateRequest, responses(
-    (status = 200, description = "The page has loaded", body = SessionAnswer),
-    (status = "4XX", description = "The session is not there, or the URL is none", body = ErrorBody),
+    (status = 200, description = "The page was loaded", body = SessionAnswer),
+    (status = "4XX", description = "The session does not exist, or the URL is invalid", body = ErrorBody),
     (status = "5XX", description = "The page did not load", body = ErrorBody)))]
 pub(super) async fn navigate(
     State(app): State<App>,
@@ -53,8 +58,8 @@ pub(super) async fn navigate(
 /// Evaluates an expression in the session's page.
 #[utoipa::path(post, path = "/sessions/{id}/evaluate", tag = "window", params(("id" = uuid::Uuid, Path)),
     request_body = EvaluateRequest, responses(
-    (status = 200, description = "Its value; a promise was awaited", body = EvaluateAnswer),
-    (status = "4XX", description = "422 where the script throws", body = ErrorBody),
+    (status = 200, description = "The value of the expression; promises are awaited", body = EvaluateAnswer),
+    (status = "4XX", description = "422 if the script throws an exception", body = ErrorBody),
     (status = "5XX", description = "The page did not answer", body = ErrorBody)))]
 pub(super) async fn evaluate(
     State(app): State<App>,
@@ -63,37 +68,39 @@ pub(super) async fn evaluate(
 ) -> Result<Json<EvaluateAnswer>, Problem> {
     request.validate()?;
     let using = app.keeper.window(id).await?;
+    using.window.rest().await;
     let result = using.window.evaluate(&request.expression, TIMEOUT).await?;
     Ok(Json(EvaluateAnswer { success: true, result }))
 }
 
-/// Takes a picture of the session's page.
+/// Takes a screenshot of the session's page.
 #[utoipa::path(get, path = "/sessions/{id}/screenshot", tag = "window",
     params(("id" = uuid::Uuid, Path), ScreenshotQuery), responses(
     (status = 200, description = "The picture", content((Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"))),
-    (status = "4XX", description = "The session is not there", body = ErrorBody),
-    (status = "5XX", description = "No picture could be taken", body = ErrorBody)))]
+    (status = "4XX", description = "The session does not exist", body = ErrorBody),
+    (status = "5XX", description = "The screenshot could not be taken", body = ErrorBody)))]
 pub(super) async fn screenshot(
     State(app): State<App>,
     Id(id): Id,
     Parameters(query): Parameters<ScreenshotQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let using = app.keeper.window(id).await?;
+    using.window.rest().await;
     let (format, content_type) = match query.format {
         ImageFormat::Png => (Format::Png, "image/png"),
         ImageFormat::Jpeg => (Format::Jpeg, "image/jpeg"),
     };
     let picture = tokio::time::timeout(TIMEOUT, using.window.screenshot(format, query.full_page)).await;
     let picture =
-        picture.map_err(|_| Problem::new(ErrorCode::Timeout, "The page was not painted in time"))??;
+        picture.map_err(|_| Problem::new(ErrorCode::Timeout, "The page was not rendered in time"))??;
     Ok(([(header::CONTENT_TYPE, content_type)], picture))
 }
 
-/// What the session's page has shown within the last minute. It wakes nobody, and is no use of the session.
+/// Returns a screenshot that is at most a minute old. Does not wake the session or count as use.
 #[utoipa::path(get, path = "/sessions/{id}/thumbnail", tag = "window", params(("id" = uuid::Uuid, Path)), responses(
     (status = 200, description = "The picture", content((Vec<u8> = "image/jpeg"))),
-    (status = 204, description = "There is none: without a window nothing is shown"),
-    (status = "4XX", description = "The session is not there", body = ErrorBody)))]
+    (status = 204, description = "The session has no window, so there is no picture"),
+    (status = "4XX", description = "The session does not exist", body = ErrorBody)))]
 pub(super) async fn thumbnail(State(app): State<App>, Id(id): Id) -> Result<Response, Problem> {
     Ok(match app.living(id)?.picture().await {
         Some(picture) => ([(header::CONTENT_TYPE, "image/jpeg")], picture).into_response(),

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pilotlight_api as api;
+use pilotlight_checkpoint::Checkpoint;
 use pilotlight_chromium::{Window, WindowOptions};
 use pilotlight_core as core;
-use pilotlight_levers::Measure;
-use pilotlight_store::Checkpoint;
+use pilotlight_linux::Measure;
 use uuid::Uuid;
 
-use super::clock::timestamp;
-use super::errand::Errand;
 use super::events::live_url;
 use super::live::LiveWindow;
+use super::session_target::SessionTarget;
+use crate::clock::timestamp;
 
 /// A session's site, page, window and marks.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub struct Details {
     /// Who holds it, as far as they say.
     pub owners: BTreeMap<core::HoldId, String>,
     /// What is done in its window. It may hold a password, which goes when the session ends.
-    pub errand: Arc<Errand>,
+    pub target: Arc<SessionTarget>,
 }
 
 impl Details {
@@ -51,9 +51,9 @@ impl Details {
         self.begins_with = None;
         self.left_at = None;
         self.stored_bytes = None;
-        if self.errand.login.own_password().is_some() {
-            let login = self.errand.login.without_secrets();
-            self.errand = Arc::new(Errand { login, ..Errand::clone(&self.errand) });
+        if self.target.login.own_password().is_some() {
+            let login = self.target.login.without_secrets();
+            self.target = Arc::new(SessionTarget { login, ..SessionTarget::clone(&self.target) });
         }
     }
 }
@@ -81,8 +81,8 @@ impl Published {
             session_id: id,
             name: session.name.clone(),
             site: details.site.clone(),
-            username: details.errand.login.username(),
-            credential: details.errand.login.credential().map(str::to_owned),
+            username: details.target.login.username(),
+            credential: details.target.login.credential().map(str::to_owned),
             state: state(session.state()),
             in_use: session.in_use(),
             holds: session.holds.iter().map(|hold| held(hold, details)).collect(),
@@ -260,9 +260,10 @@ pub(super) fn event_kind(kind: core::NoticeKind) -> (api::EventKind, &'static st
         From::HoldExpired => (To::HoldEnded, "hold_expired"),
         From::PageCrashed => (To::PageCrashed, "page_crashed"),
         From::PageHung => (To::PageHung, "page_hung"),
+        From::LastPageClosed => (To::LastPageClosed, "last_page_closed"),
         From::WindowLost => (To::WindowLost, "window_lost"),
         From::RecoveryFailed => (To::RecoveryFailed, "recovery_failed"),
-        From::Cooling => (To::Hibernating, "hibernating"),
+        From::Hibernating => (To::Hibernating, "hibernating"),
         From::Waking => (To::Waking, "waking"),
         From::Moving => (To::Moving, "moving"),
         From::SaveFailed => (To::CheckpointFailed, "checkpoint_failed"),

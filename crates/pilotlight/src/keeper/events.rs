@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use pilotlight_api::{Event, EventKind, SessionState};
-use pilotlight_core::Notice;
+use pilotlight_chromium::{AnsweredBy, AnsweredDialog};
+use pilotlight_core::{Notice, Session};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -86,6 +87,29 @@ impl Events {
             sentence: notice.reason.clone(),
             live_url: None,
             failure_url: None,
+            dialog: None,
+        });
+    }
+
+    /// Tells of a session that an earlier server left in need of a person.
+    pub(super) fn still_needs(&self, session: &Session, time: Timestamp) {
+        let id = Uuid::from_u128(session.id.0);
+        if state(session.state()) != SessionState::NeedsAttention || !self.past().in_need.insert(id) {
+            return;
+        }
+        let kind = EventKind::NeedsAttention;
+        self.tell(Event {
+            id: 0,
+            time,
+            session_id: Some(id),
+            name: session.name.clone(),
+            kind,
+            state: Some(SessionState::NeedsAttention),
+            reason: kind.as_str().to_owned(),
+            sentence: session.attention.clone().unwrap_or_default(),
+            live_url: Some(live_url(self.address, id)),
+            failure_url: self.failure_url(id),
+            dialog: None,
         });
     }
 
@@ -125,6 +149,33 @@ impl Past {
         };
         let is_in_need = state == SessionState::NeedsAttention;
         has_changed.then_some(if is_in_need { EventKind::NeedsAttention } else { EventKind::AttentionOver })
+    }
+}
+
+/// What a dialog of a session's page was answered. The sentence goes into the log, so the dialog's text, which may
+/// say anything, is not in it.
+pub(super) fn of_dialog(session: &Session, dialog: AnsweredDialog, time: Timestamp) -> Event {
+    let AnsweredDialog { kind, text, answer, by } = dialog;
+    let done = if answer.accepts() { "accepted" } else { "dismissed" };
+    let (reason, why, rule) = match by {
+        AnsweredBy::Rule(rule) => ("site_rule", "as its site says", Some(rule)),
+        AnsweredBy::Step => ("step", "by a step of the flow", None),
+        AnsweredBy::KeepsSession => ("keeps_session", "which keeps the session signed in", None),
+        AnsweredBy::Harmless => ("default", "which is the answer without a rule", None),
+        AnsweredBy::Person => ("person", "by the person in its window", None),
+    };
+    Event {
+        id: 0,
+        time,
+        session_id: Some(Uuid::from_u128(session.id.0)),
+        name: session.name.clone(),
+        kind: EventKind::DialogAnswered,
+        state: Some(state(session.state())),
+        reason: reason.to_owned(),
+        sentence: format!("a dialog of its page ({kind}) was {done}, {why}"),
+        live_url: None,
+        failure_url: None,
+        dialog: Some(pilotlight_api::AnsweredDialog { kind, text, answer, rule }),
     }
 }
 

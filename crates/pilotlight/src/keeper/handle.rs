@@ -9,11 +9,11 @@ use pilotlight_core::{HoldId, Memory, Moment, PolicyPatch, SessionId, ShardId, S
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::clock::{Clock, timestamp};
 use super::details::{Details, Published};
 use super::events::Events;
 use super::message::{Message, Order, Refused, Reply};
 use super::using::Using;
+use crate::clock::{Clock, timestamp};
 
 /// All sessions as they were last published, the ended ones of the last hour among them.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +54,11 @@ impl KeeperHandle {
         Self { messages, directory, events, clock }
     }
 
+    /// Tells whenever something else is published.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Directory>> {
+        self.directory.clone()
+    }
+
     /// All sessions, as last published.
     #[must_use]
     pub fn directory(&self) -> Arc<Directory> {
@@ -86,6 +91,7 @@ impl KeeperHandle {
             sentence,
             live_url: None,
             failure_url: None,
+            dialog: None,
         });
     }
 
@@ -260,10 +266,10 @@ impl KeeperHandle {
         }
     }
 
-    /// Tells the rules what was measured.
-    pub async fn measured(&self, memory: Memory) {
+    /// Tells the rules what was measured, all together and of single windows.
+    pub async fn measured(&self, memory: Memory, windows: Vec<(SessionId, u64)>) {
         // A keeper that is gone needs no memory.
-        drop(self.messages.send(Message::Measured { memory }).await);
+        drop(self.messages.send(Message::Measured { memory, windows }).await);
     }
 
     async fn session(&self, id: Uuid, order: Order) -> Result<Session, Refused> {

@@ -1,28 +1,73 @@
 //! What must outlast us: which sessions are to be written down anew, and the answers that wait for it.
+//!
+//! What is answered is on the disk. Where it cannot be brought there, the answer is why, and what was done for it is
+//! undone, as far as that can be.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use pilotlight_core::{Session, SessionId};
+use pilotlight_core::{Failure, Input, PersistedSession, Promise, Refusal, Session, SessionId};
 use pilotlight_store::SessionRecord;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Keeper;
-use super::message::{Message, Reply};
-use super::scribe::Writ;
-use crate::plan::record;
+use super::message::{Refused, Reply, ReplySender, WrittenSender};
+use super::record::record;
+use super::store_writer::StoreWrite;
+use crate::clock::wall;
 
 /// How long what a client is not waiting for, such as when a session was last used, may wait to be written
 /// down.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
+/// The same by the wall clock: the next server's time begins with that.
+fn in_wall_time(kept: &PersistedSession) -> PersistedSession {
+    let mut written = kept.clone();
+    let moments = [&mut written.created_at, &mut written.last_used].into_iter();
+    let perhaps = [&mut written.last_refresh, &mut written.signed_in_at, &mut written.tried_at];
+    let moments = moments.chain(perhaps.into_iter().flatten());
+    let moments = moments.chain(written.ended.as_mut().map(|(at, _)| at));
+    for moment in moments.chain(written.holds.iter_mut().map(|hold| &mut hold.expires_at)) {
+        *moment = wall(*moment);
+    }
+    written
+}
+
+/// An answer that waits until what it tells of is written down.
+#[derive(Debug)]
+pub(super) struct Promised {
+    pub(super) sender: ReplySender,
+    pub(super) reply: Reply,
+    pub(super) session: SessionId,
+    /// What is undone where it cannot be written down.
+    pub(super) promise: Option<Promise>,
+    /// The marks that the session had before.
+    pub(super) tags: Option<BTreeMap<String, String>>,
+    /// Both the reply and what was handed to the store writer with it hold a change that was undone since.
+    pub(super) is_outdated: bool,
+}
+
+/// Somebody else who waits for a session to be written down, or for everything.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    sender: WrittenSender,
+    session: Option<SessionId>,
+}
+
+/// All who wait for one write.
+#[derive(Debug, Default)]
+pub(super) struct Awaiting {
+    promised: Vec<Promised>,
+    waiters: Vec<Waiter>,
+}
+
 impl Keeper {
     /// Remembers which of the changed sessions are to be written down anew.
     pub(super) fn note_unwritten(&mut self, changed: &[SessionId]) {
-        let mut ended = Vec::new();
+        let (mut ended, mut forgotten) = (Vec::new(), Vec::new());
         for id in changed {
-            let Some(kept) = self.rules.session(*id).and_then(Session::kept) else {
+            let Some(kept) = self.rules.session(*id).and_then(Session::persisted) else {
                 continue;
             };
             if self.written.get(id) == Some(&kept) {
@@ -30,8 +75,11 @@ impl Keeper {
             }
             let is_news = self.written.get(id).is_none_or(|written| written.ended != kept.ended);
             if kept.ended.is_some() && is_news {
-                if let Some(details) = self.details.get(id) {
-                    ended.push(record(&kept, details));
+                // One that was promised to nobody need not be remembered: there may be no room for it.
+                if !self.promised.contains(id) {
+                    forgotten.push(Uuid::from_u128(id.0));
+                } else if let Some(details) = self.details.get(id) {
+                    ended.push(record(&in_wall_time(&kept), details));
                 }
                 self.unwritten.remove(id);
                 self.written.insert(*id, kept);
@@ -40,16 +88,41 @@ impl Keeper {
             }
         }
         if !ended.is_empty() {
-            self.scribe.write(Writ::Ended(ended));
+            self.store_writer.write(StoreWrite::Ended(ended));
+        }
+        if !forgotten.is_empty() {
+            self.store_writer.write(StoreWrite::Forgotten(forgotten));
         }
         if !self.unwritten.is_empty() && self.flush_at.is_none() {
             self.flush_at = Some(Instant::now() + FLUSH_AFTER);
         }
     }
 
-    /// Has everything written down that is not yet, and then tells somebody.
-    pub(super) fn flush_for(&mut self, waiter: oneshot::Sender<()>) {
-        self.waiters.push(waiter);
+    /// Has the states of ended sessions removed that an earlier server had no room to remove.
+    pub(super) fn strip_ended(&self) {
+        let has_state =
+            |id: &SessionId| self.details.get(id).is_some_and(|details| details.stored_at.is_some());
+        let ended = self.written.iter().filter(|(id, kept)| kept.ended.is_some() && has_state(id));
+        let records: Vec<_> =
+            ended.filter_map(|(id, kept)| Some(record(&in_wall_time(kept), self.details.get(id)?))).collect();
+        if !records.is_empty() {
+            self.store_writer.write(StoreWrite::Ended(records));
+        }
+    }
+
+    /// Has an answer given once everything is written down.
+    pub(super) fn promise(&mut self, promised: Promised) {
+        self.awaiting.promised.push(promised);
+    }
+
+    /// Whether somebody waits for what is not handed to the store writer yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.awaiting.promised.is_empty() || !self.awaiting.waiters.is_empty()
+    }
+
+    /// Has everything written down that is not yet, and then tells somebody how that went for a session.
+    pub(super) fn flush_for(&mut self, sender: WrittenSender, session: Option<SessionId>) {
+        self.awaiting.waiters.push(Waiter { sender, session });
         self.flush();
     }
 
@@ -59,37 +132,118 @@ impl Keeper {
         let mut records: Vec<SessionRecord> = Vec::new();
         let mut beginnings = Vec::new();
         for id in std::mem::take(&mut self.unwritten) {
-            let kept = self.rules.session(id).and_then(Session::kept);
+            let kept = self.rules.session(id).and_then(Session::persisted);
             if let Some((kept, details)) = kept.zip(self.details.get(&id)) {
-                records.push(record(&kept, details));
+                records.push(record(&in_wall_time(&kept), details));
                 let is_new = self.written.insert(id, kept).is_none();
                 let beginning = details.begins_with.clone().filter(|_| is_new);
                 beginnings.extend(beginning.map(|checkpoint| (Uuid::from_u128(id.0), checkpoint)));
             }
         }
-        let replies = std::mem::take(&mut self.replies);
-        let waiters = std::mem::take(&mut self.waiters);
-        let is_awaited = !replies.is_empty() || !waiters.is_empty();
+        let is_awaited = self.is_awaited();
         if records.is_empty() && !is_awaited {
             return;
         }
-        let (then, written) = oneshot::channel();
-        self.scribe.write(Writ::Sessions { records, beginnings, then: is_awaited.then_some(then) });
-        if !is_awaited {
+        let awaiting = std::mem::take(&mut self.awaiting);
+        // Of one that does not stand yet nothing is written, but it must be possible.
+        let waited_for = awaiting.waiters.iter().filter_map(|waiter| waiter.session);
+        let expected = waited_for.filter(|id| !self.written.contains_key(id));
+        let expected = expected.map(|id| Uuid::from_u128(id.0)).collect();
+        self.store_writer.write(StoreWrite::Sessions { records, beginnings, expected, is_awaited });
+        if is_awaited {
+            self.being_written.push_back(awaiting);
+        }
+    }
+
+    /// The oldest write that somebody waits for was tried.
+    pub(super) fn written(&mut self, unwritten: &BTreeSet<Uuid>, failure: Option<&Failure>) {
+        let Some(Awaiting { promised, waiters }) = self.being_written.pop_front() else { return };
+        let failure_of = |session: SessionId| {
+            let is_all = session.0 == 0;
+            failure.filter(|_| is_all || unwritten.contains(&Uuid::from_u128(session.0)))
+        };
+        for Waiter { sender, session } in waiters {
+            let failure = session.and_then(failure_of);
+            // Whoever waited may have been ended.
+            let _ = sender.send(failure.map_or(Ok(()), |failure| Err(failure.clone())));
+        }
+        let mut promised = VecDeque::from(promised);
+        while let Some(oldest) = promised.pop_front() {
+            match failure_of(oldest.session) {
+                Some(failure) if !self.stands_already(&oldest) => {
+                    self.take_back(oldest, failure, &mut promised);
+                }
+                _ if oldest.is_outdated => self.promise_anew(oldest),
+                _ => self.keep(oldest),
+            }
+        }
+        if self.is_awaited() {
+            self.flush();
+        }
+    }
+
+    /// Has an answer wait until the session is written down without the change that was undone.
+    fn promise_anew(&mut self, mut promised: Promised) {
+        if let Reply::Session(answer, _) = &mut promised.reply
+            && let Some(published) = self.published(promised.session)
+        {
+            **answer = published.now();
+        }
+        self.promise(Promised { is_outdated: false, ..promised });
+    }
+
+    /// Whether it is an equal request for a session that was promised before.
+    fn stands_already(&self, promised: &Promised) -> bool {
+        matches!(promised.reply, Reply::Session(_, false))
+            && promised.promise == Some(Promise::Created)
+            && self.promised.contains(&promised.session)
+    }
+
+    fn keep(&mut self, promised: Promised) {
+        let Promised { sender, reply, session, promise, .. } = promised;
+        // What it tells of may have been undone meanwhile, together with a write before.
+        let ended = self.rules.session(session).and_then(|session| session.ended);
+        if let (Some((_, reason)), Some(_)) = (ended, &promise) {
+            drop(sender.send(Err(Refused::ByRules(Refusal::Ended(reason)))));
             return;
         }
-        let messages = self.messages.clone();
-        tokio::spawn(async move {
-            // A scribe that is gone writes nothing more: the server ends.
-            let _ = written.await;
-            for waiter in waiters {
-                let _ = waiter.send(());
+        if promise == Some(Promise::Created) {
+            self.promised.insert(session);
+        }
+        // A hold that nobody takes would only be in the way.
+        if let Err(Ok(Reply::Hold(hold, _))) = sender.send(Ok(reply)) {
+            let request = self.next_request();
+            self.step(Input::ReleaseHold { request, session, hold });
+        }
+    }
+
+    /// Undoes what was done for an answer. `promised` are answers that waited for the same write.
+    fn take_back(&mut self, oldest: Promised, failure: &Failure, promised: &mut VecDeque<Promised>) {
+        let Promised { sender, reply, session, mut promise, mut tags, .. } = oldest;
+        // What an equal request has found is undone for the one that made it.
+        let is_anothers = promise == Some(Promise::Created) && matches!(reply, Reply::Session(_, false));
+        promise = promise.filter(|_| !is_anothers);
+        let being_written = self.being_written.iter_mut().chain([&mut self.awaiting]);
+        let later = promised.iter_mut().chain(being_written.flat_map(|awaiting| &mut awaiting.promised));
+        for later in later.filter(|later| later.session == session) {
+            later.is_outdated = true;
+            if let Some(theirs) = &mut later.promise {
+                promise = promise.and_then(|promise| promise.hand_on(theirs));
             }
-            for (sender, reply, session) in replies {
-                if let Err(Ok(Reply::Hold(hold, _))) = sender.send(reply) {
-                    drop(messages.send(Message::HoldUnwanted { session, hold }).await);
-                }
+            if later.tags.is_some() && tags.is_some() {
+                later.tags = tags.take();
             }
-        });
+        }
+        if let Some(details) = self.details.get_mut(&session)
+            && let Some(tags) = tags
+        {
+            details.tags = tags;
+            // The refused ones may be written once there is room, and the rules know nothing of tags.
+            self.unwritten.insert(session);
+        }
+        if let Some(promise) = promise {
+            self.step(Input::TakeBack { session, promise, failure: failure.clone() });
+        }
+        drop(sender.send(Err(Refused::ByRules(Refusal::Failed(failure.clone())))));
     }
 }

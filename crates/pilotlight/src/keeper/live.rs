@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pilotlight_chromium::Window;
-use pilotlight_levers::ProcessMemory;
+use pilotlight_linux::ProcessMemory;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -14,6 +14,8 @@ const MAX_AGE: Duration = Duration::from_secs(15);
 /// How long a measurement may take; a busy page does not hold up whoever asks.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long whoever asks waits for a new measurement, and then gets the one before: a page may be anything but quick.
+const MEASURE_WAIT: Duration = Duration::from_millis(200);
 /// A picture is good for this long.
 const PICTURE_MAX_AGE: Duration = Duration::from_secs(45);
 /// Pictures that are taken at once, of all windows.
@@ -73,7 +75,8 @@ impl LiveWindow {
         }
     }
 
-    /// Measures its memory where the last measurement is too old.
+    /// Measures its memory where the last measurement is too old. A page that does not tell holds up nobody: it is
+    /// measured on meanwhile.
     pub(super) async fn measure(&self) {
         {
             let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,12 +85,18 @@ impl LiveWindow {
             }
             measured.at = Some(Instant::now());
         }
-        match timeout(MEASURE_TIMEOUT, self.window.memory()).await {
-            Ok(Ok(memory)) => {
-                self.measured.lock().unwrap_or_else(PoisonError::into_inner).memory = Some(memory);
+        let live = self.clone();
+        let measuring = tokio::spawn(async move {
+            match timeout(MEASURE_TIMEOUT, live.window.memory()).await {
+                Ok(Ok(memory)) => {
+                    live.measured.lock().unwrap_or_else(PoisonError::into_inner).memory = Some(memory);
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(window = %live.window.id(), %error, "its memory is not known");
+                }
+                Err(_) => tracing::debug!(window = %live.window.id(), "its memory was not told in time"),
             }
-            Ok(Err(error)) => tracing::debug!(window = %self.window.id(), %error, "its memory is not known"),
-            Err(_) => tracing::debug!(window = %self.window.id(), "its memory was not told in time"),
-        }
+        });
+        drop(timeout(MEASURE_WAIT, measuring).await);
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use pilotlight_checkpoint::Checkpoint;
 use pilotlight_chromium::{Browser, BrowserEvent, Window};
 use pilotlight_core::{
-    Failure, HoldId, Input, Memory, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId, SiteId,
-    Spec, Standing, Ticket,
+    Failure, HoldId, Input, Memory, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId,
+    SignInStatus, SiteId, Spec, Ticket,
 };
-use pilotlight_store::Checkpoint;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::details::Details;
 use super::using::Using;
@@ -113,6 +114,9 @@ pub enum Refused {
 
 pub(super) type ReplySender = oneshot::Sender<Result<Reply, Refused>>;
 
+/// Told how a write went.
+pub(super) type WrittenSender = oneshot::Sender<Result<(), Failure>>;
+
 /// What clients send to the keeper.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -133,6 +137,7 @@ pub(super) enum Message {
     /// What all browsers take was measured.
     Measured {
         memory: Memory,
+        windows: Vec<(SessionId, u64)>,
     },
     /// These sites are in their quiet hours, and no others.
     Quiet {
@@ -141,32 +146,81 @@ pub(super) enum Message {
     /// A credential has other values, or new ones.
     CredentialChanged {
         name: String,
-        /// Told once what follows is written down.
-        written: oneshot::Sender<()>,
-    },
-    /// A hold was given to somebody who is gone.
-    HoldUnwanted {
-        session: SessionId,
-        hold: HoldId,
+        /// Told once what follows is written down, or could not be.
+        written: WrittenSender,
     },
 }
 
 /// What workers send to the keeper.
 #[derive(Debug)]
 pub(super) enum Report {
-    ShardStarted { shard: ShardId, browser: Browser },
-    ShardFailed { shard: ShardId, failure: Failure },
-    ShardStopped { shard: ShardId },
-    Browser { shard: ShardId, event: BrowserEvent },
-    WindowOpened { session: SessionId, ticket: Ticket, shard: ShardId, result: Result<Window, Failure> },
-    WindowClosed { session: SessionId, ticket: Ticket },
-    WindowHung { session: SessionId, shard: ShardId },
-    ShardGrown { shard: ShardId },
-    ShardHung { shard: ShardId },
-    Captured { session: SessionId, ticket: Ticket, result: Result<Box<Checkpoint>, Failure> },
-    Saved { session: SessionId, ticket: Ticket, result: Result<u64, Failure> },
-    Frozen { session: SessionId, ticket: Ticket, result: Result<(), Failure> },
-    Thawed { session: SessionId, ticket: Ticket },
-    Typing { session: SessionId, ticket: Ticket, written: oneshot::Sender<()> },
-    ActivityEnded { session: SessionId, ticket: Ticket, outcome: Result<Standing, Failure> },
+    ShardStarted {
+        shard: ShardId,
+        browser: Browser,
+    },
+    ShardFailed {
+        shard: ShardId,
+        failure: Failure,
+    },
+    ShardStopped {
+        shard: ShardId,
+    },
+    Browser {
+        shard: ShardId,
+        event: BrowserEvent,
+    },
+    WindowOpened {
+        session: SessionId,
+        ticket: Ticket,
+        shard: ShardId,
+        result: Result<Window, Failure>,
+    },
+    WindowClosed {
+        session: SessionId,
+        ticket: Ticket,
+    },
+    WindowHung {
+        session: SessionId,
+        shard: ShardId,
+    },
+    ShardGrown {
+        shard: ShardId,
+    },
+    ShardHung {
+        shard: ShardId,
+    },
+    Captured {
+        session: SessionId,
+        ticket: Ticket,
+        result: Result<Box<Checkpoint>, Failure>,
+    },
+    Saved {
+        session: SessionId,
+        ticket: Ticket,
+        result: Result<u64, Failure>,
+    },
+    /// The oldest write that somebody waits for was tried: which sessions are not written down, and why.
+    Written {
+        unwritten: BTreeSet<Uuid>,
+        failure: Option<Failure>,
+    },
+    Frozen {
+        session: SessionId,
+        ticket: Ticket,
+        result: Result<(), Failure>,
+    },
+    Thawed {
+        session: SessionId,
+        ticket: Ticket,
+    },
+    Typing {
+        session: SessionId,
+        ticket: Ticket,
+        written: WrittenSender,
+    },
+    ActivityEnded {
+        session: SessionId,
+        ticket: Ticket,
+        outcome: Result<SignInStatus, Failure>,
+    },
 }

@@ -1,58 +1,67 @@
-//! The keeper: one task that owns the truth about all sessions.
+//! The keeper: the one task that owns the state of all sessions.
 //!
-//! Clients send orders, workers send reports; both become inputs of the rules, and the actions that follow
-//! are handed to the [`world`], what must last to the [`scribe`]. Everybody else reads what is published. The
-//! keeper never waits for IO and never decides: the rules do.
+//! Orders of clients and reports of tasks become inputs of the rules. The actions that the rules return are
+//! executed by the [`world`], and what must outlive the server is passed to the [`store_writer`]. All other code
+//! reads what is published. The keeper never waits for I/O, and never decides anything: the rules do.
+//! ARCHITECTURE.md has a picture of its event loop ("The keeper").
 
-mod clock;
+mod access;
+mod browser_launcher;
 mod details;
-mod errand;
 mod events;
-mod farm;
+mod failure_recorder;
 mod handle;
-mod heartbeat;
 mod lasting;
 mod live;
 mod message;
-mod rehearsal;
-mod scribe;
-mod shrink;
+mod page_out;
+mod record;
+mod replies;
+mod session_target;
+mod sign_in_trial;
+mod store_writer;
 mod using;
-mod witness;
+mod watchdog;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_chromium::BrowserEvent;
+use pilotlight_chromium::{AnsweredDialog, BrowserEvent, WindowId};
 use pilotlight_core::{
-    Action, Answer, Failure, FailureKind, Input, Kept, Limits, Loss, Refusal, RequestId, Rules, SessionId,
-    ShardId,
+    Action, Failure, FailureKind, Input, Limits, PersistedSession, Promise, RequestId, Rules, SessionId,
+    ShardId, WindowLoss,
 };
+use pilotlight_linux::Destination;
 use pilotlight_store::Archive;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use clock::{Clock, timestamp};
+pub use access::CannotSignIn;
+pub use browser_launcher::{
+    BrowserLauncher, BrowserLauncherError, BrowserLauncherOptions, Inherited, find_browser,
+};
 pub use details::{Details, Published, ended_reason, memory_measure};
-pub use errand::Errand;
 pub use events::Events;
-pub use farm::{Farm, FarmError, FarmOptions, Inherited, find_browser};
-pub use handle::{BrowserProcess, Directory, KeeperHandle};
-pub use message::{Refused, Reply};
-pub use rehearsal::{Rehearsed, Told, rehearse};
+pub use handle::{Directory, KeeperHandle};
+pub use message::Refused;
+pub(crate) use record::reason_of;
+pub use session_target::SessionTarget;
+pub use sign_in_trial::{Told, TrialOutcome, try_sign_in};
 pub use using::Using;
 
+use crate::clock::{Clock, timestamp, wall};
 use crate::failures::Failures;
 use crate::fingerprint::Fingerprint;
-use crate::plan::access;
 use crate::service_manager::Pulse;
-use message::{Left, Message, ReplySender, Report};
-use scribe::{Scribe, Writ};
+use lasting::Awaiting;
+use message::{Left, Message, Report};
+use replies::{Pending, Unsent};
+use store_writer::{StoreWrite, StoreWriter};
 use world::World;
 
 /// Orders of clients that wait for the keeper.
@@ -60,7 +69,7 @@ const MAX_MESSAGES: usize = 4096;
 /// Reports of workers that wait for the keeper.
 const MAX_REPORTS: usize = 4096;
 /// With nothing to wait for, the keeper looks around this often.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// The task's own state.
 struct Keeper {
@@ -73,28 +82,23 @@ struct Keeper {
     details: BTreeMap<SessionId, Details>,
     pending: HashMap<RequestId, Pending>,
     last_request: u64,
+    /// By how much the wall clock was ahead when everything was told, in milliseconds.
+    ahead: i64,
     directory: watch::Sender<Arc<Directory>>,
     events: Events,
     /// For loans, which come back as messages.
     messages: mpsc::Sender<Message>,
-    scribe: Scribe,
-    /// What was last handed to the scribe.
-    written: BTreeMap<SessionId, Kept>,
+    store_writer: StoreWriter,
+    /// What was last handed to the store writer.
+    written: BTreeMap<SessionId, PersistedSession>,
     unwritten: BTreeSet<SessionId>,
     flush_at: Option<Instant>,
-    /// Replies that wait until what they tell of is written down.
-    replies: Vec<(ReplySender, Result<Reply, Refused>, SessionId)>,
-    /// Others who wait for the same.
-    waiters: Vec<oneshot::Sender<()>>,
-}
-
-/// A client that waits for its answer.
-struct Pending {
-    reply: ReplySender,
-    session: SessionId,
-    tags: Option<BTreeMap<String, String>>,
-    owner: Option<String>,
-    is_lasting: bool,
+    /// Who waits for what is not handed to the store writer yet.
+    awaiting: Awaiting,
+    /// Who waits for what the store writer has, in the order in which it got it.
+    being_written: VecDeque<Awaiting>,
+    /// Sessions that somebody was told of, so that they are written down.
+    promised: BTreeSet<SessionId>,
 }
 
 /// What the keeper works with.
@@ -111,7 +115,7 @@ pub struct KeeperOptions {
     /// Recognises accounts.
     pub fingerprint: Arc<Fingerprint>,
     /// Starts browsers.
-    pub farm: Arc<Farm>,
+    pub launcher: Arc<BrowserLauncher>,
     /// Keeps what must outlast us.
     pub archive: Archive,
     /// Whether browsers stay when the keeper stops, for the next one.
@@ -119,7 +123,7 @@ pub struct KeeperOptions {
     /// `chromium.heartbeat`.
     pub heartbeat: Duration,
     /// `chromium.page_out`.
-    pub pages_out: bool,
+    pub pages_out: Option<Destination>,
     /// What was seen of sign-ins that failed.
     pub failures: Failures,
     /// Signs of life of the keeper's loop, for the service manager.
@@ -130,7 +134,7 @@ pub struct KeeperOptions {
 #[derive(Debug, Default)]
 pub struct Inheritance {
     /// Sessions that were written down.
-    pub sessions: BTreeMap<SessionId, (Kept, Details)>,
+    pub sessions: BTreeMap<SessionId, (PersistedSession, Details)>,
     /// Browsers that still run, with their windows.
     pub browsers: Vec<Inherited>,
 }
@@ -147,7 +151,7 @@ pub fn start(
         clock,
         address,
         fingerprint,
-        farm,
+        launcher,
         archive,
         leaves_browsers,
         heartbeat,
@@ -165,7 +169,7 @@ pub fn start(
         fingerprint,
         rules: Rules::new(limits, seed, clock.now()),
         world: World::new(
-            farm,
+            launcher,
             archive.clone(),
             report.clone(),
             leaves_browsers,
@@ -176,15 +180,18 @@ pub fn start(
         details: BTreeMap::new(),
         pending: HashMap::new(),
         last_request: 0,
+        // What was set before is followed at the first look: records were read before it.
+        ahead: 0,
         directory,
         events: events.clone(),
         messages: messages.clone(),
-        scribe: Scribe::start(archive, report),
+        store_writer: StoreWriter::start(archive, report),
         written: BTreeMap::new(),
         unwritten: BTreeSet::new(),
         flush_at: None,
-        replies: Vec::new(),
-        waiters: Vec::new(),
+        awaiting: Awaiting::default(),
+        being_written: VecDeque::new(),
+        promised: BTreeSet::new(),
     };
     keeper.inherit(inheritance);
     let task = tokio::spawn(keeper.run(orders, reports, stop, pulse));
@@ -200,8 +207,10 @@ impl Keeper {
         mut pulse: Pulse,
     ) {
         loop {
+            self.follow_clock();
             let deadline = self.rules.next_deadline(self.clock.now());
-            let wake = deadline.map_or_else(|| Instant::now() + IDLE, |at| self.clock.instant(at));
+            let idle = Instant::now() + IDLE;
+            let wake = deadline.map_or(idle, |at| self.clock.instant(at).min(idle));
             let flush = self.flush_at;
             tokio::select! {
                 biased;
@@ -222,9 +231,9 @@ impl Keeper {
         self.flush();
         drop(reports);
         let kept =
-            self.rules.living().filter_map(pilotlight_core::Session::kept).map(|kept| kept.id).collect();
+            self.rules.living().filter_map(pilotlight_core::Session::persisted).map(|kept| kept.id).collect();
         self.world.shut_down(&kept).await;
-        self.scribe.finish().await;
+        self.store_writer.finish().await;
     }
 
     /// Takes up what an earlier server left, before anybody is listened to.
@@ -239,40 +248,59 @@ impl Keeper {
         for (id, (kept, details)) in inheritance.sessions {
             self.details.insert(id, details);
             self.written.insert(id, kept.clone());
+            self.promised.insert(id);
             sessions.push(kept);
         }
         self.step(Input::Resume { sessions, shards, windows });
+        // An earlier server may have told of them or not; that it is over is told of those alone that were told of.
+        let time = timestamp(self.clock.now());
+        for session in self.rules.living().filter(|session| session.attention.is_some()) {
+            self.events.still_needs(session, time);
+        }
+        self.strip_ended();
+    }
+
+    /// Tells everything anew, and writes it down, where the wall clock was set: it is all told by that.
+    fn follow_clock(&mut self) {
+        let ahead = self.clock.ahead();
+        if ahead == self.ahead {
+            return;
+        }
+        let by_ms = ahead.saturating_sub(self.ahead);
+        tracing::info!(by_ms, "the system's clock was set; what is told follows it");
+        self.ahead = ahead;
+        let all: Vec<SessionId> = self.details.keys().copied().collect();
+        self.publish(&all);
+        self.unwritten.extend(self.written.keys().filter(|id| self.rules.session(**id).is_some()));
+        self.flush();
     }
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Measured { memory } => self.step(Input::Measured { memory }),
+            Message::Measured { memory, windows } => self.step(Input::Measured { memory, windows }),
             Message::UseEnded { session } => self.step(Input::EndUse { session }),
             Message::HoldKept { session, hold, ttl } => self.step(Input::KeepHold { session, hold, ttl }),
-            Message::HoldUnwanted { session, hold } => {
-                let request = self.next_request();
-                self.step(Input::ReleaseHold { request, session, hold });
-            }
             Message::Quiet { sites } => self.step(Input::Quiet { sites }),
             Message::CredentialChanged { name, written } => {
-                let named = |details: &Details| details.errand.login.credential() == Some(name.as_str());
+                let named = |details: &Details| details.target.login.credential() == Some(name.as_str());
                 let sessions = self.details.iter().filter(|(_, details)| named(details));
                 let sessions =
-                    sessions.map(|(id, details)| (*id, access(&self.fingerprint, &details.errand))).collect();
+                    sessions.map(|(id, details)| (*id, details.target.access(&self.fingerprint))).collect();
                 self.step(Input::AccessChanged { sessions });
-                self.flush_for(written);
+                self.flush_for(written, None);
             }
             Message::Order { session, order, reply } => {
                 let request = self.next_request();
                 let mut left = Left::default();
                 let is_lasting = order.is_lasting();
                 let input = order.into_input(request, session, &mut left);
+                let promise = Promise::of(&input, self.rules.session(session));
                 if let Some(details) = left.details {
                     self.details.insert(session, *details);
                 }
                 self.pending.insert(
                     request,
-                    Pending { reply, session, tags: left.tags, owner: left.owner, is_lasting },
+                    Pending { reply, session, tags: left.tags, owner: left.owner, is_lasting, promise },
                 );
                 self.step(input);
             }
@@ -303,7 +331,9 @@ impl Keeper {
                 Input::WindowOpened { session, ticket, result: result.map(drop) }
             }
             Report::WindowClosed { session, ticket } => Input::WindowClosed { session, ticket },
-            Report::WindowHung { session, shard } => Input::WindowLost { session, shard, loss: Loss::Hung },
+            Report::WindowHung { session, shard } => {
+                Input::WindowLost { session, shard, loss: WindowLoss::Hung }
+            }
             Report::ShardGrown { shard } => Input::ShardGrown { shard },
             Report::ShardHung { shard } => return self.world.shard_hung(shard),
             Report::Captured { session, ticket, result: Ok(checkpoint) } => {
@@ -316,7 +346,7 @@ impl Keeper {
                 }
                 // Only now, so that the session itself is written down before.
                 self.flush();
-                return self.scribe.write(Writ::Checkpoint { session, ticket, checkpoint });
+                return self.store_writer.write(StoreWrite::Checkpoint { session, ticket, checkpoint });
             }
             Report::Captured { session, ticket, result: Err(failure) } => {
                 Input::Saved { session, ticket, result: Err(failure) }
@@ -330,16 +360,17 @@ impl Keeper {
                 }
                 Input::Saved { session, ticket, result: result.map(drop) }
             }
+            Report::Written { unwritten, failure } => return self.written(&unwritten, failure.as_ref()),
             Report::Frozen { session, ticket, result } => {
                 self.step(Input::Frozen { session, ticket, result });
-                return self.shrink_cold_browser(session);
+                return self.page_out_frozen_browser(session);
             }
             Report::Thawed { session, ticket } => Input::Thawed { session, ticket },
             Report::Typing { session, ticket, written } => {
                 self.step(Input::Typing { session, ticket });
                 // Whoever is no longer the one to type hears nothing, and has been ended.
                 if self.rules.session(session).is_some_and(|session| session.tried_at.is_some()) {
-                    self.flush_for(written);
+                    self.flush_for(written, Some(session));
                 }
                 return;
             }
@@ -356,9 +387,9 @@ impl Keeper {
     }
 
     /// Where nobody's page runs in a browser any more, its own processes do nothing either.
-    fn shrink_cold_browser(&mut self, session: SessionId) {
+    fn page_out_frozen_browser(&mut self, session: SessionId) {
         if let Some(shard) = self.rules.session(session).and_then(pilotlight_core::Session::shard)
-            && self.rules.is_cold(shard)
+            && self.rules.all_windows_frozen(shard)
         {
             self.world.shrink_browser(shard);
         }
@@ -378,21 +409,50 @@ impl Keeper {
                 let session = self.world.session_of(&window)?;
                 return Some(Input::WindowChanged { session });
             }
-            BrowserEvent::WindowCrashed { window } => (window, Loss::Crashed),
-            BrowserEvent::WindowEmptied { window } => (window, Loss::Emptied),
+            BrowserEvent::WindowHeldOthersUp { window } => {
+                let session = self.world.session_of(&window)?;
+                return Some(Input::HeldOthersUp { session, shard });
+            }
+            BrowserEvent::DialogAnswered { window, dialog } => {
+                self.dialog_answered(&window, *dialog);
+                return None;
+            }
+            BrowserEvent::WindowCrashed { window } => (window, WindowLoss::Crashed),
+            BrowserEvent::LastPageClosed { window } => (window, WindowLoss::Emptied),
+            BrowserEvent::WindowEmptied { window } => (window, WindowLoss::Gone),
         };
         let session = self.world.session_of(&window)?;
         Some(Input::WindowLost { session, shard, loss })
     }
 
+    /// A session signs in with what came with the request for another. It is written down with its next change.
+    fn renew(&mut self, session: SessionId, from: SessionId) {
+        let Some(login) = self.details.get(&from).map(|details| details.target.login.clone()) else { return };
+        if let Some(details) = self.details.get_mut(&session) {
+            details.target = Arc::new(SessionTarget { login, ..SessionTarget::clone(&details.target) });
+            self.unwritten.insert(session);
+        }
+    }
+
+    /// Tells what a dialog of a session's page was answered. Its text may repeat what was typed there.
+    fn dialog_answered(&self, window: &WindowId, dialog: AnsweredDialog) {
+        let Some(session) = self.world.session_of(window) else { return };
+        let Some((rules, details)) = self.rules.session(session).zip(self.details.get(&session)) else {
+            return;
+        };
+        let time = timestamp(self.clock.now());
+        let text = details.target.login.values().redact(&dialog.text);
+        self.events.tell(events::of_dialog(rules, AnsweredDialog { text, ..dialog }, time));
+    }
+
     fn step(&mut self, input: Input) {
-        let (mut changed, mut notices) = (Vec::new(), Vec::new());
+        let (mut changed, mut notices, mut replies) = (Vec::new(), Vec::new(), Vec::new());
         for action in self.rules.step(self.clock.now(), input) {
             match action {
                 Action::StartShard { shard, launch, isolation } => {
-                    self.world.start_shard(shard, launch, isolation, self.clock.now());
+                    self.world.start_shard(shard, launch, isolation, wall(self.clock.now()));
                 }
-                Action::Save { session, ticket } => self.world.save(session, ticket, self.clock.now()),
+                Action::Save { session, ticket } => self.world.save(session, ticket, wall(self.clock.now())),
                 Action::StopShard { shard } => self.world.stop_shard(shard),
                 Action::OpenWindow { session, ticket, shard } => {
                     if let Some(details) = self.details.get(&session) {
@@ -401,6 +461,7 @@ impl Keeper {
                 }
                 Action::Freeze { session, ticket } => self.world.freeze(session, ticket),
                 Action::Thaw { session, ticket } => self.world.thaw(session, ticket),
+                Action::EndPages { session } => self.world.end_pages(session),
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
                     let tried_at = self.rules.session(session).and_then(|session| session.tried_at);
@@ -408,13 +469,15 @@ impl Keeper {
                         self.world.begin(session, ticket, activity, details, tried_at);
                     }
                 }
-                Action::Answer { request, answer } => self.answer(request, answer),
+                Action::Answer { request, answer } => replies.extend(self.answer(request, answer)),
+                Action::Renew { session, from } => self.renew(session, from),
                 Action::Changed { session } => changed.push(session),
                 Action::Forget { session } => {
                     self.details.remove(&session);
                     self.unwritten.remove(&session);
+                    self.promised.remove(&session);
                     if self.written.remove(&session).is_some() {
-                        self.scribe.write(Writ::Forgotten(vec![Uuid::from_u128(session.0)]));
+                        self.store_writer.write(StoreWrite::Forgotten(vec![Uuid::from_u128(session.0)]));
                     }
                     changed.push(session);
                 }
@@ -422,63 +485,19 @@ impl Keeper {
             }
         }
         self.publish(&changed);
-        // Whoever hears of something and looks must see it.
+        // A client that gets a reply or an event and then looks must see what it was told.
+        let unused: Vec<SessionId> = replies.into_iter().filter_map(Unsent::send).collect();
         for notice in notices {
             let name = self.rules.session(notice.session).and_then(|session| session.name.clone());
             self.events.announce(&notice, name, timestamp(self.clock.now()));
         }
         self.note_unwritten(&changed);
-        if !self.replies.is_empty() {
+        if self.is_awaited() {
             self.flush();
         }
-    }
-
-    fn answer(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
-        let Some(pending) = self.pending.remove(&request) else { return };
-        if let (Some(tags), Ok(_)) = (pending.tags, &answer)
-            && let Some(details) = self.details.get_mut(&pending.session)
-        {
-            details.tags = tags;
-            self.unwritten.insert(pending.session);
+        for session in unused {
+            self.step(Input::EndUse { session });
         }
-        if let (Some(owner), Ok(Answer::Hold { hold, .. })) = (pending.owner, &answer)
-            && let Some(details) = self.details.get_mut(&pending.session)
-        {
-            details.owners.insert(*hold, owner);
-        }
-        let reply = answer.clone().map_err(Refused::ByRules).and_then(|answer| match answer {
-            Answer::Session { session, is_new } => {
-                let published = self.published(session).ok_or(Refused::ByRules(Refusal::NotFound))?;
-                Ok(Reply::Session(Box::new(published.now()), is_new))
-            }
-            Answer::Hold { hold, expires_at } => Ok(Reply::Hold(hold, expires_at)),
-            Answer::MayUse => {
-                let using = self.world.window(pending.session).map(|window| Using {
-                    window: window.window.clone(),
-                    session: pending.session,
-                    messages: self.messages.clone(),
-                });
-                using.map(Reply::Using).ok_or(Refused::ByRules(Refusal::NotFound))
-            }
-            Answer::Done => Ok(Reply::Done),
-        });
-        // An order that did not become a session leaves nothing behind.
-        if self.rules.session(pending.session).is_none() && !self.pending_for(pending.session) {
-            self.details.remove(&pending.session);
-        }
-        if pending.is_lasting && reply.is_ok() {
-            return self.replies.push((pending.reply, reply, pending.session));
-        }
-        let unused = matches!(answer, Ok(Answer::MayUse)) && reply.is_err();
-        // Whoever asked may be gone. A loan that nobody takes ends by being dropped.
-        drop(pending.reply.send(reply));
-        if unused {
-            self.step(Input::EndUse { session: pending.session });
-        }
-    }
-
-    fn pending_for(&self, session: SessionId) -> bool {
-        self.pending.values().any(|pending| pending.session == session)
     }
 
     fn published(&self, id: SessionId) -> Option<Published> {

@@ -10,24 +10,26 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use pilotlight_checkpoint::Checkpoint;
 use pilotlight_chromium::{Browser, BrowserEvent, Window, WindowId, WindowOptions};
 use pilotlight_core::{
     Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, Ticket,
 };
-use pilotlight_store::{Archive, Checkpoint};
+use pilotlight_linux::Destination;
+use pilotlight_store::Archive;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::browser_launcher::{BrowserLauncher, Inherited, label};
 use super::details::Details;
-use super::farm::{Farm, Inherited, label};
+use super::failure_recorder::FailureRecorder;
 use super::handle::BrowserProcess;
-use super::heartbeat::Watched;
 use super::live::LiveWindow;
 use super::message::Report;
-use super::shrink::Shrinker;
-use super::witness::Attendant;
+use super::page_out::PageOutWorker;
+use super::watchdog::MonitoredBrowser;
 use crate::failures::Failures;
 use crate::sentence::with_sources;
 
@@ -62,7 +64,7 @@ impl Drop for Ended {
 /// Browsers and windows that exist, and the tasks that work on them.
 #[derive(Debug)]
 pub(super) struct World {
-    farm: Arc<Farm>,
+    launcher: Arc<BrowserLauncher>,
     archive: Archive,
     reports: mpsc::Sender<Report>,
     /// Browsers stay when we go.
@@ -74,7 +76,7 @@ pub(super) struct World {
     /// Browsers that no longer answered and are being ended for it.
     hung: BTreeSet<ShardId>,
     slots: BTreeMap<SessionId, Slot>,
-    shrinker: Shrinker,
+    page_out: PageOutWorker,
     /// Browsers whose windows all stand still.
     shrinking: BTreeMap<ShardId, Ended>,
     sessions: BTreeMap<WindowId, SessionId>,
@@ -84,16 +86,16 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(
-        farm: Arc<Farm>,
+        launcher: Arc<BrowserLauncher>,
         archive: Archive,
         reports: mpsc::Sender<Report>,
         leaves_browsers: bool,
         heartbeat: Duration,
-        pages_out: bool,
+        pages_out: Option<Destination>,
         failures: Failures,
     ) -> Self {
         Self {
-            farm,
+            launcher,
             archive,
             reports,
             leaves_browsers,
@@ -102,7 +104,7 @@ impl World {
             browsers: BTreeMap::new(),
             hung: BTreeSet::new(),
             slots: BTreeMap::new(),
-            shrinker: Shrinker::new(pages_out),
+            page_out: PageOutWorker::new(pages_out),
             shrinking: BTreeMap::new(),
             sessions: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -121,6 +123,7 @@ impl World {
     /// Takes in a browser that an earlier server left, with its windows.
     pub(super) fn inherit(&mut self, inherited: Inherited) {
         let Inherited { shard, browser, events, windows } = inherited;
+        browser.set_shared(shard.isolation == Isolation::Shared);
         let shard = shard.id;
         self.shard_started(shard, browser);
         for (session, window) in windows {
@@ -137,12 +140,13 @@ impl World {
         isolation: Isolation,
         now: Moment,
     ) {
-        let (farm, reports) = (Arc::clone(&self.farm), self.reports.clone());
+        let (launcher, reports) = (Arc::clone(&self.launcher), self.reports.clone());
         self.spawn(async move {
-            let (browser, events) = match farm.start(launch, isolation, shard, now).await {
+            let (browser, events) = match launcher.start(launch, isolation, shard, now).await {
                 Ok(started) => started,
                 Err(failure) => return drop(reports.send(Report::ShardFailed { shard, failure }).await),
             };
+            browser.set_shared(isolation == Isolation::Shared);
             // A keeper that is stopping takes no browser in any more.
             if let Err(mpsc::error::SendError(Report::ShardStarted { browser, .. })) =
                 reports.send(Report::ShardStarted { shard, browser }).await
@@ -167,9 +171,14 @@ impl World {
     }
 
     /// A browser that stands, for whoever looks after it.
-    fn watched(&self, shard: ShardId) -> Option<Watched> {
+    fn watched(&self, shard: ShardId) -> Option<MonitoredBrowser> {
         let browser = Arc::clone(self.browsers.get(&shard)?);
-        Some(Watched { shard, browser, reports: self.reports.clone() })
+        Some(MonitoredBrowser { shard, browser, reports: self.reports.clone() })
+    }
+
+    /// The browser of a session's window.
+    fn watched_of(&self, session: SessionId) -> Option<MonitoredBrowser> {
+        self.watched(self.slots.get(&session)?.shard?)
     }
 
     /// A browser no longer answers and is being ended.
@@ -224,7 +233,10 @@ impl World {
                 Some(watched) => {
                     let opened = watched.browser.open_window(options).await;
                     if opened.is_err() {
-                        watched.end_if_hung().await;
+                        watched.kill_if_hung().await;
+                        if watched.is_gone() {
+                            return;
+                        }
                     }
                     opened.map_err(|error| {
                         browser_failure(format!("no window could be opened: {}", with_sources(&error)))
@@ -275,10 +287,14 @@ impl World {
     /// Reads the state of a window. A save that still runs is given up for this one.
     pub(super) fn save(&mut self, session: SessionId, ticket: Ticket, now: Moment) {
         let reports = self.reports.clone();
+        let watched = self.watched_of(session);
         let Some(slot) = self.slots.get_mut(&session) else { return };
         let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
         let task = tokio::spawn(async move {
             let captured = window.capture(now.0).await;
+            if captured.is_err() && watched.is_none_or(|watched| watched.is_gone()) {
+                return;
+            }
             let result = captured.map(Box::new).map_err(|error| {
                 browser_failure(format!("its state could not be read: {}", with_sources(&error)))
             });
@@ -289,18 +305,22 @@ impl World {
 
     /// Has a window stand still.
     pub(super) fn freeze(&mut self, session: SessionId, ticket: Ticket) {
-        let shrinker = self.shrinker.clone();
+        let page_out = self.page_out.clone();
+        let watched = self.watched_of(session);
         self.set_in_motion(session, move |window, reports| async move {
             // Asked while the page still runs.
             let renderers = window.renderer_pids().await.unwrap_or_default();
             let frozen = window.freeze().await;
             let stands = frozen.is_ok();
+            if !stands && watched.is_none_or(|watched| watched.is_gone()) {
+                return;
+            }
             let result = frozen.map_err(|error| {
                 browser_failure(format!("its window could not be frozen: {}", with_sources(&error)))
             });
             drop(reports.send(Report::Frozen { session, ticket, result }).await);
             if stands {
-                shrinker.shrink(renderers).await;
+                page_out.page_out(renderers).await;
             }
         });
     }
@@ -308,8 +328,8 @@ impl World {
     /// Moves what the processes of a browser hold out of the way, unless one of its windows runs again before.
     pub(super) fn shrink_browser(&mut self, shard: ShardId) {
         let Some(browser) = self.browsers.get(&shard) else { return };
-        let (shrinker, pid) = (self.shrinker.clone(), browser.pid());
-        let task = tokio::spawn(async move { shrinker.shrink_tree(pid).await });
+        let (page_out, pid) = (self.page_out.clone(), browser.pid());
+        let task = tokio::spawn(async move { page_out.page_out_tree(pid).await });
         self.shrinking.insert(shard, Ended(task.abort_handle()));
     }
 
@@ -347,6 +367,14 @@ impl World {
         slot.motion = Some(Ended(tokio::spawn(task(window, reports)).abort_handle()));
     }
 
+    /// Ends the pages of a window by force.
+    pub(super) fn end_pages(&self, session: SessionId) {
+        if let Some(LiveWindow { window, .. }) = self.window(session) {
+            tracing::warn!(window = %window.id(), "a window takes too much memory and its pages are ended");
+            window.end_pages();
+        }
+    }
+
     pub(super) fn close(&mut self, session: SessionId, ticket: Ticket) {
         let Some(slot) = self.slots.get_mut(&session) else {
             return self.report(Report::WindowClosed { session, ticket });
@@ -358,8 +386,7 @@ impl World {
             slot.closing = Some(ticket);
             return;
         }
-        let shard = slot.shard;
-        let watched = shard.and_then(|shard| self.watched(shard));
+        let watched = self.watched_of(session);
         let window = self.forget(session);
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -368,7 +395,7 @@ impl World {
             {
                 tracing::warn!(window = %window.id(), %error, "a window did not close");
                 if let Some(watched) = watched {
-                    watched.end_if_hung().await;
+                    watched.kill_if_hung().await;
                 }
             }
             drop(reports.send(Report::WindowClosed { session, ticket }).await);
@@ -385,39 +412,48 @@ impl World {
     ) {
         let (archive, reports, failures) =
             (self.archive.clone(), self.reports.clone(), self.failures.clone());
-        let (errand, begins_with) = (Arc::clone(&details.errand), details.begins_with.clone());
-        let shard = self.slots.get(&session).and_then(|slot| slot.shard);
-        let watched = shard.and_then(|shard| self.watched(shard));
+        let (target, begins_with) = (Arc::clone(&details.target), details.begins_with.clone());
+        let watched = self.watched_of(session);
         let Some(slot) = self.slots.get_mut(&session) else { return };
         let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
         if let Some(before) = slot.activity.take() {
             before.abort();
         }
         let task = tokio::spawn(async move {
-            let witness = Attendant::new(session, ticket, &reports);
+            let observer = FailureRecorder::new(session, ticket, &reports);
             let work = async {
                 let checkpoint = match activity {
                     Activity::Visit => newest_checkpoint(&archive, session, begins_with).await?,
                     _ => None,
                 };
-                errand.perform(activity, &window, checkpoint.as_ref(), tried_at, &witness).await
+                target.perform(activity, &window, checkpoint.as_ref(), tried_at, &observer).await
             };
             let work = AssertUnwindSafe(work).catch_unwind();
             let outcome = work.await.unwrap_or_else(|_| {
                 // A fault of ours ends this activity; whoever waits for it is told.
                 Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
             });
+            // What the portal said before still counts.
+            let fails_with_browser = |outcome: &Result<_, Failure>| {
+                let of_browser = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Browser);
+                of_browser && watched.as_ref().is_none_or(MonitoredBrowser::is_gone)
+            };
+            if fails_with_browser(&outcome) {
+                return;
+            }
             if let Err(failure) = &outcome {
-                witness.keep(&failures, activity, failure, &window, &errand.login).await;
+                observer.keep(&failures, activity, failure, &window, &target.login).await;
             }
             match (&outcome, &watched) {
-                (Err(_), Some(watched)) => watched.end_if_hung().await,
+                (Err(_), Some(watched)) => watched.kill_if_hung().await,
                 (Ok(_), Some(watched)) if activity == Activity::Visit => {
                     keep_for_the_next_server(&watched.browser, &window, session).await;
                 }
                 _ => {}
             }
-            drop(reports.send(Report::ActivityEnded { session, ticket, outcome }).await);
+            if !fails_with_browser(&outcome) {
+                drop(reports.send(Report::ActivityEnded { session, ticket, outcome }).await);
+            }
         });
         slot.activity = Some(task.abort_handle());
     }

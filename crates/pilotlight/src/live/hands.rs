@@ -1,9 +1,9 @@
-//! What viewers do, one after the other. While they do, the window is on loan, so that nothing of ours runs in
-//! it, and dialogs wait for them; a while after the last touch it is given back.
+//! Executes the input of viewers, in order. Meanwhile the window is on lease, so that nothing else runs in it and
+//! dialogs wait for the viewers; some time after the last input, the lease is returned.
 
 use std::time::Duration;
 
-use pilotlight_api::{LiveMouse, LiveOption, LiveTold, LiveTouch, LiveWish};
+use pilotlight_api::{LiveCommand, LiveMouse, LiveOption, LiveTouch, LiveUpdate};
 use pilotlight_chromium::live::{KeyInput, LivePage, Mouse, MouseInput, Steering};
 use pilotlight_chromium::{Window, WindowError};
 use tokio::sync::mpsc;
@@ -13,27 +13,27 @@ use uuid::Uuid;
 use crate::keeper::{KeeperHandle, Using};
 use crate::sentence::capitalised;
 
-/// Touches that wait; further ones are lost, as on a machine that hangs.
+/// Maximum number of queued inputs; more are dropped.
 const MAX_WORK: usize = 512;
-/// After the last touch the window is given back.
+/// Time after the last input until the lease is returned.
 const IDLE: Duration = Duration::from_secs(15);
-/// A dialog is kept for a person this long.
+/// How long a dialog waits for a person.
 const DIALOG: Duration = Duration::from_secs(60);
 
-/// One wish of a viewer.
+/// A command of a viewer.
 pub(super) struct Work {
     pub(super) page: LivePage,
     pub(super) window: Window,
-    pub(super) wish: LiveWish,
-    pub(super) tell: mpsc::Sender<LiveTold>,
+    pub(super) command: LiveCommand,
+    pub(super) tell: mpsc::Sender<LiveUpdate>,
 }
 
-/// The way to the hands.
+/// A handle to the task that executes input.
 pub(super) struct Hands {
     work: mpsc::Sender<Work>,
 }
 
-/// The window, while somebody steers.
+/// The lease on the window, while a person controls it.
 struct Loan {
     steering: Steering,
     _using: Using,
@@ -42,19 +42,19 @@ struct Loan {
 
 impl Hands {
     pub(super) fn start(keeper: KeeperHandle, session: Uuid) -> Self {
-        let (work, wishes) = mpsc::channel(MAX_WORK);
-        tokio::spawn(run(keeper, session, wishes));
+        let (work, commands) = mpsc::channel(MAX_WORK);
+        tokio::spawn(run(keeper, session, commands));
         Self { work }
     }
 
     pub(super) fn act(&self, work: Work) {
         if self.work.try_send(work).is_err() {
-            tracing::debug!("a touch is lost: too many wait");
+            tracing::debug!("touch event dropped: the queue is full");
         }
     }
 }
 
-async fn run(keeper: KeeperHandle, session: Uuid, mut wishes: mpsc::Receiver<Work>) {
+async fn run(keeper: KeeperHandle, session: Uuid, mut commands: mpsc::Receiver<Work>) {
     let mut loan: Option<Loan> = None;
     let mut page: Option<LivePage> = None;
     let mut swallows_release = false;
@@ -63,17 +63,22 @@ async fn run(keeper: KeeperHandle, session: Uuid, mut wishes: mpsc::Receiver<Wor
         let idle = if asked { DIALOG } else { IDLE };
         let until = loan.as_ref().map_or_else(Instant::now, |loan| loan.touched + idle);
         let work = tokio::select! {
-            work = wishes.recv() => match work {
+            work = commands.recv() => match work {
                 Some(work) => work,
                 None => return,
             },
             () = sleep_until(until), if loan.is_some() => {
-                loan = None;
+                // A dialog may have opened in the meantime, and waits longer.
+                let asks = page.as_ref().is_some_and(|page| page.dialog().is_some());
+                let is_over = loan.as_ref().is_none_or(|loan| Instant::now() >= loan.touched + DIALOG);
+                if !asks || is_over {
+                    loan = None;
+                }
                 continue;
             }
         };
-        // Where the mouse is matters, not how it came there.
-        if matches!(work.wish, LiveWish::Mouse { kind: LiveMouse::Moved, .. }) && !wishes.is_empty() {
+        // Only the last mouse position matters, not the path.
+        if matches!(work.command, LiveCommand::Mouse { kind: LiveMouse::Moved, .. }) && !commands.is_empty() {
             continue;
         }
         let is_same = loan.as_ref().is_some_and(|loan| loan.steering.is_of(&work.window));
@@ -101,15 +106,15 @@ async fn run(keeper: KeeperHandle, session: Uuid, mut wishes: mpsc::Receiver<Wor
 }
 
 /// A viewer that does not keep up misses it.
-fn say(tell: &mpsc::Sender<LiveTold>, sentence: impl AsRef<str>) {
-    drop(tell.try_send(LiveTold::Error { sentence: capitalised(sentence.as_ref()) }));
+fn say(tell: &mpsc::Sender<LiveUpdate>, message: impl AsRef<str>) {
+    drop(tell.try_send(LiveUpdate::Error { sentence: capitalised(message.as_ref()) }));
 }
 
 async fn act(work: Work, swallows_release: &mut bool) -> Result<(), WindowError> {
-    let Work { page, window, wish, tell } = work;
-    match wish {
-        LiveWish::Ack { .. } => Ok(()),
-        LiveWish::Mouse { kind, x, y, button, buttons, clicks, modifiers, delta_x, delta_y } => {
+    let Work { page, window, command, tell } = work;
+    match command {
+        LiveCommand::Ack { .. } => Ok(()),
+        LiveCommand::Mouse { kind, x, y, button, buttons, clicks, modifiers, delta_x, delta_y } => {
             let opens = kind == LiveMouse::Pressed && button == 0 && page.dialog().is_none();
             if opens && let Some(list) = page.select_at(x, y).await? {
                 *swallows_release = true;
@@ -118,7 +123,7 @@ async fn act(work: Work, swallows_release: &mut bool) -> Result<(), WindowError>
                     disabled: option.disabled,
                 };
                 let options = list.options.into_iter().map(option).collect();
-                drop(tell.try_send(LiveTold::Select { chosen: list.chosen, options }));
+                drop(tell.try_send(LiveUpdate::Select { chosen: list.chosen, options }));
                 return Ok(());
             }
             if kind == LiveMouse::Released && std::mem::take(swallows_release) {
@@ -140,11 +145,11 @@ async fn act(work: Work, swallows_release: &mut bool) -> Result<(), WindowError>
             };
             page.mouse(MouseInput { mouse, x, y, button, buttons, clicks, modifiers }).await
         }
-        LiveWish::Key { down, key, code, key_code, text, location, modifiers } => {
+        LiveCommand::Key { down, key, code, key_code, text, location, modifiers } => {
             page.key(KeyInput { down, key, code, key_code, text, location, modifiers }).await
         }
-        LiveWish::Text { text } => page.insert_text(text).await,
-        LiveWish::Touch { kind, points } => {
+        LiveCommand::Text { text } => page.insert_text(text).await,
+        LiveCommand::Touch { kind, points } => {
             let kind = match kind {
                 LiveTouch::Start => "touchStart",
                 LiveTouch::Move => "touchMove",
@@ -153,39 +158,42 @@ async fn act(work: Work, swallows_release: &mut bool) -> Result<(), WindowError>
             };
             page.touch(kind, &points).await
         }
-        LiveWish::Copy => {
+        LiveCommand::Copy => {
             let text = page.selected_text().await?;
-            drop(tell.try_send(LiveTold::Clipboard { text }));
+            drop(tell.try_send(LiveUpdate::Clipboard { text }));
             Ok(())
         }
-        LiveWish::Navigate { url } => {
+        LiveCommand::Navigate { url } => {
             aside(tell, async move { page.navigate(&url).await });
             Ok(())
         }
-        LiveWish::Reload => {
+        LiveCommand::Reload => {
             aside(tell, async move { page.reload().await });
             Ok(())
         }
-        LiveWish::Back => page.travel(-1).await,
-        LiveWish::Forward => page.travel(1).await,
-        LiveWish::Tab { id } => match window.live_page(Some(&id)) {
+        LiveCommand::Back => page.travel(-1).await,
+        LiveCommand::Forward => page.travel(1).await,
+        LiveCommand::Tab { id } => match window.live_page(Some(&id)) {
             Some(page) => page.bring_to_front().await,
             None => Ok(()),
         },
-        LiveWish::NewTab => window.open_page().await,
-        LiveWish::CloseTab { id } => {
+        LiveCommand::NewTab => window.open_page().await,
+        LiveCommand::CloseTab { id } => {
             if let Some(page) = window.live_page(Some(&id)).filter(|page| page.target() == id) {
                 page.close();
             }
             Ok(())
         }
-        LiveWish::Dialog { accept, text } => page.answer(accept, text).await,
-        LiveWish::Choose { index } => page.choose(index).await,
+        LiveCommand::Dialog { accept, text } => page.answer(accept, text).await,
+        LiveCommand::Choose { index } => page.choose(index).await,
     }
 }
 
-/// What takes long is not waited for: people stop what loads too long.
-fn aside(tell: mpsc::Sender<LiveTold>, work: impl Future<Output = Result<(), WindowError>> + Send + 'static) {
+/// Runs in the background: people interrupt pages that load too slowly.
+fn aside(
+    tell: mpsc::Sender<LiveUpdate>,
+    work: impl Future<Output = Result<(), WindowError>> + Send + 'static,
+) {
     tokio::spawn(async move {
         if let Err(error) = work.await {
             say(&tell, error.to_string());

@@ -1,10 +1,10 @@
-//! One session that somebody looks at: follows its window and its front page, and hands pictures on.
+//! The hub of a session that has viewers: follows its window and its front page, and distributes screenshots.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::{LiveDialog, LiveState, LiveTab, LiveTold, LiveWish, SessionState};
+use pilotlight_api::{LiveCommand, LiveDialog, LiveState, LiveTab, LiveUpdate, SessionState};
 use pilotlight_chromium::live::{Cast, Frame, LivePage, Quality};
 use pilotlight_chromium::{Window, WindowId};
 use tokio::sync::{mpsc, watch};
@@ -15,26 +15,26 @@ use super::hands::{Hands, Work};
 use super::{Call, Live, Picture, ViewerId};
 use crate::sentence::capitalised;
 
-/// How often it is looked for what no event tells: windows, tabs, titles, dialogs.
+/// Interval of checks for changes without events: windows, tabs, titles, dialogs.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often a session that is looked at counts as used.
+/// How often a session with viewers is marked as used.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// After a page could not be pictured, it is left alone for this long.
+/// Delay after a failed screenshot.
 const CAST_PAUSE: Duration = Duration::from_secs(2);
-/// From the best line to the worst.
+/// JPEG qualities, from the best connection to the worst.
 const QUALITIES: [Quality; 4] = [
     Quality { jpeg: 80, side_max: 1600 },
     Quality { jpeg: 60, side_max: 1280 },
     Quality { jpeg: 45, side_max: 1024 },
     Quality { jpeg: 30, side_max: 720 },
 ];
-/// A picture that takes longer than this until somebody has seen it is too large for the line.
+/// If it takes longer than this until a viewer has received a screenshot, the quality is reduced.
 const SLOW: Duration = Duration::from_millis(400);
-/// One that takes less could be better.
+/// If it takes less than this, the quality is increased.
 const FAST: Duration = Duration::from_millis(90);
-/// A quality is kept at least for this long.
+/// Minimum time between changes of the quality.
 const QUALITY_PAUSE: Duration = Duration::from_secs(4);
-/// Pictures on their way, at most: Chromium makes no more than a few without being asked.
+/// Maximum number of screenshots in transit: Chromium stops after a few without acknowledgement.
 const MAX_ON_THE_WAY: usize = 16;
 
 pub(super) struct Hub {
@@ -43,7 +43,7 @@ pub(super) struct Hub {
     called: mpsc::Receiver<Call>,
     pictures: watch::Sender<Option<Arc<Picture>>>,
     state: watch::Sender<LiveState>,
-    viewers: HashMap<ViewerId, mpsc::Sender<LiveTold>>,
+    viewers: HashMap<ViewerId, mpsc::Sender<LiveUpdate>>,
     hands: Hands,
     window: Option<WindowId>,
     page: Option<LivePage>,
@@ -53,7 +53,7 @@ pub(super) struct Hub {
     on_the_way: Vec<(u64, Frame, Instant)>,
     quality: usize,
     quality_since: Instant,
-    /// How long pictures take to be seen.
+    /// How long viewers take to receive screenshots.
     delay: Duration,
 }
 
@@ -111,7 +111,7 @@ impl Hub {
         }
     }
 
-    /// Whether anybody has ever come: a hub begins without viewers.
+    /// Whether there has been a viewer: a hub starts without viewers.
     fn last_number_of_viewers_was_told(&self) -> bool {
         self.state.borrow().viewers > 0
     }
@@ -125,24 +125,24 @@ impl Hub {
             Call::Left(viewer) => {
                 self.viewers.remove(&viewer);
             }
-            Call::Wish(_, LiveWish::Ack { number }) => self.seen(number).await,
-            Call::Wish(viewer, wish) => {
+            Call::Command(_, LiveCommand::Ack { number }) => self.seen(number).await,
+            Call::Command(viewer, command) => {
                 let (Some(tell), Some(page), Some(window)) =
                     (self.viewers.get(&viewer), self.page.clone(), self.window())
                 else {
                     return;
                 };
-                self.hands.act(Work { page, window, wish, tell: tell.clone() });
+                self.hands.act(Work { page, window, command, tell: tell.clone() });
             }
         }
     }
 
-    /// Brings the window back; whoever looks at a session wants to see something.
+    /// Wakes the session, so that its viewers see the window.
     fn wake(&self) {
         let (keeper, session) = (self.live.keeper.clone(), self.session);
         tokio::spawn(async move {
             if let Err(refused) = keeper.wake(session).await {
-                tracing::debug!(%session, ?refused, "it is looked at, but does not wake");
+                tracing::debug!(%session, ?refused, "failed to wake a session that has viewers");
             }
         });
     }
@@ -156,7 +156,7 @@ impl Hub {
         self.live.keeper.published(self.session)?.window().cloned()
     }
 
-    /// Looks where window and page are, and tells viewers how it stands.
+    /// Checks the window and the page, and sends the state to viewers.
     async fn look(&mut self) {
         let published = self.live.keeper.published(self.session);
         let session = published.as_ref().map(|published| published.state());
@@ -175,7 +175,7 @@ impl Hub {
         let waiting = match session {
             None | Some(SessionState::Ended) => Some("The session has ended".to_owned()),
             Some(state) if self.page.is_none() => {
-                Some(format!("{}: no page is shown", capitalised(state.as_str()).replace('_', " ")))
+                Some(format!("{}: no page to show", capitalised(state.as_str()).replace('_', " ")))
             }
             Some(_) => None,
         };
@@ -215,7 +215,7 @@ impl Hub {
         match page.cast(QUALITIES[self.quality]).await {
             Ok(cast) => self.cast = Some(cast),
             Err(error) => {
-                tracing::debug!(session_id = %self.session, %error, "a page cannot be pictured");
+                tracing::debug!(session_id = %self.session, %error, "failed to take a screenshot for the live view");
                 self.cast_at = Instant::now() + CAST_PAUSE;
             }
         }
@@ -230,13 +230,13 @@ impl Hub {
 
     fn show(&mut self, frame: Option<Frame>) {
         let Some(frame) = frame else {
-            // The next look finds out what became of the page.
+            // The next check finds out what happened to the page.
             self.cast = None;
             self.cast_at = Instant::now() + CAST_PAUSE;
             return;
         };
         self.last_number += 1;
-        let told = LiveTold::Frame { number: self.last_number, width: frame.width, height: frame.height };
+        let told = LiveUpdate::Frame { number: self.last_number, width: frame.width, height: frame.height };
         let jpeg = frame.picture.clone();
         if self.on_the_way.len() < MAX_ON_THE_WAY {
             self.on_the_way.push((self.last_number, frame, Instant::now()));
@@ -244,7 +244,7 @@ impl Hub {
         self.pictures.send_replace(Some(Arc::new(Picture { told, jpeg })));
     }
 
-    /// The fastest viewer has seen a picture: Chromium may make the next one.
+    /// Acknowledges a screenshot when the fastest viewer has received it, so that Chromium sends the next one.
     async fn seen(&mut self, number: u64) {
         let Some(cast) = &self.cast else { return };
         let mut delay = None;

@@ -1,8 +1,8 @@
-//! The live view: people look into windows and steer them.
+//! The live view: people view and control windows.
 //!
-//! Each session that somebody looks at has one hub, with one stream of pictures for all of its viewers; without
-//! viewers there is neither. The [`hub`] shows, the [`hands`] act. A viewer counts as activity of a client, and
-//! nothing of ours runs in a window while somebody steers it.
+//! Each session with viewers has one hub, with one stream of screenshots for all of its viewers; without viewers
+//! there is neither. The [`hub`] shows the page, and [`hands`] executes input. A viewer counts as activity of a
+//! client, and Pilotlight does nothing in a window while a person controls it.
 
 mod hands;
 mod hub;
@@ -11,41 +11,41 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use pilotlight_api::{LiveState, LiveTold, LiveWish};
+use pilotlight_api::{LiveCommand, LiveState, LiveUpdate};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use crate::keeper::KeeperHandle;
 use hub::Hub;
 
-/// Viewers of one session.
+/// Maximum number of viewers of a session.
 const MAX_VIEWERS: usize = 32;
-/// Messages of viewers that wait for their hub.
-const MAX_WISHES: usize = 1024;
-/// Messages that wait for one viewer, pictures and states aside.
-const MAX_TOLD: usize = 64;
+/// Maximum number of viewers' messages that wait for their hub.
+const MAX_COMMANDS: usize = 1024;
+/// Maximum number of messages that wait for a viewer, besides screenshots and states.
+const MAX_UPDATES: usize = 64;
 
-/// Names a viewer within its hub.
+/// Identifies a viewer within its hub.
 type ViewerId = u64;
 
-/// A picture on its way to viewers.
+/// A screenshot for viewers.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// What is said before it.
-    pub told: LiveTold,
+    /// The message that precedes it.
+    pub told: LiveUpdate,
     /// JPEG.
     pub jpeg: Bytes,
 }
 
-/// What a hub is told.
+/// A message to a hub.
 #[derive(Debug)]
 enum Call {
-    Joined(ViewerId, mpsc::Sender<LiveTold>),
+    Joined(ViewerId, mpsc::Sender<LiveUpdate>),
     Left(ViewerId),
-    Wish(ViewerId, LiveWish),
+    Command(ViewerId, LiveCommand),
 }
 
-/// What viewers share of a hub.
+/// The parts of a hub that its viewers share.
 #[derive(Debug, Clone)]
 struct HubHandle {
     calls: mpsc::Sender<Call>,
@@ -53,7 +53,7 @@ struct HubHandle {
     state: watch::Receiver<LiveState>,
 }
 
-/// All hubs. Clones share them.
+/// All hubs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Live {
     keeper: KeeperHandle,
@@ -66,42 +66,42 @@ struct Hubs {
     by_session: HashMap<Uuid, HubHandle>,
 }
 
-/// One who looks. Dropped, it has left.
+/// A viewer. Dropping it disconnects the viewer.
 #[derive(Debug)]
 pub struct Viewer {
     id: ViewerId,
     calls: mpsc::Sender<Call>,
-    /// Also tells this viewer something.
-    tell: mpsc::Sender<LiveTold>,
+    /// Sends a message to this viewer only.
+    tell: mpsc::Sender<LiveUpdate>,
     news: Option<News>,
 }
 
-/// What comes to a viewer.
+/// The receiving ends of a viewer.
 #[derive(Debug)]
 pub struct News {
-    /// The newest picture. A slow viewer misses those in between.
+    /// The latest screenshot. A slow viewer skips intermediate ones.
     pub pictures: watch::Receiver<Option<Arc<Picture>>>,
-    /// How it stands.
+    /// The state of the live view.
     pub state: watch::Receiver<LiveState>,
-    /// What is for this viewer alone.
-    pub told: mpsc::Receiver<LiveTold>,
+    /// Messages to this viewer only.
+    pub told: mpsc::Receiver<LiveUpdate>,
 }
 
 impl Viewer {
-    /// What comes to the viewer, once.
+    /// Returns the receiving ends; only the first call does.
     pub fn news(&mut self) -> Option<News> {
         self.news.take()
     }
 
-    /// Tells the viewer that something was not done.
-    pub fn complain(&self, sentence: &str) {
-        // Whoever does not read misses it.
-        drop(self.tell.try_send(LiveTold::Error { sentence: sentence.to_owned() }));
+    /// Sends an error to the viewer.
+    pub fn send_error(&self, message: &str) {
+        // A viewer that does not read misses it.
+        drop(self.tell.try_send(LiveUpdate::Error { sentence: message.to_owned() }));
     }
 
-    /// Says what the viewer wants; false once the hub is gone.
-    pub async fn wish(&self, wish: LiveWish) -> bool {
-        self.calls.send(Call::Wish(self.id, wish)).await.is_ok()
+    /// Passes a command of the viewer on; returns false if the hub has ended.
+    pub async fn command(&self, command: LiveCommand) -> bool {
+        self.calls.send(Call::Command(self.id, command)).await.is_ok()
     }
 }
 
@@ -116,7 +116,7 @@ impl Drop for Viewer {
 }
 
 impl Live {
-    /// No hubs yet.
+    /// Creates an empty list.
     #[must_use]
     pub fn new(keeper: KeeperHandle) -> Self {
         Self { keeper, hubs: Arc::default() }
@@ -126,7 +126,7 @@ impl Live {
         self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a session; `None` where too many do, or wish too much.
+    /// Adds a viewer to a session; returns `None` if there are too many viewers or commands.
     #[must_use]
     pub fn join(&self, session: Uuid) -> Option<Viewer> {
         let mut hubs = self.hubs();
@@ -136,15 +136,15 @@ impl Live {
         if hub.state.borrow().viewers >= MAX_VIEWERS {
             return None;
         }
-        let (tell, told) = mpsc::channel(MAX_TOLD);
-        // Under the lock, so that a hub that is about to end sees it.
+        let (tell, told) = mpsc::channel(MAX_UPDATES);
+        // Under the lock, so that a hub that is about to end notices it.
         hub.calls.try_send(Call::Joined(id, tell.clone())).ok()?;
         let HubHandle { calls, pictures, state } = hub.clone();
         Some(Viewer { id, calls, tell, news: Some(News { pictures, state, told }) })
     }
 
     fn start(&self, session: Uuid) -> HubHandle {
-        let (calls, called) = mpsc::channel(MAX_WISHES);
+        let (calls, called) = mpsc::channel(MAX_COMMANDS);
         let (pictures, shown) = watch::channel(None);
         let (state, stands) = watch::channel(LiveState::default());
         let hub = Hub::new(self.clone(), session, called, pictures, state);
@@ -152,7 +152,7 @@ impl Live {
         HubHandle { calls, pictures: shown, state: stands }
     }
 
-    /// Ends a hub that nobody looks at and nobody is about to.
+    /// Ends a hub without current or new viewers.
     fn forget(&self, session: Uuid, called: &mpsc::Receiver<Call>) -> bool {
         let mut hubs = self.hubs();
         let unwanted = called.is_empty();

@@ -1,44 +1,44 @@
-//! Why an operation is not begun, or does not go on.
+//! Errors of requests to operations.
 
 use pilotlight_api::FieldError;
 use uuid::Uuid;
 
 use crate::keeper::Refused;
 
-/// Why a client's request is not followed. The operation, where there is one, is as before.
+/// Why a request is refused. An existing operation is not changed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum OperationError {
     /// The session's site has no such operation.
     #[error("the session's site has no operation `{0}`")]
     UnknownOperation(String),
-    /// An input cannot be taken.
+    /// An input is invalid.
     #[error(transparent)]
     Field(#[from] FieldError),
-    /// The session cannot be had.
+    /// The session is not available.
     #[error(transparent)]
     Session(#[from] Refused),
     /// A person has to sign in first.
-    #[error("the session needs a person first: {0}")]
+    #[error("the session needs attention first: {0}")]
     NeedsPerson(String),
-    /// Another operation of the session is not over.
-    #[error("another operation of the session is not over: {0}")]
+    /// Another operation of the session has not ended.
+    #[error("another operation of the session has not ended: {0}")]
     Busy(Uuid),
-    /// Another request had this key.
-    #[error("another request had this `Idempotency-Key`")]
+    /// A different request used this key.
+    #[error("this `Idempotency-Key` was used for a different request")]
     KeyReused,
-    /// There is no such operation.
+    /// The operation does not exist.
     #[error("there is no such operation")]
     NotFound,
-    /// It has no such file.
+    /// The file does not exist.
     #[error("the operation has no such file")]
     NoFile,
-    /// A phase of it runs.
-    #[error("a phase of the operation runs")]
+    /// A phase is running.
+    #[error("a phase of the operation is running")]
     Running,
-    /// It is over.
-    #[error("the operation is over: it is {0}")]
+    /// The operation has ended.
+    #[error("the operation has ended: {0}")]
     Ended(&'static str),
-    /// What must be kept of it cannot be.
-    #[error("what the operation has made cannot be kept: {0}")]
+    /// The operation's files cannot be stored.
+    #[error("the operation's files cannot be stored: {0}")]
     NotKept(String),
 }

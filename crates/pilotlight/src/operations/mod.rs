@@ -1,29 +1,31 @@
-//! Operations: who has begun which, where each is, and what came of it.
+//! Operations: the list of all operations, and requests to them.
 //!
-//! Each has a task of its own, its [`clerk`], which alone changes it by the rules of `core`. Here is the list of
-//! them all, in which whoever asks is led to the right one. Two things are decided here, under one lock: that a
-//! repeated request is not a second one, and that a session has one operation at a time.
+//! Each operation has its own [`task`], which alone changes it, by the rules of `core`. This module finds the task of
+//! a request. It decides two things, under one lock: that a repeated request is not executed twice, and that a
+//! session has only one operation at a time.
 
-mod clerk;
 mod error;
 mod folder;
 mod phase;
 mod record;
+mod task;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use pilotlight_api::{ContinueOperation, OperationAnswer, RunOperation, Seconds};
+use pilotlight_store::files::Opened;
 use pilotlight_store::operation::StageRecord;
-use pilotlight_store::{Archive, OperationRecord, StoreError};
+use pilotlight_store::{Archive, DamagedRecord, OperationRecord, StoreError};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -32,15 +34,20 @@ pub use error::OperationError;
 use crate::keeper::{KeeperHandle, Refused};
 use crate::sentence::with_sources;
 use crate::sites::Sites;
-use clerk::{Clerk, Order, Work};
 use folder::Folder;
+pub use folder::Folders;
+use task::{OperationPlan, OperationTask, Order};
 
-/// How many operations that are over are remembered of one session.
+/// Maximum size of all screenshots of ended operations, in bytes.
+const MAX_PICTURES_BYTES: u64 = 2 << 30;
+/// Maximum number of ended operations that are kept per session.
 const MAX_REMEMBERED: usize = 50;
-/// Orders that wait for one operation.
+/// Delay before a failed update of stored times, after a change of the wall clock, is retried.
+const RETRY: Duration = Duration::from_secs(5);
+/// Maximum number of queued orders of one operation.
 const MAX_ORDERS: usize = 16;
 
-/// A request that is not to be followed twice: the key that its client gave it, and what it said.
+/// A request that must not be executed twice: the client's key, and a digest of the contents.
 #[derive(Debug, Clone)]
 struct Request {
     key: String,
@@ -55,72 +62,73 @@ impl Request {
     }
 }
 
-/// What is seen of an operation.
+/// The published state of an operation.
 #[derive(Debug, Clone)]
-enum Shown {
-    /// Its session is made ready.
+enum OperationView {
+    /// Its session is being prepared.
     Preparing,
-    /// It was not begun.
+    /// It was not started.
     Refused(OperationError),
-    /// It was begun, and is written down like this.
-    Stands(Arc<OperationRecord>),
+    /// It was started; this is its current record.
+    Started(Arc<OperationRecord>),
 }
 
-impl Shown {
-    fn is_at_rest(&self) -> bool {
+impl OperationView {
+    fn is_settled(&self) -> bool {
         match self {
             Self::Preparing => false,
             Self::Refused(_) => true,
-            Self::Stands(record) => record.stage != StageRecord::Running,
+            Self::Started(record) => record.stage != StageRecord::Running,
         }
     }
 }
 
-/// An operation, for whoever asks for it.
+/// An operation in the list.
 #[derive(Debug)]
 struct Known {
     session: Uuid,
-    /// The requests that an earlier server has followed, or the one that began it.
+    /// The requests that were executed, by an earlier server or this one.
     requests: BTreeMap<String, String>,
-    work: Option<Arc<Work>>,
-    shown: watch::Receiver<Shown>,
+    plan: Option<Arc<OperationPlan>>,
+    view: watch::Receiver<OperationView>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Known {
     fn record(&self) -> Option<Arc<OperationRecord>> {
-        match &*self.shown.borrow() {
-            Shown::Stands(record) => Some(Arc::clone(record)),
-            Shown::Preparing | Shown::Refused(_) => None,
+        match &*self.view.borrow() {
+            OperationView::Started(record) => Some(Arc::clone(record)),
+            OperationView::Preparing | OperationView::Refused(_) => None,
         }
     }
 
     fn is_over(&self) -> bool {
-        match &*self.shown.borrow() {
-            Shown::Preparing => false,
-            Shown::Refused(_) => true,
-            Shown::Stands(record) => record::is_over(record),
+        match &*self.view.borrow() {
+            OperationView::Preparing => false,
+            OperationView::Refused(_) => true,
+            OperationView::Started(record) => record::is_over(record),
         }
     }
 }
 
-/// What all operations need.
+/// The state that all operations share.
 #[derive(Debug)]
-struct Desk {
+struct OperationsInner {
     keeper: KeeperHandle,
     sites: Arc<Sites>,
     archive: Archive,
-    /// Where operations have their folders.
-    root: PathBuf,
-    /// Where clients reach us.
+    folders: Folders,
+    /// The address of the server, for URLs.
     address: SocketAddr,
     /// `sessions.operation_timeout`.
     timeout: Duration,
+    /// `sessions.keep_pictures`.
+    keep_pictures: Option<Duration>,
     stop: CancellationToken,
     known: Mutex<BTreeMap<Uuid, Known>>,
 }
 
-impl Desk {
+impl OperationsInner {
     fn known(&self) -> MutexGuard<'_, BTreeMap<Uuid, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,72 +137,116 @@ impl Desk {
         self.known().retain(|id, _| !operations.contains(id));
     }
 
-    fn folder(&self, operation: Uuid) -> Folder {
-        Folder::of(&self.root, operation)
+    /// Removes screenshots that are too old, and the oldest ones if all together are too large. Blocks.
+    fn forget_old_pictures(&self) {
+        let mut ended: Vec<_> = {
+            let known = self.known();
+            let records = known.values().filter_map(Known::record);
+            records.filter_map(|record| Some((record::ended_at_ms(&record)?, record))).collect()
+        };
+        ended.sort_by_key(|(ended_at_ms, _)| *ended_at_ms);
+        let pictures_of = |record: &OperationRecord| {
+            let names = record.screenshots.iter().map(|screenshot| screenshot.name.clone()).collect();
+            (self.folder(record.id), names)
+        };
+        let kept_since =
+            self.keep_pictures.map(|keep| self.keeper.clock().now().0.saturating_sub(millis(keep)));
+        let ended = ended.iter().map(|(ended_at_ms, record)| {
+            let is_old = kept_since.is_some_and(|since| *ended_at_ms < since);
+            let (folder, names) = pictures_of(record);
+            (is_old, folder, names)
+        });
+        folder::forget_pictures(ended.collect(), MAX_PICTURES_BYTES);
     }
 
-    /// An operation as the session's site has it.
-    fn work(&self, session: Uuid, name: &str) -> Option<Arc<Work>> {
+    fn folder(&self, operation: Uuid) -> Folder {
+        self.folders.of(operation)
+    }
+
+    /// Returns an operation as it is currently defined in the session's site.
+    fn plan(&self, session: Uuid, name: &str) -> Option<Arc<OperationPlan>> {
         let site = self.sites.get(&self.keeper.published(session)?.now().site?)?;
         let definition = site.definition.operations.get(name)?.clone();
         let flows = site.operations.get(name)?.clone();
-        Some(Arc::new(Work { site, definition, flows }))
+        Some(Arc::new(OperationPlan { site, definition, flows }))
+    }
+}
+
+/// All files of an operation, to be written as a ZIP archive.
+#[derive(Debug)]
+pub struct Bundle {
+    folder: Folder,
+    text: Vec<u8>,
+    names: Vec<String>,
+}
+
+impl Bundle {
+    /// Writes the archive. Blocks.
+    ///
+    /// # Errors
+    /// Returns errors of reading and writing.
+    pub fn write(&self, to: impl io::Write) -> io::Result<()> {
+        self.folder.bundle(&self.text, &self.names, to)
     }
 }
 
 /// All operations. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Operations {
-    desk: Arc<Desk>,
+    inner: Arc<OperationsInner>,
 }
 
 impl Operations {
-    /// A desk without any operations yet.
+    /// Creates an empty list.
     #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of the server, and it is called once"
+    )]
     pub fn new(
         keeper: KeeperHandle,
         sites: Arc<Sites>,
         archive: Archive,
-        root: PathBuf,
+        folders: Folders,
         address: SocketAddr,
         timeout: Duration,
+        keep_pictures: Option<Duration>,
         stop: CancellationToken,
     ) -> Self {
         let known = Mutex::default();
-        Self { desk: Arc::new(Desk { keeper, sites, archive, root, address, timeout, stop, known }) }
+        let inner =
+            OperationsInner { keeper, sites, archive, folders, address, timeout, keep_pictures, stop, known };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Takes up what an earlier server has left: those that wait go on waiting, and of one that ran it is said
-    /// that nobody knows how far it came.
+    /// Restores the operations of an earlier server: waiting ones keep waiting, and a running one is marked as
+    /// interrupted. Returns the records that cannot be read.
     ///
     /// # Errors
-    /// That the store cannot be read.
-    pub async fn resume(&self) -> Result<(), StoreError> {
-        let loaded = self.desk.archive.operations().await?;
-        for damaged in &loaded.damaged {
-            tracing::error!(operation_id = %damaged.id, error = with_sources(&damaged.error), "an operation cannot be read");
-        }
+    /// Returns an error if the store cannot be read.
+    pub async fn resume(&self) -> Result<Vec<DamagedRecord>, StoreError> {
+        let loaded = self.inner.archive.operations().await?;
         join_all(loaded.operations.into_iter().map(|record| self.take_up(record).resume())).await;
-        Ok(())
+        Ok(loaded.damaged)
     }
 
-    fn take_up(&self, record: OperationRecord) -> Clerk {
-        let work = self.desk.work(record.session, &record.operation);
-        // One that is defined otherwise today is another one.
-        let work = work.filter(|work| work.needs() == record.needs);
-        let (shown_sender, shown) = watch::channel(Shown::Stands(Arc::new(record.clone())));
+    fn take_up(&self, record: OperationRecord) -> OperationTask {
+        let plan = self.inner.plan(record.session, &record.operation);
+        // An operation whose definition has changed is a different one.
+        let plan = plan.filter(|plan| plan.needs() == record.needs);
+        let (view_sender, view) = watch::channel(OperationView::Started(Arc::new(record.clone())));
         let (orders, waiting) = mpsc::channel(MAX_ORDERS);
         let (session, requests) = (record.session, record.requests.clone());
-        let known = Known { session, requests, work: work.clone(), shown, orders };
-        self.desk.known().insert(record.id, known);
-        Clerk::new(Arc::clone(&self.desk), work, record, shown_sender, waiting)
+        let known = Known { session, requests, plan: plan.clone(), view, orders };
+        self.inner.known().insert(record.id, known);
+        OperationTask::new(Arc::clone(&self.inner), plan, record, view_sender, waiting)
     }
 
-    /// Begins an operation in a session that lives, unless the same request has begun it already, and answers
-    /// once it is over or waits.
+    /// Starts an operation in a session, unless the same request has already started it, and answers when it has
+    /// ended or waits for input.
     ///
     /// # Errors
-    /// Why it was not begun.
+    /// Returns why it was not started.
     pub async fn begin(
         &self,
         session: Uuid,
@@ -202,51 +254,51 @@ impl Operations {
         key: Option<String>,
     ) -> Result<OperationAnswer, OperationError> {
         let unknown = || OperationError::UnknownOperation(wanted.operation.clone());
-        let work = self.desk.work(session, &wanted.operation).ok_or_else(unknown)?;
-        let inputs = work.definition.texts(&wanted.inputs)?;
+        let plan = self.inner.plan(session, &wanted.operation).ok_or_else(unknown)?;
+        let inputs = plan.definition.texts(&wanted.inputs)?;
         let request = key.map(|key| Request::new(key, &wanted.operation, &inputs));
-        let shown = {
-            let mut known = self.desk.known();
+        let view = {
+            let mut known = self.inner.known();
             let of_session = || known.iter().filter(|(_, known)| known.session == session);
             let repeated = request.as_ref().and_then(|request| {
                 of_session().find_map(|(_, known)| Some((known, known.requests.get(&request.key)?, request)))
             });
             match repeated {
-                Some((known, digest, request)) if *digest == request.digest => known.shown.clone(),
+                Some((known, digest, request)) if *digest == request.digest => known.view.clone(),
                 Some(_) => return Err(OperationError::KeyReused),
                 None => {
                     if let Some((id, _)) = of_session().find(|(_, known)| !known.is_over()) {
                         return Err(OperationError::Busy(*id));
                     }
-                    let record = self.new_record(session, &wanted.operation, &work, inputs, request);
+                    let record = self.new_record(session, &wanted.operation, &plan, inputs, request);
                     let (id, requests) = (record.id, record.requests.clone());
-                    let (shown_sender, shown) = watch::channel(Shown::Preparing);
+                    let (view_sender, view) = watch::channel(OperationView::Preparing);
                     let (orders, waiting) = mpsc::channel(MAX_ORDERS);
-                    let shown_again = shown.clone();
-                    let work = Some(work);
-                    known.insert(id, Known { session, requests, work: work.clone(), shown, orders });
-                    let desk = Arc::clone(&self.desk);
-                    // It goes on even if whoever asked for it has gone.
-                    tokio::spawn(Clerk::new(desk, work, record, shown_sender, waiting).begin());
-                    shown_again
+                    let view_again = view.clone();
+                    let plan = Some(plan);
+                    known.insert(id, Known { session, requests, plan: plan.clone(), view, orders });
+                    let inner = Arc::clone(&self.inner);
+                    // It continues even if the client has disconnected.
+                    tokio::spawn(OperationTask::new(inner, plan, record, view_sender, waiting).begin());
+                    view_again
                 }
             }
         };
         self.forget_surplus(session).await;
-        self.settled(shown).await
+        self.settled(view).await
     }
 
     fn new_record(
         &self,
         session: Uuid,
         operation: &str,
-        work: &Work,
+        plan: &OperationPlan,
         inputs: BTreeMap<String, String>,
         request: Option<Request>,
     ) -> OperationRecord {
-        let now = self.desk.keeper.clock().now();
-        let timeout = work.definition.timeout.map_or(self.desk.timeout, Seconds::to_duration);
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let now = self.inner.keeper.clock().now();
+        let timeout = plan.definition.timeout.map_or(self.inner.timeout, Seconds::to_duration);
+        let timeout_ms = millis(timeout);
         OperationRecord {
             id: Uuid::now_v7(),
             session,
@@ -254,7 +306,7 @@ impl Operations {
             hold: Uuid::nil(),
             created_at_ms: now.0,
             timeout_ms,
-            needs: work.needs(),
+            needs: plan.needs(),
             inputs,
             requests: request.map(|request| (request.key, request.digest)).into_iter().collect(),
             stage: StageRecord::Waiting { expires_at_ms: (now + timeout).0 },
@@ -266,54 +318,54 @@ impl Operations {
         }
     }
 
-    /// Goes on with an operation that waits, and answers once it is over or waits again.
+    /// Continues an operation that waits, and answers when it has ended or waits again.
     ///
     /// # Errors
-    /// Why it does not go on.
+    /// Returns why it does not continue.
     pub async fn go_on(
         &self,
         operation: Uuid,
         more: ContinueOperation,
         key: Option<String>,
     ) -> Result<OperationAnswer, OperationError> {
-        let (shown, record, work) = {
-            let known = self.desk.known();
+        let (view, record, plan) = {
+            let known = self.inner.known();
             let known = known.get(&operation).ok_or(OperationError::NotFound)?;
             let record = known.record().ok_or(OperationError::Running)?;
-            (known.shown.clone(), record, known.work.clone())
+            (known.view.clone(), record, known.plan.clone())
         };
         let unknown = || OperationError::UnknownOperation(record.operation.clone());
-        let work = work.ok_or_else(unknown)?;
-        let inputs = work.definition.texts(&more.inputs)?;
+        let plan = plan.ok_or_else(unknown)?;
+        let inputs = plan.definition.texts(&more.inputs)?;
         let request = key.map(|key| Request::new(key, &operation.to_string(), &inputs));
         let followed =
             request.as_ref().and_then(|request| Some((record.requests.get(&request.key)?, request)));
         match followed {
-            Some((digest, request)) if *digest == request.digest => return self.settled(shown).await,
+            Some((digest, request)) if *digest == request.digest => return self.settled(view).await,
             Some(_) => return Err(OperationError::KeyReused),
             None => {}
         }
         self.ask(operation, |reply| Order::Continue { inputs, request, reply }).await?;
-        self.settled(shown).await
+        self.settled(view).await
     }
 
-    /// Gives an operation up.
+    /// Cancels an operation.
     ///
     /// # Errors
-    /// That there is nothing to give up.
+    /// Returns an error if there is nothing to cancel.
     pub async fn cancel(&self, operation: Uuid) -> Result<OperationAnswer, OperationError> {
         self.ask(operation, |reply| Order::Cancel { reply }).await?;
         self.show(operation)
     }
 
-    /// Has the operation's own task do something.
+    /// Sends an order to the operation's task.
     async fn ask(
         &self,
         operation: Uuid,
         order: impl FnOnce(oneshot::Sender<Result<(), OperationError>>) -> Order,
     ) -> Result<(), OperationError> {
         let (orders, record) = {
-            let known = self.desk.known();
+            let known = self.inner.known();
             let known = known.get(&operation).ok_or(OperationError::NotFound)?;
             (known.orders.clone(), known.record())
         };
@@ -322,78 +374,79 @@ impl Operations {
             Some(StageRecord::Ended { ending, .. }) => OperationError::Ended(record::known_word(ending)),
             _ => OperationError::Session(Refused::Stopping),
         };
-        // The task of one that is over is gone.
+        // The task of an ended operation is gone.
         orders.send(order(reply)).await.map_err(|_| over())?;
         answer.await.unwrap_or_else(|_| Err(over()))
     }
 
-    /// An operation as it is now.
+    /// Returns the current state of an operation.
     ///
     /// # Errors
-    /// That there is none.
+    /// Returns an error if it does not exist.
     pub fn show(&self, operation: Uuid) -> Result<OperationAnswer, OperationError> {
         let record = self.record(operation)?;
-        Ok(record::answer(&record, self.desk.address))
+        Ok(record::answer(&record, self.inner.address))
     }
 
-    /// All operations, or those of one session, the newest first.
+    /// Returns all operations, or those of one session, newest first.
     #[must_use]
     pub fn list(&self, session: Option<Uuid>) -> Vec<OperationAnswer> {
-        let known = self.desk.known();
+        let known = self.inner.known();
         let wanted = known.values().rev().filter(|known| session.is_none_or(|id| known.session == id));
-        wanted.filter_map(Known::record).map(|record| record::answer(&record, self.desk.address)).collect()
+        wanted.filter_map(Known::record).map(|record| record::answer(&record, self.inner.address)).collect()
     }
 
-    /// One of its files, and whether it is a picture.
+    /// Opens a file of an operation. Also returns whether it is a screenshot.
     ///
     /// # Errors
-    /// That there is none.
-    pub async fn file(&self, operation: Uuid, name: String) -> Result<(File, bool), OperationError> {
+    /// Returns an error if it does not exist.
+    pub async fn file(&self, operation: Uuid, name: String) -> Result<(Opened<File>, bool), OperationError> {
         let record = self.record(operation)?;
         let is_picture = record.screenshots.iter().any(|screenshot| screenshot.name == name);
         if !is_picture && record.downloads.values().all(|download| download.name != name) {
             return Err(OperationError::NoFile);
         }
-        let folder = self.desk.folder(operation);
+        let folder = self.inner.folder(operation);
         let opened = spawn_blocking(move || folder.open(&name)).await;
         opened.ok().and_then(Result::ok).map(|file| (file, is_picture)).ok_or(OperationError::NoFile)
     }
 
-    /// Everything of it as one ZIP.
+    /// Returns all files of an operation as a ZIP archive, which is created while it is written.
     ///
     /// # Errors
-    /// That there is none, or that it cannot be made.
-    pub async fn bundle(&self, operation: Uuid) -> Result<File, OperationError> {
+    /// Returns an error if it does not exist.
+    pub fn bundle(&self, operation: Uuid) -> Result<Bundle, OperationError> {
         let record = self.record(operation)?;
-        let answer = record::answer(&record, self.desk.address);
+        let answer = record::answer(&record, self.inner.address);
         let pictures = record.screenshots.iter().map(|screenshot| &screenshot.name);
-        let names: Vec<String> =
-            record.downloads.values().map(|download| &download.name).chain(pictures).cloned().collect();
-        let folder = self.desk.folder(operation);
-        let not_kept = |error: &dyn std::error::Error| OperationError::NotKept(with_sources(error));
-        let text = serde_json::to_vec_pretty(&answer).map_err(|error| not_kept(&error))?;
-        match spawn_blocking(move || folder.bundle(&text, &names)).await {
-            Ok(bundle) => bundle.map_err(|error| not_kept(&error)),
-            Err(error) => Err(not_kept(&error)),
-        }
+        let folder = self.inner.folder(operation);
+        let names = record.downloads.values().map(|download| &download.name).chain(pictures);
+        // Screenshots are deleted after some time.
+        let names = names.filter(|name| folder.has(name)).cloned().collect();
+        let text = serde_json::to_vec_pretty(&answer)
+            .map_err(|error| OperationError::NotKept(with_sources(&error)))?;
+        Ok(Bundle { folder, text, names })
     }
 
     fn record(&self, operation: Uuid) -> Result<Arc<OperationRecord>, OperationError> {
-        self.desk.known().get(&operation).and_then(Known::record).ok_or(OperationError::NotFound)
+        self.inner.known().get(&operation).and_then(Known::record).ok_or(OperationError::NotFound)
     }
 
-    async fn settled(&self, mut shown: watch::Receiver<Shown>) -> Result<OperationAnswer, OperationError> {
-        match shown.wait_for(Shown::is_at_rest).await.map(|shown| shown.clone()) {
-            Ok(Shown::Stands(record)) => Ok(record::answer(&record, self.desk.address)),
-            Ok(Shown::Refused(error)) => Err(error),
-            Ok(Shown::Preparing) | Err(_) => Err(Refused::Stopping.into()),
+    async fn settled(
+        &self,
+        mut view: watch::Receiver<OperationView>,
+    ) -> Result<OperationAnswer, OperationError> {
+        match view.wait_for(OperationView::is_settled).await.map(|view| view.clone()) {
+            Ok(OperationView::Started(record)) => Ok(record::answer(&record, self.inner.address)),
+            Ok(OperationView::Refused(error)) => Err(error),
+            Ok(OperationView::Preparing) | Err(_) => Err(Refused::Stopping.into()),
         }
     }
 
-    /// Forgets the oldest of a session's operations where there are too many.
+    /// Removes the oldest operations of a session if there are too many.
     async fn forget_surplus(&self, session: Uuid) {
         let over: Vec<Uuid> = {
-            let known = self.desk.known();
+            let known = self.inner.known();
             let over = known.iter().filter(|(_, known)| known.session == session && known.is_over());
             over.map(|(id, _)| *id).collect()
         };
@@ -403,26 +456,73 @@ impl Operations {
     }
 
     async fn remove(&self, operations: Vec<Uuid>) {
-        self.desk.forget(&operations);
-        if let Err(error) = self.desk.archive.remove_operations(operations.clone()).await {
-            tracing::error!(error = with_sources(&error), "operations could not be removed from the store");
+        self.inner.forget(&operations);
+        if let Err(error) = self.inner.archive.remove_operations(operations.clone()).await {
+            tracing::error!(error = with_sources(&error), "failed to remove operations from the store");
         }
-        let folders: Vec<Folder> = operations.iter().map(|id| self.desk.folder(*id)).collect();
+        let folders: Vec<Folder> = operations.iter().map(|id| self.inner.folder(*id)).collect();
         drop(spawn_blocking(move || folders.iter().for_each(Folder::remove)).await);
     }
 
-    /// Removes what is left of sessions that nobody knows any more.
+    /// Updates the stored end times of operations whenever the wall clock is set, until the server stops. Operations
+    /// that have not ended are updated by their tasks.
+    pub async fn follow_clock(self) {
+        let (clock, stop) = (self.inner.keeper.clock(), &self.inner.stop);
+        let mut written = 0;
+        while let Some(ahead) = stop.run_until_cancelled(clock.set_since(written)).await {
+            match self.write_ended_anew().await {
+                Err(error) if error.is_passing() => {
+                    if stop.run_until_cancelled(sleep(RETRY)).await.is_none() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = with_sources(&error), "failed to store operations again");
+                    written = ahead;
+                }
+                Ok(()) => written = ahead,
+            }
+        }
+    }
+
+    async fn write_ended_anew(&self) -> Result<(), StoreError> {
+        let ended: Vec<_> = {
+            let known = self.inner.known();
+            known.values().filter_map(Known::record).filter(|record| record::is_over(record)).collect()
+        };
+        for record in ended {
+            let is_known = || self.inner.known().contains_key(&record.id);
+            if is_known() {
+                self.inner.archive.save_operation(record::in_wall_time(&record)).await?;
+                // It may have been removed in the meantime.
+                if !is_known() {
+                    self.inner.archive.remove_operations(vec![record.id]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the operations of sessions that no longer exist.
     pub async fn sweep(&self) {
-        let directory = self.desk.keeper.directory();
+        let directory = self.inner.keeper.directory();
         let gone: Vec<Uuid> = {
-            let known = self.desk.known();
+            let known = self.inner.known();
             let lost = |known: &Known| !directory.sessions.contains_key(&known.session.as_u128());
             known.iter().filter(|(_, known)| lost(known)).map(|(id, _)| *id).collect()
         };
         if !gone.is_empty() {
             self.remove(gone).await;
         }
-        let desk = Arc::clone(&self.desk);
-        drop(spawn_blocking(move || folder::sweep(&desk.root, |id| desk.known().contains_key(&id))).await);
+        let inner = Arc::clone(&self.inner);
+        let sweep = move || {
+            inner.folders.sweep(|id| inner.known().contains_key(&id));
+            inner.forget_old_pictures();
+        };
+        drop(spawn_blocking(sweep).await);
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

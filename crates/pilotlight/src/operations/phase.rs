@@ -1,4 +1,4 @@
-//! One phase: its flow is replayed, and what it makes is kept.
+//! Runs a phase of an operation: replays its flow and stores its output.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,37 +15,37 @@ use serde_json::{Map, Value};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use super::clerk::Work;
 use super::folder::Folder;
+use super::task::OperationPlan;
 use crate::sentence::with_sources;
 
-/// The longest that a phase may take. Its steps have times of their own, which end it much sooner.
+/// Time limit of a phase. Each step has its own, much shorter limit.
 pub(super) const PHASE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// What a phase has made so far. It is there too of one that was given up.
+/// The output of a phase so far. It is kept if the phase is cancelled.
 #[derive(Debug, Default)]
-pub(super) struct Made {
+pub(super) struct PhaseOutput {
     pub(super) outputs: Map<String, Value>,
     pub(super) downloads: BTreeMap<String, DownloadRecord>,
     pub(super) screenshots: Vec<ScreenshotRecord>,
-    /// It failed where one is not signed in.
+    /// Whether the phase failed because the session is signed out.
     pub(super) is_signed_out: bool,
-    /// What could not be kept.
+    /// The error if an output could not be stored.
     lost: Option<String>,
 }
 
-/// A phase that is about to be run.
+/// A phase to run.
 pub(super) struct Phase {
-    /// Counted from 0.
+    /// The phase's number, counted from 0.
     pub(super) index: usize,
-    pub(super) work: Arc<Work>,
+    pub(super) plan: Arc<OperationPlan>,
     pub(super) values: Values,
     pub(super) folder: Folder,
-    pub(super) made: Arc<Mutex<Made>>,
+    pub(super) output: Arc<Mutex<PhaseOutput>>,
 }
 
 impl Phase {
-    /// Runs it, which ends in time.
+    /// Runs the phase, within its time limit.
     pub(super) async fn run(self, window: Window) -> Result<(), FaultRecord> {
         let mut step = 0;
         let observe = |event| match event {
@@ -54,46 +54,47 @@ impl Phase {
             Event::Done(_) => {}
         };
         let options = ReplayOptions { pictures: true, ..ReplayOptions::default() };
-        let Some(flow) = self.work.flows.get(self.index) else {
-            return Err(fault(None, ErrorCode::Internal, "there is no such phase".to_owned()));
+        let Some(flow) = self.plan.flows.get(self.index) else {
+            return Err(fault(None, ErrorCode::Internal, "the phase does not exist".to_owned()));
         };
+        let _answers = window.flow_answers();
         let replayed = timeout(PHASE_TIMEOUT, replay(&window, flow, &self.values, &options, observe));
         let mut fault = match replayed.await {
-            Ok(Ok(())) => match self.made().lost.take() {
+            Ok(Ok(())) => match self.output().lost.take() {
                 None => return Ok(()),
-                Some(sentence) => fault(None, ErrorCode::Internal, sentence),
+                Some(message) => fault(None, ErrorCode::Internal, message),
             },
             Ok(Err(error)) => of_replay(&error),
-            Err(_) => fault(Some(step), ErrorCode::Timeout, "the phase took too long".to_owned()),
+            Err(_) => fault(Some(step), ErrorCode::Timeout, "the phase timed out".to_owned()),
         };
         if let Some(why) = self.not_signed_in(&window).await {
             fault.sentence += why;
-            self.made().is_signed_out = true;
+            self.output().is_signed_out = true;
         }
-        // A page that cannot be pictured has said already what is wrong.
+        // If no screenshot can be taken, the fault already says what is wrong.
         if let Ok(png) = Page::screenshot(&window, &Scope::default()).await {
             block_in_place(|| self.keep_picture(format!("{} failed", self.label(step)), &png, step));
         }
         Err(fault)
     }
 
-    /// What the page shows of the sign-in, where that is why nothing fits.
+    /// Returns the reason if the phase failed because the session is not signed in.
     async fn not_signed_in(&self, window: &Window) -> Option<&'static str> {
-        let site = &self.work.site.definition;
+        let site = &self.plan.site.definition;
         if let Some(person) = &site.needs_attention
             && person.holds(window).await.ok()?
         {
-            return Some("; the portal asks for a person");
+            return Some("; the page needs a person");
         }
         let is_signed_in = site.signed_in.as_ref()?.holds(window).await.ok()?;
         (!is_signed_in).then_some("; the portal has signed the session out")
     }
 
-    fn made(&self) -> MutexGuard<'_, Made> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    fn output(&self) -> MutexGuard<'_, PhaseOutput> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a step's picture is called, in the order of the steps.
+    /// Returns the name of a step's screenshot, which sorts in the order of the steps.
     fn label(&self, step: usize) -> String {
         format!("{}-{step:02}", self.index + 1)
     }
@@ -101,7 +102,7 @@ impl Phase {
     fn keep(&self, product: Product, step: usize) {
         match product {
             Product::Output { name, value } => {
-                self.made().outputs.insert(name, value);
+                self.output().outputs.insert(name, value);
             }
             Product::Screenshot { name, png } => {
                 self.keep_picture(name.unwrap_or_else(|| self.label(step)), &png, step);
@@ -109,7 +110,7 @@ impl Phase {
             Product::Download { name, mut download } => {
                 match self.folder.keep(&download.suggested_name, &mut download.file) {
                     Ok((file, size)) => {
-                        self.made().downloads.insert(name, DownloadRecord { name: file, size });
+                        self.output().downloads.insert(name, DownloadRecord { name: file, size });
                     }
                     Err(error) => self.lost(&error),
                 }
@@ -121,15 +122,15 @@ impl Phase {
         match self.folder.keep(&format!("{name}.png"), &mut png) {
             Ok((name, _)) => {
                 let step = format!("{}.{step}", self.index + 1);
-                self.made().screenshots.push(ScreenshotRecord { name, step });
+                self.output().screenshots.push(ScreenshotRecord { name, step });
             }
             Err(error) => self.lost(&error),
         }
     }
 
     fn lost(&self, error: &io::Error) {
-        let sentence = format!("what the operation made could not be kept: {error}");
-        self.made().lost.get_or_insert(sentence);
+        let message = format!("a file of the operation could not be stored: {error}");
+        self.output().lost.get_or_insert(message);
     }
 }
 
@@ -142,6 +143,6 @@ fn of_replay(error: &ReplayError) -> FaultRecord {
     fault(Some(error.number), code, with_sources(error))
 }
 
-pub(super) fn fault(step: Option<usize>, code: ErrorCode, sentence: String) -> FaultRecord {
-    FaultRecord { step, code: code.as_str().to_owned(), sentence }
+pub(super) fn fault(step: Option<usize>, code: ErrorCode, message: String) -> FaultRecord {
+    FaultRecord { step, code: code.as_str().to_owned(), sentence: message }
 }

@@ -1,4 +1,4 @@
-//! From the rules of an operation to what is written down of it, and from there to what clients are told.
+//! Conversions between the rules of an operation, its stored record, and the response to clients.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use pilotlight_store::OperationRecord;
 use pilotlight_store::operation::StageRecord;
 use serde_json::{Value, json};
 
-use crate::keeper::timestamp;
+use crate::clock::{timestamp, wall};
 
-/// The rules of an operation that was written down.
+/// Restores the rules of a stored operation.
 pub(super) fn recall(record: &OperationRecord) -> Operation {
     let stage = match &record.stage {
         StageRecord::Running => Stage::Running { phase: record.phase },
@@ -26,7 +26,7 @@ pub(super) fn recall(record: &OperationRecord) -> Operation {
     Operation::recorded(record.needs.clone(), given, Duration::from_millis(record.timeout_ms), stage)
 }
 
-/// Notes where the rules are.
+/// Updates the record from the rules.
 pub(super) fn note(record: &mut OperationRecord, stage: &Stage) {
     record.stage = match *stage {
         Stage::Running { phase } => {
@@ -41,6 +41,20 @@ pub(super) fn note(record: &mut OperationRecord, stage: &Stage) {
     };
 }
 
+/// Converts the record's times to wall-clock time, with which the next server's time starts.
+pub(super) fn in_wall_time(record: &OperationRecord) -> OperationRecord {
+    let mut written = record.clone();
+    let stage = match &mut written.stage {
+        StageRecord::Running => None,
+        StageRecord::Waiting { expires_at_ms } => Some(expires_at_ms),
+        StageRecord::Ended { at_ms, .. } => Some(at_ms),
+    };
+    for at_ms in stage.into_iter().chain([&mut written.created_at_ms]) {
+        *at_ms = wall(Moment(*at_ms)).0;
+    }
+    written
+}
+
 const ENDINGS: [Ending; 6] = [
     Ending::Done,
     Ending::Failed,
@@ -50,7 +64,7 @@ const ENDINGS: [Ending; 6] = [
     Ending::Interrupted,
 ];
 
-/// How an operation ended, in the word that is written down.
+/// Returns the stored name of an operation's ending.
 pub(super) const fn word(ending: Ending) -> &'static str {
     match ending {
         Ending::Done => "done",
@@ -62,22 +76,30 @@ pub(super) const fn word(ending: Ending) -> &'static str {
     }
 }
 
-/// How an operation ended that was written down.
+/// Returns the ending for a stored name.
 pub(super) fn known_word(ended: &str) -> &'static str {
     word(ending_of(ended))
 }
 
 fn ending_of(ended: &str) -> Ending {
-    // A word of a newer version says at least that nobody should go on with it.
+    // An ending from a newer version means at least that the operation must not continue.
     ENDINGS.into_iter().find(|ending| word(*ending) == ended).unwrap_or(Ending::Interrupted)
 }
 
-/// Whether nothing happens in it any more.
+/// Returns whether the operation has ended.
 pub(super) fn is_over(record: &OperationRecord) -> bool {
     matches!(record.stage, StageRecord::Ended { .. })
 }
 
-/// Where it is, by the contract's word.
+/// Returns when the operation ended.
+pub(super) fn ended_at_ms(record: &OperationRecord) -> Option<u64> {
+    match record.stage {
+        StageRecord::Ended { at_ms, .. } => Some(at_ms),
+        StageRecord::Running | StageRecord::Waiting { .. } => None,
+    }
+}
+
+/// Returns the operation's status.
 pub(super) fn status(record: &OperationRecord) -> OperationStatus {
     match &record.stage {
         StageRecord::Running => OperationStatus::Running,
@@ -91,7 +113,7 @@ pub(super) fn status(record: &OperationRecord) -> OperationStatus {
     }
 }
 
-/// What keeps it from being done, where something does: the code, and a sentence.
+/// Returns the code and the message if the operation is not done.
 fn trouble(record: &OperationRecord, missing: &[String]) -> Option<(ErrorCode, String)> {
     let ending = match &record.stage {
         StageRecord::Running => return None,
@@ -110,34 +132,35 @@ fn trouble(record: &OperationRecord, missing: &[String]) -> Option<(ErrorCode, S
             }
             None => (ErrorCode::FlowFailed, format!("phase {phase} failed")),
         },
-        Ending::Expired => {
-            (ErrorCode::OperationEnded, "nobody gave in time what the operation waited for".to_owned())
-        }
+        Ending::Expired => (
+            ErrorCode::OperationEnded,
+            "the operation expired: the missing inputs were not sent in time".to_owned(),
+        ),
         Ending::Cancelled => {
             let why = record.fault.as_ref().map(|fault| fault.sentence.clone());
-            (ErrorCode::OperationEnded, why.unwrap_or_else(|| "the operation was given up".to_owned()))
+            (ErrorCode::OperationEnded, why.unwrap_or_else(|| "the operation was cancelled".to_owned()))
         }
         Ending::SessionEnded => {
             (ErrorCode::SessionEnded, "the session of the operation has ended".to_owned())
         }
         Ending::Interrupted => (
             ErrorCode::OperationInterrupted,
-            format!("the server ended while phase {phase} ran, so nobody knows how far it came"),
+            format!("the server stopped while phase {phase} was running; how far it got is unknown"),
         ),
     })
 }
 
-/// What to do where the code's own hint speaks of something else.
+/// Returns the hint, where the code's default hint does not fit.
 fn hint(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::FlowFailed => {
-            "Look at its last screenshot; the portal's page may have changed since it was recorded."
+            "Check the last screenshot; the portal's page may have changed since the recording."
         }
         code => code.hint(),
     }
 }
 
-/// The operation as clients are told of it by the server at `address`.
+/// Returns the operation as a response of the server at `address`.
 pub(super) fn answer(record: &OperationRecord, address: SocketAddr) -> OperationAnswer {
     let rules = recall(record);
     let missing: Vec<String> = rules.missing().into_iter().map(str::to_owned).collect();
@@ -180,6 +203,6 @@ pub(super) fn answer(record: &OperationRecord, address: SocketAddr) -> Operation
         step: record.fault.as_ref().and_then(|fault| fault.step),
         hint: trouble.as_ref().map(|(code, _)| hint(*code).to_owned()),
         code: trouble.as_ref().map(|(code, _)| *code),
-        error: trouble.map(|(_, sentence)| crate::sentence::capitalised(&sentence)),
+        error: trouble.map(|(_, message)| crate::sentence::capitalised(&message)),
     }
 }

@@ -1,51 +1,49 @@
-//! The state folder: one server's own, with its token in it.
+//! The state folder: used by one server at a time; contains its token.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use secrecy::SecretString;
 
-/// Bytes of chance in a token.
-const TOKEN_BYTES: usize = 32;
-/// Only the owner reads.
-const OWNER_FILE: u32 = 0o600;
-/// Only the owner looks or passes through.
-const OWNER_FOLDER: u32 = 0o700;
-/// Others may pass through, for browsers run as another user and have their folders inside, but not look.
+use crate::authenticator::{AuthenticatorFiles, SECRET_BYTES, secret};
+use crate::private_file::{self, OWNER_FILE, OWNER_FOLDER, no_links};
+
+/// Other users may traverse the folder, because browsers run as other users and have their folders in it, but not
+/// list it.
 const PASSABLE: u32 = 0o711;
 
-/// Permissions by which others than the owner may write.
+/// Permission bits that let other users write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
-    /// Something in it cannot be made, read or written.
-    #[error("{} cannot be used", path.display())]
+    /// A file or folder in it cannot be created, read or written.
+    #[error("cannot use {}", path.display())]
     Unusable {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Another server has it.
-    #[error("another server uses {}", path.display())]
+    /// Another server uses the folder.
+    #[error("another server is using {}", path.display())]
     Taken {
         /// The folder.
         path: PathBuf,
     },
-    /// Somebody else could change what is in it.
-    #[error("{} belongs to another user, or others may write to it", path.display())]
+    /// Another user could change its contents.
+    #[error("{} belongs to another user or is writable by other users", path.display())]
     NotOurs {
         /// The folder.
         path: PathBuf,
     },
-    /// The token's file has no token in it.
-    #[error("{} holds no token: remove it, and a new one is made", path.display())]
+    /// The token's file does not contain a token.
+    #[error("{} does not contain a token: delete it to get a new one", path.display())]
     NoToken {
         /// The file.
         path: PathBuf,
@@ -60,10 +58,10 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the folder where it is not there, and locks it.
+    /// Creates the folder if it does not exist, and locks it.
     ///
     /// # Errors
-    /// That it cannot be written, or that another server has it.
+    /// Returns an error if it cannot be written, or if another server uses it.
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
         make_folder(path, PASSABLE)?;
         let lock_path = path.join("lock");
@@ -75,84 +73,102 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// The token, made where there is none yet.
+    /// Returns the token. Creates one if there is none, or if its file is empty, as it can be after a power failure.
     ///
     /// # Errors
-    /// That it cannot be read or written.
+    /// Returns an error if it cannot be read or written, or is too short.
     pub fn token(&self) -> Result<SecretString, StateDirError> {
         let path = self.path.join("token");
         let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
         let opened = no_links(OpenOptions::new().read(true)).open(&path);
         let mut file = match opened {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let token = new_token();
-                let mut file = no_links(OpenOptions::new().create_new(true).write(true))
-                    .open(&path)
-                    .map_err(unusable)?;
-                file.write_all(format!("{token}\n").as_bytes()).map_err(unusable)?;
-                return Ok(token.into());
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.make_token(&path),
             Err(error) => return Err(unusable(error)),
         };
         file.set_permissions(Permissions::from_mode(OWNER_FILE)).map_err(unusable)?;
         let mut token = String::new();
         file.read_to_string(&mut token).map_err(unusable)?;
-        if token.trim().len() < TOKEN_BYTES {
+        // A file whose contents never reached the disk may also consist of zeros.
+        let token = token.trim_matches(|character: char| character.is_whitespace() || character == '\0');
+        if token.is_empty() {
+            tracing::warn!(file = %path.display(), "the token file is empty; creating a new token");
+            return self.make_token(&path);
+        }
+        if token.len() < SECRET_BYTES {
             return Err(StateDirError::NoToken { path });
         }
-        Ok(token.trim().to_owned().into())
+        Ok(token.to_owned().into())
     }
 
-    /// Where the dashboard's door keeps who is inside.
-    #[must_use]
-    pub fn visitors_file(&self) -> PathBuf {
-        self.path.join("visitors")
+    fn make_token(&self, path: &Path) -> Result<SecretString, StateDirError> {
+        let token = secret();
+        private_file::write(path, format!("{token}\n").as_bytes())
+            .map_err(|source| StateDirError::Unusable { path: path.to_owned(), source })?;
+        Ok(token.into())
     }
 
-    /// Where browsers and those who keep them have their folders. What an earlier server left is there still.
+    /// Replaces the token. No other server uses the old one: this one holds the lock.
     ///
     /// # Errors
-    /// That it cannot be made.
+    /// Returns an error if it cannot be written; the old token is kept.
+    pub fn rotate_token(&self) -> Result<(), StateDirError> {
+        let path = self.path.join("token");
+        self.make_token(&path).map(drop)
+    }
+
+    /// Returns the paths of the token and of the dashboard's keys.
+    #[must_use]
+    pub fn authenticator_files(&self) -> AuthenticatorFiles {
+        AuthenticatorFiles { token: self.path.join("token"), visitors: self.path.join("visitors") }
+    }
+
+    /// Returns the folder of browsers and shims. Files of an earlier server are still in it.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be created.
     pub fn run_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("run");
         make_folder(&path, PASSABLE)?;
         Ok(path)
     }
 
-    /// Where sessions have the files that clients download and upload, as a path from the root.
+    /// Returns the folder of files that clients download and upload, as an absolute path.
     ///
     /// # Errors
-    /// That it cannot be made.
+    /// Returns an error if it cannot be created.
     pub fn files_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("files");
         make_folder(&path, PASSABLE)?;
         path.canonicalize().map_err(|source| StateDirError::Unusable { path, source })
     }
 
-    /// Where it is kept what was seen of sign-ins that failed.
+    /// Returns the folder of reports of failed sign-ins.
     ///
     /// # Errors
-    /// That it cannot be made.
+    /// Returns an error if it cannot be created.
     pub fn failures_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("failures");
         make_folder(&path, OWNER_FOLDER)?;
         Ok(path)
     }
 
-    /// Where operations keep their screenshots and downloads.
+    /// Returns the folder of screenshots and downloads of operations.
     ///
     /// # Errors
-    /// That it cannot be made.
+    /// Returns an error if it cannot be created.
     pub fn operations_dir(&self) -> Result<PathBuf, StateDirError> {
         let path = self.path.join("operations");
-        make_folder(&path, PASSABLE)?;
+        make_folder(&path, OWNER_FOLDER)?;
+        // An earlier version let other users traverse it.
+        private_file::make_folder(&path)
+            .map_err(|source| StateDirError::Unusable { path: path.clone(), source })?;
         Ok(path)
     }
 }
 
-/// Makes a folder. One that is there already must be ours alone to change: whoever else could put a token, or
-/// a link in place of a file, into it.
+/// Creates a folder. An existing one must be writable only for us: anyone else could place a token, or a link instead
+/// of a file, in it.
 fn make_folder(path: &Path, mode: u32) -> Result<(), StateDirError> {
     let unusable = |source| StateDirError::Unusable { path: path.to_owned(), source };
     if !path.is_dir() {
@@ -166,25 +182,6 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), StateDirError> {
     Ok(())
 }
 
-/// A file of the owner's alone, and no link to somebody else's.
-fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    options.mode(OWNER_FILE).custom_flags(flags)
-}
-
-/// Writes a file of the owner's alone: all of it, or what was there before stays.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = no_links(OpenOptions::new().create(true).truncate(true).write(true)).open(&fresh)?;
-    file.write_all(content)?;
-    fs::rename(fresh, path)
-}
-
-fn new_token() -> String {
-    let bytes: [u8; TOKEN_BYTES] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,9 +193,23 @@ mod tests {
         let path = folder.path().join("state");
         let state_dir = StateDir::open(&path).unwrap();
         let token = state_dir.token().unwrap();
-        assert_eq!(token.expose_secret().len(), 2 * TOKEN_BYTES);
+        assert_eq!(token.expose_secret().len(), 2 * SECRET_BYTES);
         assert_eq!(state_dir.token().unwrap().expose_secret(), token.expose_secret());
         assert_eq!(fs::metadata(path.join("token")).unwrap().permissions().mode() & 0o777, OWNER_FILE);
+    }
+
+    #[test]
+    fn an_empty_token_is_made_anew_and_a_short_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_dir = StateDir::open(folder.path()).unwrap();
+        for empty in ["", "\n", "\0\0\0\0"] {
+            fs::write(folder.path().join("token"), empty.repeat(SECRET_BYTES)).unwrap();
+            let token = state_dir.token().unwrap();
+            assert_eq!(token.expose_secret().len(), 2 * SECRET_BYTES, "{empty:?}");
+            assert_eq!(state_dir.token().unwrap().expose_secret(), token.expose_secret());
+        }
+        fs::write(folder.path().join("token"), "short").unwrap();
+        assert!(matches!(state_dir.token(), Err(StateDirError::NoToken { .. })));
     }
 
     #[test]

@@ -1,34 +1,32 @@
-//! Errors as WebDriver has them (<https://www.w3.org/TR/webdriver2/#errors>).
+//! WebDriver's errors (<https://www.w3.org/TR/webdriver2/#errors>).
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// What went wrong, by the standard's codes.
+/// An error with the standard's code.
 #[derive(Debug, thiserror::Error)]
 pub enum WebDriverError {
-    /// What is asked for makes no sense.
+    /// The request is invalid.
     #[error("{0}")]
     InvalidArgument(String),
-    /// There is no such session, or no longer.
-    #[error(
-        "there is no such WebDriver session: it was never there, was deleted, or was not used for too long"
-    )]
+    /// The session does not exist, or not any more.
+    #[error("unknown WebDriver session: it never existed, was deleted, or expired without use")]
     InvalidSessionId,
-    /// There is no such command.
-    #[error("there is no such command")]
+    /// The command does not exist.
+    #[error("unknown command")]
     UnknownCommand,
-    /// There is, but not with this method.
-    #[error("the command exists, but not with this method")]
+    /// The command does not support the method.
+    #[error("the command does not support this method")]
     UnknownMethod,
-    /// No session can be had, and why.
+    /// The session cannot be created.
     #[error("{0}")]
     SessionNotCreated(String),
-    /// It took too long.
+    /// A time limit was exceeded.
     #[error("{0}")]
     Timeout(String),
-    /// Anything else.
+    /// Any other error.
     #[error("{0}")]
     Unknown(String),
 }
@@ -54,7 +52,7 @@ impl IntoResponse for WebDriverError {
     }
 }
 
-/// The body of every error.
+/// Returns the body of an error.
 pub(crate) fn error_body(error: &str, message: &str) -> serde_json::Value {
     json!({ "value": { "error": error, "message": message, "stacktrace": "" } })
 }

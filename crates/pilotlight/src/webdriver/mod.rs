@@ -1,50 +1,67 @@
-//! WebDriver: its sessions, each with a window of ours, and the chromedriver that carries their commands out.
+//! WebDriver sessions, each with one of our windows, and the chromedriver that executes their commands.
 //!
-//! Chromedriver is started when first needed and again where it died. It sees one browser for each WebDriver session,
-//! at an address that is only in its own network: the session's window as [`crate::gateway`] shows it. So a window
-//! never depends on chromedriver, and whoever speaks to chromedriver speaks through us. Ids of sessions are ours:
-//! chromedriver's own are another's after it was started again.
+//! Chromedriver is started on first use, and restarted if it crashes. It sees one browser per WebDriver session, at
+//! an address in its own network: the session's window as [`crate::gateway`] presents it. So a window never depends
+//! on chromedriver, and clients reach chromedriver only through us: with the commands in [`route`]'s table, the
+//! capabilities in [`capabilities`], and the messages in [`bidi`]. Session ids are ours: chromedriver's change when
+//! it is restarted.
 //!
-//! A WebDriver session that nobody uses ends by itself: a script that was killed must not hold its window for ever.
+//! An unused WebDriver session expires: a script that was killed must not hold its window forever.
 
+mod bidi;
 mod capabilities;
+mod confine;
+mod connection_channel;
 mod driver;
 mod error;
 mod relay;
+mod route;
+mod shape;
 mod zip;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use pilotlight_chromium::launch::RunAs;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::watch;
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
+use tokio_websockets::WebSocketStream;
 use uuid::Uuid;
 
+#[cfg(fuzzing)]
+pub use bidi::passed_on as bidi_passed_on;
+pub use bidi::{Ending, client_side, converse};
 pub use capabilities::{OPTIONS, Wanted, WantedWindow, read};
-pub use driver::DriverError;
+pub use driver::{Answer, AskError, DriverError};
 pub use error::WebDriverError;
 pub(crate) use error::error_body;
 pub use relay::{SUBCOMMAND, run};
+pub use route::{Command, Misdirected, OfSession, Route, is_webdriver};
 pub use zip::unpack;
 
+use crate::gateway::Requests;
 use driver::Driver;
 use relay::BROWSER_PORT;
 
-/// How long chromedriver stays without sessions.
+/// How long chromedriver keeps running without sessions.
 const LINGER: Duration = Duration::from_secs(60);
-/// How long chromedriver may take to leave the window of a session that has ended.
+/// Time limit for chromedriver to detach from the window of an ended session.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many sessions there may be at once.
+/// Maximum number of sessions.
 const MAX_SESSIONS: usize = 1024;
+/// Maximum number of open commands and WebSockets of a session: clients send one command after another, and no
+/// session may use up chromedriver's connections.
+const MAX_OPEN: usize = 32;
 
 /// All WebDriver sessions.
 #[derive(Debug, Clone)]
@@ -58,40 +75,49 @@ struct Inner {
     sessions: Mutex<HashMap<String, Arc<DriverSession>>>,
     driver: tokio::sync::Mutex<Option<Arc<Driver>>>,
     last_address: AtomicU32,
+    /// How often all tickets were revoked.
+    revocations: AtomicU32,
     emptied_at: Mutex<Instant>,
 }
 
 /// A WebDriver session.
 #[derive(Debug)]
 pub struct DriverSession {
-    /// Its id, to clients.
+    /// The id for clients.
     pub id: String,
-    /// Whose window it has.
+    /// The Pilotlight session whose window it uses.
     pub window_of: Uuid,
-    /// Whether the window goes with it.
+    /// Whether that session is closed with it.
     pub is_passing: bool,
-    /// Whether its client is of our own user.
-    pub is_own_user: bool,
-    /// Lets sockets of this session in, and nothing else.
+    /// The commands in progress.
+    pub requests: Arc<Requests>,
+    /// The ticket that is valid only for its own WebSockets.
     pub ticket: String,
-    /// Where chromedriver finds its browser.
+    /// Whether the ticket has been revoked.
+    is_revoked: AtomicBool,
+    /// The address at which chromedriver finds its browser.
     address: Ipv4Addr,
     for_driver: Map<String, Value>,
     link: tokio::sync::Mutex<Option<Link>>,
     used_at: Mutex<Instant>,
     in_use: AtomicUsize,
+    places: Arc<Semaphore>,
     /// Chromedriver's connections to its window.
     connections: watch::Sender<usize>,
 }
 
-/// A session of chromedriver's.
+/// Chromedriver's id of a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Session(String);
+
+/// A session of chromedriver.
 #[derive(Debug, Clone)]
 pub struct Link {
     driver: Arc<Driver>,
-    id: String,
+    session: Session,
 }
 
-/// While this is there, the session is in use.
+/// Marks the session as in use as long as this exists.
 #[derive(Debug)]
 pub struct Busy(Arc<DriverSession>);
 
@@ -102,7 +128,7 @@ impl Drop for Busy {
     }
 }
 
-/// Chromedriver's connection to the window of a session.
+/// A connection of chromedriver to the window of a session.
 #[derive(Debug)]
 pub struct Connected(Arc<DriverSession>);
 
@@ -112,14 +138,14 @@ impl Drop for Connected {
     }
 }
 
-/// Chromedriver's refusal of a session: its status, and its answer.
+/// Chromedriver's refusal of a session: status and body.
 pub type Refused = (u16, Value);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A secret that nobody guesses, as hexadecimal digits.
+/// Returns a random secret as hexadecimal digits.
 fn secret() -> String {
     let mut bytes = [0_u8; 16];
     rand::fill(&mut bytes);
@@ -127,29 +153,42 @@ fn secret() -> String {
 }
 
 impl DriverSession {
-    /// Marks it as used.
+    /// Marks the session as used.
     #[must_use]
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.in_use.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    /// Counts a connection of chromedriver's for as long as it lasts.
+    /// Reserves a place among the open commands and WebSockets.
+    ///
+    /// # Errors
+    /// Returns an error if there are too many.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, WebDriverError> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            let message = format!(
+                "this session already has {MAX_OPEN} open commands and WebSockets: wait until some have ended"
+            );
+            WebDriverError::Unknown(message)
+        })
+    }
+
+    /// Counts a connection of chromedriver as long as it lasts.
     #[must_use]
     pub fn connected(self: &Arc<Self>) -> Connected {
         self.connections.send_modify(|count| *count += 1);
         Connected(Arc::clone(self))
     }
 
-    /// Returns once chromedriver is gone from the window, or ought to be.
+    /// Waits until chromedriver has detached from the window, within a time limit.
     async fn left(&self) {
         let mut connections = self.connections.subscribe();
         if timeout(LEAVE_TIMEOUT, connections.wait_for(|count| *count == 0)).await.is_err() {
-            tracing::warn!(webdriver_id = %self.id, "chromedriver does not leave a window");
+            tracing::warn!(webdriver_id = %self.id, "failed to detach chromedriver from a window");
         }
     }
 
-    /// Whether its client wants a WebSocket as well.
+    /// Returns whether the client requested a WebSocket.
     #[must_use]
     pub fn speaks_bidi(&self) -> bool {
         self.for_driver.get("webSocketUrl") == Some(&Value::Bool(true))
@@ -161,31 +200,35 @@ impl DriverSession {
 }
 
 impl Link {
-    /// Where a command of this session is sent to.
-    #[must_use]
-    pub fn url(&self, rest: &str) -> String {
-        Driver::url(&format!("/session/{}{rest}", self.id))
+    /// Executes a command. Chromedriver's errors are responses, too.
+    ///
+    /// # Errors
+    /// Returns an error if chromedriver does not respond.
+    pub async fn carry_out(&self, command: &Command, body: Bytes) -> Result<Answer, AskError> {
+        self.driver.carry_out(&self.session, command, body).await
     }
 
-    /// Sends it.
-    #[must_use]
-    pub fn client(&self) -> &reqwest::Client {
-        &self.driver.client
+    /// Opens the session's WebSocket.
+    ///
+    /// # Errors
+    /// Returns an error if chromedriver refuses.
+    pub async fn socket(&self) -> Result<WebSocketStream<UnixStream>, AskError> {
+        self.driver.socket(&self.session).await
     }
 
-    /// It cannot be spoken to: another is started.
+    /// Marks chromedriver as unresponsive, so that another is started.
     pub fn give_up(&self) {
         self.driver.end();
     }
 }
 
 impl WebDriver {
-    /// No session, and no chromedriver yet. Its folders are made in `run_dir`; what earlier ones left goes. A
-    /// session may be without a command for as long as the `timeout`.
+    /// Creates an empty list without chromedriver. Its folders are created in `run_dir`, where those of earlier
+    /// drivers are removed. A session may be without commands for `timeout`.
     #[must_use]
     pub fn new(run_dir: &Path, run_as: Option<RunAs>, timeout: Duration) -> Self {
         driver::sweep(run_dir);
-        // Chromedriver and its relay start at the root.
+        // Chromedriver and its relay start in the root folder.
         let run_dir = run_dir.canonicalize().unwrap_or_else(|_| run_dir.to_owned());
         Self(Arc::new(Inner {
             run_dir,
@@ -194,47 +237,54 @@ impl WebDriver {
             sessions: Mutex::default(),
             driver: tokio::sync::Mutex::default(),
             last_address: AtomicU32::new(0),
+            revocations: AtomicU32::new(0),
             emptied_at: Mutex::new(Instant::now()),
         }))
     }
 
-    /// Begins a session in a window: itself, and its capabilities. Chromedriver finds the window by way of
-    /// `browsers`.
+    /// Creates a session in a window. Returns it and its capabilities. Chromedriver finds the window through
+    /// `browsers`. `asked_at` is the value of [`Self::revocations`] when the request was authenticated.
     ///
     /// # Errors
-    /// Chromedriver's own, or that there is none.
+    /// Returns chromedriver's error, or an error if it is not available.
     pub async fn begin(
         &self,
         window_of: Uuid,
         wanted: Wanted,
-        is_own_user: bool,
+        is_local: bool,
+        asked_at: u32,
         browsers: Router,
     ) -> Result<(Arc<DriverSession>, Value), Refused> {
+        let requests = Arc::<Requests>::default();
+        let _request = requests.begin(is_local);
         let number = self.0.last_address.fetch_add(1, Ordering::Relaxed);
         let [_, high, middle, low] = number.to_be_bytes();
         let session = Arc::new(DriverSession {
             id: secret(),
             window_of,
             is_passing: wanted.is_passing,
-            is_own_user,
+            requests: Arc::clone(&requests),
             ticket: secret(),
-            // All of 127.0.0.0/8 is chromedriver's own; the first ones stay its own.
+            is_revoked: AtomicBool::new(false),
+            // All of 127.0.0.0/8 is in chromedriver's network; it uses the first addresses itself.
             address: Ipv4Addr::new(127, 64 | (high & 63), middle, low),
             for_driver: wanted.for_driver,
             link: tokio::sync::Mutex::default(),
             used_at: Mutex::new(Instant::now()),
             in_use: AtomicUsize::new(0),
+            places: Arc::new(Semaphore::new(MAX_OPEN)),
             connections: watch::Sender::new(0),
         });
         {
             let mut sessions = lock(&self.0.sessions);
             if sessions.len() >= MAX_SESSIONS {
-                return Err((
-                    500,
-                    error_body("session not created", "there are too many WebDriver sessions"),
-                ));
+                return Err((500, error_body("session not created", "limit of WebDriver sessions reached")));
             }
             sessions.insert(session.id.clone(), Arc::clone(&session));
+            // Tickets are revoked after counting, by walking the list.
+            if self.revocations() != asked_at {
+                session.is_revoked.store(true, Ordering::Relaxed);
+            }
         }
         let mut place = session.link.lock().await;
         match self.connect(&session, browsers).await {
@@ -250,12 +300,16 @@ impl WebDriver {
         }
     }
 
-    /// The session of chromedriver's that a session of ours has: a new one where chromedriver was started again.
+    /// Returns the chromedriver session of a session; creates a new one if chromedriver was restarted.
     ///
     /// # Errors
-    /// Chromedriver's own, or that there is none.
+    /// Returns chromedriver's error, or an error if it is not available.
     pub async fn link(&self, session: &DriverSession, browsers: Router) -> Result<Link, Refused> {
         let mut place = session.link.lock().await;
+        if self.session(&session.id).is_none() {
+            // It ended while this waited: its window is gone.
+            return Err((404, error_body("invalid session id", "the WebDriver session has ended")));
+        }
         if let Some(link) = place.as_ref().filter(|link| link.driver.is_alive()) {
             return Ok(link.clone());
         }
@@ -270,8 +324,8 @@ impl WebDriver {
         let mut capabilities = Value::Object(session.for_driver.clone());
         capabilities["goog:chromeOptions"]["debuggerAddress"] =
             json!(format!("{}:{BROWSER_PORT}", session.address));
-        let (id, told) = driver.begin(&capabilities).await?;
-        Ok((Link { driver, id }, told))
+        let (session, told) = driver.begin(&capabilities).await?;
+        Ok((Link { driver, session }, told))
     }
 
     async fn driver(&self, browsers: Router) -> Result<Arc<Driver>, DriverError> {
@@ -280,54 +334,66 @@ impl WebDriver {
             return Ok(Arc::clone(driver));
         }
         let driver = Arc::new(Driver::start(&self.0.run_dir, self.0.run_as.as_ref(), browsers).await?);
-        tracing::info!("chromedriver is started");
+        tracing::info!("chromedriver started");
         *place = Some(Arc::clone(&driver));
         Ok(driver)
     }
 
-    /// Chromedriver no longer has the session, though it runs: the next command begins another.
+    /// Chromedriver has lost the session, though it is running: the next command creates another.
     pub async fn unlink(&self, session: &DriverSession) {
         *session.link.lock().await = None;
     }
 
-    /// How long a session may be without a command before it ends.
+    /// Returns how long a session may be without commands before it expires.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.0.timeout
     }
 
-    /// A session by its id.
+    /// Returns a session by its id.
     #[must_use]
     pub fn session(&self, id: &str) -> Option<Arc<DriverSession>> {
         lock(&self.0.sessions).get(id).cloned()
     }
 
-    /// The session whose browser has this address in chromedriver's network.
+    /// Returns the session whose browser has this address in chromedriver's network.
     #[must_use]
     pub fn at(&self, host: &str) -> Option<Arc<DriverSession>> {
         let address: Ipv4Addr = host.split(':').next()?.parse().ok()?;
         lock(&self.0.sessions).values().find(|session| session.address == address).cloned()
     }
 
-    /// Whether a ticket is that of the session whose path is asked for.
+    /// Returns whether a ticket is valid for this route: only for the WebSockets of its own session.
     #[must_use]
-    pub fn admits(&self, path: &str, ticket: &str) -> bool {
-        let path = path.strip_prefix("/wd/hub").unwrap_or(path);
-        let id = path.strip_prefix("/session/").and_then(|rest| rest.split('/').next());
-        let session = id.and_then(|id| self.session(id));
+    pub fn admits(&self, route: &Route, ticket: &str) -> bool {
+        let session = route.socket_of().and_then(|id| self.session(id));
+        let session = session.filter(|session| !session.is_revoked.load(Ordering::Relaxed));
         session.is_some_and(|session| {
-            // Of equal lengths, so that nothing is told by the time it takes.
+            // Both have the same length, so that the time reveals nothing.
             Sha256::digest(&session.ticket).ct_eq(&Sha256::digest(ticket)).into()
         })
     }
 
-    /// Ends a session, and gives it back once its window is free: what becomes of that is for others.
+    /// Returns how often all tickets were revoked: a session that was requested before a revocation gets no valid
+    /// ticket.
+    #[must_use]
+    pub fn revocations(&self) -> u32 {
+        self.0.revocations.load(Ordering::SeqCst)
+    }
+
+    /// Revokes the tickets of all sessions, because the token was replaced.
+    pub fn revoke_tickets(&self) {
+        self.0.revocations.fetch_add(1, Ordering::SeqCst);
+        lock(&self.0.sessions).values().for_each(|session| session.is_revoked.store(true, Ordering::Relaxed));
+    }
+
+    /// Ends a session, and returns it when its window is free: the caller decides what happens to the window.
     pub async fn end(&self, id: &str) -> Option<Arc<DriverSession>> {
         let session = self.forget(id)?;
         let link = session.link.lock().await.take();
         if let Some(link) = link.filter(|link| link.driver.is_alive()) {
-            // Where it does not answer, its browser is taken from it when its connection ends.
-            drop(link.client().delete(link.url("")).timeout(LINGER).send().await);
+            // If it does not respond, it loses its browser when its connection is closed.
+            drop(timeout(LINGER, link.driver.end_session(&link.session)).await);
         }
         session.left().await;
         Some(session)
@@ -342,7 +408,7 @@ impl WebDriver {
         session
     }
 
-    /// Sessions that nobody uses any more, or whose window is no more.
+    /// Returns sessions that have expired or whose window is gone.
     #[must_use]
     pub fn idle(&self, lives: impl Fn(Uuid) -> bool) -> Vec<String> {
         let sessions = lock(&self.0.sessions);
@@ -350,16 +416,16 @@ impl WebDriver {
         sessions.values().filter(|session| is_over(session)).map(|session| session.id.clone()).collect()
     }
 
-    /// Ends chromedriver where it has had no session for a while.
+    /// Stops chromedriver if it has had no sessions for a while.
     pub async fn rest(&self) {
         let is_empty = lock(&self.0.sessions).is_empty() && lock(&self.0.emptied_at).elapsed() > LINGER;
         if is_empty {
-            // A session that begins meanwhile has it already, or starts another.
+            // A session that is being created already has it, or starts another.
             self.0.driver.lock().await.take();
         }
     }
 
-    /// Ends chromedriver.
+    /// Stops chromedriver.
     pub async fn stop(&self) {
         lock(&self.0.sessions).clear();
         self.0.driver.lock().await.take();

@@ -1,48 +1,69 @@
-//! What runs in chromedriver's network namespace: the same program under a hidden subcommand.
+//! The relay in chromedriver's network namespace: our own program with a hidden subcommand.
 //!
-//! Whoever reaches chromedriver's port can have it start any program, and it has no way of telling who asks. So it
-//! gets a network of its own, in which there is nobody but it and this relay. The relay passes connections on, both
-//! ways, between that network and two sockets in a folder that is closed to everybody else. It never looks into
-//! what it passes on, and ends with the server or with chromedriver, whichever goes first.
+//! Anything that can connect to chromedriver's port can make it start any program, and chromedriver cannot check who
+//! connects. So it gets its own network, in which there are only chromedriver and this relay. The relay passes
+//! connections in both directions between that network and the server, through a socket without a name (see
+//! [`super::connection_channel`]). It never inspects the data, and ends with the server or with chromedriver,
+//! whichever ends first.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::pin::pin;
 use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy_bidirectional};
-use tokio::net::unix::pipe;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::process::Command;
-use tokio::time::{Instant, sleep};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{ChildStdout, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
 
-/// The hidden subcommand: then follow the folder of the sockets, and chromedriver's path.
+use super::confine::become_driver;
+use super::connection_channel::ConnectionChannel;
+
+/// The hidden subcommand; it is followed by its role, chromedriver's own folder, and chromedriver's path.
 pub const SUBCOMMAND: &str = "__driver";
-/// In the folder: where chromedriver is reached.
-pub(super) const COMMANDS: &str = "commands.sock";
-/// In the folder: where it reaches browsers.
-pub(super) const BROWSERS: &str = "browsers.sock";
-/// Where chromedriver listens, in its own network.
+/// The role that passes connections on.
+pub(super) const RELAY: &str = "relay";
+/// The role that becomes chromedriver.
+const DRIVER: &str = "driver";
+/// The port of chromedriver, in its own network.
 pub(super) const DRIVER_PORT: u16 = 9515;
-/// Where chromedriver finds browsers, at any address of its own network.
+/// The port of browsers, at any address of chromedriver's network.
 pub(super) const BROWSER_PORT: u16 = 9222;
-/// What is said once chromedriver listens.
+/// The output that reports that chromedriver is listening.
 pub(super) const READY: &str = "ready";
-/// How long chromedriver may take until it listens.
+/// Time limit for chromedriver to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often it is tried.
+/// Interval of attempts to connect.
 const POLL: Duration = Duration::from_millis(20);
+/// Number of open files that are reserved for other purposes than connections.
+const FILES_KEPT: usize = 64;
+/// Maximum length of a program's output that is read if it does not start.
+const MAX_WORDS_BYTES: u64 = 4096;
+/// Maximum number of simultaneous connections; further ones wait.
+const MAX_CONNECTIONS: usize = 4096;
 
-/// Runs the relay until the server or chromedriver is gone.
+/// Runs the relay until the server or chromedriver ends, or becomes chromedriver.
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
-    let [folder, driver] = arguments.as_slice() else { return ExitCode::FAILURE };
+    let [part, folder, driver] = arguments.as_slice() else { return ExitCode::FAILURE };
+    if part == DRIVER {
+        let arguments = [format!("--port={DRIVER_PORT}"), "--log-level=OFF".into()];
+        let error = become_driver(Path::new(folder), Path::new(driver), &arguments);
+        let _ = writeln!(io::stdout(), "{}: {error}", Path::new(driver).display());
+        return ExitCode::FAILURE;
+    }
+    // Prevents programs that are started here from gaining privileges.
+    if rustix::thread::set_no_new_privs(true).is_err() {
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let relayed = runtime.and_then(|runtime| {
         raise_loopback()?;
@@ -51,7 +72,7 @@ pub fn run() -> ExitCode {
     match relayed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // In place of being ready. Nobody may be left to hear it.
+            // Reported instead of readiness. The server may be gone.
             let _ = writeln!(io::stdout(), "{error}");
             ExitCode::FAILURE
         }
@@ -59,45 +80,80 @@ pub fn run() -> ExitCode {
 }
 
 async fn relay(folder: &Path, driver: &Path) -> io::Result<()> {
+    let channel = ConnectionChannel::new(io::stdin().as_fd().try_clone_to_owned()?)?;
     let browsers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, BROWSER_PORT)).await?;
-    let mut command = Command::new(driver);
-    command
-        .arg(format!("--port={DRIVER_PORT}"))
-        .arg("--log-level=OFF")
-        .current_dir(folder)
-        .kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let starting = |error| io::Error::other(format!("{} cannot be started: {error}", driver.display()));
-    let mut child = command.spawn().map_err(starting)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(SUBCOMMAND).arg(DRIVER).arg(folder).arg(driver).current_dir(folder).kill_on_drop(true);
+    // Output before it becomes chromedriver explains a failure; chromedriver's own output is not useful.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let mut said = child.stdout.take();
     let deadline = Instant::now() + START_TIMEOUT;
     while let Err(error) = to_driver().await {
         if child.try_wait()?.is_some() || Instant::now() > deadline {
-            return Err(io::Error::other(format!("chromedriver does not listen: {error}")));
+            return Err(match last_words(said.take()).await {
+                words if words.is_empty() => {
+                    io::Error::other(format!("cannot connect to chromedriver: {error}"))
+                }
+                words => io::Error::other(words),
+            });
         }
         sleep(POLL).await;
     }
-    let commands = UnixListener::bind(folder.join(COMMANDS))?;
-    writeln!(io::stdout(), "{READY}")?;
-    let to_server = folder.join(BROWSERS);
-    let mut server = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
-    let mut gone = pin!(server.read_u8());
-    loop {
-        tokio::select! {
-            accepted = commands.accept() => {
-                let (stream, _) = accepted?;
-                tokio::spawn(pass_on(stream, to_driver()));
-            }
-            accepted = browsers.accept() => {
-                let (stream, _) = accepted?;
-                drop(stream.set_nodelay(true));
-                let to_server = to_server.clone();
-                tokio::spawn(pass_on(stream, async move { UnixStream::connect(to_server).await }));
-            }
-            // Nothing is ever said here, so this is its end.
-            _ = &mut gone => return Ok(()),
-            status = child.wait() => return Err(io::Error::other(format!("chromedriver ended: {}", status?))),
+    tokio::spawn(async move {
+        if let Some(mut said) = said {
+            // The output must be drained, so that chromedriver does not block.
+            drop(tokio::io::copy(&mut said, &mut tokio::io::sink()).await);
         }
+    });
+    writeln!(io::stdout(), "{READY}")?;
+    let channel = Arc::new(channel);
+    let places = Arc::new(Semaphore::new(connections_max()));
+    let place = || async { Arc::clone(&places).acquire_owned().await.map_err(io::Error::other) };
+    let commands = async {
+        loop {
+            let place = place().await?;
+            // The server is gone, or sends no more connections.
+            let Some(stream) = channel.accept().await? else { return Ok(()) };
+            tokio::spawn(pass_on(stream, to_driver(), place));
+        }
+    };
+    let requests = async {
+        loop {
+            let place = place().await?;
+            let (stream, _) = browsers.accept().await?;
+            drop(stream.set_nodelay(true));
+            let channel = Arc::clone(&channel);
+            tokio::spawn(pass_on(stream, async move { channel.connect().await }, place));
+        }
+    };
+    tokio::select! {
+        ended = commands => ended,
+        ended = requests => ended,
+        status = child.wait() => Err(io::Error::other(format!("chromedriver ended: {}", status?))),
     }
+}
+
+/// Returns how many connections can be passed on: each needs both of its ends, and one more while it is passed over.
+fn connections_max() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit = raised;
+    }
+    let files = limit.current.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files.saturating_sub(FILES_KEPT) / 3).clamp(1, MAX_CONNECTIONS)
+}
+
+/// Returns the last output of a program that has exited.
+async fn last_words(said: Option<ChildStdout>) -> String {
+    let mut words = String::new();
+    if let Some(said) = said {
+        // It may have left a child process that keeps the pipe open.
+        let reading = async { said.take(MAX_WORDS_BYTES).read_to_string(&mut words).await.map(drop) };
+        drop(timeout(POLL, reading).await);
+    }
+    words.trim_end().to_owned()
 }
 
 async fn to_driver() -> io::Result<TcpStream> {
@@ -106,18 +162,19 @@ async fn to_driver() -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Where either end breaks, the other sees it close.
+/// If either end fails, the other is closed.
 async fn pass_on<S: AsyncRead + AsyncWrite + Unpin>(
     mut from: impl AsyncRead + AsyncWrite + Unpin,
     to: impl Future<Output = io::Result<S>>,
+    _place: OwnedSemaphorePermit,
 ) {
     if let Ok(mut to) = to.await {
         drop(copy_bidirectional(&mut from, &mut to).await);
     }
 }
 
-/// A new network has its loopback device down: one message to the kernel raises it (rtnetlink(7): `RTM_NEWLINK`
-/// with a `struct ifinfomsg`), which it acknowledges with an error of 0.
+/// Enables the loopback device, which is disabled in a new network namespace: with one message to the kernel
+/// (rtnetlink(7): `RTM_NEWLINK` with a `struct ifinfomsg`), which acknowledges it with an error of 0.
 fn raise_loopback() -> io::Result<()> {
     const RTM_NEWLINK: u16 = 16;
     const REQUEST_AND_ACKNOWLEDGE: u16 = 1 | 4;
@@ -137,11 +194,11 @@ fn raise_loopback() -> io::Result<()> {
     send(&socket, &message, SendFlags::empty())?;
     let mut answer = [0; 256];
     let (_, length) = recv(&socket, &mut answer, RecvFlags::empty())?;
-    // After the header of 16 bytes comes the error, negative where there is one.
+    // After the header of 16 bytes comes the error, which is negative if there is one.
     let error = answer.get(16..20).filter(|_| length >= 20).and_then(|error| error.try_into().ok());
     match error.map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(error) => Err(io::Error::from_raw_os_error(-error)),
-        None => Err(io::Error::other("the kernel says nothing of the loopback device")),
+        None => Err(io::Error::other("cannot query the loopback device")),
     }
 }

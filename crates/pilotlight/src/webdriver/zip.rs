@@ -1,4 +1,4 @@
-//! The one file in the ZIP archive in which Selenium's clients send it. Pure.
+//! Reads the ZIP archive with one file that Selenium's clients send. Pure.
 
 use std::io::{Cursor, Read};
 
@@ -7,22 +7,23 @@ use base64::prelude::BASE64_STANDARD;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use zip::{CompressionMethod, ZipArchive};
 
-/// The largest file that is unpacked.
+/// Maximum size of the uncompressed file.
 const MAX_FILE_BYTES: usize = 256 * 1024 * 1024;
 
-/// Name and contents of the file in an archive that was written down as base64.
+/// Returns the name and contents of the file in a base64-encoded archive.
 ///
 /// # Errors
-/// Why there is none.
+/// Returns why the archive is invalid.
 pub fn unpack(archive: &str) -> Result<(String, Vec<u8>), String> {
     let archive: String = archive.split_ascii_whitespace().collect();
-    let archive = BASE64_STANDARD.decode(archive).map_err(|error| format!("`file` is no base64: {error}"))?;
+    let archive =
+        BASE64_STANDARD.decode(archive).map_err(|error| format!("`file` is not base64: {error}"))?;
     let mut archive = ZipArchive::new(Cursor::new(archive))
-        .map_err(|error| format!("`file` is no ZIP archive: {error}"))?;
+        .map_err(|error| format!("`file` is not a ZIP archive: {error}"))?;
     if archive.len() != 1 {
-        return Err("the archive must have one file in it".into());
+        return Err("the archive must contain exactly one file".into());
     }
-    let broken = |error: &dyn std::fmt::Display| format!("the file in the archive cannot be read: {error}");
+    let broken = |error: &dyn std::fmt::Display| format!("cannot read the file in the archive: {error}");
     let mut file = archive.by_index_raw(0).map_err(|error| broken(&error))?;
     let (name, method) = (file.name().to_owned(), file.compression());
     let limit = usize::try_from(file.size()).unwrap_or(usize::MAX).min(MAX_FILE_BYTES);
@@ -31,7 +32,7 @@ pub fn unpack(archive: &str) -> Result<(String, Vec<u8>), String> {
     if method == CompressionMethod::DEFLATE {
         contents = decompress_to_vec_with_limit(&contents, limit).map_err(|error| broken(&error))?;
     } else if method != CompressionMethod::STORE {
-        return Err(format!("{name} is packed in a way that is not known here: {method}"));
+        return Err(format!("{name} uses an unsupported compression method: {method}"));
     }
     Ok((name, contents))
 }

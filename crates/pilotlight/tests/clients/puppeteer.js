@@ -28,6 +28,11 @@ async function work() {
   await (await page.$('#file')).uploadFile(file);
   const uploaded = await page.$eval('#file', (input) => input.files[0].text());
   check(uploaded === fs.readFileSync(file, 'utf8'), 'an upload');
+  const sessionUrl = cdpUrl.replace('ws:', 'http:').replace('/devtools/browser', '');
+  const body = fs.readFileSync(file);
+  const sent = await fetch(`${sessionUrl}/files/sent.txt`, { method: 'PUT', headers: { Authorization: `Bearer ${token}` }, body });
+  await (await page.$('#file')).uploadFile((await sent.json()).path);
+  check((await page.$eval('#file', (input) => input.files[0].name)) === 'sent.txt', 'an upload of what was sent');
   const client = await page.createCDPSession();
   await client.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads, eventsEnabled: true });
   const finished = new Promise((resolve) => {

@@ -4,15 +4,15 @@ use pilotlight_testkit::harness::{Answer, Role};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{House, account, house, path, with};
+use crate::support::{TestEnv, account, path, test_env, with};
 
 /// More than any body may have.
 const TOO_LARGE: usize = 9 * 1024 * 1024;
 
-async fn post(house: &House, body: impl Into<Vec<u8>>) -> Answer {
-    let request = house.client().request(Method::POST, "/sessions");
+async fn post(env: &TestEnv, body: impl Into<Vec<u8>>) -> Answer {
+    let request = env.client().request(Method::POST, "/sessions");
     let request = request.header("content-type", "application/json").body(body.into());
-    house.client().send(request).await
+    env.client().send(request).await
 }
 
 fn is_clear(answer: &Answer) {
@@ -25,31 +25,31 @@ fn is_clear(answer: &Answer) {
 
 #[tokio::test]
 async fn garbage_is_answered_and_disturbs_nobody() {
-    let house = house().await;
-    let session = house.sign_in("acme").await;
-    let before = house.server.processes().len();
+    let env = test_env().await;
+    let session = env.sign_in("acme").await;
+    let before = env.server.processes().len();
     let deep = "[".repeat(100_000);
     let nested = format!("{{\"tags\":{deep}");
     for garbage in ["{", "hello", "{} {}", "\u{0}", "{\"url\": \"http://a.test/", nested.as_str()] {
-        let answer = post(&house, garbage).await;
+        let answer = post(&env, garbage).await;
         assert!([400, 422].contains(&answer.status), "{:.40}: {}", garbage, answer.body);
         is_clear(&answer);
     }
-    assert_eq!(post(&house, b"\xff\xfe".to_vec()).await.refusal(), (400, "invalid_body"));
-    assert_eq!(post(&house, "[]").await.refusal(), (422, "invalid_field"));
-    let large = post(&house, vec![b' '; TOO_LARGE]).await;
+    assert_eq!(post(&env, b"\xff\xfe".to_vec()).await.refusal(), (400, "invalid_body"));
+    assert_eq!(post(&env, "[]").await.refusal(), (422, "invalid_field"));
+    let large = post(&env, vec![b' '; TOO_LARGE]).await;
     assert_eq!(large.refusal(), (413, "payload_too_large"), "{}", large.body);
     is_clear(&large);
 
-    assert_eq!(house.client().get("/health").await.body["status"], "healthy");
-    assert_eq!(house.client().session(&session).await.last_used, session.last_used);
-    assert_eq!(house.client().evaluate(&session, "document.title").await, "Harbour Gate");
-    assert_eq!(house.server.processes().len(), before, "something was started");
+    assert_eq!(env.client().get("/health").await.body["status"], "healthy");
+    assert_eq!(env.client().session(&session).await.last_used, session.last_used);
+    assert_eq!(env.client().evaluate(&session, "document.title").await, "Harbour Gate");
+    assert_eq!(env.server.processes().len(), before, "something was started");
 }
 
 #[tokio::test]
 async fn a_field_that_does_not_fit_is_named() {
-    let house = house().await;
+    let env = test_env().await;
     for (more, field) in [
         (json!({ "idle_timout": 5 }), "idle_timout"),
         (json!({ "keep_alive": "yes" }), "keep_alive"),
@@ -66,33 +66,33 @@ async fn a_field_that_does_not_fit_is_named() {
         (json!({ "name": "../x" }), "name"),
         (json!({ "url": "http://a.test/" }), "url"),
     ] {
-        let answer = house.client().post("/sessions", &with(account("acme"), more.clone())).await;
+        let answer = env.client().post("/sessions", &with(account("acme"), more.clone())).await;
         assert_eq!(answer.refusal(), (422, "invalid_field"), "{more}: {}", answer.body);
         is_clear(&answer);
         assert!(answer.body["error"].as_str().unwrap().contains(field), "{more}: {}", answer.body);
     }
-    let answer = house.client().post("/sessions", &with(account("acme"), json!({ "profile": "fast" }))).await;
+    let answer = env.client().post("/sessions", &with(account("acme"), json!({ "profile": "fast" }))).await;
     assert_eq!(answer.refusal(), (422, "unknown_profile"), "{}", answer.body);
-    assert!(house.client().sessions().await.is_empty());
-    assert_eq!(house.portal.total_sign_ins(), 0);
-    let browsers = house.server.processes().into_iter().filter(|process| process.role() == Role::Browser);
+    assert!(env.client().sessions().await.is_empty());
+    assert_eq!(env.portal.total_sign_ins(), 0);
+    let browsers = env.server.processes().into_iter().filter(|process| process.role() == Role::Browser);
     assert_eq!(browsers.count(), 0, "a browser was started for nothing");
 }
 
 #[tokio::test]
 async fn routes_and_methods_that_are_not_there_are_said() {
-    let house = house().await;
-    let session = house.window("a", json!({})).await;
-    let answer = house.client().get("/windows").await;
+    let env = test_env().await;
+    let session = env.window("a", json!({})).await;
+    let answer = env.client().get("/windows").await;
     assert_eq!(answer.refusal(), (404, "route_not_found"));
     is_clear(&answer);
     for (method, route) in
         [(Method::PUT, "/sessions"), (Method::POST, "/health"), (Method::GET, "/ping_session/x")]
     {
-        let answer = house.client().send(house.client().request(method, route)).await;
+        let answer = env.client().send(env.client().request(method, route)).await;
         assert_eq!(answer.refusal(), (405, "method_not_allowed"), "{route}");
         is_clear(&answer);
     }
-    let answer = house.client().post(&path(&session, "/hold"), &json!({ "owner": 5 })).await;
+    let answer = env.client().post(&path(&session, "/hold"), &json!({ "owner": 5 })).await;
     assert_eq!(answer.refusal(), (422, "invalid_field"));
 }

@@ -6,10 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use pilotlight_api::Session;
+use pilotlight_testkit::harness::Server;
+use pilotlight_testkit::portal::{Portal, PortalOptions};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{House, house};
+use crate::support::{TestEnv, options};
 
 /// How long one script may take.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
@@ -25,8 +27,10 @@ fn python() -> PathBuf {
 }
 
 /// Runs a script to its good end.
-async fn run(program: &Path, script: &str, arguments: &[&str]) {
+pub(crate) async fn run(program: &Path, script: &str, arguments: &[&str], temporary: &Path) {
     let mut command = Command::new(program);
+    // Playwright expects its downloads in a folder that it makes there.
+    command.env("TMPDIR", temporary);
     command.arg(scripts().join(script)).args(arguments).kill_on_drop(true).stdin(Stdio::null());
     let output = timeout(SCRIPT_TIMEOUT, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{script} does not end"));
@@ -38,40 +42,44 @@ async fn run(program: &Path, script: &str, arguments: &[&str]) {
     assert!(said[0].ends_with("done\n"), "{script} left off: {said:?}");
 }
 
-/// A script's work in a session of `user`: its page, with its state, is there afterwards, and nobody holds it.
+/// Runs a script in a session of `user`: afterwards its page is there, with its state, and there is no hold.
 async fn works(
     program: &Path,
     script: &str,
     user: &str,
-    reached_by: impl FnOnce(&House, &Session) -> [String; 2],
+    reached_by: impl FnOnce(&TestEnv, &Session) -> [String; 2],
 ) {
-    let house = house().await;
-    let session = house.sign_in(user).await;
-    let [url, key] = reached_by(&house, &session);
+    // The server's operator decides which files of the machine a client may name.
     let folder = tempfile::tempdir().unwrap();
+    let shared = format!("local_folders = [\"{}\"]", folder.path().display());
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let server = Server::start(options().server_config(&shared).site("portal", portal.site())).await;
+    let env = TestEnv { server, portal };
+    let session = env.sign_in(user).await;
+    let [url, key] = reached_by(&env, &session);
     let file = folder.path().join("upload.txt");
     std::fs::write(&file, UPLOAD).unwrap();
     let downloads = folder.path().join("downloads");
     std::fs::create_dir(&downloads).unwrap();
     let [file, downloads] = [&file, &downloads].map(|path| path.to_str().unwrap());
-    run(program, script, &[&url, &key, user, file, downloads]).await;
-    house.is_free(&session).await;
-    assert_eq!(house.client().evaluate(&session, "window.kept").await, user);
-    assert_eq!(house.client().session(&session).await.tabs, 1, "it closed what it had opened");
-    house.each_signed_in_once();
+    run(program, script, &[&url, &key, user, file, downloads], folder.path()).await;
+    env.is_free(&session).await;
+    assert_eq!(env.client().evaluate(&session, "window.kept").await, user);
+    assert_eq!(env.client().session(&session).await.tabs, 1, "it closed what it had opened");
+    env.each_signed_in_once();
 }
 
-fn session_url(house: &House, session: &Session) -> [String; 2] {
-    let url = format!("http://{}/sessions/{}", house.server.address(), session.session_id);
-    [url, house.client().token().to_owned()]
+pub(crate) fn session_url(env: &TestEnv, session: &Session) -> [String; 2] {
+    let url = format!("http://{}/sessions/{}", env.server.address(), session.session_id);
+    [url, env.client().token().to_owned()]
 }
 
-fn cdp_url(house: &House, session: &Session) -> [String; 2] {
-    [session.cdp_url.clone().unwrap(), house.client().token().to_owned()]
+pub(crate) fn cdp_url(env: &TestEnv, session: &Session) -> [String; 2] {
+    [session.cdp_url.clone().unwrap(), env.client().token().to_owned()]
 }
 
-fn server_url(house: &House, session: &Session) -> [String; 2] {
-    let url = format!("http://pilotlight:{}@{}", house.client().token(), house.server.address());
+pub(crate) fn server_url(env: &TestEnv, session: &Session) -> [String; 2] {
+    let url = format!("http://pilotlight:{}@{}", env.client().token(), env.server.address());
     [url, session.session_id.to_string()]
 }
 

@@ -3,87 +3,87 @@
 use pilotlight_testkit::portal::PASSWORD;
 use serde_json::{Value, json};
 
-use crate::support::{house, house_with, path};
+use crate::support::{path, test_env, test_env_with};
 
 #[tokio::test]
 async fn sessions_are_opened_listed_shown_pinged_and_closed() {
-    let house = house().await;
+    let env = test_env().await;
     let open =
         ["open", "--site", "portal", "--username", "acme", "--password-stdin", "--name", "a", "-o", "json"];
-    let opened = house.server.command(&open, &format!("{PASSWORD}\n")).await.expect(0);
+    let opened = env.server.command(&open, &format!("{PASSWORD}\n")).await.expect(0);
     assert_eq!(opened.json()["is_new"], true);
     let id = opened.json()["session_id"].as_str().unwrap().to_owned();
-    assert_eq!(house.portal.sign_ins("acme"), 1);
-    let again = house.server.command(&open, &format!("{PASSWORD}\n")).await.expect(0);
+    assert_eq!(env.portal.sign_ins("acme"), 1);
+    let again = env.server.command(&open, &format!("{PASSWORD}\n")).await.expect(0);
     assert_eq!(again.json()["is_new"], false);
 
-    let listed = house.server.command(&["list", "-o", "json"], "").await.expect(0);
+    let listed = env.server.command(&["list", "-o", "json"], "").await.expect(0);
     assert_eq!(listed.json()["sessions"][0]["session_id"], id);
-    let table = house.server.command(&["list"], "").await.expect(0).stdout;
+    let table = env.server.command(&["list"], "").await.expect(0).stdout;
     assert!(table.contains("NAME") && table.contains("acme") && table.contains("ready"), "{table}");
 
     let prefix = &id[..id.len() - 2];
     for session in [id.as_str(), prefix, "a"] {
-        let shown = house.server.command(&["show", session, "-o", "json"], "").await.expect(0);
+        let shown = env.server.command(&["show", session, "-o", "json"], "").await.expect(0);
         assert_eq!(shown.json()["session_id"], id, "{session}");
     }
-    let pinged = house.server.command(&["ping", "a", "-o", "json"], "").await.expect(0);
+    let pinged = env.server.command(&["ping", "a", "-o", "json"], "").await.expect(0);
     assert_eq!(pinged.json()["session_id"], id);
-    let refreshed = house.server.command(&["refresh", "a", "-o", "json"], "").await.expect(0);
+    let refreshed = env.server.command(&["refresh", "a", "-o", "json"], "").await.expect(0);
     assert!(refreshed.json()["last_refresh"].is_string());
 
-    let held = house.server.command(&["hold", "a", "--ttl", "10m"], "").await.expect(0);
-    let refused = house.server.command(&["refresh", "a"], "").await.expect(1);
+    let held = env.server.command(&["hold", "a", "--ttl", "10m"], "").await.expect(0);
+    let refused = env.server.command(&["refresh", "a"], "").await.expect(1);
     assert!(refused.stdout.is_empty() && refused.stderr.contains("error: "), "{refused:?}");
-    house.server.command(&["release", "a", held.stdout.trim()], "").await.expect(0);
+    env.server.command(&["release", "a", held.stdout.trim()], "").await.expect(0);
 
-    house.server.command(&["close", "a"], "").await.expect(0);
-    assert!(house.client().sessions().await.is_empty());
-    let gone = house.server.command(&["show", "a"], "").await.expect(1);
+    env.server.command(&["close", "a"], "").await.expect(0);
+    assert!(env.client().sessions().await.is_empty());
+    let gone = env.server.command(&["show", "a"], "").await.expect(1);
     assert!(gone.stderr.contains("hint: "), "{gone:?}");
 }
 
 #[tokio::test]
 async fn exit_codes_tell_failures_apart() {
-    let house = house_with(
+    let env = test_env_with(
         "[limits]\nmax_live = 1\nat_capacity = \"reject\"\nqueue_timeout = \"1s\"",
         Default::default(),
     )
     .await;
-    let session = house.window("a", json!({})).await;
+    let session = env.window("a", json!({})).await;
     let wrong = ["open", "--site", "portal", "--username", "acme", "--password-stdin"];
-    let full = house.server.command(&wrong, "x\n").await.expect(75);
+    let full = env.server.command(&wrong, "x\n").await.expect(75);
     assert!(full.stderr.contains("hint: "), "{full:?}");
-    house.client().delete(&path(&session, "")).await.expect(200);
-    let refused = house.server.command(&wrong, "wrong-wrong\n").await.expect(1);
+    env.client().delete(&path(&session, "")).await.expect(200);
+    let refused = env.server.command(&wrong, "wrong-wrong\n").await.expect(1);
     assert!(refused.stdout.is_empty() && !refused.stderr.contains("wrong-wrong"), "{refused:?}");
 
-    house.server.command(&["list", "--colour"], "").await.expect(2);
-    house.server.command(&["frobnicate"], "").await.expect(2);
+    env.server.command(&["list", "--colour"], "").await.expect(2);
+    env.server.command(&["frobnicate"], "").await.expect(2);
     let nobody = crate::support::nobody_there();
-    let unreachable = house.server.command(&["list", "--server", &nobody], "").await.expect(69);
+    let unreachable = env.server.command(&["list", "--server", &nobody], "").await.expect(69);
     assert!(unreachable.stderr.contains("hint: "), "{unreachable:?}");
-    let missing = house.server.command(&["list", "--config", "no-such.toml"], "").await.expect(78);
+    let missing = env.server.command(&["list", "--config", "no-such.toml"], "").await.expect(78);
     assert!(missing.stderr.contains("no-such.toml"), "{missing:?}");
 }
 
 #[tokio::test]
 async fn the_token_and_the_flags_are_printed() {
-    let house = house().await;
-    let token = house.server.command(&["token"], "").await.expect(0);
-    assert_eq!(token.stdout.trim(), house.client().token());
-    house.server.command(&["check-config"], "").await.expect(0);
-    let flags = house.server.command(&["flags"], "").await.expect(0).stdout;
+    let env = test_env().await;
+    let token = env.server.command(&["token"], "").await.expect(0);
+    assert_eq!(token.stdout.trim(), env.client().token());
+    env.server.command(&["check-config"], "").await.expect(0);
+    let flags = env.server.command(&["flags"], "").await.expect(0).stdout;
     for known in ["disable-gpu", "no-sandbox", "renderer-process-limit", "unsafe", "no effect"] {
         assert!(flags.contains(known), "{known} is missing:\n{flags}");
     }
-    let completions = house.server.command(&["completions", "bash"], "").await.expect(0).stdout;
+    let completions = env.server.command(&["completions", "bash"], "").await.expect(0).stdout;
     assert!(completions.contains("pilotlight"));
 }
 
 #[tokio::test]
 async fn a_sign_in_is_tried_step_by_step_without_a_server() {
-    let house = house().await;
+    let env = test_env().await;
     let try_it = [
         "site",
         "try",
@@ -96,7 +96,7 @@ async fn a_sign_in_is_tried_step_by_step_without_a_server() {
         "-o",
         "json",
     ];
-    let tried = house.server.command(&try_it, &format!("{PASSWORD}\n")).await.expect(0);
+    let tried = env.server.command(&try_it, &format!("{PASSWORD}\n")).await.expect(0);
     let lines = |text: &str| -> Vec<Value> {
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     };
@@ -105,24 +105,24 @@ async fn a_sign_in_is_tried_step_by_step_without_a_server() {
     assert_eq!(told.len(), steps + 1, "{tried:?}");
     assert!(told[..steps].iter().all(|step| step["error"].is_null() && step["took_ms"].is_u64()), "{told:?}");
     assert_eq!((&told[steps - 1]["step"], &told[steps]["success"]), (&json!(steps), &json!(true)));
-    assert_eq!(house.portal.sign_ins("acme"), 1);
+    assert_eq!(env.portal.sign_ins("acme"), 1);
     for picture in ["03.png", "end.png"] {
-        let picture = std::fs::read(house.server.folder().join("seen").join(picture)).unwrap();
+        let picture = std::fs::read(env.server.folder().join("seen").join(picture)).unwrap();
         assert!(picture.starts_with(b"\x89PNG"), "no PNG");
     }
 
-    let refused = house.server.command(&try_it, "wrong-wrong\n").await.expect(1);
+    let refused = env.server.command(&try_it, "wrong-wrong\n").await.expect(1);
     assert!(refused.stderr.contains("the user name or the password is wrong"), "{refused:?}");
     assert!(!format!("{refused:?}").contains("wrong-wrong"), "the password is told to others");
-    house.portal.set_redesigned(true);
-    let stuck = house.server.command(&try_it, &format!("{PASSWORD}\n")).await.expect(1);
+    env.portal.set_redesigned(true);
+    let stuck = env.server.command(&try_it, &format!("{PASSWORD}\n")).await.expect(1);
     let last = lines(&stuck.stdout).pop().unwrap();
     assert_eq!(last["step"], 3, "{stuck:?}");
     assert!(last["error"].as_str().unwrap().contains("aria/User name"), "{stuck:?}");
 
     // A credential is the running server's; without one it is read from its store.
     let kept = ["site", "try", "portal", "--credential", "harbour"];
-    let taken = house.server.command(&kept, "").await.expect(1);
-    assert!(taken.stderr.contains("another server uses") && taken.stderr.contains("hint: "), "{taken:?}");
-    house.server.command(&["site", "try", "nowhere"], "").await.expect(2);
+    let taken = env.server.command(&kept, "").await.expect(1);
+    assert!(taken.stderr.contains("another server is using") && taken.stderr.contains("hint: "), "{taken:?}");
+    env.server.command(&["site", "try", "nowhere"], "").await.expect(2);
 }

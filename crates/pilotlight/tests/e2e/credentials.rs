@@ -6,11 +6,11 @@ use pilotlight_testkit::harness::{Server, expect_that, wait_for};
 use pilotlight_testkit::portal::{PASSWORD, Portal, PortalOptions};
 use serde_json::{Value, json};
 
-use crate::support::{House, SOON, house, house_with, options, path};
+use crate::support::{SOON, TestEnv, options, path, test_env, test_env_with};
 
 const OFTEN: &str = "[sessions]\nrefresh_interval = \"1s\"\nrefresh_check = \"1s\"";
 const CHANGED: &str = "another-one";
-/// Codes that change often, so that nobody waits for the next one for long.
+/// Codes that change often, so that the test need not wait long for the next one.
 const TOTP: &str = "otpauth://totp/portal?secret=GEZDGNBVGY3TQOJQ&period=4";
 
 fn credential(password: &str) -> Value {
@@ -18,80 +18,80 @@ fn credential(password: &str) -> Value {
 }
 
 /// Three sessions of one credential, signed in, and refreshed every second.
-async fn three_of_one() -> (House, Vec<Session>) {
-    let house = house_with(OFTEN, PortalOptions::default()).await;
-    house.client().put("/credentials/harbour", &credential(PASSWORD)).await.expect(200);
+async fn three_of_one() -> (TestEnv, Vec<Session>) {
+    let env = test_env_with(OFTEN, PortalOptions::default()).await;
+    env.client().put("/credentials/harbour", &credential(PASSWORD)).await.expect(200);
     let mut sessions = Vec::new();
     for name in ["a", "b", "c"] {
         let body = json!({ "site": "portal", "credential": "harbour", "name": name, "refresh_interval": 1 });
-        sessions.push(house.client().create(&body).await);
+        sessions.push(env.client().create(&body).await);
     }
-    assert_eq!((house.portal.sign_ins("acme"), house.names().await.len()), (3, 3));
-    (house, sessions)
+    assert_eq!((env.portal.sign_ins("acme"), env.names().await.len()), (3, 3));
+    (env, sessions)
 }
 
-fn change_password(house: &House) {
-    assert!(house.portal.set_password("acme", CHANGED));
-    house.portal.log_everybody_out();
+fn change_password(env: &TestEnv) {
+    assert!(env.portal.set_password("acme", CHANGED));
+    env.portal.log_everybody_out();
 }
 
-async fn all_need_attention(house: &House, sessions: &[Session]) {
+async fn all_need_attention(env: &TestEnv, sessions: &[Session]) {
     for session in sessions {
-        let session = house.reaches(session, SessionState::NeedsAttention).await;
+        let session = env.reaches(session, SessionState::NeedsAttention).await;
         assert!(session.attention.is_some_and(|sentence| !sentence.contains(PASSWORD)));
     }
 }
 
 #[tokio::test]
 async fn a_changed_password_is_tried_once_and_its_correction_heals_all_sessions() {
-    let (house, sessions) = three_of_one().await;
-    change_password(&house);
-    all_need_attention(&house, &sessions).await;
-    assert_eq!(house.portal.counts("acme").failed_sign_ins, 1, "each of them tried it");
+    let (env, sessions) = three_of_one().await;
+    change_password(&env);
+    all_need_attention(&env, &sessions).await;
+    assert_eq!(env.portal.counts("acme").failed_sign_ins, 1, "each of them tried it");
 
     // One that is wrong too is tried once.
-    house.client().put("/credentials/harbour", &credential("a-guess")).await.expect(200);
+    env.client().put("/credentials/harbour", &credential("a-guess")).await.expect(200);
     wait_for("the second refusal", SOON, async || {
-        let failed = house.portal.counts("acme").failed_sign_ins;
+        let failed = env.portal.counts("acme").failed_sign_ins;
         expect_that(failed == 2, failed)
     })
     .await;
-    all_need_attention(&house, &sessions).await;
+    all_need_attention(&env, &sessions).await;
 
-    let answer = house.client().put("/credentials/harbour", &credential(CHANGED)).await.expect(200);
+    let answer = env.client().put("/credentials/harbour", &credential(CHANGED)).await.expect(200);
     for session in &sessions {
-        house.reaches(session, SessionState::Ready).await;
+        env.reaches(session, SessionState::Ready).await;
     }
-    let counts = house.portal.counts("acme");
+    let counts = env.portal.counts("acme");
     assert_eq!((counts.failed_sign_ins, counts.sign_ins), (2, 6));
-    let told = format!("{}{}", answer.body, house.server.log());
+    let told = format!("{}{}", answer.body, env.server.log());
     assert!([PASSWORD, CHANGED, "a-guess"].iter().all(|secret| !told.contains(secret)), "{told}");
 }
 
 #[tokio::test]
 async fn a_server_that_dies_right_after_a_refusal_leaves_it_to_nobody_to_try_again() {
-    let (mut house, sessions) = three_of_one().await;
-    change_password(&house);
+    let (mut env, sessions) = three_of_one().await;
+    change_password(&env);
     wait_for("the refusal", SOON, async || {
-        let failed = house.portal.counts("acme").failed_sign_ins;
+        let failed = env.portal.counts("acme").failed_sign_ins;
         expect_that(failed == 1, failed)
     })
     .await;
     // The portal has refused it, and the server has not even seen that it did.
-    house.server.kill_server();
-    let mut house = House { server: house.server.start_again().await, ..house };
-    all_need_attention(&house, &sessions).await;
-    assert_eq!(house.portal.counts("acme").failed_sign_ins, 1, "the next server tried it again");
+    env.server.kill_server();
+    let mut env = TestEnv { server: env.server.start_again().await, ..env };
+    all_need_attention(&env, &sessions).await;
+    assert_eq!(env.portal.counts("acme").failed_sign_ins, 1, "the next server tried it again");
     // Nor does one that finds it written down.
-    house.server.kill_server();
-    let house = House { server: house.server.start_again().await, ..house };
-    all_need_attention(&house, &sessions).await;
-    assert_eq!(house.portal.counts("acme").failed_sign_ins, 1);
-    house.client().put("/credentials/harbour", &credential(CHANGED)).await.expect(200);
+    env.server.kill_server();
+    let env = TestEnv { server: env.server.start_again().await, ..env };
+    all_need_attention(&env, &sessions).await;
+    assert_eq!(env.portal.counts("acme").failed_sign_ins, 1);
+    env.client().put("/credentials/harbour", &credential(CHANGED)).await.expect(200);
     for session in &sessions {
-        house.reaches(session, SessionState::Ready).await;
+        env.reaches(session, SessionState::Ready).await;
     }
-    assert_eq!(house.portal.counts("acme").failed_sign_ins, 1);
+    assert_eq!(env.portal.counts("acme").failed_sign_ins, 1);
 }
 
 #[tokio::test]
@@ -99,40 +99,40 @@ async fn a_second_factor_is_typed_and_no_code_twice() {
     let portal = Portal::start(PortalOptions::default()).await.unwrap();
     let server =
         Server::start(options().config(OFTEN).site("portal", portal.site().with_second_factor())).await;
-    let mut house = House { server, portal };
-    assert!(house.portal.set_second_factor("acme", Some(Totp::parse(&TOTP.into()).unwrap())));
+    let mut env = TestEnv { server, portal };
+    assert!(env.portal.set_second_factor("acme", Some(Totp::parse(&TOTP.into()).unwrap())));
     let create = json!({ "site": "portal", "credential": "coded", "refresh_interval": 1 });
 
-    house.client().put("/credentials/coded", &credential(PASSWORD)).await.expect(200);
-    let answer = house.client().post("/sessions", &create).await;
+    env.client().put("/credentials/coded", &credential(PASSWORD)).await.expect(200);
+    let answer = env.client().post("/sessions", &create).await;
     assert_eq!(answer.refusal(), (422, "invalid_field"), "{}", answer.body);
     let coded = json!({ "username": "acme", "password": PASSWORD, "totp_secret": TOTP });
-    house.client().put("/credentials/coded", &coded).await.expect(200);
-    let session = house.client().create(&create).await;
+    env.client().put("/credentials/coded", &coded).await.expect(200);
+    let session = env.client().create(&create).await;
     assert_eq!((session.state, session.credential.as_deref()), (SessionState::Ready, Some("coded")));
 
     for sign_ins in [2, 3] {
         if sign_ins == 3 {
-            house.server.kill_server();
-            house = House { server: house.server.start_again().await, ..house };
+            env.server.kill_server();
+            env = TestEnv { server: env.server.start_again().await, ..env };
         }
-        house.portal.log_everybody_out();
+        env.portal.log_everybody_out();
         wait_for("the next sign-in", SOON, async || {
-            let counts = house.portal.counts("acme");
+            let counts = env.portal.counts("acme");
             expect_that(counts.sign_ins == sign_ins, counts)
         })
         .await;
-        house.reaches(&session, SessionState::Ready).await;
+        env.reaches(&session, SessionState::Ready).await;
     }
-    let counts = house.portal.counts("acme");
+    let counts = env.portal.counts("acme");
     assert_eq!((counts.failed_sign_ins, counts.refused_codes), (0, 0));
-    assert!(!house.server.log().contains("GEZDGNBVGY3TQOJQ"));
+    assert!(!env.server.log().contains("GEZDGNBVGY3TQOJQ"));
 }
 
 #[tokio::test]
 async fn credentials_are_kept_over_rest_and_show_no_secret() {
-    let house = house().await;
-    let client = house.client();
+    let env = test_env().await;
+    let client = env.client();
     assert_eq!(client.get("/credentials").await.expect(200).body["credentials"], json!([]));
     let coded = json!({ "username": "acme", "password": PASSWORD, "totp_secret": "GEZD GNBV GY3T QOJQ" });
     let shown = json!({ "name": "a", "username": "acme", "has_password": true, "has_totp_secret": true });
@@ -173,23 +173,19 @@ async fn credentials_are_kept_over_rest_and_show_no_secret() {
 
 #[tokio::test]
 async fn credentials_are_kept_from_the_command_line() {
-    let house = house().await;
+    let env = test_env().await;
     let set = ["credential", "set", "a", "--username", "acme", "--password-stdin", "--totp"];
     let stdin = format!("{PASSWORD}\nGEZDGNBVGY3TQOJQ\n");
-    let said = house.server.command(&set, &stdin).await.expect(0);
+    let said = env.server.command(&set, &stdin).await.expect(0);
     assert!(said.stdout.contains("acme") && !format!("{said:?}").contains(PASSWORD), "{said:?}");
-    house.server.command(&set[..5], "").await.expect(2);
-    house
-        .server
-        .command(&["credential", "set", "a", "--username", "u", "--password", "x"], "")
-        .await
-        .expect(2);
-    let listed = house.server.command(&["credential", "list", "-o", "json"], "").await.expect(0).json();
+    env.server.command(&set[..5], "").await.expect(2);
+    env.server.command(&["credential", "set", "a", "--username", "u", "--password", "x"], "").await.expect(2);
+    let listed = env.server.command(&["credential", "list", "-o", "json"], "").await.expect(0).json();
     assert_eq!(listed["credentials"][0]["has_totp_secret"], true);
     let open = ["open", "--site", "portal", "--credential", "a", "-o", "json"];
-    let opened = house.server.command(&open, "").await.expect(0).json();
+    let opened = env.server.command(&open, "").await.expect(0).json();
     assert_eq!((&opened["credential"], &opened["username"]), (&json!("a"), &json!("acme")));
-    house.server.command(&["credential", "remove", "a"], "").await.expect(1);
-    house.server.command(&["close", opened["session_id"].as_str().unwrap()], "").await.expect(0);
-    house.server.command(&["credential", "remove", "a"], "").await.expect(0);
+    env.server.command(&["credential", "remove", "a"], "").await.expect(1);
+    env.server.command(&["close", opened["session_id"].as_str().unwrap()], "").await.expect(0);
+    env.server.command(&["credential", "remove", "a"], "").await.expect(0);
 }

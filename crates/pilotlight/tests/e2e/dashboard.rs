@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use pilotlight_testkit::harness::wait_for;
 use pilotlight_testkit::portal::PortalOptions;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{House, SOON, account, house_with, with};
+use crate::support::{TestEnv, account, test_env_with, with};
 
 /// How long one script may take.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
@@ -20,22 +19,17 @@ fn web() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web")
 }
 
-/// The link that the server printed when it had started.
-async fn link(house: &House) -> String {
-    let ready = wait_for("the server to say that it is ready", SOON, async || {
-        let log = house.server.log();
-        log.lines().find(|line| line.contains("pilotlight is ready")).map(str::to_owned).ok_or(log)
-    });
-    let ready: Value = serde_json::from_str(&ready.await).unwrap();
-    ready["fields"]["dashboard"].as_str().expect("there is a link").to_owned()
+/// A link that signs a person in.
+async fn link(env: &TestEnv) -> String {
+    env.server.command(&["dashboard"], "").await.expect(0).stdout.trim().to_owned()
 }
 
 /// Runs a script of `web/tests`, and does to the server what it asks for.
-async fn script(name: &str, mut house: House) -> House {
+async fn script(name: &str, mut env: TestEnv) -> TestEnv {
     let mut command = Command::new("node");
     command.arg(web().join("tests").join(name)).kill_on_drop(true);
-    command.env("PILOTLIGHT_URL", format!("http://{}", house.server.address()));
-    command.env("PILOTLIGHT_LINK", link(&house).await).env("PORTAL_URL", house.portal.url());
+    command.env("PILOTLIGHT_URL", format!("http://{}", env.server.address()));
+    command.env("PILOTLIGHT_LINK", link(&env).await).env("PORTAL_URL", env.portal.url());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut node = command.spawn().expect("Node.js is needed: scripts/set-up tests installs it");
     let mut stdin = node.stdin.take().unwrap();
@@ -45,46 +39,46 @@ async fn script(name: &str, mut house: House) -> House {
             match line.strip_prefix("@ ") {
                 None => println!("{name}: {line}"),
                 Some("restart") => {
-                    house.server.kill_server();
-                    house.server = house.server.start_again().await;
+                    env.server.kill_server();
+                    env.server = env.server.start_again().await;
                     stdin.write_all(b"done\n").await.unwrap();
                 }
                 Some(wish) => {
                     let session = wish.strip_prefix("create ").expect("a known wish");
-                    house.window(session, json!({})).await;
+                    env.window(session, json!({})).await;
                     stdin.write_all(b"done\n").await.unwrap();
                 }
             }
         }
-        (node.wait().await.unwrap(), house)
+        (node.wait().await.unwrap(), env)
     };
-    let (status, house) = timeout(SCRIPT_TIMEOUT, running).await.expect("the script does not end");
+    let (status, env) = timeout(SCRIPT_TIMEOUT, running).await.expect("the script does not end");
     assert!(status.success(), "{name}: {status}");
-    house
+    env
 }
 
 #[tokio::test]
 async fn people_see_and_steer_all_sessions() {
-    let house = house_with("", PortalOptions::default()).await;
+    let env = test_env_with("", PortalOptions::default()).await;
     let one = with(account("one"), json!({ "name": "one" }));
-    house.client().create(&one).await;
+    env.client().create(&one).await;
     for name in ["two", "three"] {
-        house.window(name, json!({})).await;
+        env.window(name, json!({})).await;
     }
-    script("overview.mjs", house).await;
+    script("overview.mjs", env).await;
 }
 
 #[tokio::test]
 async fn people_look_into_a_window_and_steer_it() {
-    script("live.mjs", house_with("", PortalOptions::default()).await).await;
+    script("live.mjs", test_env_with("", PortalOptions::default()).await).await;
 }
 
 #[tokio::test]
 async fn people_run_operations_and_go_on_with_them() {
-    let house = house_with("", PortalOptions::default()).await;
-    house.client().create(&with(account("ada"), json!({ "name": "ada" }))).await;
-    let house = script("operations.mjs", house).await;
-    let bookings = house.portal.bookings();
+    let env = test_env_with("", PortalOptions::default()).await;
+    env.client().create(&with(account("ada"), json!({ "name": "ada" }))).await;
+    let env = script("operations.mjs", env).await;
+    let bookings = env.portal.bookings();
     assert_eq!(bookings.len(), 1, "{bookings:?}");
     assert_eq!((&*bookings[0].truck_plate, bookings[0].own_chassis), ("B-HG 77", true));
 }

@@ -3,17 +3,17 @@
 use pilotlight_api::{EventKind, SessionState};
 use serde_json::json;
 
-use crate::support::{SOON, house, path};
+use crate::support::{SOON, path, test_env};
 
 #[tokio::test]
 async fn a_session_s_life_is_told_with_reasons() {
-    let house = house().await;
-    let mut events = house.client().events("/events").await;
-    let session = house.sign_in("acme").await;
-    house.client().patch(&path(&session, ""), &json!({ "name": "renamed" })).await.expect(200);
-    house.client().post_nothing(&path(&session, "/refresh")).await.expect(200);
-    house.client().post(&path(&session, "/hold"), &json!({})).await.expect(201);
-    house.client().delete(&path(&session, "")).await.expect(200);
+    let env = test_env().await;
+    let mut events = env.client().events("/events").await;
+    let session = env.sign_in("acme").await;
+    env.client().patch(&path(&session, ""), &json!({ "name": "renamed" })).await.expect(200);
+    env.client().post_nothing(&path(&session, "/refresh")).await.expect(200);
+    env.client().post(&path(&session, "/hold"), &json!({})).await.expect(201);
+    env.client().delete(&path(&session, "")).await.expect(200);
     let ended = events.kind(EventKind::Ended, SOON).await;
     assert_eq!((ended.state, ended.name.as_deref()), (Some(SessionState::Ended), Some("renamed")));
 
@@ -40,12 +40,12 @@ async fn a_session_s_life_is_told_with_reasons() {
 
 #[tokio::test]
 async fn one_session_s_events_are_its_own() {
-    let house = house().await;
-    let one = house.window("one", json!({})).await;
-    let other = house.window("other", json!({})).await;
-    let mut events = house.client().events(&path(&one, "/events")).await;
-    house.client().delete(&path(&other, "")).await.expect(200);
-    house.client().delete(&path(&one, "")).await.expect(200);
+    let env = test_env().await;
+    let one = env.window("one", json!({})).await;
+    let other = env.window("other", json!({})).await;
+    let mut events = env.client().events(&path(&one, "/events")).await;
+    env.client().delete(&path(&other, "")).await.expect(200);
+    env.client().delete(&path(&one, "")).await.expect(200);
     let ended = events.kind(EventKind::Ended, SOON).await;
     assert_eq!(ended.session_id, Some(one.session_id));
     assert!(events.seen.iter().all(|event| event.session_id == Some(one.session_id)), "{:?}", events.seen);

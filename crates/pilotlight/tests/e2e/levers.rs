@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{House, SOON, house, options};
+use crate::support::{SOON, TestEnv, options, test_env};
 
 /// An ordinary user that every Linux has, and its group.
 const NOBODY: u32 = 65534;
@@ -25,17 +25,17 @@ fn score(id: i32) -> i32 {
 
 #[tokio::test]
 async fn memory_is_counted_truly_and_a_page_goes_before_what_keeps_it() {
-    let house = house().await;
-    let session = house.sign_in("acme").await;
+    let env = test_env().await;
+    let session = env.sign_in("acme").await;
     let measured = wait_for("its memory to be measured", SOON, async || {
-        let now = house.client().session(&session).await;
+        let now = env.client().session(&session).await;
         expect_that(now.memory_bytes.is_some_and(|bytes| bytes > 1_000_000), now)
     })
     .await;
     // The tests' server is root, or the browsers' own user: it may look.
     assert_eq!(measured.memory_measure, Some(MemoryMeasure::Proportional));
     assert!(measured.swapped_bytes.is_some());
-    let metrics = house.client().get("/metrics").await.expect(200).bytes;
+    let metrics = env.client().get("/metrics").await.expect(200).bytes;
     let metrics = String::from_utf8(metrics).unwrap();
     for name in [
         "pilotlight_windows_memory_bytes{measure=\"proportional\"} ",
@@ -46,11 +46,11 @@ async fn memory_is_counted_truly_and_a_page_goes_before_what_keeps_it() {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
 
-    let kept = &house.server.shims()[0];
-    let processes = house.server.processes();
+    let kept = &env.server.shims()[0];
+    let processes = env.server.processes();
     let pages = processes.iter().filter(|process| process.role() == Role::Renderer);
     let page = pages.map(|page| score(page.id)).min().unwrap();
-    let order = [score(house.server.server_pid()), score(kept.shim.id), score(kept.browser.id)];
+    let order = [score(env.server.server_pid()), score(kept.shim.id), score(kept.browser.id)];
     assert!(order.is_sorted_by(|first, second| first < second), "server, shim, browser: {order:?}");
     // Chromium gives its pages 300, whatever the server has.
     assert!(page > order[2] || order[0] >= 100, "server, shim, browser: {order:?}, a page: {page}");
@@ -60,24 +60,24 @@ async fn memory_is_counted_truly_and_a_page_goes_before_what_keeps_it() {
 async fn without_any_privilege_everything_works() {
     let portal = Portal::start(PortalOptions::default()).await.unwrap();
     let server = Server::start(options().site("portal", portal.site()).as_user(NOBODY)).await;
-    let house = House { server, portal };
-    let owner = fs::metadata(house.server.state_dir()).unwrap().uid();
+    let env = TestEnv { server, portal };
+    let owner = fs::metadata(env.server.state_dir()).unwrap().uid();
     assert_eq!(owner, if geteuid().is_root() { NOBODY } else { geteuid().as_raw() });
-    let session = house.sign_in("acme").await;
-    house.client().evaluate(&session, "globalThis.kept = 'kept'").await;
-    assert_eq!(house.order(&session, "/freeze").await.state, SessionState::Frozen);
-    assert_eq!(house.client().evaluate(&session, "kept").await, "kept");
-    assert_eq!(house.order(&session, "/hibernate").await.state, SessionState::Hibernated);
-    assert_eq!(house.order(&session, "/wake").await.state, SessionState::Ready);
+    let session = env.sign_in("acme").await;
+    env.client().evaluate(&session, "globalThis.kept = 'kept'").await;
+    assert_eq!(env.order(&session, "/freeze").await.state, SessionState::Frozen);
+    assert_eq!(env.client().evaluate(&session, "kept").await, "kept");
+    assert_eq!(env.order(&session, "/hibernate").await.state, SessionState::Hibernated);
+    assert_eq!(env.order(&session, "/wake").await.state, SessionState::Ready);
     let measured = wait_for("its memory to be measured", SOON, async || {
-        let now = house.client().session(&session).await;
+        let now = env.client().session(&session).await;
         expect_that(now.memory_bytes.is_some_and(|bytes| bytes > 1_000_000), now)
     });
     assert!(measured.await.memory_measure.is_some());
-    house.each_signed_in_once();
+    env.each_signed_in_once();
 }
 
-/// The doctor as somebody without any privilege, in a folder that he can read.
+/// The doctor as an unprivileged user, in a folder that the user can read.
 async fn doctor_for_nobody(arguments: &[&str]) -> (i32, String) {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     // Any name but that of the folder in which a configuration would be looked for.
@@ -119,7 +119,7 @@ async fn the_doctor_tells_an_ordinary_user_what_is_missing_and_how_to_get_it() {
     assert!(told["reclaiming"].as_str().unwrap().contains("CAP_SYS_NICE"), "{text}");
 
     let (_, table) = doctor_for_nobody(&[]).await;
-    for words in ["LEVER", "paging_out", "missing", "AmbientCapabilities=CAP_SYS_NICE", "Memory: "] {
+    for words in ["CHECK", "paging_out", "missing", "AmbientCapabilities=CAP_SYS_NICE", "Memory: "] {
         assert!(table.contains(words), "{words} is missing:\n{table}");
     }
 }

@@ -9,7 +9,7 @@ use pilotlight_testkit::harness::{Finished, Role, Server, run, wait_for, wait_un
 use pilotlight_testkit::portal::{Portal, PortalOptions};
 use serde_json::{Value, json};
 
-use crate::support::{House, SOON, account, house, house_with, options, path};
+use crate::support::{SOON, TestEnv, account, options, path, test_env, test_env_with};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pilotlight");
 
@@ -28,39 +28,38 @@ fn config(more: &str) -> String {
 
 #[tokio::test]
 async fn with_every_session_closed_it_leaves_no_process_and_no_folder() {
-    let mut house = house().await;
-    let sessions =
-        [house.sign_in("acme").await, house.window("b", json!({ "isolation": "dedicated" })).await];
-    // Somebody listens all the time, and does not keep it from ending.
-    let _events = house.client().events("/events").await;
-    let processes = house.server.processes();
+    let mut env = test_env().await;
+    let sessions = [env.sign_in("acme").await, env.window("b", json!({ "isolation": "dedicated" })).await];
+    // A client follows the events all the time, and does not prevent the server from stopping.
+    let _events = env.client().events("/events").await;
+    let processes = env.server.processes();
     assert!(processes.iter().any(|process| process.role() == Role::Browser), "{processes:#?}");
     for session in &sessions {
-        house.client().delete(&path(session, "")).await.expect(200);
+        env.client().delete(&path(session, "")).await.expect(200);
     }
-    assert_eq!(house.server.terminate().await, 0);
+    assert_eq!(env.server.terminate().await, 0);
     let left: Vec<_> = processes.iter().filter(|process| process.is_alive()).collect();
     assert!(left.is_empty(), "still there: {left:#?}");
-    let run_dir: Vec<_> = fs::read_dir(house.server.run_dir()).unwrap().collect();
+    let run_dir: Vec<_> = fs::read_dir(env.server.run_dir()).unwrap().collect();
     assert!(run_dir.is_empty(), "left behind: {run_dir:?}");
 }
 
 #[tokio::test]
 async fn asked_to_end_while_somebody_signs_in_it_ends() {
     let portal = PortalOptions { sign_in_delay: Duration::from_secs(60), ..PortalOptions::default() };
-    let mut house = house_with("", portal).await;
-    let client = house.client().clone();
+    let mut env = test_env_with("", portal).await;
+    let client = env.client().clone();
     let request = tokio::spawn(async move {
         let request = client.request("POST".parse().unwrap(), "/sessions").json(&account("acme"));
         request.send().await.map(|answer| answer.status().as_u16())
     });
-    wait_for("the sign-in to be sent", SOON, async || match house.portal.counts("acme").signing_in_peak {
+    wait_for("the sign-in to be sent", SOON, async || match env.portal.counts("acme").signing_in_peak {
         0 => Err("not yet"),
         _ => Ok(()),
     })
     .await;
-    let processes = house.server.processes();
-    assert_eq!(house.server.terminate().await, 0);
+    let processes = env.server.processes();
+    assert_eq!(env.server.terminate().await, 0);
     wait_until_gone(&processes, SOON).await;
     // It is told that it will not be, or finds the connection closed.
     assert!(!request.await.unwrap().is_ok_and(|status| status < 400));
@@ -166,14 +165,14 @@ async fn the_served_description_is_the_committed_one() {
 #[tokio::test]
 async fn a_server_starts_again_where_another_was_killed() {
     let portal = Portal::start(PortalOptions::default()).await.unwrap();
-    let mut house = House { server: Server::start(options().site("portal", portal.site())).await, portal };
-    let session = house.sign_in("acme").await;
-    house.server.kill_server();
-    let token = house.client().token().to_owned();
-    let House { server, portal } = house;
+    let mut env = TestEnv { server: Server::start(options().site("portal", portal.site())).await, portal };
+    let session = env.sign_in("acme").await;
+    env.server.kill_server();
+    let token = env.client().token().to_owned();
+    let TestEnv { server, portal } = env;
     let server = server.start_again().await;
     assert_eq!(server.client().token(), token, "the token stays");
-    let house = House { server, portal };
-    let again = house.client().post("/sessions", &account("acme")).await.expect(200).session();
+    let env = TestEnv { server, portal };
+    let again = env.client().post("/sessions", &account("acme")).await.expect(200).session();
     assert_eq!(again.session_id, session.session_id, "it is the same session");
 }

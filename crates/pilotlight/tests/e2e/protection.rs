@@ -9,7 +9,7 @@ use pilotlight_testkit::harness::{Answer, Process, ProxyOptions, Role, Server, T
 use pilotlight_testkit::portal::{Portal, PortalOptions};
 use serde_json::json;
 
-use crate::support::{House, account, house, options, path, with};
+use crate::support::{TestEnv, account, options, path, test_env, with};
 
 /// What must not be seen anywhere. No word of it is in anything else.
 const PASSWORD: &str = "xq7-geheim-ZULU";
@@ -37,8 +37,8 @@ async fn invariant_7_secrets_are_never_logged_returned_stored_or_on_a_command_li
     let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("carol:{PROXY_PASSWORD}")));
     let proxy = TestProxy::start(ProxyOptions { upstream, authorization }).await;
     let server = options().environment("PILOTLIGHT_LOG", "trace").site("portal", portal.site());
-    let house = House { server: Server::start(server).await, portal };
-    let client = house.client();
+    let env = TestEnv { server: Server::start(server).await, portal };
+    let client = env.client();
 
     let proxied = json!({"server": proxy.url(), "username": "carol", "password": PROXY_PASSWORD, "bypass": "<-loopback>"});
     let body = with(account("carol"), json!({ "password": PASSWORD, "proxy": proxied }));
@@ -52,11 +52,11 @@ async fn invariant_7_secrets_are_never_logged_returned_stored_or_on_a_command_li
         ("the site".to_owned(), text(client.get("/sites/portal").await.expect(200))),
         ("the metrics".to_owned(), text(client.get("/metrics").await.expect(200))),
     ];
-    let processes = house.server.processes();
+    let processes = env.server.processes();
     assert!(processes.iter().any(|process| process.role() == Role::Renderer), "{processes:?}");
     said.extend(processes.iter().map(|process| (format!("{process:?}"), process.command.join(" "))));
-    said.push(("the log".to_owned(), house.server.log()));
-    said.extend(files_below(house.server.folder()));
+    said.push(("the log".to_owned(), env.server.log()));
+    said.extend(files_below(env.server.folder()));
     for (place, text) in said {
         for secret in [PASSWORD, PROXY_PASSWORD] {
             assert!(!text.contains(secret), "a password is in {place}");
@@ -75,12 +75,12 @@ fn status(process: &Process, field: &str) -> String {
 
 #[tokio::test]
 async fn invariant_8_chromium_is_unprivileged_and_its_renderers_are_sandboxed() {
-    let house = house().await;
-    house.sign_in("carol").await;
-    let processes = house.server.processes();
+    let env = test_env().await;
+    env.sign_in("carol").await;
+    let processes = env.server.processes();
     let renderers: Vec<_> = processes.iter().filter(|process| process.role() == Role::Renderer).collect();
     assert!(!renderers.is_empty(), "{processes:?}");
-    // The shim is ours and stays who we are; everything of Chromium's is somebody else.
+    // The shim runs as the server's user; all processes of Chromium run as another user.
     for process in processes.iter().filter(|process| process.role() != Role::Other) {
         assert_ne!(process.user_id(), Some(0), "{process:?} runs as root");
         assert!(!process.command.iter().any(|word| word == "--no-sandbox"), "{process:?}");

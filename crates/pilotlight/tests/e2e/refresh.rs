@@ -8,17 +8,17 @@ use pilotlight_testkit::harness::{Server, expect_that, wait_for};
 use pilotlight_testkit::portal::{Portal, PortalOptions};
 use serde_json::json;
 
-use crate::support::{House, SOON, account, house, house_with, options, path, with};
+use crate::support::{SOON, TestEnv, account, options, path, test_env, test_env_with, with};
 
 /// Sites on which so many sign in at the same time get no more.
 const MAX_SIGN_INS_PER_SITE: u64 = 4;
 const OFTEN: &str = "[sessions]\nrefresh_interval = \"1s\"\nrefresh_check = \"1s\"";
 
 /// Waits until `user` has sent so many requests more.
-async fn requests(house: &House, user: &str, more: u64) {
-    let before = house.portal.requests(user);
+async fn requests(env: &TestEnv, user: &str, more: u64) {
+    let before = env.portal.requests(user);
     wait_for(&format!("{more} requests of {user}"), SOON, async || {
-        let since = house.portal.requests(user) - before;
+        let since = env.portal.requests(user) - before;
         expect_that(since >= more, since)
     })
     .await;
@@ -26,19 +26,19 @@ async fn requests(house: &House, user: &str, more: u64) {
 
 #[tokio::test]
 async fn zero_and_never_terminate_are_not_refreshed() {
-    let house = house().await;
+    let env = test_env().await;
     let often = json!({ "refresh_interval": "1s" });
-    house.client().create(&with(account("often"), often.clone())).await;
-    let never = house.client().create(&with(account("never"), json!({ "refresh_interval": 0 }))).await;
+    env.client().create(&with(account("often"), often.clone())).await;
+    let never = env.client().create(&with(account("never"), json!({ "refresh_interval": 0 }))).await;
     // One that nothing terminates is left alone, unless its own interval was given.
     let immortal = json!({ "never_terminate": true });
-    house.client().create(&with(account("immortal"), immortal.clone())).await;
-    house.client().create(&with(with(account("both"), immortal), often)).await;
-    let before = [house.portal.requests("never"), house.portal.requests("immortal")];
-    requests(&house, "often", 3).await;
-    requests(&house, "both", 2).await;
-    assert_eq!([house.portal.requests("never"), house.portal.requests("immortal")], before);
-    assert_eq!(house.client().session(&never).await.last_refresh, None);
+    env.client().create(&with(account("immortal"), immortal.clone())).await;
+    env.client().create(&with(with(account("both"), immortal), often)).await;
+    let before = [env.portal.requests("never"), env.portal.requests("immortal")];
+    requests(&env, "often", 3).await;
+    requests(&env, "both", 2).await;
+    assert_eq!([env.portal.requests("never"), env.portal.requests("immortal")], before);
+    assert_eq!(env.client().session(&never).await.last_refresh, None);
 }
 
 #[tokio::test]
@@ -47,10 +47,10 @@ async fn the_configured_interval_holds_for_sites_that_have_none() {
     let mut site = portal.site();
     site.site_toml = site.site_toml.replace("refresh = {", "# refresh = {");
     let server = Server::start(options().config(OFTEN).site("portal", site)).await;
-    let house = House { server, portal };
-    let session = house.sign_in("acme").await;
-    requests(&house, "acme", 3).await;
-    let now = house.client().session(&session).await;
+    let env = TestEnv { server, portal };
+    let session = env.sign_in("acme").await;
+    requests(&env, "acme", 3).await;
+    let now = env.client().session(&session).await;
     assert!(now.last_refresh.is_some());
     assert_eq!(now.last_used, session.last_used, "a refresh is not use");
 }
@@ -66,12 +66,12 @@ async fn each_way_of_refreshing_does_what_it_says() {
         ("flow", r#"{ how = "flow", flow = "portal/moves.json" }"#.to_owned()),
     ] {
         let mut site = portal.site();
-        let (kept, _) = site.site_toml.split_once("\n# The portal signs out").unwrap();
+        let (kept, _) = site.site_toml.split_once("\n# The portal signs a session out").unwrap();
         site.site_toml = format!("{kept}\nrefresh = {refresh}\n");
         options = options.site(name, site);
     }
-    let house = House { server: Server::start(options).await, portal };
-    let client = house.client();
+    let env = TestEnv { server: Server::start(options).await, portal };
+    let client = env.client();
     for (how, page, keeps_memory) in [
         ("reload", "", false),
         ("visit", "appointments", false),
@@ -80,70 +80,70 @@ async fn each_way_of_refreshing_does_what_it_says() {
     ] {
         let session = client.create(&with(account(how), json!({ "site": how, "refresh_interval": 0 }))).await;
         client.evaluate(&session, "window.mark = 'here'").await;
-        let before = house.portal.requests(how);
+        let before = env.portal.requests(how);
         let refreshed = client.post_nothing(&path(&session, "/refresh")).await.expect(200).session();
         assert!(refreshed.last_refresh.is_some(), "{how}");
-        assert!(house.portal.requests(how) > before, "{how}");
-        assert_eq!(refreshed.url, Some(format!("{}{page}", house.portal.url())), "{how}");
+        assert!(env.portal.requests(how) > before, "{how}");
+        assert_eq!(refreshed.url, Some(format!("{}{page}", env.portal.url())), "{how}");
         let mark = client.evaluate(&session, "window.mark ?? null").await;
         assert_eq!(mark == "here", keeps_memory, "{how}: {mark}");
-        assert_eq!(house.portal.sign_ins(how), 1);
+        assert_eq!(env.portal.sign_ins(how), 1);
     }
 }
 
 #[tokio::test]
 async fn a_portal_that_is_down_ends_no_session() {
-    let house = house_with(OFTEN, PortalOptions::default()).await;
+    let env = test_env_with(OFTEN, PortalOptions::default()).await;
     let body = with(account("acme"), json!({ "refresh_interval": 1 }));
-    let session = house.client().create(&body).await;
-    let mut events = house.client().events(&path(&session, "/events")).await;
-    house.portal.set_down(true);
+    let session = env.client().create(&body).await;
+    let mut events = env.client().events(&path(&session, "/events")).await;
+    env.portal.set_down(true);
     for _ in 0..2 {
         let failed = events.kind(EventKind::RefreshFailed, SOON).await;
         assert!(!failed.sentence.is_empty() && !failed.reason.is_empty());
-        assert_eq!(house.client().sessions().await.len(), 1);
+        assert_eq!(env.client().sessions().await.len(), 1);
     }
-    house.portal.set_down(false);
+    env.portal.set_down(false);
     events.kind(EventKind::Refreshed, SOON).await;
-    house.reaches(&session, SessionState::Ready).await;
-    assert_eq!(house.portal.sign_ins("acme"), 1, "it was signed in all the time");
+    env.reaches(&session, SessionState::Ready).await;
+    assert_eq!(env.portal.sign_ins("acme"), 1, "it was signed in all the time");
 }
 
 #[tokio::test]
 async fn when_everybody_is_logged_out_all_sign_in_again_in_turn() {
     let portal = PortalOptions { sign_in_delay: Duration::from_millis(400), ..PortalOptions::default() };
-    let house = house_with(OFTEN, portal).await;
+    let env = test_env_with(OFTEN, portal).await;
     let users: Vec<String> = (0..8).map(|index| format!("user-{index}")).collect();
     let bodies: Vec<_> =
         users.iter().map(|user| with(account(user), json!({ "refresh_interval": 1 }))).collect();
-    let created = join_all(bodies.iter().map(|body| house.client().create(body))).await;
-    house.portal.log_everybody_out();
+    let created = join_all(bodies.iter().map(|body| env.client().create(body))).await;
+    env.portal.log_everybody_out();
     wait_for("everybody's second sign-in", SOON, async || {
-        let sign_ins: Vec<_> = users.iter().map(|user| house.portal.sign_ins(user)).collect();
-        let sessions = house.client().sessions().await;
+        let sign_ins: Vec<_> = users.iter().map(|user| env.portal.sign_ins(user)).collect();
+        let sessions = env.client().sessions().await;
         assert_eq!(sessions.len(), created.len(), "a session is missing");
         expect_that(sign_ins.iter().all(|count| *count == 2), sign_ins)
     })
     .await;
     for session in &created {
-        house.reaches(session, SessionState::Ready).await;
+        env.reaches(session, SessionState::Ready).await;
     }
-    let counts = house.portal.statistics().total;
+    let counts = env.portal.statistics().total;
     assert_eq!(counts.sign_ins, 2 * 8);
     assert!(counts.signing_in_peak <= MAX_SIGN_INS_PER_SITE, "{} at once", counts.signing_in_peak);
 }
 
 #[tokio::test]
 async fn a_password_that_no_longer_fits_is_tried_once_and_a_person_is_asked_for() {
-    let house = house_with(OFTEN, PortalOptions::default()).await;
-    let session = house.client().create(&with(account("acme"), json!({ "refresh_interval": 1 }))).await;
-    assert!(house.portal.set_password("acme", "another"));
-    house.portal.log_everybody_out();
-    let session = house.reaches(&session, SessionState::NeedsAttention).await;
+    let env = test_env_with(OFTEN, PortalOptions::default()).await;
+    let session = env.client().create(&with(account("acme"), json!({ "refresh_interval": 1 }))).await;
+    assert!(env.portal.set_password("acme", "another"));
+    env.portal.log_everybody_out();
+    let session = env.reaches(&session, SessionState::NeedsAttention).await;
     assert!(session.attention.is_some_and(|sentence| !sentence.contains("let-me-in")));
-    assert_eq!(house.portal.counts("acme").failed_sign_ins, 1, "a wrong password is no second time typed");
-    assert_eq!(house.names().await.len(), 0);
-    assert_eq!(house.client().sessions().await.len(), 1);
+    assert_eq!(env.portal.counts("acme").failed_sign_ins, 1, "a wrong password is no second time typed");
+    assert_eq!(env.names().await.len(), 0);
+    assert_eq!(env.client().sessions().await.len(), 1);
 }
 
 /// All of the day but an hour that is far from now, in UTC.
@@ -161,35 +161,35 @@ async fn in_its_quiet_hours_a_site_is_left_alone_unless_somebody_asks() {
     quiet.site_toml.insert_str(0, &format!("quiet_hours = \"{}\"\nmax_sign_ins = 1\n", quiet_now()));
     let options = options().config(OFTEN).environment("TZ", "UTC");
     let server = Server::start(options.site("portal", portal.site()).site("quiet", quiet)).await;
-    let house = House { server, portal };
+    let env = TestEnv { server, portal };
     let often = json!({ "refresh_interval": 1 });
     let body = with(with(account("quiet"), often.clone()), json!({ "site": "quiet" }));
-    let session = house.client().create(&body).await;
-    house.client().create(&with(account("often"), often)).await;
-    house.portal.log_everybody_out();
-    let before = house.portal.requests("quiet");
-    requests(&house, "often", 4).await;
-    assert_eq!((house.portal.requests("quiet"), house.portal.sign_ins("quiet")), (before, 1));
-    let asked = house.client().post_nothing(&path(&session, "/refresh")).await.expect(200).session();
-    assert_eq!((asked.state, house.portal.sign_ins("quiet")), (SessionState::Ready, 2));
+    let session = env.client().create(&body).await;
+    env.client().create(&with(account("often"), often)).await;
+    env.portal.log_everybody_out();
+    let before = env.portal.requests("quiet");
+    requests(&env, "often", 4).await;
+    assert_eq!((env.portal.requests("quiet"), env.portal.sign_ins("quiet")), (before, 1));
+    let asked = env.client().post_nothing(&path(&session, "/refresh")).await.expect(200).session();
+    assert_eq!((asked.state, env.portal.sign_ins("quiet")), (SessionState::Ready, 2));
 }
 
 #[tokio::test]
 async fn a_site_s_report_tells_how_often_the_sign_in_held() {
-    let house = house_with(OFTEN, PortalOptions::default()).await;
-    let session = house.client().create(&with(account("acme"), json!({ "refresh_interval": 1 }))).await;
-    requests(&house, "acme", 2).await;
-    house.portal.log_everybody_out();
+    let env = test_env_with(OFTEN, PortalOptions::default()).await;
+    let session = env.client().create(&with(account("acme"), json!({ "refresh_interval": 1 }))).await;
+    requests(&env, "acme", 2).await;
+    env.portal.log_everybody_out();
     let report = wait_for("the report of a lost sign-in", SOON, async || {
-        let report = house.client().get("/sites/portal/report").await.expect(200).body;
+        let report = env.client().get("/sites/portal/report").await.expect(200).body;
         expect_that(report["signed_out"] == 1 && report["sign_ins"] == 2, report)
     })
     .await;
-    house.reaches(&session, SessionState::Ready).await;
+    env.reaches(&session, SessionState::Ready).await;
     assert_eq!((&report["sessions"], &report["sign_ins_failed"]), (&json!(1), &json!(0)));
     assert!(report["held_percent"].as_u64().is_some_and(|percent| (1..100).contains(&percent)), "{report}");
     assert!(report["lasted_longest"].is_u64() && report["lasted_median"].is_u64(), "{report}");
-    assert_eq!(house.client().get("/sites/nowhere/report").await.refusal(), (404, "site_not_found"));
-    let table = house.server.command(&["site", "report"], "").await.expect(0).stdout;
+    assert_eq!(env.client().get("/sites/nowhere/report").await.refusal(), (404, "site_not_found"));
+    let table = env.server.command(&["site", "report"], "").await.expect(0).stdout;
     assert!(table.contains("HELD") && table.contains("portal") && table.contains(" %"), "{table}");
 }

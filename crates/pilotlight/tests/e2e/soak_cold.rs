@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use pilotlight_api::{Session, SessionState};
-use pilotlight_levers::{ProcessMemory, Swap};
+use pilotlight_linux::{ProcessMemory, Swap};
 use pilotlight_testkit::harness::{Server, expect_that, wait_for};
 use pilotlight_testkit::portal::{Portal, PortalOptions};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{House, account, house_with, options, path, with};
+use crate::support::{TestEnv, account, options, path, test_env_with, with};
 
 /// What the long run has.
 const SESSIONS: usize = 60;
@@ -33,21 +33,21 @@ fn sessions() -> usize {
 }
 
 /// So many sessions at work on a page that holds much.
-async fn crowd(house: &House, more: Value) -> Vec<Session> {
+async fn crowd(env: &TestEnv, more: Value) -> Vec<Session> {
     let open = async |number: usize| {
-        let session = house.client().create(&with(account(&format!("driver-{number}")), more.clone())).await;
-        let body = json!({ "url": format!("{}yard", house.portal.url()) });
-        house.client().post(&path(&session, "/navigate"), &body).await.expect(200);
-        house.client().evaluate(&session, &format!("globalThis.kept = {number}")).await;
+        let session = env.client().create(&with(account(&format!("driver-{number}")), more.clone())).await;
+        let body = json!({ "url": format!("{}yard", env.portal.url()) });
+        env.client().post(&path(&session, "/navigate"), &body).await.expect(200);
+        env.client().evaluate(&session, &format!("globalThis.kept = {number}")).await;
         session
     };
     stream::iter(0..sessions()).map(open).buffered(AT_ONCE).collect().await
 }
 
 /// What all browsers really take, swap as it is compressed. Not by what the server says of it.
-fn used_bytes(house: &House) -> u64 {
-    let server = house.server.server_pid();
-    let processes = house.server.processes().into_iter().filter(|process| process.id != server);
+fn used_bytes(env: &TestEnv) -> u64 {
+    let server = env.server.server_pid();
+    let processes = env.server.processes().into_iter().filter(|process| process.id != server);
     let memory: ProcessMemory =
         processes.filter_map(|process| ProcessMemory::of(u32::try_from(process.id).unwrap())).sum();
     memory.bytes + Swap::now().held_bytes(memory.swapped_bytes)
@@ -58,7 +58,8 @@ fn used_bytes(house: &House) -> u64 {
 async fn soak_what_is_frozen_stays_signed_in_with_its_memory() {
     let (time, interval, patience) = match long_run() {
         Some(time) => (2 * time, 60, 150),
-        None => (Duration::from_secs(25), 10, 25),
+        // Several times the interval, as on machines that are slow a refresh comes late.
+        None => (Duration::from_secs(40), 8, 35),
     };
     let portal = PortalOptions { session_timeout: Duration::from_secs(patience), ..PortalOptions::default() };
     let portal = Portal::start(portal).await.unwrap();
@@ -69,12 +70,12 @@ async fn soak_what_is_frozen_stays_signed_in_with_its_memory() {
     site.site_toml = site.site_toml.replace(reload, &request);
     let config = "[limits]\nmax_live = 80\nmemory_budget = \"24GiB\"\n[sessions]\nfreeze_after = \"1s\"\nrefresh_check = \"1s\"";
     let server = Server::start(options().config(config).site("portal", site)).await;
-    let house = House { server, portal };
-    let sessions = crowd(&house, json!({ "refresh_interval": interval })).await;
+    let env = TestEnv { server, portal };
+    let sessions = crowd(&env, json!({ "refresh_interval": interval })).await;
     let end = Instant::now() + time;
     let mut most_frozen = 0;
     wait_for("the end of the time", time + EVENTUALLY, async || {
-        let now = house.client().sessions().await;
+        let now = env.client().sessions().await;
         most_frozen =
             most_frozen.max(now.iter().filter(|session| session.state == SessionState::Frozen).count());
         let lost: Vec<_> = now
@@ -87,9 +88,9 @@ async fn soak_what_is_frozen_stays_signed_in_with_its_memory() {
     .await;
     assert!(most_frozen >= sessions.len() / 2, "only {most_frozen} were ever frozen at once");
     for (number, session) in sessions.iter().enumerate() {
-        assert_eq!(house.client().evaluate(session, "kept").await, number, "its page's memory");
+        assert_eq!(env.client().evaluate(session, "kept").await, number, "its page's memory");
     }
-    for (user, counts) in &house.portal.statistics().users {
+    for (user, counts) in &env.portal.statistics().users {
         assert_eq!((counts.sign_ins, counts.expired), (1, 0), "{user}: {counts:?}");
         let least = time.as_secs() / (2 * interval);
         assert!(counts.requests >= least, "{user}: {counts:?}");
@@ -97,43 +98,48 @@ async fn soak_what_is_frozen_stays_signed_in_with_its_memory() {
     println!("{} sessions, for {time:?}, up to {most_frozen} of them frozen at once", sessions.len());
 }
 
-/// With a third of the memory that all windows need at once, everybody is served in turn.
+/// With a third of the memory that all windows need at once, all sessions are served in turn.
 #[tokio::test]
 async fn soak_with_a_third_of_the_memory_everybody_is_served() {
     let live = "[limits]\nmax_live = 80\nmemory_budget = \"24GiB\"\n[sessions]\nfreeze_after = \"never\"";
-    let house = house_with(live, PortalOptions::default()).await;
-    crowd(&house, json!({})).await;
-    let all = used_bytes(&house);
-    drop(house);
+    let env = test_env_with(live, PortalOptions::default()).await;
+    crowd(&env, json!({})).await;
+    let all = used_bytes(&env);
+    drop(env);
 
     let budget = all / 3;
     let config = live.replace("\"24GiB\"", &budget.to_string());
-    let house = house_with(&config, PortalOptions::default()).await;
-    let sessions = crowd(&house, json!({})).await;
+    let env = test_env_with(&config, PortalOptions::default()).await;
+    let sessions = crowd(&env, json!({})).await;
+    let fits = async || {
+        wait_for("the windows to fit", EVENTUALLY, async || {
+            let used = used_bytes(&env);
+            expect_that(used <= budget / 10 * 11, used)
+        })
+        .await;
+    };
+    // They were all made at once, and memory is measured now and then.
+    fits().await;
     let end = Instant::now() + long_run().unwrap_or(Duration::from_secs(15));
     let (mut cold, mut most) = (Vec::new(), 0);
     let mut turns = 0;
-    while Instant::now() < end || turns == 0 {
+    while Instant::now() < end || (cold.is_empty() && Instant::now() < end + EVENTUALLY) {
         for session in &sessions {
-            let before = house.client().session(session).await;
+            let before = env.client().session(session).await;
             let started = Instant::now();
-            let user = house.client().evaluate(session, "document.querySelector('#user')?.textContent").await;
+            let user = env.client().evaluate(session, "document.querySelector('#user')?.textContent").await;
             if matches!(before.state, SessionState::Frozen | SessionState::Hibernated) {
                 cold.push(started.elapsed());
             }
             assert!(user.as_str().is_some_and(|user| user.contains("driver")), "{before:?} shows {user}");
-            most = most.max(used_bytes(&house));
+            most = most.max(used_bytes(&env));
         }
         turns += 1;
     }
-    wait_for("the windows to fit", EVENTUALLY, async || {
-        let used = used_bytes(&house);
-        expect_that(used <= budget / 10 * 11, used)
-    })
-    .await;
-    let now = house.client().sessions().await;
+    fits().await;
+    let now = env.client().sessions().await;
     assert_eq!(now.len(), sessions.len(), "somebody is lost");
-    for (user, counts) in &house.portal.statistics().users {
+    for (user, counts) in &env.portal.statistics().users {
         assert_eq!(counts.sign_ins, 1, "{user}: {counts:?}");
     }
     cold.sort();

@@ -1,4 +1,4 @@
-//! What most tests begin with.
+//! The environment and helpers of most tests.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
@@ -11,44 +11,44 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
-/// How long anything may take that is not said to take a certain time. Machines that run tests are slow.
+/// The default time limit. Machines that run tests are slow.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// A server and the portal that it signs in to.
-pub(crate) struct House {
-    // The server goes first: its browsers must not see the portal go.
+/// A server and the portal that it signs in to, for one test.
+pub(crate) struct TestEnv {
+    // The server is stopped first: its browsers must not notice the end of the portal.
     pub(crate) server: Server,
     pub(crate) portal: Portal,
 }
 
-/// A server as it comes, and a portal as it comes.
-pub(crate) async fn house() -> House {
-    house_with("", PortalOptions::default()).await
+/// Starts a server and a portal with default options.
+pub(crate) async fn test_env() -> TestEnv {
+    test_env_with("", PortalOptions::default()).await
 }
 
-/// A server with more configuration, and a portal with other manners.
-pub(crate) async fn house_with(config: &str, portal: PortalOptions) -> House {
+/// Starts a server with additional configuration, and a portal with these options.
+pub(crate) async fn test_env_with(config: &str, portal: PortalOptions) -> TestEnv {
     let portal = Portal::start(portal).await.unwrap();
     let server = Server::start(options().config(config).site("portal", portal.site())).await;
-    House { server, portal }
+    TestEnv { server, portal }
 }
 
-/// What a server of this build is started with.
+/// Returns the options for a server of this build.
 pub(crate) fn options() -> ServerOptions {
     ServerOptions::new(env!("CARGO_BIN_EXE_pilotlight"))
 }
 
-impl House {
+impl TestEnv {
     pub(crate) fn client(&self) -> &Client {
         self.server.client()
     }
 
-    /// A new session of `user` at the portal.
+    /// Creates a session of `user` at the portal.
     pub(crate) async fn sign_in(&self, user: &str) -> Session {
         self.client().create(&account(user)).await
     }
 
-    /// A new plain window at the portal's log-in page: no sign-in, so it is there quickly.
+    /// Creates a session without a site, at the portal's sign-in page: without a sign-in it is ready quickly.
     pub(crate) async fn window(&self, name: &str, more: Value) -> Session {
         let body = json!({ "url": format!("{}login", self.portal.url()), "name": name });
         self.client().create(&with(body, more)).await
@@ -63,7 +63,7 @@ impl House {
         .await
     }
 
-    /// Waits until nobody holds the session.
+    /// Waits until the session has no hold.
     pub(crate) async fn is_free(&self, session: &Session) {
         wait_for("the end of the hold", SOON, async || {
             let now = self.client().session(session).await;
@@ -72,7 +72,7 @@ impl House {
         .await;
     }
 
-    /// The names of the living sessions, in order.
+    /// Returns the names of all sessions, sorted.
     pub(crate) async fn names(&self) -> Vec<String> {
         let mut names: Vec<_> =
             self.client().sessions().await.into_iter().filter_map(|session| session.name).collect();
@@ -81,12 +81,12 @@ impl House {
     }
 }
 
-/// A request for a session of `user` at the portal.
+/// Returns a request for a session of `user` at the portal.
 pub(crate) fn account(user: &str) -> Value {
     json!({ "site": "portal", "username": user, "password": PASSWORD })
 }
 
-/// `base` with the fields of `more` in it.
+/// Returns `base` with the fields of `more`.
 pub(crate) fn with(mut base: Value, more: Value) -> Value {
     if let (Value::Object(base), Value::Object(more)) = (&mut base, more) {
         base.extend(more);
@@ -94,18 +94,18 @@ pub(crate) fn with(mut base: Value, more: Value) -> Value {
     base
 }
 
-/// The path of a session, or of what lies below it.
+/// Returns the path of a session, or a path below it.
 pub(crate) fn path(session: &Session, below: &str) -> String {
     format!("/sessions/{}{below}", session.session_id)
 }
 
-/// An address of this machine at which nobody listens.
+/// Returns a local address without a listener.
 pub(crate) fn nobody_there() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     format!("http://{}/", listener.local_addr().unwrap())
 }
 
-/// A display that nobody looks at. It ends when it is dropped.
+/// A virtual display. It is stopped when this is dropped.
 pub(crate) struct Display {
     name: String,
     /// Killed when it is dropped.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::chaos::{Chance, PATIENCE};
-use crate::support::{House, house_with};
+use crate::support::{TestEnv, test_env_with};
 
 const SESSIONS: usize = 5;
 const SHORT: (usize, Duration) = (10, Duration::from_secs(8));
@@ -51,15 +51,15 @@ async fn work(mut client: DevTools, portal: String) {
     }
 }
 
-fn renderers(house: &House) -> usize {
-    house.server.processes().iter().filter(|process| process.role() == Role::Renderer).count()
+fn renderers(env: &TestEnv) -> usize {
+    env.server.processes().iter().filter(|process| process.role() == Role::Renderer).count()
 }
 
 /// What a client that comes now finds: one page, and no context.
-async fn is_tidy(house: &House, session: &Session) -> Result<(), Value> {
+async fn is_tidy(env: &TestEnv, session: &Session) -> Result<(), Value> {
     let url = session.cdp_url.as_deref().unwrap();
     let mut client =
-        DevTools::connect(url, Some(house.client().token())).await.map_err(|error| json!(error))?;
+        DevTools::connect(url, Some(env.client().token())).await.map_err(|error| json!(error))?;
     let targets = client.call(None, "Target.getTargets", json!({})).await["targetInfos"].take();
     let contexts =
         client.call(None, "Target.getBrowserContexts", json!({})).await["browserContextIds"].take();
@@ -71,12 +71,12 @@ async fn is_tidy(house: &House, session: &Session) -> Result<(), Value> {
 #[tokio::test]
 async fn of_clients_that_vanish_nothing_is_left() {
     let (clients, time) = clients_and_time();
-    let house = house_with("[sessions]\nfreeze_after = \"never\"", Default::default()).await;
+    let env = test_env_with("[sessions]\nfreeze_after = \"never\"", Default::default()).await;
     let mut sessions = Vec::new();
     for index in 0..SESSIONS {
-        sessions.push(house.sign_in(&format!("user-{index}")).await);
+        sessions.push(env.sign_in(&format!("user-{index}")).await);
     }
-    let server = house.server.server_pid();
+    let server = env.server.server_pid();
     let chance = RefCell::new(Chance::new());
     let end = Instant::now() + time;
     let vanished = RefCell::new(0_usize);
@@ -84,15 +84,14 @@ async fn of_clients_that_vanish_nothing_is_left() {
     // A first round is there to fill what stays: threads, buffers, caches.
     for until in [Instant::now() + time / 4, end] {
         let stays = (0..clients).map(|index| {
-            let (house, session, chance, vanished) =
-                (&house, &sessions[index % SESSIONS], &chance, &vanished);
+            let (env, session, chance, vanished) = (&env, &sessions[index % SESSIONS], &chance, &vanished);
             async move {
                 while Instant::now() < until {
                     let url = session.cdp_url.as_deref().unwrap();
-                    let client = DevTools::connect(url, Some(house.client().token())).await.unwrap();
+                    let client = DevTools::connect(url, Some(env.client().token())).await.unwrap();
                     let stay = chance.borrow_mut().moment(LONGEST_STAY);
                     // Its socket goes with whatever was on its way.
-                    let worked = timeout(stay, work(client, house.portal.url())).await;
+                    let worked = timeout(stay, work(client, env.portal.url())).await;
                     assert!(worked.is_err(), "it never ends by itself");
                     *vanished.borrow_mut() += 1;
                 }
@@ -100,10 +99,10 @@ async fn of_clients_that_vanish_nothing_is_left() {
         });
         join_all(stays).await;
         for session in &sessions {
-            house.is_free(session).await;
+            env.is_free(session).await;
         }
         wait_for("the end of everything that was theirs", PATIENCE, async || {
-            let left = renderers(&house);
+            let left = renderers(&env);
             // One window for each session, and one in reserve.
             expect_that(left <= SESSIONS + 1, left)
         })
@@ -117,10 +116,10 @@ async fn of_clients_that_vanish_nothing_is_left() {
     let after = after.await.1;
     println!("{} clients vanished; the server took {before:?} bytes, then {after}.", vanished.borrow());
     for (index, session) in sessions.iter().enumerate() {
-        is_tidy(&house, session).await.unwrap();
-        let user = house.client().evaluate(session, "document.querySelector('#user').textContent").await;
+        is_tidy(&env, session).await.unwrap();
+        let user = env.client().evaluate(session, "document.querySelector('#user').textContent").await;
         assert_eq!(user, format!("user-{index}"));
-        assert_eq!(house.client().session(session).await.tabs, 1);
+        assert_eq!(env.client().session(session).await.tabs, 1);
     }
-    house.each_signed_in_once();
+    env.each_signed_in_once();
 }

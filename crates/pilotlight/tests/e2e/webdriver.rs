@@ -8,35 +8,35 @@ use pilotlight_testkit::portal::{Portal, PortalOptions};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Display, House, SOON, account, house, house_with, options, path, with};
+use crate::support::{Display, SOON, TestEnv, account, options, path, test_env, test_env_with, with};
 
 /// Who is signed in.
 const USER: &str = "return document.querySelector('#user').textContent";
 
 /// A WebDriver session, by its path.
-struct Remote<'a> {
-    house: &'a House,
-    path: String,
-    capabilities: Value,
+pub(crate) struct Remote<'a> {
+    env: &'a TestEnv,
+    pub(crate) path: String,
+    pub(crate) capabilities: Value,
 }
 
 impl<'a> Remote<'a> {
-    async fn begin(house: &'a House, capabilities: Value) -> Self {
-        let value = new_session(house, capabilities).await.expect(200).body["value"].take();
+    pub(crate) async fn begin(env: &'a TestEnv, capabilities: Value) -> Self {
+        let value = new_session(env, capabilities).await.expect(200).body["value"].take();
         let path = format!("/session/{}", value["sessionId"].as_str().unwrap());
-        Self { house, path, capabilities: value["capabilities"].clone() }
+        Self { env, path, capabilities: value["capabilities"].clone() }
     }
 
-    async fn command(&self, method: Method, below: &str, body: Value) -> Answer {
-        let request = self.house.client().request(method, &format!("{}{below}", self.path));
-        self.house.client().send(if body.is_null() { request } else { request.json(&body) }).await
+    pub(crate) async fn command(&self, method: Method, below: &str, body: Value) -> Answer {
+        let request = self.env.client().request(method, &format!("{}{below}", self.path));
+        self.env.client().send(if body.is_null() { request } else { request.json(&body) }).await
     }
 
-    async fn get(&self, below: &str) -> Value {
+    pub(crate) async fn get(&self, below: &str) -> Value {
         self.command(Method::GET, below, Value::Null).await.expect(200).body["value"].take()
     }
 
-    async fn post(&self, below: &str, body: Value) -> Value {
+    pub(crate) async fn post(&self, below: &str, body: Value) -> Value {
         self.command(Method::POST, below, body).await.expect(200).body["value"].take()
     }
 
@@ -44,7 +44,7 @@ impl<'a> Remote<'a> {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
-    async fn end(&self) {
+    pub(crate) async fn end(&self) {
         self.command(Method::DELETE, "", Value::Null).await.expect(200);
     }
 
@@ -53,15 +53,15 @@ impl<'a> Remote<'a> {
     }
 
     async fn session(&self) -> Session {
-        self.house.client().get(&format!("/sessions/{}", self.session_id())).await.expect(200).session()
+        self.env.client().get(&format!("/sessions/{}", self.session_id())).await.expect(200).session()
     }
 }
 
-async fn new_session(house: &House, capabilities: Value) -> Answer {
-    house.client().post("/session", &json!({ "capabilities": { "alwaysMatch": capabilities } })).await
+async fn new_session(env: &TestEnv, capabilities: Value) -> Answer {
+    env.client().post("/session", &json!({ "capabilities": { "alwaysMatch": capabilities } })).await
 }
 
-fn of(session: &Session) -> Value {
+pub(crate) fn of(session: &Session) -> Value {
     json!({ "pilotlight:options": { "session_id": session.session_id } })
 }
 
@@ -70,74 +70,74 @@ fn refusal(answer: &Answer) -> (u16, &str) {
     (answer.status, answer.body["value"]["error"].as_str().unwrap_or("(no error)"))
 }
 
-fn drivers(house: &House) -> Vec<Process> {
+pub(crate) fn drivers(env: &TestEnv) -> Vec<Process> {
     let is_driver =
         |process: &Process| process.command.first().is_some_and(|word| word.ends_with("/chromedriver"));
-    house.server.processes().into_iter().filter(is_driver).collect()
+    env.server.processes().into_iter().filter(is_driver).collect()
 }
 
 #[tokio::test]
 async fn a_session_without_options_has_a_window_that_goes_with_it() {
-    let house = house().await;
-    assert!(drivers(&house).is_empty(), "nobody needs it yet");
-    let remote = Remote::begin(&house, json!({ "browserName": "chrome" })).await;
+    let env = test_env().await;
+    assert!(drivers(&env).is_empty(), "nobody needs it yet");
+    let remote = Remote::begin(&env, json!({ "browserName": "chrome" })).await;
     assert_eq!(remote.capabilities["browserName"], "chrome-headless-shell");
     assert!(remote.capabilities.get("goog:chromeOptions").is_none(), "{}", remote.capabilities);
     let session = remote.session().await;
     assert!(!session.keep_alive && session.in_use && session.state == SessionState::Ready, "{session:?}");
     assert_eq!(remote.get("/url").await, "about:blank");
-    remote.post("/url", json!({ "url": format!("{}login", house.portal.url()) })).await;
-    assert_eq!(remote.get("/url").await, format!("{}login", house.portal.url()));
+    remote.post("/url", json!({ "url": format!("{}login", env.portal.url()) })).await;
+    assert_eq!(remote.get("/url").await, format!("{}login", env.portal.url()));
     let missing = json!({ "using": "css selector", "value": "#nobody" });
     let missing = remote.command(Method::POST, "/element", missing).await;
     assert_eq!(refusal(&missing), (404, "no such element"));
     remote.end().await;
-    let gone = house.client().get(&path(&session, "")).await;
+    let gone = env.client().get(&path(&session, "")).await;
     assert_eq!(gone.refusal(), (410, "session_ended"), "{}", gone.body);
     assert_eq!(refusal(&remote.command(Method::GET, "/url", Value::Null).await), (404, "invalid session id"));
 }
 
 #[tokio::test]
 async fn options_find_wake_or_make_a_session_and_it_stays() {
-    let house = house().await;
+    let env = test_env().await;
     let wanted = json!({ "pilotlight:options": account("acme") });
-    let remote = Remote::begin(&house, wanted.clone()).await;
+    let remote = Remote::begin(&env, wanted.clone()).await;
     assert_eq!(remote.run(USER).await, "acme", "it was signed in");
     remote.run("window.kept = 'kept'").await;
     let session = remote.session().await;
     assert!(session.keep_alive && session.in_use);
     remote.end().await;
-    assert!(!house.client().session(&session).await.in_use, "it was given back");
+    assert!(!env.client().session(&session).await.in_use, "it was given back");
 
-    house.order(&session, "/freeze").await;
-    let again = Remote::begin(&house, wanted).await;
+    env.order(&session, "/freeze").await;
+    let again = Remote::begin(&env, wanted).await;
     assert_eq!(again.session_id(), session.session_id.to_string(), "the same account, the same window");
     assert_eq!(again.run("return window.kept").await, "kept");
     again.end().await;
-    house.is_free(&session).await;
-    house.order(&session, "/hibernate").await;
+    env.is_free(&session).await;
+    env.order(&session, "/hibernate").await;
     // At the hub as at the root.
     let body = json!({ "capabilities": { "firstMatch": [of(&session)] } });
-    let woken = house.client().post("/wd/hub/session", &body).await.expect(200);
+    let woken = env.client().post("/wd/hub/session", &body).await.expect(200);
     let below = format!("/wd/hub/session/{}", woken.body["value"]["sessionId"].as_str().unwrap());
     let script = json!({ "script": USER, "args": [] });
-    let user = house.client().post(&format!("{below}/execute/sync"), &script).await.expect(200);
+    let user = env.client().post(&format!("{below}/execute/sync"), &script).await.expect(200);
     assert_eq!(user.body["value"], "acme");
     // With its last tab a WebDriver session is over; the session that is kept is not.
-    let closed = house.client().delete(&format!("{below}/window")).await.expect(200);
+    let closed = env.client().delete(&format!("{below}/window")).await.expect(200);
     assert_eq!(closed.body["value"], json!([]));
-    assert_eq!(refusal(&house.client().get(&format!("{below}/url")).await), (404, "invalid session id"));
-    house.reaches(&session, SessionState::Ready).await;
-    let back = Remote::begin(&house, of(&session)).await;
+    assert_eq!(refusal(&env.client().get(&format!("{below}/url")).await), (404, "invalid session id"));
+    env.reaches(&session, SessionState::Ready).await;
+    let back = Remote::begin(&env, of(&session)).await;
     assert_eq!(back.run(USER).await, "acme");
     back.end().await;
-    house.each_signed_in_once();
+    env.each_signed_in_once();
 }
 
 #[tokio::test]
 async fn errors_are_those_of_the_standard() {
-    let house = house().await;
-    let client = house.client();
+    let env = test_env().await;
+    let client = env.client();
     for base in ["", "/wd/hub"] {
         let status = client.get(&format!("{base}/status")).await.expect(200);
         assert_eq!(status.body["value"]["ready"], true, "{}", status.body);
@@ -150,7 +150,7 @@ async fn errors_are_those_of_the_standard() {
     assert_eq!(refusal(&client.get("/wd/hub/nothing").await), (404, "unknown command"));
     let legacy = client.post("/session", &json!({ "desiredCapabilities": {} })).await;
     assert_eq!(refusal(&legacy), (400, "invalid argument"));
-    let session = house.window("held", json!({})).await;
+    let session = env.window("held", json!({})).await;
     client.post(&path(&session, "/hold"), &json!({ "ttl": 600 })).await.expect(201);
     for (capabilities, expected, word) in [
         (json!({ "pageLoadStrategy": "soon" }), (400, "invalid argument"), "pageLoadStrategy"),
@@ -159,26 +159,26 @@ async fn errors_are_those_of_the_standard() {
         (json!({ "browserName": "firefox" }), (500, "session not created"), "firefox"),
         (of(&session), (500, "session not created"), "session_in_use"),
     ] {
-        let refused = new_session(&house, capabilities).await;
+        let refused = new_session(&env, capabilities).await;
         assert_eq!(refusal(&refused), expected, "{}", refused.body);
         assert!(refused.body["value"]["message"].as_str().unwrap().contains(word), "{}", refused.body);
     }
-    assert_eq!(house.names().await, ["held"], "what was refused leaves nothing behind");
-    let remote = Remote::begin(&house, json!({})).await;
+    assert_eq!(env.names().await, ["held"], "what was refused leaves nothing behind");
+    let remote = Remote::begin(&env, json!({})).await;
     let unknown = remote.command(Method::GET, "/nothing", Value::Null).await;
     assert_eq!(refusal(&unknown), (404, "unknown command"), "{}", unknown.body);
 }
 
 #[tokio::test]
 async fn a_chromedriver_that_dies_is_started_again_and_the_window_never_notices() {
-    let house = house().await;
-    let session = house.sign_in("acme").await;
-    let remote = Remote::begin(&house, of(&session)).await;
+    let env = test_env().await;
+    let session = env.sign_in("acme").await;
+    let remote = Remote::begin(&env, of(&session)).await;
     remote.run("window.kept = 'kept'").await;
     let button = json!({ "using": "css selector", "value": "#user" });
     let element = remote.post("/element", button).await;
     let element = element.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
-    let before = drivers(&house);
+    let before = drivers(&env);
     assert_eq!(before.len(), 1);
     before[0].kill();
     wait_for("another chromedriver", SOON, async || {
@@ -186,25 +186,25 @@ async fn a_chromedriver_that_dies_is_started_again_and_the_window_never_notices(
         expect_that(answer.status == 200, answer.body)
     })
     .await;
-    let after = drivers(&house);
+    let after = drivers(&env);
     assert!(after.len() == 1 && after != before, "{after:?}");
     assert_eq!(remote.run("return window.kept").await, "kept");
     assert_eq!(remote.get(&format!("/element/{element}/text")).await, "acme", "elements keep their names");
-    let now = house.client().session(&session).await;
+    let now = env.client().session(&session).await;
     assert_eq!((now.state, now.in_use), (SessionState::Ready, true));
     remote.end().await;
-    house.each_signed_in_once();
+    env.each_signed_in_once();
 }
 
 #[tokio::test]
 async fn nobody_else_of_the_machine_reaches_chromedriver() {
-    let house = house().await;
-    let remote = Remote::begin(&house, json!({})).await;
-    let driver = drivers(&house).pop().unwrap();
+    let env = test_env().await;
+    let remote = Remote::begin(&env, json!({})).await;
+    let driver = drivers(&env).pop().unwrap();
     let network = |process: i32| std::fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
-    assert_ne!(network(driver.id), network(house.server.server_pid()), "it has a network of its own");
+    assert_ne!(network(driver.id), network(env.server.server_pid()), "it has a network of its own");
     assert_ne!(driver.user_id(), Some(0), "it does not run as root");
-    let folders: Vec<_> = std::fs::read_dir(house.server.run_dir())
+    let folders: Vec<_> = std::fs::read_dir(env.server.run_dir())
         .unwrap()
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.file_name().to_str().unwrap().starts_with("driver-"))
@@ -216,20 +216,20 @@ async fn nobody_else_of_the_machine_reaches_chromedriver() {
 
 #[tokio::test]
 async fn a_session_that_nobody_uses_ends() {
-    let house = house_with("[sessions]\nwebdriver_timeout = \"2s\"", PortalOptions::default()).await;
-    let session = house.window("kept", json!({})).await;
-    let kept = Remote::begin(&house, of(&session)).await;
-    let passing = Remote::begin(&house, json!({})).await;
+    let env = test_env_with("[sessions]\nwebdriver_timeout = \"2s\"", PortalOptions::default()).await;
+    let session = env.window("kept", json!({})).await;
+    let kept = Remote::begin(&env, of(&session)).await;
+    let passing = Remote::begin(&env, json!({})).await;
     // One that is used lives on: by a command that takes its time, for example.
     let wait = "const done = arguments[0]; setTimeout(() => done('waited'), 6000)";
     let waited = kept.post("/execute/async", json!({ "script": wait, "args": [] })).await;
     assert_eq!(waited, "waited");
     wait_for("the end of the one that was left", SOON, async || {
-        let names = house.names().await;
-        expect_that(house.client().sessions().await.len() == 1, names)
+        let names = env.names().await;
+        expect_that(env.client().sessions().await.len() == 1, names)
     })
     .await;
-    house.is_free(&session).await;
+    env.is_free(&session).await;
     for remote in [kept, passing] {
         assert_eq!(
             refusal(&remote.command(Method::GET, "/url", Value::Null).await),
@@ -240,20 +240,20 @@ async fn a_session_that_nobody_uses_ends() {
 
 #[tokio::test]
 async fn the_devtools_protocol_is_beside_it_with_a_ticket_of_its_own() {
-    let house = house().await;
-    let session = house.sign_in("acme").await;
-    let (remote, other) = (Remote::begin(&house, of(&session)).await, Remote::begin(&house, json!({})).await);
+    let env = test_env().await;
+    let session = env.sign_in("acme").await;
+    let (remote, other) = (Remote::begin(&env, of(&session)).await, Remote::begin(&env, json!({})).await);
     let url = remote.capabilities["se:cdp"].as_str().unwrap();
     assert!(remote.capabilities["se:cdpVersion"].as_str().unwrap().contains('.'), "{}", remote.capabilities);
     let mut devtools = DevTools::connect(url, None).await.unwrap();
     let page = devtools.first_page().await;
     assert_eq!(devtools.evaluate(&page, "document.querySelector('#user').textContent").await, "acme");
     let (bare, ticket) = url.split_once("?token=").unwrap();
-    assert!(!url.contains(house.client().token()), "not the server's own");
+    assert!(!url.contains(env.client().token()), "not the server's own");
     for wrong in [bare.to_owned(), format!("{bare}?token={}", "0".repeat(32))] {
         assert!(DevTools::connect(&wrong, None).await.unwrap_err().contains("401"));
     }
-    let nobody = house.client().with_token("");
+    let nobody = env.client().with_token("");
     for elsewhere in ["/sessions", &other.path, &format!("{}/url", other.path)] {
         let refused = nobody.get(&format!("{elsewhere}?token={ticket}")).await;
         assert_eq!(refused.status, 401, "{elsewhere}: {}", refused.body);
@@ -264,14 +264,14 @@ async fn the_devtools_protocol_is_beside_it_with_a_ticket_of_its_own() {
 
 #[tokio::test]
 async fn bidi_is_of_the_window_alone_and_leaves_no_page() {
-    let house = house().await;
-    let (session, other) = (house.sign_in("acme").await, house.sign_in("other").await);
+    let env = test_env().await;
+    let (session, other) = (env.sign_in("acme").await, env.sign_in("other").await);
     assert_eq!(session.shard, other.shard);
-    let renderers = || house.server.processes().iter().filter(|one| one.role() == Role::Renderer).count();
+    let renderers = || env.server.processes().iter().filter(|one| one.role() == Role::Renderer).count();
     let before = renderers();
-    let remote = Remote::begin(&house, with(of(&session), json!({ "webSocketUrl": true }))).await;
+    let remote = Remote::begin(&env, with(of(&session), json!({ "webSocketUrl": true }))).await;
     let url = remote.capabilities["webSocketUrl"].as_str().unwrap();
-    assert!(url.starts_with(&format!("ws://{}{}", house.server.address(), remote.path)), "{url}");
+    assert!(url.starts_with(&format!("ws://{}{}", env.server.address(), remote.path)), "{url}");
     let mut bidi = DevTools::connect(url, None).await.unwrap();
     let mut tree = bidi.call(None, "browsingContext.getTree", json!({})).await["contexts"].take();
     assert_eq!(tree.as_array().unwrap().len(), 1, "{tree}");
@@ -284,7 +284,7 @@ async fn bidi_is_of_the_window_alone_and_leaves_no_page() {
     assert_eq!(told["result"]["value"], "acme", "{told}");
     assert_eq!(bidi.event("log.entryAdded").await["params"]["text"], "heard");
     let tab = bidi.call(None, "browsingContext.create", json!({ "type": "tab" })).await;
-    let appointments = format!("{}appointments", house.portal.url());
+    let appointments = format!("{}appointments", env.portal.url());
     let there = json!({ "context": tab["context"], "url": appointments, "wait": "complete" });
     let there = bidi.call(None, "browsingContext.navigate", there).await;
     assert_eq!(there["url"], appointments);
@@ -293,23 +293,16 @@ async fn bidi_is_of_the_window_alone_and_leaves_no_page() {
     bidi.call(None, "browsingContext.close", json!({ "context": tab["context"] })).await;
     let users = bidi.call(None, "browser.getUserContexts", json!({})).await;
     assert_eq!(users["userContexts"].as_array().unwrap().len(), 1, "{users}");
-    assert_eq!(
-        house.client().session(&session).await.tabs,
-        1,
-        "the page that carries it is not the window's"
-    );
+    assert_eq!(env.client().session(&session).await.tabs, 1, "the page that carries it is not the window's");
     assert_eq!(remote.run(USER).await, "acme", "both ways work beside each other");
     remote.end().await;
-    house.is_free(&session).await;
+    env.is_free(&session).await;
     wait_for("the end of the page that carried it", SOON, async || {
         let left = renderers();
         expect_that(left <= before, left)
     })
     .await;
-    assert_eq!(
-        house.client().evaluate(&session, "document.querySelector('#user').textContent").await,
-        "acme"
-    );
+    assert_eq!(env.client().evaluate(&session, "document.querySelector('#user').textContent").await, "acme");
 }
 
 #[tokio::test]
@@ -317,9 +310,9 @@ async fn a_window_on_a_display_in_a_browser_of_its_own_is_reached_in_the_same_wa
     let display = Display::start().await;
     let portal = Portal::start(PortalOptions::default()).await.unwrap();
     let options = options().config("[chromium]\nengine = \"headed\"").environment("DISPLAY", display.name());
-    let house = House { server: Server::start(options.site("portal", portal.site())).await, portal };
+    let env = TestEnv { server: Server::start(options.site("portal", portal.site())).await, portal };
     let wanted = with(account("acme"), json!({ "isolation": "dedicated" }));
-    let remote = Remote::begin(&house, json!({ "pilotlight:options": wanted, "webSocketUrl": true })).await;
+    let remote = Remote::begin(&env, json!({ "pilotlight:options": wanted, "webSocketUrl": true })).await;
     assert_eq!(remote.capabilities["browserName"], "chrome");
     assert_eq!(remote.run(USER).await, "acme");
     remote.post("/window/new", json!({ "type": "tab" })).await;
@@ -327,14 +320,14 @@ async fn a_window_on_a_display_in_a_browser_of_its_own_is_reached_in_the_same_wa
     let session = remote.session().await;
     assert_eq!((session.isolation, session.tabs), (Isolation::Dedicated, 2));
     remote.end().await;
-    house.is_free(&session).await;
+    env.is_free(&session).await;
 }
 
 #[tokio::test]
 async fn sessions_in_two_windows_do_not_meet() {
-    let house = house().await;
-    let one = Remote::begin(&house, json!({ "pilotlight:options": account("one") })).await;
-    let two = Remote::begin(&house, json!({ "pilotlight:options": account("two") })).await;
+    let env = test_env().await;
+    let one = Remote::begin(&env, json!({ "pilotlight:options": account("one") })).await;
+    let two = Remote::begin(&env, json!({ "pilotlight:options": account("two") })).await;
     assert_eq!(one.session().await.shard, two.session().await.shard, "they share a browser");
     one.post("/window/new", json!({ "type": "tab" })).await;
     assert_eq!(one.get("/window/handles").await.as_array().unwrap().len(), 2);
@@ -344,7 +337,7 @@ async fn sessions_in_two_windows_do_not_meet() {
     let handle = one.get("/window").await;
     let foreign = two.command(Method::POST, "/window", json!({ "handle": handle })).await;
     assert_eq!(refusal(&foreign), (404, "no such window"));
-    assert_eq!(drivers(&house).len(), 1, "one chromedriver serves them all");
+    assert_eq!(drivers(&env).len(), 1, "one chromedriver serves them all");
     one.end().await;
     two.end().await;
 }

@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 
@@ -49,6 +49,20 @@ impl Store for Gated {
     fn remove_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
         self.pass()?;
         self.inner.remove_sessions(sessions)
+    }
+
+    fn strip_sessions(&mut self, sessions: &[Uuid]) -> Result<(), StoreError> {
+        self.pass()?;
+        self.inner.strip_sessions(sessions)
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.pass()?;
+        self.inner.probe()
+    }
+
+    fn backup(&mut self, path: &Path) -> Result<(), StoreError> {
+        self.inner.backup(path)
     }
 
     fn operations(&mut self) -> Result<LoadedOperations, StoreError> {
@@ -109,7 +123,7 @@ async fn what_was_asked_is_there_after_a_close() {
     assert!(matches!(other.load().await, Err(StoreError::Closed)));
     assert!(matches!(other.close().await, Err(StoreError::Closed)));
     // The thread is gone, and with it the lock and the log.
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(!folder.path().join("store.sqlite-wal").exists());
     let archive = open();
     let loaded = archive.load().await.unwrap();
     assert_eq!(loaded.sessions.len(), 1);
@@ -166,7 +180,7 @@ async fn its_health_is_that_of_the_last_write() {
     gate.send(Some(full())).unwrap();
     let failed = archive.save_sessions(vec![session(1, "one")]).await;
     assert!(failed.unwrap_err().is_passing());
-    assert_eq!(health.borrow_and_update().as_deref(), Some("there is no room left for the store /store"));
+    assert_eq!(health.borrow_and_update().as_deref(), Some("there is no space left for the store /store"));
     // What is asked for wrongly says nothing.
     gate.send(None).unwrap();
     assert!(matches!(archive.save_checkpoint(id(1), checkpoint_at(1)).await, Err(StoreError::NoSession(_))));
@@ -175,7 +189,7 @@ async fn its_health_is_that_of_the_last_write() {
     let source = Arc::new(io::Error::other("the disk is gone"));
     gate.send(Some(StoreError::Io { path: PathBuf::from("/store"), source })).unwrap();
     archive.remove_sessions(vec![id(1)]).await.unwrap_err();
-    let sentence = "the store /store cannot be read or written: the disk is gone";
+    let sentence = "cannot read or write the store /store: the disk is gone";
     assert_eq!(health.borrow_and_update().as_deref(), Some(sentence));
     gate.send(None).unwrap();
     archive.save_sessions(vec![session(1, "one")]).await.unwrap();
@@ -183,15 +197,15 @@ async fn its_health_is_that_of_the_last_write() {
 }
 
 #[tokio::test]
-async fn an_order_whose_asker_went_is_carried_out() {
+async fn an_order_whose_caller_went_is_carried_out() {
     let Gate { archive, gate, mut saved } = gated();
-    let asker = tokio::spawn({
+    let caller = tokio::spawn({
         let archive = archive.clone();
         async move { archive.save_sessions(vec![session(1, "one")]).await }
     });
     assert_eq!(timeout(DEADLINE, saved.recv()).await.unwrap(), Some(1));
-    asker.abort();
-    assert!(asker.await.unwrap_err().is_cancelled());
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
     gate.send(None).unwrap();
     assert_eq!(archive.load().await.unwrap().sessions.len(), 1);
     archive.close().await.unwrap();

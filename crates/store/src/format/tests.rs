@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use pilotlight_checkpoint::Origin;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::checkpoint::Origin;
 use crate::keys::Keyring;
 use crate::samples::{ID, checkpoint, credential, operation, record};
 use crate::seal::{self, Kind, Place};

@@ -1,10 +1,14 @@
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::opening::OWNER_FILE;
 use super::*;
 use crate::samples::{checkpoint_at, credential, id, keyring, operation, session};
+use crate::seal::SealError;
 
 /// A frame of the log: a header and a page.
 const FRAME_BYTES: usize = 24 + 4096;
@@ -88,7 +92,8 @@ fn contents(store: &mut SqliteStore) -> BTreeMap<String, u64> {
 fn a_closed_store_has_everything_in_one_file_for_the_owner() {
     let place = Place::new();
     let before = contents(&mut place.filled());
-    assert_eq!(place.files().into_keys().collect::<Vec<_>>(), ["store.sqlite"]);
+    // But for the room that is kept free.
+    assert_eq!(place.files().into_keys().collect::<Vec<_>>(), ["store.sqlite", "store.sqlite-reserve"]);
     assert_eq!(fs::metadata(place.path()).unwrap().permissions().mode() & 0o777, OWNER_FILE);
     fs::set_permissions(place.path(), Permissions::from_mode(0o644)).unwrap();
     let mut store = place.open();
@@ -216,6 +221,23 @@ fn a_store_of_a_later_release_is_refused() {
 }
 
 #[test]
+fn a_store_that_names_an_older_version_than_it_has_is_refused_without_a_word_of_sql() {
+    let place = Place::new();
+    drop(place.filled());
+    for earlier in 1..i64::try_from(MIGRATIONS.len()).unwrap() {
+        Connection::open(place.path()).unwrap().pragma_update(None, "user_version", earlier).unwrap();
+        let error = place.try_open(&["a"]).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        let sentence = error.sentence();
+        assert!(!sentence.contains("table") && !sentence.contains("CREATE"), "{sentence}");
+        assert!(sentence.contains(&format!("version {earlier}")), "{sentence}");
+    }
+    let latest = i64::try_from(MIGRATIONS.len()).unwrap();
+    Connection::open(place.path()).unwrap().pragma_update(None, "user_version", latest).unwrap();
+    assert_eq!(contents(&mut place.open()).len(), 3);
+}
+
+#[test]
 fn what_is_no_store_is_refused() {
     let place = Place::new();
     for bytes in [b"not a database".repeat(1000), vec![0; 4096]] {
@@ -224,9 +246,18 @@ fn what_is_no_store_is_refused() {
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     }
     fs::write(place.path(), "").unwrap();
-    fs::write(place.log(), "of a file that is gone").unwrap();
-    assert!(matches!(place.refusal(&["a"]), StoreError::Damaged { .. }));
-    fs::remove_file(place.log()).unwrap();
+    for log in [true, false] {
+        if log {
+            fs::write(place.log(), "of a file that is gone").unwrap();
+        } else {
+            fs::remove_file(place.log()).unwrap();
+        }
+        let error = place.refusal(&["a"]);
+        assert!(
+            matches!(error, StoreError::Damaged { .. }) && error.to_string().contains("empty"),
+            "{error}"
+        );
+    }
     Connection::open(place.path()).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
     assert!(matches!(place.refusal(&["a"]), StoreError::Damaged { .. }));
     fs::remove_file(place.path()).unwrap();
@@ -234,6 +265,19 @@ fn what_is_no_store_is_refused() {
     assert!(matches!(place.try_open(&["a"]), Err(StoreError::Damaged { .. })));
     let nowhere = place.folder.path().join("no/such/folder");
     assert!(matches!(SqliteStore::open(&nowhere, keyring(&["a"])), Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn a_store_that_could_not_be_made_leaves_nothing_that_is_in_the_way_of_the_next() {
+    let place = Place::new();
+    // SQLite finds no room for its log.
+    fs::create_dir(place.log()).unwrap();
+    let error = place.try_open(&["a"]).unwrap_err();
+    assert!(!place.path().exists(), "{error}");
+    assert!(place.log().is_dir(), "what was there before is touched");
+    fs::remove_dir(place.log()).unwrap();
+    drop(place.open());
+    assert!(place.path().exists());
 }
 
 #[test]
@@ -251,12 +295,7 @@ fn a_store_in_use_is_refused() {
 fn a_full_disk_leaves_what_was_there() {
     let place = Place::new();
     let mut store = place.filled();
-    let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
-    let limit = |store: &SqliteStore, pages: i64| {
-        let set = |row: &Row<'_>| row.get::<_, i64>(0);
-        store.connection.pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
-    };
-    limit(&store, pages);
+    limit(&store, pages(&store));
     let mut large = checkpoint_at(1);
     large.tabs[0].title = "t".repeat(1 << 20);
     let error = store.save_checkpoint(id(1), &large).unwrap_err();
@@ -269,6 +308,55 @@ fn a_full_disk_leaves_what_was_there() {
     limit(&store, 1 << 20);
     store.save_checkpoint(id(1), &large).unwrap();
     assert_eq!(contents(&mut store)["one"], 1);
+}
+
+/// Lets the file have no more pages than this, as a full disk would.
+fn limit(store: &SqliteStore, pages: i64) {
+    let set = |row: &Row<'_>| row.get::<_, i64>(0);
+    store.connection.pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
+}
+
+fn pages(store: &SqliteStore) -> i64 {
+    store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_probe_says_whether_something_could_be_written_and_leaves_nothing() {
+    let place = Place::new();
+    let mut store = place.filled();
+    store.probe().unwrap();
+    let before = contents(&mut store);
+    // What the probe itself had taken is there for others.
+    while store.save_checkpoint(id(1), &checkpoint_at(0)).is_ok() && pages(&store) < 40 {
+        let more: Vec<_> = (0..20).map(|_| session(rand::random(), "more")).collect();
+        store.save_sessions(&more).unwrap();
+    }
+    limit(&store, pages(&store));
+    assert!(matches!(store.probe(), Err(StoreError::Full { .. })));
+    limit(&store, 1 << 20);
+    store.probe().unwrap();
+    let loaded = store.load().unwrap();
+    assert!(loaded.damaged.is_empty() && loaded.sessions.len() >= before.len());
+}
+
+#[test]
+fn an_end_is_written_before_its_state_is_removed_and_outlasts_a_crash() {
+    let place = Place::new();
+    let mut store = place.filled();
+    let mut ended = session(2, "two");
+    ended.ended = Some(crate::record::EndedRecord { at_ms: 5, reason: "closed_by_client".to_owned() });
+    store.save_sessions(std::slice::from_ref(&ended)).unwrap();
+    let loaded = place.crashed().open().load().unwrap();
+    let found = loaded.sessions.iter().find(|session| session.record.id == id(2)).unwrap();
+    assert!(found.record.ended.is_some() && found.checkpoint.is_some());
+    store.save_operation(&operation(5, 2)).unwrap();
+    store.strip_sessions(&[id(2), id(9)]).unwrap();
+    let mut left = place.crashed().open();
+    let loaded = left.load().unwrap();
+    let found = loaded.sessions.iter().find(|session| session.record.id == id(2)).unwrap();
+    assert!(found.record.ended.is_some() && found.checkpoint.is_none());
+    assert!(left.operations().unwrap().operations.is_empty());
+    assert_eq!(loaded.sessions.iter().filter(|session| session.checkpoint.is_some()).count(), 2);
 }
 
 #[test]
@@ -287,7 +375,21 @@ fn one_damaged_record_does_not_keep_the_others_away() {
     let mut store = place.open();
     let loaded = store.load().unwrap();
     assert_eq!(loaded.sessions.len(), 2);
-    assert_eq!(loaded.damaged, [DamagedRecord { id: id(2), error: SealError::Altered.into() }]);
+    let damaged =
+        |kind, number, error: SealError| DamagedRecord { kind, id: id(number), error: error.into() };
+    assert_eq!(loaded.damaged, [damaged(RecordKind::Session, 2, SealError::Altered)]);
+    // All that is damaged is found, and can be removed without the rest.
+    let checked = store.check().unwrap();
+    let others = [2, 3].map(|number| damaged(RecordKind::Checkpoint, number, SealError::OtherPlace));
+    let all: Vec<_> =
+        [damaged(RecordKind::Session, 2, SealError::Altered)].into_iter().chain(others).collect();
+    assert_eq!((checked.whole, checked.damaged), (4, all));
+    assert!(store.sealed(RecordKind::Session, id(2)).unwrap().is_some_and(|sealed| sealed.len() > 100));
+    store.forget(RecordKind::Session, id(2)).unwrap();
+    let left = store.check().unwrap();
+    assert_eq!(left.damaged, [damaged(RecordKind::Checkpoint, 3, SealError::OtherPlace)]);
+    assert_eq!(store.load().unwrap().sessions.len(), 2);
+    assert_eq!(store.sealed(RecordKind::Session, id(2)).unwrap(), None);
     assert!(store.checkpoint(id(1)).unwrap().is_some());
     let error = store.checkpoint(id(3)).unwrap_err();
     let other_place = RecordError::Seal(SealError::OtherPlace);
@@ -295,6 +397,22 @@ fn one_damaged_record_does_not_keep_the_others_away() {
     // It is whole again once it is written.
     store.save_checkpoint(id(3), &checkpoint_at(3)).unwrap();
     assert!(store.checkpoint(id(3)).unwrap().is_some());
+}
+
+#[test]
+fn a_copy_is_a_whole_store_for_the_owner() {
+    let place = Place::new();
+    let mut store = place.filled();
+    store.save_checkpoint(id(2), &checkpoint_at(9)).unwrap();
+    let copy = Place::new();
+    store.backup(&copy.path()).unwrap();
+    assert_eq!(fs::metadata(copy.path()).unwrap().permissions().mode() & 0o777, OWNER_FILE);
+    let before = contents(&mut store);
+    assert_eq!(contents(&mut copy.open()), before);
+    // Nothing is overwritten, and the store goes on.
+    assert!(matches!(store.backup(&copy.path()), Err(StoreError::Io { .. })));
+    store.save_sessions(&[session(4, "four")]).unwrap();
+    assert_eq!(contents(&mut copy.open()), before);
 }
 
 #[test]
@@ -325,6 +443,21 @@ fn records_under_an_older_key_are_rewrapped() {
     store.save_checkpoint(id(1), &checkpoint_at(8)).unwrap();
     drop(store);
     assert_eq!(contents(&mut place.try_open(&["b"]).unwrap())["one"], 8);
+}
+
+#[test]
+fn the_key_of_files_outlasts_a_new_master_key_and_its_damage_costs_the_files_alone() {
+    let place = Place::new();
+    let mut store = place.filled();
+    let key = store.files_key().unwrap();
+    assert_eq!(store.files_key().unwrap().expose(), key.expose());
+    drop(store);
+    drop(place.try_open(&["b", "a"]).unwrap());
+    let mut store = place.try_open(&["b"]).unwrap();
+    assert_eq!(store.files_key().unwrap().expose(), key.expose());
+    store.connection.execute("UPDATE meta SET sealed = x'00' WHERE name = 'files_key'", ()).unwrap();
+    assert_ne!(store.files_key().unwrap().expose(), key.expose());
+    assert_eq!(contents(&mut store).len(), 3);
 }
 
 proptest! {

@@ -87,6 +87,19 @@ fn keeps_operations_with_their_session(mut store: impl Store) {
     assert_eq!(store.operations().unwrap().operations, [operation(5, 1)]);
 }
 
+fn strips_sessions_of_all_but_themselves(mut store: impl Store) {
+    store.save_sessions(&[session(1, "a"), session(2, "b")]).unwrap();
+    for number in [1, 2] {
+        store.save_checkpoint(id(number), &checkpoint_at(7)).unwrap();
+        store.save_operation(&operation(10 + number, number)).unwrap();
+    }
+    store.strip_sessions(&[id(1), id(9)]).unwrap();
+    assert_eq!(contents(&mut store), of(&[("a", None), ("b", Some(7))]));
+    assert_eq!(store.operations().unwrap().operations, [operation(12, 2)]);
+    store.probe().unwrap();
+    assert_eq!(contents(&mut store), of(&[("a", None), ("b", Some(7))]));
+}
+
 fn keeps_the_latest_of_a_credential(mut store: impl Store) {
     store.save_credential(&credential()).unwrap();
     store
@@ -125,5 +138,6 @@ conformance!(
     keeps_the_latest,
     has_no_checkpoint_without_a_session,
     keeps_operations_with_their_session,
+    strips_sessions_of_all_but_themselves,
     keeps_the_latest_of_a_credential
 );

@@ -1,4 +1,4 @@
-//! A client of the REST interface that knows nothing but how to send and to read.
+//! A client of the REST interface that only sends and receives.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::events::EventStream;
 
-/// The longest that any answer may take: longer than the server's own longest wait in a test.
+/// Time limit of a request: longer than the server's own longest wait in a test.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A client with a server's address and a token.
+/// A client with a server's address and token.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -22,34 +22,34 @@ pub struct Client {
     token: String,
 }
 
-/// What the server answered.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body where it is JSON, otherwise null.
+    /// The body if it is JSON, otherwise null.
     pub body: Value,
-    /// The body as it came.
+    /// The raw body.
     pub bytes: Vec<u8>,
 }
 
 impl Answer {
-    /// The answer, if it has this status.
+    /// Returns the response if it has this status.
     ///
     /// # Panics
-    /// Where it has another.
+    /// If it has another status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "the server answered {}", String::from_utf8_lossy(&self.bytes));
         self
     }
 
-    /// The body as the type that it should have.
+    /// Returns the parsed body.
     ///
     /// # Panics
-    /// Where it does not fit.
+    /// If it cannot be parsed.
     #[track_caller]
     #[must_use]
     pub fn typed<T: DeserializeOwned>(&self) -> T {
@@ -59,17 +59,17 @@ impl Answer {
         }
     }
 
-    /// The session that it is about.
+    /// Returns the session in the body.
     ///
     /// # Panics
-    /// Where it is not about one.
+    /// If there is none.
     #[track_caller]
     #[must_use]
     pub fn session(&self) -> Session {
         self.typed()
     }
 
-    /// Status and error code, for comparing.
+    /// Returns status and error code, for comparisons.
     #[must_use]
     pub fn refusal(&self) -> (u16, &str) {
         (self.status, self.body["code"].as_str().unwrap_or("(no code)"))
@@ -86,41 +86,47 @@ impl Client {
         Self { http, base, token }
     }
 
-    /// The same client with another token; the empty one is none.
+    /// Returns a client with another token; an empty one is not sent.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
-    /// The server's token.
+    /// Returns a client with new connections.
+    #[must_use]
+    pub fn with_own_connections(&self) -> Self {
+        Self::new(self.base.clone(), self.token.clone())
+    }
+
+    /// Returns the token.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// A request to `path`, which begins with a slash, with the token.
+    /// Starts a request to `path`, which starts with a slash, with the token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.open_request(method, path).timeout(ANSWER_TIMEOUT)
     }
 
-    /// A request whose answer may go on without end.
+    /// Starts a request whose response may be endless.
     fn open_request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
     }
 
-    /// Sends a request and reads the answer.
+    /// Sends a request and returns the response.
     ///
     /// # Panics
-    /// Where the server does not answer.
+    /// If the server does not respond.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         self.try_send(request).await.unwrap_or_else(|error| panic!("the server does not answer: {error:?}"))
     }
 
-    /// Sends a request and reads the answer, if one comes.
+    /// Sends a request and returns the response, if there is one.
     ///
     /// # Errors
-    /// Where the server does not answer: it may be on its way down or up.
+    /// Returns an error if the server does not respond, for example while it starts or stops.
     pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -129,32 +135,32 @@ impl Client {
         Ok(Answer { status, headers, body, bytes })
     }
 
-    /// `GET`.
+    /// Sends a `GET` request.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }
 
-    /// `POST` without a body.
+    /// Sends a `POST` request without a body.
     pub async fn post_nothing(&self, path: &str) -> Answer {
         self.send(self.request(Method::POST, path)).await
     }
 
-    /// `POST`.
+    /// Sends a `POST` request.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
-    /// `PUT`.
+    /// Sends a `PUT` request.
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::PUT, path).json(body)).await
     }
 
-    /// `PATCH`.
+    /// Sends a `PATCH` request.
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::PATCH, path).json(body)).await
     }
 
-    /// `DELETE`.
+    /// Sends a `DELETE` request.
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(self.request(Method::DELETE, path)).await
     }
@@ -162,31 +168,31 @@ impl Client {
     /// Creates a session, which must be new.
     ///
     /// # Panics
-    /// Where the answer is not 201.
+    /// If the status is not 201.
     pub async fn create(&self, body: &Value) -> Session {
         self.post("/sessions", body).await.expect(201).session()
     }
 
-    /// A living session as it is now.
+    /// Returns a session.
     ///
     /// # Panics
-    /// Where the answer is not 200.
+    /// If the status is not 200.
     pub async fn session(&self, session: &Session) -> Session {
         self.get(&format!("/sessions/{}", session.session_id)).await.expect(200).session()
     }
 
-    /// All living sessions.
+    /// Returns all sessions.
     ///
     /// # Panics
-    /// Where the answer is not 200.
+    /// If the status is not 200.
     pub async fn sessions(&self) -> Vec<Session> {
         self.get("/sessions").await.expect(200).typed::<SessionsAnswer>().sessions
     }
 
-    /// The value of an expression in a session's page.
+    /// Evaluates an expression in a session's page.
     ///
     /// # Panics
-    /// Where the answer is not 200.
+    /// If the status is not 200.
     pub async fn evaluate(&self, session: &Session, expression: &str) -> Value {
         let path = format!("/sessions/{}/evaluate", session.session_id);
         let answer = self.post(&path, &serde_json::json!({ "expression": expression })).await.expect(200);
@@ -196,7 +202,7 @@ impl Client {
     /// Follows the events of `path`.
     ///
     /// # Panics
-    /// Where no stream is opened.
+    /// If no stream is opened.
     pub async fn events(&self, path: &str) -> EventStream {
         match self.open_request(Method::GET, path).send().await {
             Ok(response) if response.status().is_success() => EventStream::new(response),

@@ -1,4 +1,4 @@
-//! Runs a command to its end and keeps what it said.
+//! Runs a command and returns its output.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,35 +9,35 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// The longest that a command may take.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time limit of a command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A command that has ended.
+/// A command that has exited.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    /// Its exit code; -1 where a signal ended it.
+    /// The exit code; -1 if it was ended by a signal.
     pub code: i32,
-    /// What it wrote as data.
+    /// The contents of stdout.
     pub stdout: String,
-    /// What it told people.
+    /// The contents of stderr.
     pub stderr: String,
 }
 
 impl Finished {
-    /// What it wrote as data, which is JSON.
+    /// Returns stdout, parsed as JSON.
     ///
     /// # Panics
-    /// Where it is not.
+    /// If it is not JSON.
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON: {error}: {self:?}"))
     }
 
-    /// The command, if it ended with this code.
+    /// Returns the command if it has this exit code.
     ///
     /// # Panics
-    /// Where it ended with another.
+    /// If it has another exit code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
@@ -45,10 +45,10 @@ impl Finished {
     }
 }
 
-/// Runs `binary` in `folder` with nothing of ours in its environment but `environment`.
+/// Runs `binary` in `folder`, with only `environment` as its environment.
 ///
 /// # Panics
-/// Where it cannot be started or does not end within a minute.
+/// If it cannot be started or does not exit within a minute.
 pub async fn run(
     binary: &Path,
     folder: &Path,
@@ -66,7 +66,7 @@ pub async fn run(
     let mut child =
         command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary.display()));
     if let Some(mut pipe) = child.stdin.take() {
-        // One that does not want to read has closed it: its exit code says why.
+        // A command that does not read stdin may have closed it: its exit code says why.
         let _ = pipe.write_all(stdin.as_bytes()).await;
     }
     match timeout(COMMAND_TIMEOUT, child.wait_with_output()).await {
@@ -80,7 +80,7 @@ pub async fn run(
     }
 }
 
-/// The variables of whoever runs the tests that would reach into them.
+/// Returns the variables of the test's own environment that would affect it.
 pub(super) fn own_variables() -> impl Iterator<Item = String> {
     std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())

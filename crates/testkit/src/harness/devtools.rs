@@ -1,42 +1,79 @@
-//! A client of the DevTools protocol that says what it is told to say, and believes nothing.
+//! A client of the DevTools protocol for tests, without assumptions about the server.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, Config, Limits, MaybeTlsStream, Message, WebSocketStream};
 
-/// The longest that a message may take.
+/// Time limit for a message.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many events are kept that nobody has asked for yet.
+/// Maximum number of events that are buffered.
 const MAX_EVENTS: usize = 10_000;
 
-/// A connection to a browser, or to what passes for one.
+/// A connection to a browser or to the gateway.
 #[derive(Debug)]
 pub struct DevTools {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last_id: i64,
-    /// Events that came while something else was waited for.
+    /// Events that arrived while something else was awaited.
     pub events: VecDeque<Value>,
 }
 
 impl DevTools {
-    /// Connects, with this token where there is one.
+    /// Connects, with this token if given.
     ///
     /// # Errors
-    /// Why it cannot be, in words; a status other than 101 is among them.
+    /// Returns the error as text, also for a status other than 101.
     pub async fn connect(url: &str, token: Option<&str>) -> Result<Self, String> {
-        // Browsers read messages of one frame alone.
+        Self::connect_with(url, token, &[]).await
+    }
+
+    /// Connects with additional headers.
+    ///
+    /// # Errors
+    /// See [`Self::connect`].
+    pub async fn connect_with(
+        url: &str,
+        token: Option<&str>,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<Self, String> {
+        // Browsers accept only messages in a single frame.
+        Self::connect_as(url, token, headers, usize::MAX).await
+    }
+
+    /// Connects as a client that sends its messages in frames of at most this size.
+    ///
+    /// # Errors
+    /// See [`Self::connect`].
+    pub async fn connect_in_frames(
+        url: &str,
+        token: Option<&str>,
+        frame_bytes: usize,
+    ) -> Result<Self, String> {
+        Self::connect_as(url, token, &[], frame_bytes).await
+    }
+
+    async fn connect_as(
+        url: &str,
+        token: Option<&str>,
+        headers: &[(&'static str, &'static str)],
+        frame_bytes: usize,
+    ) -> Result<Self, String> {
         let mut builder = ClientBuilder::new().uri(url).map_err(|error| error.to_string())?;
-        builder = builder.limits(Limits::unlimited()).config(Config::default().frame_size(usize::MAX));
+        builder = builder.limits(Limits::unlimited()).config(Config::default().frame_size(frame_bytes));
         if let Some(token) = token {
             let bearer =
                 HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| error.to_string())?;
             builder = builder.add_header(AUTHORIZATION, bearer).map_err(|error| error.to_string())?;
+        }
+        for (name, value) in headers {
+            let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            builder = builder.add_header(name, value).map_err(|error| error.to_string())?;
         }
         let connecting = timeout(MESSAGE_TIMEOUT, builder.connect()).await;
         let (socket, _) = connecting.map_err(|_| "no answer")?.map_err(|error| error.to_string())?;
@@ -45,10 +82,10 @@ impl DevTools {
         Ok(Self { socket, last_id: 0, events: VecDeque::new() })
     }
 
-    /// Sends a command and reads its reply, the result or the error; what else comes is left out.
+    /// Sends a command and returns its reply, a result or an error; other messages are dropped.
     ///
     /// # Errors
-    /// That the connection is gone, in words.
+    /// Returns an error if the connection is lost.
     pub async fn exchange(
         &mut self,
         session: Option<&str>,
@@ -64,10 +101,10 @@ impl DevTools {
         }
     }
 
-    /// Sends a command and does not wait for what comes of it; gives its number.
+    /// Sends a command without waiting for the reply; returns its id.
     ///
     /// # Panics
-    /// Where the connection is gone.
+    /// If the connection is lost.
     pub async fn tell(&mut self, session: Option<&str>, method: &str, params: &Value) -> i64 {
         self.send(session, method, params).await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -83,10 +120,58 @@ impl DevTools {
         Ok(self.last_id)
     }
 
-    /// The reply to a command: its result, or its error.
+    /// Sends a message unchanged.
+    ///
+    /// # Errors
+    /// Returns an error if the connection is lost.
+    pub async fn send_text(&mut self, text: String) -> Result<(), String> {
+        self.socket.send(Message::text(text)).await.map_err(|error| format!("it cannot be sent: {error}"))
+    }
+
+    /// Returns the reply to the command with this id.
+    ///
+    /// # Errors
+    /// Returns how the connection ended, if it did.
+    pub async fn try_reply(&mut self, id: i64) -> Result<Result<Value, Value>, String> {
+        loop {
+            let message = self.message().await?;
+            if message["id"] == id {
+                return Ok(outcome(message));
+            }
+            self.keep(message);
+        }
+    }
+
+    /// Sends text unchanged.
     ///
     /// # Panics
-    /// Where none comes.
+    /// If the connection is lost.
+    pub async fn say(&mut self, text: &str) {
+        let sent = self.send_text(text.to_owned()).await;
+        sent.unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+
+    /// Sends a binary message.
+    ///
+    /// # Panics
+    /// If the connection is lost.
+    pub async fn say_bytes(&mut self, bytes: &[u8]) {
+        let sent = self.socket.send(Message::binary(bytes.to_vec())).await;
+        sent.unwrap_or_else(|error| panic!("bytes cannot be sent: {error}"));
+    }
+
+    /// Returns the next message.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn hear(&mut self) -> Value {
+        self.message().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Sends a command and returns its result or its error.
+    ///
+    /// # Panics
+    /// If there is no reply.
     pub async fn try_call(
         &mut self,
         session: Option<&str>,
@@ -97,10 +182,10 @@ impl DevTools {
         self.reply(id).await
     }
 
-    /// The reply to the command of this number.
+    /// Returns the reply to the command with this id.
     ///
     /// # Panics
-    /// Where none comes.
+    /// If there is none.
     pub async fn reply(&mut self, id: i64) -> Result<Value, Value> {
         loop {
             let message = self.message().await.unwrap_or_else(|error| panic!("{error}"));
@@ -111,19 +196,19 @@ impl DevTools {
         }
     }
 
-    /// The result of a command.
+    /// Sends a command and returns its result.
     ///
     /// # Panics
-    /// Where it is refused, or none comes.
+    /// If it is refused, or if there is no reply.
     pub async fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
         let reply = self.try_call(session, method, params).await;
         reply.unwrap_or_else(|error| panic!("{method} was refused: {error}"))
     }
 
-    /// The next event of this name, or one that came before.
+    /// Returns the next event with this name, or an earlier one.
     ///
     /// # Panics
-    /// Where none comes.
+    /// If there is none.
     pub async fn event(&mut self, method: &str) -> Value {
         let is_it = |event: &Value| event["method"] == method;
         if let Some(place) = self.events.iter().position(is_it) {
@@ -139,10 +224,10 @@ impl DevTools {
         }
     }
 
-    /// Attaches to the first page that is listed, and gives the session.
+    /// Attaches to the first page and returns the CDP session.
     ///
     /// # Panics
-    /// Where there is none.
+    /// If there is no page.
     pub async fn first_page(&mut self) -> String {
         let listed = self.call(None, "Target.getTargets", json!({})).await;
         let target = listed["targetInfos"][0]["targetId"].as_str().unwrap_or_default().to_owned();
@@ -151,10 +236,10 @@ impl DevTools {
         attached["sessionId"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The value of an expression in a page.
+    /// Evaluates an expression in a page.
     ///
     /// # Panics
-    /// Where it has none.
+    /// If it has no value.
     pub async fn evaluate(&mut self, session: &str, expression: &str) -> Value {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let mut told = self.call(Some(session), "Runtime.evaluate", params).await;
@@ -162,11 +247,11 @@ impl DevTools {
         told["result"]["value"].take()
     }
 
-    /// Reads until the other side ends the connection, and gives the code and the reason that it says.
+    /// Reads until the server closes the connection, and returns the code and the reason.
     ///
     /// # Panics
-    /// Where it goes on.
-    pub async fn farewell(mut self) -> Option<(u16, String)> {
+    /// If it stays open.
+    pub async fn close_message(mut self) -> Option<(u16, String)> {
         loop {
             let next = timeout(MESSAGE_TIMEOUT, self.socket.next()).await;
             match next.unwrap_or_else(|_| panic!("the connection does not end")) {
@@ -200,7 +285,7 @@ impl DevTools {
     }
 }
 
-/// The result that a reply has, or its error.
+/// Returns the result in a reply, or its error.
 fn outcome(mut reply: Value) -> Result<Value, Value> {
     match reply.get("error") {
         None => Ok(reply["result"].take()),

@@ -6,15 +6,15 @@ use pilotlight_api::{Event, EventKind};
 use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
-/// The most bytes without the end of an event.
+/// Maximum number of bytes without the end of an event.
 const MAX_PENDING_BYTES: usize = 1024 * 1024;
 
-/// A stream of events that is being read.
+/// A stream of server-sent events.
 #[derive(Debug)]
 pub struct EventStream {
     response: Response,
     pending: Vec<u8>,
-    /// Every event so far.
+    /// All events so far.
     pub seen: Vec<Event>,
 }
 
@@ -23,10 +23,10 @@ impl EventStream {
         Self { response, pending: Vec::new(), seen: Vec::new() }
     }
 
-    /// The next event that `wanted` holds for, reading on for `within`.
+    /// Returns the next event for which `wanted` is true, reading for up to `within`.
     ///
     /// # Panics
-    /// When the time is over or the stream ends, with every event that came.
+    /// If the time is over or the stream ends; shows all events.
     pub async fn find(&mut self, what: &str, within: Duration, wanted: impl Fn(&Event) -> bool) -> Event {
         let deadline = Instant::now() + within;
         loop {
@@ -39,10 +39,10 @@ impl EventStream {
         }
     }
 
-    /// The next event of this kind.
+    /// Returns the next event of this kind.
     ///
     /// # Panics
-    /// As [`EventStream::find`].
+    /// See [`EventStream::find`].
     pub async fn kind(&mut self, kind: EventKind, within: Duration) -> Event {
         self.find(kind.as_str(), within, |event| event.kind == kind).await
     }
@@ -67,7 +67,7 @@ impl EventStream {
     }
 }
 
-/// One event; `None` for a comment, which keeps the connection open. Its lines must agree with its data.
+/// Parses an event; `None` for a comment, which keeps the connection open. Its lines must match its data.
 fn read_block(block: &str) -> Option<Event> {
     let field = |name: &str| {
         block.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim_start()))

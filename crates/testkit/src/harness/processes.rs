@@ -1,4 +1,4 @@
-//! The processes of a server, as `/proc` has them.
+//! The processes of a server, from `/proc`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,35 +9,35 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// The unit of times in `/proc/PID/stat`: `USER_HZ`, which Linux fixes for user space on all that we run on.
+/// The unit of times in `/proc/PID/stat`: `USER_HZ`, which is fixed on all supported architectures.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// A process that was seen. Its start time tells it from a later one of the same id.
+/// A process. Its start time distinguishes it from a later one with the same id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
     /// Its id.
     pub id: i32,
-    /// Its parent's id when it was seen.
+    /// Its parent's id when it was observed.
     pub parent: i32,
-    /// Its command line, by words.
+    /// Its command line.
     pub command: Vec<String>,
     start_ticks: u64,
 }
 
-/// What a process is to Chromium.
+/// The role of a process in Chromium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The main process of a browser.
     Browser,
-    /// A process that has a page in it.
+    /// A renderer.
     Renderer,
-    /// Something else of a browser: zygote, GPU, network, crash handler.
+    /// Another process of a browser: zygote, GPU, network, crash handler.
     Helper,
-    /// Not of a browser.
+    /// Not a process of a browser.
     Other,
 }
 
-/// The fields of `/proc/PID/stat` that are of use here.
+/// The fields of `/proc/PID/stat` that are used here.
 struct Stat {
     state: char,
     parent: i32,
@@ -50,7 +50,7 @@ fn stat(id: i32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
 }
 
-/// The name in brackets may hold anything, so the fields are counted from behind its end: proc(5).
+/// The name in parentheses may contain anything, so the fields are counted from its end: proc(5).
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.get(text.rfind(')')? + 2..)?.split(' ').collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
@@ -63,30 +63,30 @@ fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 impl Process {
-    /// The process of this id; `None` where there is none, or only its corpse.
+    /// Returns the process with this id; `None` if it does not exist or is a zombie.
     #[must_use]
     pub fn find(id: i32) -> Option<Self> {
         let stat = stat(id).filter(|stat| !matches!(stat.state, 'Z' | 'X'))?;
         let words = fs::read(format!("/proc/{id}/cmdline")).ok()?;
-        // Chromium's children write their whole command line as one word.
+        // Chromium's child processes write their whole command line as one word.
         let words = String::from_utf8_lossy(&words).replace('\0', " ");
         let command = words.split_whitespace().map(str::to_owned).collect();
         Some(Self { id, parent: stat.parent, command, start_ticks: stat.start_ticks })
     }
 
-    /// Whether it is the same process, seen at another time: its parent may be another by now.
+    /// Returns whether it is the same process, observed at another time: its parent may have changed.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         (self.id, self.start_ticks) == (other.id, other.start_ticks)
     }
 
-    /// Whether it still runs.
+    /// Returns whether it is still running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         Self::find(self.id).is_some_and(|now| now.is(self))
     }
 
-    /// What it is to Chromium, by its command line.
+    /// Returns its role in Chromium, from its command line.
     #[must_use]
     pub fn role(&self) -> Role {
         let program = self.command.first().and_then(|program| Path::new(program).file_name());
@@ -102,7 +102,7 @@ impl Process {
         }
     }
 
-    /// The user that it runs as.
+    /// Returns the user that it runs as.
     #[must_use]
     pub fn user_id(&self) -> Option<u32> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
@@ -110,41 +110,41 @@ impl Process {
         line.split_whitespace().next()?.parse().ok()
     }
 
-    /// Ends it as `kill -9` does.
+    /// Kills it like `kill -9`.
     ///
     /// # Panics
-    /// Where it is not there any more.
+    /// If it no longer exists.
     pub fn kill(&self) {
         assert!(self.kill_if_alive(), "there is no process {} any more to kill", self.id);
     }
 
-    /// Ends it as `kill -9` does; `false` where it is not there any more.
+    /// Kills it like `kill -9`; returns `false` if it no longer exists.
     pub fn kill_if_alive(&self) -> bool {
         self.handle().is_some_and(|handle| pidfd_send_signal(&handle, Signal::KILL).is_ok())
     }
 
-    /// Has it do nothing any more, as `kill -STOP` does: it lives and is silent.
+    /// Stops it like `kill -STOP`: it exists, but does not respond.
     ///
     /// # Panics
-    /// Where it is not there any more.
+    /// If it no longer exists.
     pub fn silence(&self) {
         let silenced = self.handle().is_some_and(|handle| pidfd_send_signal(&handle, Signal::STOP).is_ok());
         assert!(silenced, "there is no process {} any more to silence", self.id);
     }
 
-    /// A handle that stays the process's own, if it still is the one that was seen.
+    /// Returns a handle to the process, if it is still the observed one.
     fn handle(&self) -> Option<OwnedFd> {
         let handle = pidfd_open(pid(self.id)?, PidfdFlags::empty()).ok()?;
         self.is_alive().then_some(handle)
     }
 
-    /// Waits for its end, blocking; after `within` ends it. For when nothing can be awaited any more.
+    /// Waits for its end, blocking; kills it after `within`. For destructors, which cannot await.
     pub(super) fn see_off(&self, within: Duration) {
         let Some(handle) = self.handle() else { return };
         let within = Timespec::try_from(within).ok();
         let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], within.as_ref());
         if ended == Ok(0) {
-            // It may have ended since: then there is nothing to do.
+            // It may have exited in the meantime.
             let _ = pidfd_send_signal(&handle, Signal::KILL);
         }
     }
@@ -154,13 +154,13 @@ pub(super) fn pid(id: i32) -> Option<Pid> {
     Pid::from_raw(id)
 }
 
-/// Every living process below `id`, parents before children.
+/// Returns all descendants of `id`, parents before children.
 #[must_use]
 pub fn descendants(id: i32) -> Vec<Process> {
     family(id, |_| false)
 }
 
-/// Every living process below `id`, every one that `is_member` holds for, and every one below those.
+/// Returns all descendants of `id`, all processes for which `is_member` is true, and their descendants.
 pub(super) fn family(id: i32, is_member: impl Fn(&Process) -> bool) -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -179,18 +179,29 @@ pub(super) fn family(id: i32, is_member: impl Fn(&Process) -> bool) -> Vec<Proce
     }
 }
 
-/// The processor time that a process has taken so far; its children's is not in it.
+/// Returns the processor time of a process, without its children.
 #[must_use]
 pub fn cpu_time(id: i32) -> Option<Duration> {
     let ticks = stat(id)?.cpu_ticks;
     Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
-/// The memory of a process in bytes, what it shares counted by its share.
+/// Returns the proportional memory (PSS) of a process, in bytes.
 #[must_use]
 pub fn pss_bytes(id: i32) -> Option<u64> {
+    measure(id, "Pss:")
+}
+
+/// Returns the anonymous memory of a process, in bytes: without its program and other files.
+#[must_use]
+pub fn anonymous_bytes(id: i32) -> Option<u64> {
+    measure(id, "Pss_Anon:")
+}
+
+/// Returns a line of `smaps_rollup` (proc_pid_smaps(5)), in bytes.
+fn measure(id: i32, name: &str) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

@@ -1,7 +1,7 @@
-//! A small HTTP proxy that asks for a user name and password.
+//! A small HTTP proxy that requires a user name and password.
 //!
-//! It leads every host to one address, so that a page at a name that nobody resolves is reached through it
-//! or not at all.
+//! It connects every host to one address, so that a page at a name that cannot be resolved is only reachable through
+//! it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,15 +12,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The longest head of a request, in bytes.
+/// Maximum size of the head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// What a proxy asks for, and where it leads.
+/// The options of a proxy.
 #[derive(Debug, Clone)]
 pub struct ProxyOptions {
-    /// Where every request goes, whatever host it names.
+    /// The address that every request is sent to, whatever its host.
     pub upstream: SocketAddr,
-    /// `Proxy-Authorization` as it must be, such as `Basic dTpw`.
+    /// The required `Proxy-Authorization`, such as `Basic dTpw`.
     pub authorization: String,
 }
 
@@ -42,7 +42,7 @@ impl TestProxy {
     /// Starts a proxy.
     ///
     /// # Panics
-    /// Where no port can be had.
+    /// If there is no free port.
     pub async fn start(options: ProxyOptions) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.unwrap_or_else(|error| panic!("the proxy cannot listen: {error}"));
@@ -53,26 +53,26 @@ impl TestProxy {
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (options, counts) = (Arc::clone(&options), Arc::clone(&shared));
-                // A browser that hangs up has its reasons.
+                // Errors of a browser's connection are ignored.
                 tokio::spawn(async move { drop(serve(stream, &options, &counts).await) });
             }
         });
         Self { address, counts, server }
     }
 
-    /// Its address as a browser wants it.
+    /// Returns its address in the form for browsers.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Requests that it led on.
+    /// Returns the number of forwarded requests.
     #[must_use]
     pub fn served(&self) -> u64 {
         self.counts.served.load(Ordering::Relaxed)
     }
 
-    /// Requests without the right user name and password.
+    /// Returns the number of requests without the right user name and password.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.counts.refused.load(Ordering::Relaxed)
@@ -85,7 +85,8 @@ impl Drop for TestProxy {
     }
 }
 
-/// One request of one connection: the head goes on with the path alone and asks for the connection's end.
+/// Handles one request per connection: the head is forwarded with only the path, and asks for the end of the
+/// connection.
 async fn serve(mut client: TcpStream, options: &ProxyOptions, counts: &Counts) -> io::Result<()> {
     let (head, rest) = read_head(&mut client).await?;
     if header(&head, "proxy-authorization") != Some(options.authorization.as_str()) {
@@ -119,7 +120,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     headers.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// The head for the server itself: RFC 9112, 3.2.1 instead of 3.2.2.
+/// Rewrites the head for the server itself: RFC 9112, 3.2.1 instead of 3.2.2.
 fn onward(head: &str) -> String {
     let (request, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     let mut words = request.split(' ');

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::client::Client;
 use super::command::{Finished, own_variables, run};
+use super::disk::Disk;
 use super::processes::{Process, family, pid};
 use super::shims::{self, Shim};
 use super::wait::{expect_that, wait_for};
@@ -47,6 +48,8 @@ pub struct ServerOptions {
     sites: Vec<(String, ExampleSite)>,
     environment: Vec<(String, String)>,
     ordinary_user: Option<u32>,
+    open_files: Option<(u64, u64)>,
+    disk_bytes: Option<u64>,
 }
 
 impl ServerOptions {
@@ -59,6 +62,8 @@ impl ServerOptions {
             sites: Vec::new(),
             environment: Vec::new(),
             ordinary_user: None,
+            open_files: None,
+            disk_bytes: None,
         }
     }
 
@@ -90,10 +95,24 @@ impl ServerOptions {
         self
     }
 
+    /// Starts it with these limits of open files, the soft one and the hard one.
+    #[must_use]
+    pub fn open_files(mut self, soft: u64, hard: u64) -> Self {
+        self.open_files = Some((soft, hard));
+        self
+    }
+
     /// Runs it as this user and group, where the test runs as root, and without any privilege.
     #[must_use]
     pub fn as_user(mut self, id: u32) -> Self {
         self.ordinary_user = rustix::process::geteuid().is_root().then_some(id);
+        self
+    }
+
+    /// Puts its state on a file system of its own, of this size.
+    #[must_use]
+    pub fn disk(mut self, bytes: u64) -> Self {
+        self.disk_bytes = Some(bytes);
         self
     }
 
@@ -134,6 +153,8 @@ impl ServerOptions {
 #[derive(Debug)]
 pub struct Server {
     options: ServerOptions,
+    // It lies in the folder, and goes before it.
+    disk: Option<Disk>,
     folder: TempDir,
     port: u16,
     child: Child,
@@ -149,10 +170,11 @@ impl Server {
     pub async fn start(options: ServerOptions) -> Self {
         let port = free_port();
         let folder = options.write(port).unwrap_or_else(|error| panic!("nothing can be written: {error}"));
+        let disk = options.disk_bytes.map(|bytes| Disk::mount(&folder.path().join("state"), bytes));
         let log = Log::default();
         let child = spawn(&options, folder.path(), &log);
         let client = Client::new(format!("http://127.0.0.1:{port}"), String::new());
-        let mut server = Self { options, folder, port, child, log, client };
+        let mut server = Self { options, disk, folder, port, child, log, client };
         server.wait_until_ready().await;
         server
     }
@@ -204,7 +226,7 @@ impl Server {
         i32::try_from(self.child.id()).unwrap_or_default()
     }
 
-    /// Every process that it started and that still runs, whoever started it in between; also what an earlier
+    /// Returns all running descendants, including detached ones; also those that an earlier
     /// server on the same state started. Browsers name their folders, which lie in the state folder.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
@@ -232,6 +254,26 @@ impl Server {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// Takes all the room that there is on its disk, from one that has a disk of its own.
+    ///
+    /// # Panics
+    /// Where it has none.
+    pub fn fill_disk(&self) {
+        self.own_disk().fill();
+    }
+
+    /// Gives the room back.
+    ///
+    /// # Panics
+    /// Where it has no disk of its own.
+    pub fn empty_disk(&self) {
+        self.own_disk().empty();
+    }
+
+    fn own_disk(&self) -> &Disk {
+        self.disk.as_ref().unwrap_or_else(|| panic!("the server has no disk of its own"))
     }
 
     /// Where its browsers have their folders.
@@ -288,7 +330,7 @@ impl Drop for Server {
         left.iter().filter(|process| shims::is_shim(process)).for_each(|shim| {
             shim.kill_if_alive();
         });
-        // Browsers end with the pipe that somebody held; what they write must not outlast the folder.
+        // Browsers end when their pipe is closed; they must not write into the folder after it was deleted.
         left.iter().for_each(|process| process.see_off(ORPHAN_TIMEOUT));
         if thread::panicking() {
             #[expect(clippy::print_stderr, reason = "the test's own output: shown where it failed")]
@@ -300,14 +342,23 @@ impl Drop for Server {
 }
 
 fn spawn(options: &ServerOptions, folder: &Path, log: &Log) -> Child {
-    let mut command = match options.ordinary_user {
-        Some(id) => {
-            let mut command = Command::new(folder.join(COPY));
-            command.uid(id).gid(id);
+    let program = match options.ordinary_user {
+        Some(_) => folder.join(COPY),
+        None => options.binary.clone(),
+    };
+    let mut command = match options.open_files {
+        // The hard limit last, since it can never be below the soft one.
+        Some((soft, hard)) => {
+            let mut command = Command::new("/bin/sh");
+            let limits = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+            command.arg("-c").arg(limits).arg(program);
             command
         }
-        None => Command::new(&options.binary),
+        None => Command::new(program),
     };
+    if let Some(id) = options.ordinary_user {
+        command.uid(id).gid(id);
+    }
     command.args(["serve", "--config", "pilotlight.toml"]).current_dir(folder);
     for name in own_variables() {
         command.env_remove(name);
@@ -329,7 +380,7 @@ fn spawn(options: &ServerOptions, folder: &Path, log: &Log) -> Child {
 struct Log(Arc<Mutex<VecDeque<String>>>);
 
 impl Log {
-    /// Reads until its end, in a thread: a server must never wait for somebody to read.
+    /// Reads until the end, in a thread, so that the server never blocks.
     fn read(&self, pipe: impl std::io::Read + Send + 'static) {
         let lines = Arc::clone(&self.0);
         thread::spawn(move || {
@@ -349,7 +400,7 @@ impl Log {
     }
 }
 
-/// A port of this machine that nobody listens on.
+/// Returns a free port.
 fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let mut ports = std::iter::repeat_with(|| rand::random_range(PORTS)).take(1000);

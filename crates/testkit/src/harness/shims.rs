@@ -1,4 +1,4 @@
-//! The shims of a server and their browsers: what its run folder says, as far as `/proc` confirms it.
+//! The shims of a server and their browsers, from its run folder, as far as `/proc` confirms it.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use super::processes::{Process, Role};
 
-/// The hidden command that a shim runs.
+/// The hidden subcommand of a shim.
 const SHIM_COMMAND: &str = "__shim";
-/// What a shim writes into its folder.
+/// The file that a shim writes into its folder.
 const RECORD: &str = "shim.json";
 
 /// A shim and the browser that it owns.
@@ -21,20 +21,20 @@ pub struct Shim {
     pub browser: Process,
 }
 
-/// What is of use here of a shim's own words.
+/// The fields of a shim's file that are used here.
 #[derive(Deserialize)]
 struct Record {
     shim_pid: i32,
     browser_pid: i32,
 }
 
-/// Every shim below `run_dir` whose browser runs, as it runs itself.
+/// Returns all shims below `run_dir` that are running together with their browsers.
 pub(super) fn below(run_dir: &Path) -> Vec<Shim> {
     let pairs = records(run_dir).into_iter();
     pairs.filter_map(|record| Some(Shim { shim: record.shim()?, browser: record.browser()? })).collect()
 }
 
-/// Every shim and every browser that is named below `run_dir` and runs, with or without the other.
+/// Returns all running shims and browsers below `run_dir`, with or without the other.
 pub(super) fn named_below(run_dir: &Path) -> Vec<Process> {
     records(run_dir).iter().flat_map(|record| [record.shim(), record.browser()]).flatten().collect()
 }
@@ -44,7 +44,7 @@ pub(super) fn is_shim(process: &Process) -> bool {
 }
 
 impl Record {
-    /// The ids may be somebody else's by now.
+    /// The ids may belong to other processes by now.
     fn shim(&self) -> Option<Process> {
         Process::find(self.shim_pid).filter(is_shim)
     }
@@ -54,7 +54,7 @@ impl Record {
     }
 }
 
-/// A record that is being written, or that is none, is passed over: whoever needs one looks again.
+/// A file that is incomplete or invalid is skipped: callers retry.
 fn records(run_dir: &Path) -> Vec<Record> {
     let folders = fs::read_dir(run_dir).into_iter().flatten().flatten();
     let texts = folders.filter_map(|folder| fs::read(folder.path().join(RECORD)).ok());
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn what_is_named_is_found_only_where_it_is_what_it_is_called() {
         let folder = tempfile::tempdir().unwrap();
-        // Stands for a shim by its command line, and for anybody by its id.
+        // A shim is recognised by its command line; the id alone is not sufficient.
         let start = |word: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", "read line", word]).stdin(Stdio::piped()).spawn().unwrap()

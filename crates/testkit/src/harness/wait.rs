@@ -1,17 +1,17 @@
-//! Waiting for something to become true, with an end.
+//! Waits for a condition, with a time limit.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How often it is looked.
+/// Interval of the checks.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `look` gives `Ok`, and gives what it gave.
+/// Calls `look` repeatedly until it returns `Ok`, and returns the value.
 ///
 /// # Panics
-/// When `within` is over, with `what` was waited for and what was seen last.
+/// If `within` is over; shows `what` was awaited and the last observation.
 pub async fn wait_for<T, S: Debug>(
     what: &str,
     within: Duration,
@@ -29,7 +29,7 @@ pub async fn wait_for<T, S: Debug>(
     }
 }
 
-/// For [`wait_for`]: what was seen, as right or not yet right.
+/// For [`wait_for`]: returns the observation, as right or not yet right.
 pub fn expect_that<S>(is_right: bool, seen: S) -> Result<S, S> {
     if is_right { Ok(seen) } else { Err(seen) }
 }

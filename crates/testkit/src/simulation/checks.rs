@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilotlight_core::{
-    Action, Activity, Answer, EndedReason, FailureKind, HoldId, Input, Limits, Moment, NoticeKind, Refusal,
-    RequestId, Rules, Session, SessionId, Standing, State,
+    Action, Activity, Answer, EndedReason, FailureKind, Hold, HoldId, Input, Limits, Moment, NoticeKind,
+    Refusal, RequestId, Rules, Session, SessionId, SignInStatus, State,
 };
 
+use super::disk::Disk;
 use super::world::{BROWSER, RUNNING, World};
 
 /// What a request asked for, as far as its answer is checked.
@@ -123,9 +124,9 @@ impl Checks {
                     && lives(session) =>
             {
                 let established = |id: &SessionId| self.established.contains(id);
-                self.refused.extend(world.share_its_refusal(*session).into_iter().filter(established));
+                self.refused.extend(world.propagate_its_refusal(*session).into_iter().filter(established));
             }
-            Input::ActivityEnded { session, outcome: Ok(Standing::SignedIn), .. }
+            Input::ActivityEnded { session, outcome: Ok(SignInStatus::SignedIn), .. }
             | Input::RefreshNow { session, .. }
             | Input::Restart { session, .. } => {
                 self.refused.remove(session);
@@ -154,6 +155,21 @@ impl Checks {
             Action::Answer { request, answer } => self.answered(*request, answer, world, now),
             Action::Begin { session, activity, .. } => self.begins(*session, *activity, rules, world),
             Action::Freeze { session, .. } => self.freezes(*session, rules, world),
+            Action::Renew { session, from } => {
+                self.see("password renewed");
+                self.refused.remove(session);
+                // Its client waits for the outcome of a refresh, as one who asks for that.
+                let asks =
+                    |pending: &&mut Pending| pending.session == *from && pending.asked == Asked::Create;
+                for pending in self.pending.values_mut().filter(asks) {
+                    (pending.session, pending.asked) = (*session, Asked::Refresh);
+                }
+                Ok(())
+            }
+            Action::EndPages { .. } => {
+                self.see("pages ended");
+                Ok(())
+            }
             Action::Thaw { .. } => {
                 self.see("thawed");
                 Ok(())
@@ -169,13 +185,14 @@ impl Checks {
             }
             Action::CloseWindow { session, .. } => self.closes(*session, rules, world),
             Action::Announce(notice)
-                if notice.kind == NoticeKind::Cooling && notice.reason.starts_with("memory") =>
+                if notice.kind == NoticeKind::Hibernating && notice.reason.starts_with("memory") =>
             {
                 self.was_short(world)?;
+                self.spares_the_greedy(notice.session, rules, world)?;
                 self.cools(notice.session, rules)
             }
             Action::Announce(notice) if notice.kind == NoticeKind::Moving => {
-                self.see("Moving");
+                self.see(if world.unruly.contains(&notice.session) { "parted" } else { "Moving" });
                 let held = self.in_use(notice.session);
                 (!held).then_some(()).ok_or(format!("{:?} is held and moved", notice.session))
             }
@@ -185,7 +202,7 @@ impl Checks {
                 self.restarted.insert(notice.session);
                 Ok(())
             }
-            Action::Announce(notice) if notice.kind == NoticeKind::Cooling => {
+            Action::Announce(notice) if notice.kind == NoticeKind::Hibernating => {
                 self.cools(notice.session, rules)
             }
             Action::Announce(notice) if matches!(notice.kind, NoticeKind::Ended | NoticeKind::Evicted) => {
@@ -216,9 +233,18 @@ impl Checks {
         match (pending.asked, answer) {
             (Asked::Create, Ok(Answer::Session { session, .. })) => {
                 self.see("session had");
+                // Whoever asks for an account gets no window of another.
+                let whose = |id: SessionId| world.spec(id).map(|spec| spec.whose);
+                if let Some((asked, had)) = whose(pending.session).zip(whose(*session))
+                    && ((asked.site.is_some() && asked.site != had.site)
+                        || (asked.username.is_some() && asked.username != had.username))
+                {
+                    return Err(format!("{request:?} asks for {asked:?} and gets {session:?}, {had:?}"));
+                }
                 self.established.insert(*session);
             }
             (Asked::Create, Err(Refusal::AtCapacity { .. })) => self.see("turned away"),
+            (Asked::Create, Err(Refusal::NameTaken { .. })) => self.see("name of another"),
             (Asked::Use, Ok(Answer::MayUse)) if world.still.contains(&pending.session) => {
                 return Err(format!("{:?} is used while it stands still", pending.session));
             }
@@ -276,7 +302,11 @@ impl Checks {
         if activity == Activity::SignIn && self.refused.contains(&id) {
             return Err(format!("what was refused is typed again unasked: {session:?}"));
         }
+        // A window that somebody uses keeps what it has: an empty page is nothing that the user cannot fill.
+        let reopens =
+            activity == Activity::Reopen && !world.lost.contains(&id) && self.established.contains(&id);
         let background = matches!(activity, Activity::Refresh | Activity::Look)
+            || reopens
             || (activity == Activity::SignIn && !world.lost.contains(&id) && !self.restarted.contains(&id));
         if background && self.in_use(id) {
             return Err(format!("{activity:?} begins in a held session: {session:?}"));
@@ -315,7 +345,12 @@ impl Checks {
         if stood && !expected && !self.restarted.contains(&id) && !world.saved.contains(&id) {
             return Err(format!("{id:?} loses its window before its state was written down: {session:?}"));
         }
-        if !expected && self.in_use(id) {
+        if stood && !expected && world.emptied.contains(&id) {
+            self.see("emptied and closed");
+            return Err(format!("{id:?} loses what its window has, with its last page: {session:?}"));
+        }
+        // One that was promised to nobody, since it could not be written down, is nobody's to hold.
+        if !expected && self.in_use(id) && self.established.contains(&id) {
             return Err(format!("the window of {id:?} is closed ({:?}) while it is held", session.ended));
         }
         Ok(())
@@ -326,16 +361,33 @@ impl Checks {
     fn was_short(&mut self, world: &World) -> Result<(), String> {
         self.see("memory was short");
         let waiting = u64::try_from(self.pending.len() + world.lost.len()).unwrap_or(u64::MAX);
-        let most = world.used() + waiting * RUNNING + 4 * BROWSER;
+        let most = world.used() + waiting * RUNNING + (4 + world.ended) * BROWSER;
         let low = world.budget.unwrap_or(u64::MAX) / 100 * 85;
         (most > low)
             .then_some(())
             .ok_or(format!("memory is said to be short with {most} of {:?}", world.budget))
     }
 
+    /// Nobody goes for want of memory while a window stays that takes more than it may.
+    fn spares_the_greedy(&mut self, id: SessionId, rules: &Rules, world: &World) -> Result<(), String> {
+        let stays = |other: &&SessionId| {
+            let has_a_window = |session: &Session| {
+                session.keeps_window()
+                    && matches!(session.state(), State::Ready | State::Frozen | State::NeedsAttention)
+            };
+            **other != id && !world.lost.contains(other) && rules.session(**other).is_some_and(has_a_window)
+        };
+        match world.oversized.iter().find(stays) {
+            Some(other) => {
+                Err(format!("{id:?} goes for want of memory while {other:?} takes more than it may"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Invariants 1 and 2: whose window may go.
     fn cools(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
-        self.see("Cooling");
+        self.see("Hibernating");
         let session = rules.session(id).ok_or("a forgotten session cools")?;
         if self.in_use(id) {
             return Err(format!("{id:?} is held and cools: {session:?}"));
@@ -345,15 +397,32 @@ impl Checks {
         own_will.then_some(()).ok_or(format!("{id:?} is never_terminate and cools unasked"))
     }
 
-    /// The server died: nobody is answered any more, and what was used is used no longer. Holds stay.
-    pub(super) fn cut_off(&mut self) {
+    /// The server died: nobody is answered any more, and what was used is used no longer. The holds that there are
+    /// are those on the disk: one that was given back, or extended, is as it was where that was not written any more.
+    pub(super) fn cut_off(&mut self, disk: &Disk) {
         self.see("server died");
         self.pending.clear();
         self.uses.clear();
+        self.holds.clear();
+        for kept in disk.survivors() {
+            for Hold { id, shared, expires_at } in kept.holds {
+                self.holds.insert(id, Held { session: kept.id, shared, expires_at });
+            }
+        }
+        // A refusal that there was no room for is known to nobody.
+        self.refused.retain(|id| disk.is_refused(*id));
+    }
+
+    pub(super) fn disk_fills(&mut self) {
+        self.see("the disk is full");
+    }
+
+    pub(super) fn takes_back(&mut self) {
+        self.see("taken back");
     }
 
     /// Everything was put to rest.
-    pub(super) fn all_cold(&self, rules: &Rules, world: &World) -> Result<(), String> {
+    pub(super) fn all_hibernated(&self, rules: &Rules, world: &World) -> Result<(), String> {
         if let Some((request, pending)) = self.pending.first_key_value() {
             return Err(format!("{request:?} was never answered: {pending:?}"));
         }
@@ -397,7 +466,7 @@ impl Checks {
         // A cold one has no place to give, and one that is woken is waited for.
         let older = rules.living().find(|other| {
             other.last_used < victim.last_used
-                && other.kept().is_some_and(|kept| kept.live)
+                && other.persisted().is_some_and(|kept| kept.live)
                 // Whoever is coming back may do so for somebody whose request named another.
                 && !matches!(other.state(), State::Recovering | State::SigningIn)
                 && self.established.contains(&other.id)
@@ -410,6 +479,7 @@ impl Checks {
 
     /// Invariants 3 (limited sign-ins), 4 (live windows), 5 (a truthful list) and 6 (equal requests share).
     pub(super) fn after(&mut self, rules: &Rules, world: &World, now: Moment) -> Result<(), String> {
+        world.own_browsers_are_own()?;
         if world.windows.len() > self.limits.max_live {
             return Err(format!("{} windows with max_live {}", world.windows.len(), self.limits.max_live));
         }
@@ -453,9 +523,13 @@ impl Checks {
     /// Once nothing fails any more, everybody has an answer and every session stands or wants a person.
     pub(super) fn everything_stands(&self, rules: &Rules, world: &World) -> Result<(), String> {
         if let Some((request, pending)) = self.pending.first_key_value() {
-            return Err(format!("{request:?} was never answered: {pending:?}"));
+            return Err(format!("{request:?} was never answered: {pending:?}: {rules:#?}"));
         }
         for session in rules.living() {
+            let is_idle = !session.in_use() && session.state() != State::NeedsAttention;
+            if world.unruly.contains(&session.id) && is_idle {
+                return Err(format!("{:?} holds others up and stays with them: {session:?}", session.id));
+            }
             if session.state() == State::Hibernated {
                 continue;
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pilotlight_core::{
     Access, AccountId, Action, Answer, HoldId, Input, Isolation, LaunchKey, LoginId, Moment, Policy,
-    PolicyPatch, RequestId, SessionId, SiteId, Spec,
+    PolicyPatch, RequestId, SessionId, SiteId, Spec, Whose,
 };
 
 use super::chance::Chance;
@@ -23,6 +23,10 @@ pub(super) struct Clients {
     holds: Vec<(SessionId, HoldId)>,
     asked: Vec<(RequestId, SessionId)>,
     uses: Vec<SessionId>,
+    /// The newest requests by a name for an account.
+    named: Vec<Spec>,
+    /// The session that was changed a moment ago.
+    changed: Option<SessionId>,
 }
 
 impl Clients {
@@ -34,6 +38,8 @@ impl Clients {
             holds: Vec::new(),
             asked: Vec::new(),
             uses: Vec::new(),
+            named: Vec::new(),
+            changed: None,
         }
     }
 
@@ -57,6 +63,11 @@ impl Clients {
         };
         self.next_at = now + Duration::from_millis(pause_ms);
         let request = RequestId(self.id());
+        // Whoever changes a session is not always alone.
+        if let Some(session) = self.changed.take().filter(|_| chance.percent(40)) {
+            self.changed = Some(session);
+            return Input::Patch { request, session, patch: patch(chance) };
+        }
         let Some(session) = chance.pick(&self.sessions).filter(|_| !chance.percent(25)) else {
             return self.create(request, chance);
         };
@@ -90,18 +101,30 @@ impl Clients {
             15 => Input::RefreshNow { request, session },
             16 => Input::Restart { request, session },
             17 => Input::Close { request, session },
-            _ => Input::Patch { request, session, patch: patch(chance) },
+            _ => {
+                (self.changed, self.next_at) = (Some(session), now);
+                Input::Patch { request, session, patch: patch(chance) }
+            }
         }
     }
 
     fn create(&mut self, request: RequestId, chance: &mut Chance) -> Input {
         let session = SessionId(u128::from(self.id()));
+        if let Some(spec) = self.other_password(chance) {
+            return Input::Create { request, session, spec: Box::new(spec) };
+        }
         let account = chance.below(ACCOUNTS);
         let with_site = chance.percent(85);
         let wrong_password = u64::from(chance.percent(10));
         let spec = Spec {
             name: chance.percent(40).then(|| format!("name {}", chance.below(8))),
             identity: with_site.then_some(account * 2 + wrong_password),
+            whose: Whose {
+                site: with_site.then_some(account % SITES),
+                username: with_site.then_some(account),
+                password: (with_site && chance.percent(80)).then_some(account * 2 + wrong_password),
+                ..Whose::default()
+            },
             site: with_site.then_some(SiteId(account % SITES)),
             max_sign_ins: None,
             refresh_jitter: Duration::from_secs(chance.below(60)),
@@ -115,7 +138,26 @@ impl Clients {
             freezes: chance.percent(80),
             policy: policy(chance),
         };
+        if spec.name.is_some() && spec.whose.password.is_some() {
+            self.named.push(spec.clone());
+            if self.named.len() > REMEMBERED {
+                self.named.remove(0);
+            }
+        }
         Input::Create { request, session, spec: Box::new(spec) }
+    }
+
+    /// Now and then somebody asks again for a session by its name, with the account's other password.
+    fn other_password(&mut self, chance: &mut Chance) -> Option<Spec> {
+        if self.named.is_empty() || !chance.percent(30) {
+            return None;
+        }
+        let place = usize::try_from(chance.below(self.named.len() as u64)).unwrap_or_default();
+        let spec = self.named.get_mut(place)?;
+        let other = spec.whose.password? ^ 1;
+        (spec.identity, spec.whose.password) = (Some(other), Some(other));
+        spec.access.login = Some(LoginId(other));
+        Some(spec.clone())
     }
 
     /// The server died, and every connection to it.

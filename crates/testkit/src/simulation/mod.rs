@@ -7,6 +7,7 @@
 mod chance;
 mod checks;
 mod clients;
+mod disk;
 mod operations;
 mod outage;
 mod world;
@@ -15,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    AtCapacity, Backoff, Input, Isolation, Kept, KeptShard, LaunchKey, Limits, Moment, RequestId, Rules,
-    Session, SessionId, ShardId,
+    Action, AdoptedShard, AtCapacity, Backoff, Input, Isolation, LaunchKey, Limits, Moment, PersistedSession,
+    RequestId, Rules, SessionId, ShardId,
 };
 
 use chance::Chance;
 use checks::Checks;
 use clients::Clients;
+use disk::{Disk, Settled};
 use world::World;
 
 pub use operations::run as run_operations;
@@ -72,6 +74,7 @@ pub fn run(seed: u64, steps: u64) -> Result<Report, String> {
         world,
         clients: Clients::new(now),
         checks: Checks::new(limits),
+        disk: Disk::default(),
         chance,
         steps: 0,
         standstill: 0,
@@ -128,6 +131,7 @@ struct Simulation {
     world: World,
     clients: Clients,
     checks: Checks,
+    disk: Disk,
     chance: Chance,
     steps: u64,
     standstill: u32,
@@ -139,6 +143,7 @@ impl Simulation {
             self.advance(true)?;
         }
         self.world.calm();
+        self.disk.make_room();
         self.rest()?;
         // Old browsers are replaced for ever: a window may just be moving.
         for _ in 0..PATIENCE {
@@ -150,7 +155,7 @@ impl Simulation {
         self.checks.everything_stands(&self.rules, &self.world)?;
         self.step(Input::Drain { request: RequestId(u64::MAX), timeout: CALM })?;
         self.rest()?;
-        self.checks.all_cold(&self.rules, &self.world)
+        self.checks.all_hibernated(&self.rules, &self.world)
     }
 
     /// Nobody wants anything any more, and time passes.
@@ -167,23 +172,29 @@ impl Simulation {
 
     /// The server dies at this very moment, and another one takes up what was kept.
     fn server_dies(&mut self) -> Result<(), String> {
-        let kept: Vec<Kept> = self.rules.living().filter_map(Session::kept).collect();
+        self.disk.is_true_to_its_word(&self.rules, self.now)?;
+        self.world.typed_is_recorded(&self.disk)?;
+        let mut kept: Vec<PersistedSession> = self.disk.survivors();
+        // With what a session signs in is looked up anew: credentials have records of their own.
+        kept.iter_mut().for_each(|kept| self.world.look_up_access(kept));
         let ids: BTreeSet<SessionId> = kept.iter().map(|kept| kept.id).collect();
         let (shards, windows) = self.world.survive(&ids);
-        let launches: BTreeMap<ShardId, (LaunchKey, Isolation)> = windows
+        let launches: BTreeMap<ShardId, LaunchKey> = windows
             .iter()
             .filter_map(|(id, shard)| {
-                let spec = &kept.iter().find(|kept| kept.id == *id)?.spec;
-                Some((*shard, (spec.launch, spec.isolation)))
+                let kept = kept.iter().find(|kept| kept.id == *id)?;
+                Some((*shard, kept.spec.launch))
             })
             .collect();
         let shards = shards.into_iter().map(|shard| {
-            let (launch, isolation) =
-                launches.get(&shard).copied().unwrap_or((LaunchKey(0), Isolation::Shared));
-            KeptShard { id: shard, launch, isolation, since: self.now, outdated: false }
+            let launch = launches.get(&shard).copied().unwrap_or(LaunchKey(0));
+            let is_own = self.world.own.contains(&shard);
+            let isolation = if is_own { Isolation::Dedicated } else { Isolation::Shared };
+            AdoptedShard { id: shard, launch, isolation, since: self.now, outdated: false }
         });
         let shards = shards.collect();
-        self.checks.cut_off();
+        self.disk.cut_off();
+        self.checks.cut_off(&self.disk);
         self.clients.cut_off();
         self.rules = Rules::new(self.rules.limits().clone(), self.steps, self.now);
         self.step(Input::Resume { sessions: kept, shards, windows })
@@ -195,6 +206,13 @@ impl Simulation {
         let report = self.world.next_at();
         let request = clients.then(|| self.clients.next_at());
         let next = [deadline, report, request].into_iter().flatten().min().unwrap_or(self.now + IDLE);
+        // It never takes so long that time passes.
+        if next > self.now && self.disk.is_awaited() {
+            return self.settle();
+        }
+        if next > self.now && self.chance.below(20) == 0 {
+            self.disk.is_true_to_its_word(&self.rules, self.now)?;
+        }
         self.standstill = if next > self.now { 0 } else { self.standstill + 1 };
         if self.standstill > STANDSTILL {
             return Err(format!(
@@ -206,8 +224,16 @@ impl Simulation {
         if clients && self.chance.below(3_000) == 0 {
             return self.server_dies();
         }
+        if clients && self.chance.below(400) == 0 {
+            self.disk.fill(&mut self.chance, self.now);
+            self.checks.disk_fills();
+        }
+        // What nobody waits for is written a while later.
+        if !self.disk.is_awaited() && self.chance.percent(20) {
+            self.disk.flush(&self.rules, self.now);
+        }
         if clients && self.chance.below(500) == 0 {
-            let input = self.world.correct(&mut self.chance);
+            let input = self.world.correct(&mut self.chance, &self.rules);
             return self.step(input);
         }
         let input = if report == Some(next) {
@@ -226,12 +252,53 @@ impl Simulation {
         if let Input::Create { session, spec, .. } = &input {
             self.world.know(*session, spec);
         }
+        let typing = match &input {
+            Input::Typing { session, ticket } => Some((*session, *ticket)),
+            _ => None,
+        };
+        self.disk.before(&input, &self.rules);
         self.checks.before(&input, &self.rules, &self.world, self.now);
         for action in self.rules.step(self.now, input) {
-            self.checks.action(&action, &self.rules, &self.world, self.now)?;
-            self.clients.hear(&action);
-            self.world.obey(&action, &mut self.chance, self.now)?;
+            match &action {
+                Action::Changed { session } | Action::Forget { session } => self.disk.changed(*session),
+                Action::Answer { request, answer } if self.disk.holds_back(*request, answer) => continue,
+                _ => {}
+            }
+            self.does(&action)?;
         }
-        self.checks.after(&self.rules, &self.world, self.now)
+        self.checks.after(&self.rules, &self.world, self.now)?;
+        if let Some((session, ticket)) = typing {
+            let may_type = self.disk.may_type(session, &self.rules, self.now);
+            self.world.types(session, ticket, may_type);
+        }
+        // The disk takes its time now and then, so that more than one answer waits for it.
+        let is_due = typing.is_some() || self.chance.percent(70);
+        if self.disk.is_awaited() && is_due { self.settle() } else { Ok(()) }
+    }
+
+    /// Gives the answers that waited for the disk.
+    fn settle(&mut self) -> Result<(), String> {
+        for settled in self.disk.settle(&self.rules, self.now) {
+            match settled {
+                Settled::PersistedSession(request, answer) => {
+                    self.does(&Action::Answer { request, answer: Ok(answer) })?;
+                }
+                Settled::TakenBack(request, refusal, undone) => {
+                    self.checks.takes_back();
+                    self.does(&Action::Answer { request, answer: Err(refusal) })?;
+                    if let Some(undone) = undone {
+                        self.step(undone)?;
+                        self.disk.names_may_be_gone(&self.rules);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn does(&mut self, action: &Action) -> Result<(), String> {
+        self.checks.action(action, &self.rules, &self.world, self.now)?;
+        self.clients.hear(action);
+        self.world.obey(action, &mut self.chance, self.now)
     }
 }

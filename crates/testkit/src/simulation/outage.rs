@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pilotlight_core::{
     Access, AccountId, Action, Activity, Failure, FailureKind, Input, Isolation, LaunchKey, Limits, LoginId,
-    Moment, Policy, RequestId, Rules, SessionId, SiteId, Spec, Standing, State,
+    Moment, Policy, RequestId, Rules, SessionId, SignInStatus, SiteId, Spec, State, Whose,
 };
 
 use super::chance::Chance;
@@ -107,7 +107,7 @@ impl Scene {
 
     fn step(&mut self, input: Input) -> Result<(), String> {
         let input = match input {
-            Input::ActivityEnded { session, ticket, outcome: Ok(Standing::PersonNeeded(activity)) } => {
+            Input::ActivityEnded { session, ticket, outcome: Ok(SignInStatus::PersonNeeded(activity)) } => {
                 self.signing_in.remove(&session);
                 Input::ActivityEnded { session, ticket, outcome: self.outcome(session, &activity) }
             }
@@ -133,7 +133,7 @@ impl Scene {
                     }
                     // What comes of it is seen when it ends; until then it stands here by its name.
                     let name = format!("{activity:?}");
-                    Input::ActivityEnded { session, ticket, outcome: Ok(Standing::PersonNeeded(name)) }
+                    Input::ActivityEnded { session, ticket, outcome: Ok(SignInStatus::PersonNeeded(name)) }
                 }
                 _ => continue,
             };
@@ -144,7 +144,7 @@ impl Scene {
         Ok(())
     }
 
-    fn outcome(&mut self, session: SessionId, activity: &str) -> Result<Standing, Failure> {
+    fn outcome(&mut self, session: SessionId, activity: &str) -> Result<SignInStatus, Failure> {
         let is_sign_in = activity == "SignIn";
         if (self.gone_at..self.back_at).contains(&self.now) && activity != "Look" {
             return Err(failure(FailureKind::Unreachable));
@@ -157,7 +157,7 @@ impl Scene {
         if is_sign_in && self.signed_in.insert(session) {
             *self.sign_ins.entry(session).or_default() += 1;
         }
-        Ok(if self.signed_in.contains(&session) { Standing::SignedIn } else { Standing::SignedOut })
+        Ok(if self.signed_in.contains(&session) { SignInStatus::SignedIn } else { SignInStatus::SignedOut })
     }
 }
 
@@ -165,6 +165,7 @@ fn spec(number: u64) -> Spec {
     Spec {
         name: None,
         identity: Some(number),
+        whose: Whose::default(),
         site: Some(SiteId(1)),
         max_sign_ins: None,
         refresh_jitter: 3 * SECOND,

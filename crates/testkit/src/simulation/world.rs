@@ -1,15 +1,18 @@
 //! Fake browsers and portals: they do what they are told, late, badly or never, and fall over by themselves.
 
+mod reports;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    Access, Action, Activity, Failure, FailureKind, Input, LoginId, Loss, Memory, Moment, SessionId, ShardId,
-    Spec, Standing, Ticket,
+    Access, Action, Activity, FailureKind, Input, Isolation, LoginId, Moment, NoticeKind, PersistedSession,
+    Rules, Session, SessionId, ShardId, Spec, Ticket, WindowLoss,
 };
 
 use super::chance::Chance;
 use super::clients::{ACCOUNTS, SITES};
+use super::disk::Disk;
 
 /// Nothing that the fake world does takes longer.
 const SLOWEST_MS: u64 = 8_000;
@@ -17,6 +20,8 @@ const SLOWEST_MS: u64 = 8_000;
 pub(super) const RUNNING: u64 = 100;
 /// What a window takes that stands still.
 const FROZEN: u64 = 30;
+/// What a single window may take.
+const WINDOW: u64 = 400;
 /// What a browser takes beside its windows.
 pub(super) const BROWSER: u64 = 50;
 const MEASURED_EVERY: Duration = Duration::from_secs(3);
@@ -40,8 +45,9 @@ enum Report {
     Thawed(SessionId, Ticket),
     Typing(SessionId, Ticket),
     Ended(SessionId, Ticket, Activity),
-    Lost(SessionId, ShardId, Loss),
+    Lost(SessionId, ShardId, WindowLoss),
     Grown(ShardId),
+    HeldOthersUp(SessionId, ShardId),
     Changed(SessionId),
     Measured,
 }
@@ -53,6 +59,10 @@ pub(super) struct World {
     portals: BTreeMap<u64, Portal>,
     /// Browsers that run or are starting.
     pub(super) shards: BTreeSet<ShardId>,
+    /// Those that have one window for its own.
+    pub(super) own: BTreeSet<ShardId>,
+    /// Windows that held up others in their browser and may not stay there.
+    pub(super) unruly: BTreeSet<SessionId>,
     /// Windows that exist, are being opened or are being closed.
     pub(super) windows: BTreeMap<SessionId, ShardId>,
     pub(super) signed_in: BTreeSet<SessionId>,
@@ -63,6 +73,11 @@ pub(super) struct World {
     typed: BTreeMap<SessionId, LoginId>,
     /// Windows in which a sign-in was typed that nobody has told the outcome of.
     tried: BTreeSet<SessionId>,
+    /// Sign-ins that are not typed, since that could not be written down.
+    untyped: BTreeSet<(SessionId, Ticket)>,
+    /// Sessions that sign in whatever their window shows: they got the password that they waited for, or what was
+    /// begun in it failed, and nobody has looked at it since.
+    excused: BTreeSet<SessionId>,
     /// Windows that show that their sign-in was refused.
     refusals: BTreeSet<SessionId>,
     /// Sign-ins that are typing right now.
@@ -76,12 +91,22 @@ pub(super) struct World {
     pub(super) shown: BTreeSet<SessionId>,
     /// Windows whose state was written down since they were opened.
     pub(super) saved: BTreeSet<SessionId>,
+    /// Windows whose last page was closed, and whose state was not written down since.
+    pub(super) emptied: BTreeSet<SessionId>,
+    /// Windows that show nothing, since their last page was closed and none was loaded since.
+    blank: BTreeSet<SessionId>,
     /// Windows that stand still, or are about to.
     pub(super) still: BTreeSet<SessionId>,
     /// The last order to freeze or to run that each window got.
     moved: BTreeMap<SessionId, Ticket>,
     /// Sessions whose window was lost since they were last seen signed in.
     pub(super) lost: BTreeSet<SessionId>,
+    /// Windows whose pages take far more than others, and how much.
+    greedy: BTreeMap<SessionId, u64>,
+    /// Of those that take more than a window may, the ones that the rules were told of.
+    pub(super) oversized: BTreeSet<SessionId>,
+    /// Browsers that ended since memory was last measured.
+    pub(super) ended: u64,
     /// What the windows may take; `None` where nobody measures.
     pub(super) budget: Option<u64>,
     reports: BTreeMap<(Moment, u64), Report>,
@@ -93,6 +118,11 @@ impl World {
         self.specs.insert(session, spec.clone());
     }
 
+    /// What was asked for with a session, and what is had of it since.
+    pub(super) fn spec(&self, session: SessionId) -> Option<&Spec> {
+        self.specs.get(&session)
+    }
+
     /// From here on nothing fails any more.
     pub(super) fn calm(&mut self) {
         self.calm = true;
@@ -101,8 +131,16 @@ impl World {
 
     /// What all browsers take: a window less where it stands still, and each browser something of its own.
     pub(super) fn used(&self) -> u64 {
-        let windows = self.windows.keys().map(|id| if self.still.contains(id) { FROZEN } else { RUNNING });
-        windows.sum::<u64>() + BROWSER * u64::try_from(self.shards.len()).unwrap_or(u64::MAX)
+        self.weights().map(|(_, bytes)| bytes).sum::<u64>()
+            + BROWSER * u64::try_from(self.shards.len()).unwrap_or(u64::MAX)
+    }
+
+    /// What each window takes.
+    fn weights(&self) -> impl Iterator<Item = (SessionId, u64)> {
+        self.windows.keys().map(|id| {
+            let usual = if self.still.contains(id) { FROZEN } else { RUNNING };
+            (*id, self.greedy.get(id).copied().unwrap_or(usual))
+        })
     }
 
     /// From now on memory is measured, if it is at all.
@@ -136,13 +174,17 @@ impl World {
             }
             2..=5 => {
                 if let Some((session, shard)) = chance.pick(&windows) {
-                    let loss = match chance.below(3) {
-                        0 => Loss::Crashed,
-                        1 => Loss::Hung,
-                        _ => Loss::Emptied,
+                    let loss = match chance.below(5) {
+                        0 => WindowLoss::Crashed,
+                        1 => WindowLoss::Hung,
+                        2 => WindowLoss::Gone,
+                        _ => WindowLoss::Emptied,
                     };
                     self.signing_in.remove(&session);
-                    self.lost.insert(session);
+                    // Where its last page alone is gone, the window has what it had.
+                    if loss != WindowLoss::Emptied {
+                        self.lost.insert(session);
+                    }
                     self.later(chance, now, Report::Lost(session, shard, loss));
                 }
             }
@@ -155,6 +197,11 @@ impl World {
                 };
                 self.portals.insert(chance.below(SITES), portal);
             }
+            63..=64 => {
+                if let Some((session, _)) = chance.pick(&windows) {
+                    self.greedy.insert(session, 2 * RUNNING + chance.below(WINDOW));
+                }
+            }
             61..=62 => {
                 self.changes += 1;
                 let login = LoginId(2 * ACCOUNTS + self.changes);
@@ -164,6 +211,12 @@ impl World {
                 if let Some(shard) = chance.pick(&shards) {
                     self.reported += 1;
                     self.reports.insert((now, self.reported), Report::Grown(shard));
+                }
+            }
+            65..=68 => {
+                if let Some((session, shard)) = chance.pick(&windows) {
+                    self.reported += 1;
+                    self.reports.insert((now, self.reported), Report::HeldOthersUp(session, shard));
                 }
             }
             43..=60 => {
@@ -183,7 +236,7 @@ impl World {
     }
 
     /// Somebody corrects what an account signs in with, or gets it wrong.
-    pub(super) fn correct(&mut self, chance: &mut Chance) -> Input {
+    pub(super) fn correct(&mut self, chance: &mut Chance, rules: &Rules) -> Input {
         let account = chance.below(ACCOUNTS);
         let login = if chance.percent(80) { self.password(account) } else { LoginId(account * 2 + 1) };
         let mut sessions = Vec::new();
@@ -193,7 +246,19 @@ impl World {
                 sessions.push((*id, spec.access));
             }
         }
+        let waits = |id: &SessionId| {
+            let kept = rules.session(*id).and_then(Session::persisted);
+            kept.is_some_and(|kept| kept.refused && kept.attention.is_some())
+        };
+        self.excused.extend(sessions.iter().map(|(id, _)| *id).filter(waits));
         Input::AccessChanged { sessions }
+    }
+
+    /// With what a session signs in today.
+    pub(super) fn look_up_access(&self, kept: &mut PersistedSession) {
+        if let Some(spec) = self.specs.get(&kept.id) {
+            kept.spec.access = spec.access;
+        }
     }
 
     fn password(&self, account: u64) -> LoginId {
@@ -210,14 +275,15 @@ impl World {
     }
 
     /// The sessions whose login is the one that was typed in the window of `session` and refused.
-    pub(super) fn share_its_refusal(&self, session: SessionId) -> Vec<SessionId> {
+    pub(super) fn propagate_its_refusal(&self, session: SessionId) -> Vec<SessionId> {
         let Some(login) = self.typed.get(&session) else { return Vec::new() };
         let same = self.specs.iter().filter(|(_, spec)| spec.access.login == Some(*login));
         same.map(|(id, _)| *id).collect()
     }
 
     fn kill(&mut self, shard: ShardId) {
-        self.shards.remove(&shard);
+        self.ended += u64::from(self.shards.remove(&shard));
+        self.own.remove(&shard);
         self.started.remove(&shard);
         let gone: Vec<SessionId> =
             self.windows.iter().filter(|(_, at)| **at == shard).map(|(session, _)| *session).collect();
@@ -228,6 +294,9 @@ impl World {
     }
 
     fn window_gone(&mut self, session: SessionId) {
+        self.greedy.remove(&session);
+        self.unruly.remove(&session);
+        self.oversized.remove(&session);
         self.begun.remove(&session);
         self.opening.remove(&session);
         self.windows.remove(&session);
@@ -236,6 +305,9 @@ impl World {
         self.signing_in.remove(&session);
         self.signed_in.remove(&session);
         self.saved.remove(&session);
+        self.emptied.remove(&session);
+        self.blank.remove(&session);
+        self.excused.remove(&session);
         self.still.remove(&session);
         self.moved.remove(&session);
         self.shown.remove(&session);
@@ -256,6 +328,10 @@ impl World {
             }
         }
         self.begun.clear();
+        self.excused.clear();
+        self.untyped.clear();
+        self.unruly.clear();
+        self.oversized.clear();
         let starting: Vec<ShardId> = self.shards.difference(&self.started).copied().collect();
         for shard in starting {
             self.kill(shard);
@@ -276,7 +352,10 @@ impl World {
     /// Does what the rules order.
     pub(super) fn obey(&mut self, action: &Action, chance: &mut Chance, now: Moment) -> Result<(), String> {
         match *action {
-            Action::StartShard { shard, .. } => {
+            Action::StartShard { shard, isolation, .. } => {
+                if isolation == Isolation::Dedicated {
+                    self.own.insert(shard);
+                }
                 if !self.calm && chance.percent(4) {
                     let kind =
                         if chance.percent(80) { FailureKind::Browser } else { FailureKind::BrowserMissing };
@@ -284,6 +363,12 @@ impl World {
                 } else {
                     self.shards.insert(shard);
                     self.later(chance, now, Report::ShardStarted(shard));
+                }
+            }
+            Action::Renew { session, from } => {
+                let renewed = self.specs.get(&from).map(|spec| (spec.access, spec.identity, spec.whose));
+                if let Some((spec, renewed)) = self.specs.get_mut(&session).zip(renewed) {
+                    (spec.access, spec.identity, spec.whose) = renewed;
                 }
             }
             Action::StopShard { shard } => {
@@ -319,12 +404,30 @@ impl World {
                 self.later(chance, now, Report::Thawed(session, ticket));
             }
             Action::Save { session, ticket } => self.later(chance, now, Report::Saved(session, ticket)),
+            Action::EndPages { session } => {
+                if !self.oversized.remove(&session) {
+                    return Err(format!(
+                        "the pages of {session:?} are ended, which take no more than they may"
+                    ));
+                }
+                self.greedy.remove(&session);
+                self.signing_in.remove(&session);
+                self.lost.insert(session);
+                if let Some(shard) = self.windows.get(&session).copied() {
+                    self.later(chance, now, Report::Lost(session, shard, WindowLoss::Crashed));
+                }
+            }
             Action::CloseWindow { session, ticket } => {
                 self.opening.remove(&session);
+                self.begun.remove(&session);
                 self.typed.remove(&session);
                 if let Some(shard) = self.windows.get(&session).copied() {
                     self.later(chance, now, Report::Closed(session, ticket, shard));
                 }
+            }
+            // What ran in a page that hangs is given up, unless somebody uses it.
+            Action::Announce(ref notice) if notice.kind == NoticeKind::PageHung => {
+                self.signing_in.remove(&notice.session);
             }
             Action::Begin { session, ticket, activity } => {
                 self.signing_in.remove(&session);
@@ -332,6 +435,8 @@ impl World {
                 if activity == Activity::SignIn {
                     self.begin_sign_in(session, ticket)?;
                     self.later(chance, now, Report::Typing(session, ticket));
+                } else if activity == Activity::Look {
+                    self.excused.remove(&session);
                 }
                 self.later(chance, now, Report::Ended(session, ticket, activity));
             }
@@ -341,6 +446,9 @@ impl World {
     }
 
     fn begin_sign_in(&mut self, session: SessionId, ticket: Ticket) -> Result<(), String> {
+        if self.blank.contains(&session) && !self.excused.contains(&session) {
+            return Err(format!("{session:?} signs in since its window shows nothing, which says nothing"));
+        }
         let account = self.specs.get(&session).and_then(|spec| spec.access.account);
         let other = self.signing_in.keys().find(|other| {
             account.is_some() && self.specs.get(other).and_then(|spec| spec.access.account) == account
@@ -357,6 +465,34 @@ impl World {
         Ok(())
     }
 
+    /// A sign-in is typed, or not, where that cannot be written down.
+    pub(super) fn types(&mut self, session: SessionId, ticket: Ticket, may_type: bool) {
+        if self.signing_in.get(&session) != Some(&ticket) {
+            return;
+        }
+        if may_type {
+            self.tried.insert(session);
+        } else {
+            self.untyped.insert((session, ticket));
+        }
+    }
+
+    /// Invariant 3: that a sign-in is typed was written down before.
+    pub(super) fn typed_is_recorded(&self, disk: &Disk) -> Result<(), String> {
+        let is_unknown = |id: &&SessionId| self.signing_in.contains_key(*id) && disk.lacks_try(**id);
+        let unknown = self.tried.iter().find(is_unknown);
+        unknown.map_or(Ok(()), |id| {
+            Err(format!("the sign-in of {id:?} was typed, and the disk does not know it"))
+        })
+    }
+
+    /// A browser that is one window's own has no other.
+    pub(super) fn own_browsers_are_own(&self) -> Result<(), String> {
+        let windows_in = |shard: &ShardId| self.windows.values().filter(|at| *at == shard).count();
+        let crowded = self.own.iter().find(|shard| windows_in(shard) > 1);
+        crowded.map_or(Ok(()), |shard| Err(format!("{shard:?} is one window's own and has several")))
+    }
+
     /// Sign-ins that run on each site right now.
     pub(super) fn sign_ins(&self) -> BTreeMap<u64, usize> {
         let mut sign_ins = BTreeMap::new();
@@ -368,161 +504,7 @@ impl World {
         sign_ins
     }
 
-    /// What the world reports next; `None` where the one who was to report is dead.
-    pub(super) fn next_report(&mut self, chance: &mut Chance) -> Option<Input> {
-        let ((at, _), report) = self.reports.pop_first()?;
-        match report {
-            Report::ShardStarted(shard) => {
-                let lives = self.shards.contains(&shard);
-                if lives {
-                    self.started.insert(shard);
-                }
-                lives.then_some(Input::ShardStarted { shard })
-            }
-            Report::ShardEnded(shard, kind) => {
-                self.kill(shard);
-                let failure = kind.map(|kind| failure(kind, "the browser ended"));
-                Some(Input::ShardEnded { shard, failure })
-            }
-            Report::Opened(session, ticket, shard) => {
-                let current = self.opening.get(&session) == Some(&ticket);
-                if !current || self.windows.get(&session) != Some(&shard) {
-                    return None;
-                }
-                let fails = !self.calm && chance.percent(3);
-                if fails {
-                    self.window_gone(session);
-                } else {
-                    self.opening.remove(&session);
-                }
-                let result =
-                    if fails { Err(failure(FailureKind::Browser, "no window came")) } else { Ok(()) };
-                Some(Input::WindowOpened { session, ticket, result })
-            }
-            Report::Closed(session, ticket, shard) => {
-                if self.windows.get(&session) == Some(&shard) {
-                    self.window_gone(session);
-                }
-                self.shards.contains(&shard).then_some(Input::WindowClosed { session, ticket })
-            }
-            Report::Saved(session, ticket) => {
-                let fails = !self.windows.contains_key(&session) || (!self.calm && chance.percent(10));
-                if !fails {
-                    self.saved.insert(session);
-                }
-                let result = if fails { Err(failure(FailureKind::Browser, "no state came")) } else { Ok(()) };
-                Some(Input::Saved { session, ticket, result })
-            }
-            Report::Frozen(session, ticket) => {
-                let current = self.moved.get(&session) == Some(&ticket);
-                let fails = !current || (!self.calm && chance.percent(10));
-                if fails && current {
-                    self.still.remove(&session);
-                }
-                let result = if fails { Err(failure(FailureKind::Browser, "it runs on")) } else { Ok(()) };
-                Some(Input::Frozen { session, ticket, result })
-            }
-            Report::Thawed(session, ticket) => {
-                if self.moved.get(&session) == Some(&ticket) {
-                    self.still.remove(&session);
-                }
-                Some(Input::Thawed { session, ticket })
-            }
-            Report::Measured => {
-                self.begin_measuring(at);
-                let (used_bytes, budget_bytes) = (self.used(), self.budget?);
-                let memory =
-                    Memory { used_bytes, budget_bytes, running_bytes: RUNNING, frozen_bytes: FROZEN };
-                Some(Input::Measured { memory })
-            }
-            Report::Grown(shard) => Some(Input::ShardGrown { shard }),
-            Report::Changed(session) => Some(Input::WindowChanged { session }),
-            Report::Typing(session, ticket) => {
-                if self.signing_in.get(&session) == Some(&ticket) {
-                    self.tried.insert(session);
-                }
-                Some(Input::Typing { session, ticket })
-            }
-            Report::Ended(session, ticket, activity) => {
-                if self.signing_in.get(&session) == Some(&ticket) {
-                    self.signing_in.remove(&session);
-                }
-                let outcome = self.outcome(session, activity, chance);
-                if activity != Activity::Look || outcome.is_ok() {
-                    self.tried.remove(&session);
-                }
-                if self.begun.get(&session) == Some(&ticket) && outcome.is_ok() {
-                    self.shown.insert(session);
-                }
-                if outcome == Ok(Standing::SignedIn) && self.begun.get(&session) == Some(&ticket) {
-                    self.lost.remove(&session);
-                }
-                Some(Input::ActivityEnded { session, ticket, outcome })
-            }
-            Report::Lost(session, shard, loss) => {
-                self.lost.insert(session);
-                self.begun.remove(&session);
-                Some(Input::WindowLost { session, shard, loss })
-            }
-        }
-    }
-
-    fn outcome(
-        &mut self,
-        session: SessionId,
-        activity: Activity,
-        chance: &mut Chance,
-    ) -> Result<Standing, Failure> {
-        if !self.windows.contains_key(&session) {
-            return Err(failure(FailureKind::Browser, "the window is gone"));
-        }
-        if !self.calm && chance.percent(4) {
-            let kind = match chance.below(4) {
-                0..=1 => FailureKind::Browser,
-                2 => FailureKind::Untyped,
-                _ => FailureKind::Unexpected,
-            };
-            return Err(failure(kind, "something odd happened"));
-        }
-        let Some(spec) = self.specs.get(&session) else { return Ok(Standing::SignedIn) };
-        let Some(site) = spec.site else { return Ok(Standing::SignedIn) };
-        let portal = self.portals.get(&site.0).copied().unwrap_or_default();
-        if portal == Portal::Down && activity != Activity::Look {
-            return Err(failure(FailureKind::Unreachable, "the portal is down"));
-        }
-        let rejected = || failure(FailureKind::Rejected, "the password is wrong");
-        match activity {
-            Activity::SignIn if portal == Portal::Up => {
-                let typed = Access { login: self.typed.get(&session).copied(), ..spec.access };
-                if self.is_refused(typed) {
-                    self.refusals.insert(session);
-                    return Err(rejected());
-                }
-                self.refusals.remove(&session);
-                self.signed_in.insert(session);
-            }
-            Activity::Look if self.tried.contains(&session) && self.refusals.contains(&session) => {
-                return Err(rejected());
-            }
-            Activity::SignIn | Activity::Look => {}
-            Activity::Visit | Activity::Refresh | Activity::Repair => {
-                self.refusals.remove(&session);
-            }
-        }
-        if self.signed_in.contains(&session) {
-            Ok(Standing::SignedIn)
-        } else if portal == Portal::Captcha {
-            Ok(Standing::PersonNeeded("a captcha".to_owned()))
-        } else {
-            Ok(Standing::SignedOut)
-        }
-    }
-
     pub(super) fn expects_attention(&self, session: SessionId) -> bool {
         self.specs.get(&session).is_some_and(|spec| spec.site.is_some()) && !self.signed_in.contains(&session)
     }
-}
-
-fn failure(kind: FailureKind, sentence: &str) -> Failure {
-    Failure { kind, sentence: sentence.to_owned() }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{Chance, rounds};
-use crate::support::{House, house, house_with};
+use crate::support::{TestEnv, test_env, test_env_with};
 
 /// How soon what changed in a page is stored, and a little more for a slow machine.
 pub(super) const STORED_WITHIN: Duration = Duration::from_secs(10 + 2);
@@ -20,18 +20,18 @@ const SHORT_ROUNDS: usize = 2;
 #[tokio::test]
 async fn browsers_and_shims_die_at_any_moment_and_no_session_does() {
     let mut chance = Chance::new();
-    let house = house_with("[limits]\nwindows_per_browser = 2", Default::default()).await;
+    let env = test_env_with("[limits]\nwindows_per_browser = 2", Default::default()).await;
     let mut sessions = Vec::new();
     for user in USERS {
-        let session = house.at_work(user, json!({})).await;
+        let session = env.at_work(user, json!({})).await;
         // What is put away is stored.
-        house.order(&session, "/hibernate").await;
-        sessions.push(house.order(&session, "/wake").await);
+        env.order(&session, "/hibernate").await;
+        sessions.push(env.order(&session, "/wake").await);
     }
     for round in rounds(SHORT_ROUNDS) {
         let longest = if round < SHORT_ROUNDS { LONGEST_PEACE } else { LONGEST_PEACE_LATER };
         sleep(chance.moment(longest)).await;
-        let shims = house.server.shims();
+        let shims = env.server.shims();
         assert!(!shims.is_empty(), "no shim is named in the run folder");
         let first = chance.pick(&shims);
         for shim in &shims {
@@ -41,28 +41,28 @@ async fn browsers_and_shims_die_at_any_moment_and_no_session_does() {
             }
         }
         for (session, user) in sessions.iter().zip(USERS) {
-            house.has_kept(session, user).await;
+            env.has_kept(session, user).await;
         }
-        house.all_tell_the_same().await;
+        env.all_tell_the_same().await;
     }
-    house.each_signed_in_once();
+    env.each_signed_in_once();
 }
 
 #[tokio::test]
 async fn what_changed_ten_seconds_ago_outlasts_the_browser() {
-    let house = house().await;
-    let session = house.at_work("acme", json!({})).await;
-    house.write(&session, "before").await;
+    let env = test_env().await;
+    let session = env.at_work("acme", json!({})).await;
+    env.write(&session, "before").await;
     sleep(STORED_WITHIN).await;
-    kill_browsers(&house);
-    house.has_kept(&session, "before").await;
+    kill_browsers(&env);
+    env.has_kept(&session, "before").await;
     // The cookie of the session was changed by each writing: an older one would have cost a sign-in.
-    house.each_signed_in_once();
-    assert_eq!(house.read(&session).await.counter, 0, "it is another window");
+    env.each_signed_in_once();
+    assert_eq!(env.read(&session).await.counter, 0, "it is another window");
 }
 
-pub(super) fn kill_browsers(house: &House) {
-    let shims = house.server.shims();
+pub(super) fn kill_browsers(env: &TestEnv) {
+    let shims = env.server.shims();
     assert!(!shims.is_empty(), "no shim is named in the run folder");
     shims.iter().for_each(|shim| shim.browser.kill());
 }

@@ -12,13 +12,13 @@ use tokio::time::sleep;
 
 use super::work::{ids, try_evaluate, writing};
 use super::{Chance, PATIENCE, rounds};
-use crate::support::{House, house, path};
+use crate::support::{TestEnv, path, test_env};
 
 const USERS: [&str; 3] = ["north", "south", "east"];
 /// When the power goes, at the latest.
 const LONGEST_WORK: Duration = Duration::from_secs(2);
 
-impl House {
+impl TestEnv {
     /// Kills the server, its shims and its browsers.
     pub(crate) fn kill_everything(&mut self) {
         let processes = self.server.processes();
@@ -54,42 +54,41 @@ impl House {
 
 #[tokio::test]
 async fn when_everything_is_killed_everybody_comes_back_signed_in() {
-    let mut house = house().await;
+    let mut env = test_env().await;
     let mut sessions = Vec::new();
     for user in USERS {
-        let session = house.at_work(user, json!({})).await;
-        house.order(&session, "/hibernate").await;
+        let session = env.at_work(user, json!({})).await;
+        env.order(&session, "/hibernate").await;
         sessions.push(session);
     }
     // One sleeps, the others have windows.
     for session in &sessions[1..] {
-        house.order(session, "/wake").await;
+        env.order(session, "/wake").await;
     }
-    house.kill_everything();
-    let (house, _) = house.start_again().await;
-    assert_eq!(ids(&house.client().sessions().await), ids(&sessions), "the list is not whole");
+    env.kill_everything();
+    let (env, _) = env.start_again().await;
+    assert_eq!(ids(&env.client().sessions().await), ids(&sessions), "the list is not whole");
     for (session, user) in sessions.iter().zip(USERS) {
-        house.has_kept(session, user).await;
+        env.has_kept(session, user).await;
     }
-    house.all_tell_the_same().await;
-    house.each_signed_in_once();
+    env.all_tell_the_same().await;
+    env.each_signed_in_once();
 }
 
 /// Writes in a session's page until the server is no more.
-async fn write_on(house: &House, session: &Session) {
+async fn write_on(env: &TestEnv, session: &Session) {
     for value in 0.. {
         let expression = writing(&format!("value-{value}"));
-        if try_evaluate(house.client(), session, &expression).await.is_err() {
+        if try_evaluate(env.client(), session, &expression).await.is_err() {
             return;
         }
     }
 }
 
 /// Waits until a session answers, in whichever state it is and whatever it lost.
-async fn is_of_use(house: &House, session: &Session) {
+async fn is_of_use(env: &TestEnv, session: &Session) {
     wait_for(&format!("an answer of {:?}", session.name), PATIENCE, async || {
-        let answer =
-            try_evaluate(house.client(), session, "1 + 1").await.map_err(|error| error.to_string())?;
+        let answer = try_evaluate(env.client(), session, "1 + 1").await.map_err(|error| error.to_string())?;
         expect_that(answer.body["result"] == 2, answer.body.to_string())
     })
     .await;
@@ -98,18 +97,18 @@ async fn is_of_use(house: &House, session: &Session) {
 #[tokio::test]
 async fn with_the_end_of_its_log_cut_off_the_store_has_all_that_was_whole_before() {
     let mut chance = Chance::new();
-    let mut house = house().await;
+    let mut env = test_env().await;
     let mut old = Vec::new();
     for user in USERS {
-        old.push(house.at_work(user, json!({})).await);
+        old.push(env.at_work(user, json!({})).await);
     }
     for round in rounds(1) {
-        house = house.settle().await;
-        let client = house.client().clone();
-        let newcomer = house.window(&format!("newcomer-{round}"), json!({})).await;
+        env = env.settle().await;
+        let client = env.client().clone();
+        let newcomer = env.window(&format!("newcomer-{round}"), json!({})).await;
         let moment = chance.moment(LONGEST_WORK);
         {
-            let writers = join_all(old.iter().map(|session| write_on(&house, session)));
+            let writers = join_all(old.iter().map(|session| write_on(&env, session)));
             // Who writes is cut off in the middle.
             tokio::select! {
                 _ = writers => panic!("the server ended by itself"),
@@ -117,13 +116,11 @@ async fn with_the_end_of_its_log_cut_off_the_store_has_all_that_was_whole_before
             }
         }
         // States are written down a while after the last change; sessions, which empty the log, at once.
-        wait_for("something in the log", PATIENCE, async || {
-            expect_that(house.log_bytes() > 0, "it is empty")
-        })
-        .await;
-        house.kill_everything();
-        house.cut_log(&mut chance);
-        house = house.start_again().await.0;
+        wait_for("something in the log", PATIENCE, async || expect_that(env.log_bytes() > 0, "it is empty"))
+            .await;
+        env.kill_everything();
+        env.cut_log(&mut chance);
+        env = env.start_again().await.0;
 
         let listed = client.sessions().await;
         let (seen, expected) = (ids(&listed), ids(&old));
@@ -131,9 +128,9 @@ async fn with_the_end_of_its_log_cut_off_the_store_has_all_that_was_whole_before
         let strangers: Vec<_> = seen.difference(&expected).filter(|id| **id != newcomer.session_id).collect();
         assert!(strangers.is_empty(), "some were never there, or were closed: {listed:#?}");
         for session in &listed {
-            is_of_use(&house, session).await;
+            is_of_use(&env, session).await;
         }
-        house.all_tell_the_same().await;
+        env.all_tell_the_same().await;
         if listed.len() > old.len() {
             client.delete(&path(&newcomer, "")).await.expect(200);
         }

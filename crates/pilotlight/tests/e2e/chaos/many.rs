@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::work::brought_back;
 use super::{Chance, rounds};
-use crate::support::{House, house_with};
+use crate::support::{TestEnv, test_env_with};
 
 const SESSIONS: usize = 200;
 const MAX_LIVE: usize = 10;
@@ -24,10 +24,10 @@ struct Kept {
 
 impl Kept {
     /// Looks whether it has what was written, and writes something else.
-    async fn visit(&mut self, house: &House, value: String) {
-        let work = house.read(&self.session).await;
+    async fn visit(&mut self, env: &TestEnv, value: String) {
+        let work = env.read(&self.session).await;
         assert_eq!(work.that_is_kept(), brought_back(&self.value));
-        house.write(&self.session, &value).await;
+        env.write(&self.session, &value).await;
         self.value = value;
     }
 }
@@ -37,16 +37,16 @@ impl Kept {
 async fn two_hundred_sessions_share_ten_windows() {
     let mut chance = Chance::new();
     let config = format!("[limits]\nmax_live = {MAX_LIVE}\nqueue_timeout = \"60s\"");
-    let house = house_with(&config, Default::default()).await;
+    let env = test_env_with(&config, Default::default()).await;
     let users: Vec<_> = (0..SESSIONS).map(|index| format!("user-{index}")).collect();
     let mut all = Vec::new();
     for few in users.chunks(VISITORS) {
-        let sessions = join_all(few.iter().map(|user| house.at_work(user, json!({})))).await;
+        let sessions = join_all(few.iter().map(|user| env.at_work(user, json!({})))).await;
         let kept = sessions.into_iter().zip(few);
         all.extend(kept.map(|(session, user)| Kept { session, value: user.clone() }));
-        assert!(house.live().await <= MAX_LIVE);
+        assert!(env.live().await <= MAX_LIVE);
     }
-    assert_eq!(house.client().sessions().await.len(), SESSIONS);
+    assert_eq!(env.client().sessions().await.len(), SESSIONS);
 
     let indices: Vec<_> = (0..SESSIONS).collect();
     let mut visits = 0;
@@ -55,11 +55,11 @@ async fn two_hundred_sessions_share_ten_windows() {
             (0..VISITORS).map(|_| (*chance.pick(&indices), format!("round-{round}"))).collect();
         let visitors =
             all.iter_mut().enumerate().filter_map(|(index, kept)| Some((kept, chosen.get(&index)?)));
-        visits += join_all(visitors.map(|(kept, value)| kept.visit(&house, value.clone()))).await.len();
-        assert!(house.live().await <= MAX_LIVE);
+        visits += join_all(visitors.map(|(kept, value)| kept.visit(&env, value.clone()))).await.len();
+        assert!(env.live().await <= MAX_LIVE);
     }
-    house.all_tell_the_same().await;
-    house.each_signed_in_once();
-    let memory = pss_bytes(house.server.server_pid()).expect("the server runs");
+    env.all_tell_the_same().await;
+    env.each_signed_in_once();
+    let memory = pss_bytes(env.server.server_pid()).expect("the server runs");
     println!("{SESSIONS} sessions in {MAX_LIVE} windows, {visits} visits; the server takes {memory} bytes.");
 }

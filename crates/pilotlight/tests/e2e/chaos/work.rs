@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::PATIENCE;
-use crate::support::{House, account, path, with};
+use crate::support::{TestEnv, account, path, with};
 
 /// What a window may have that was closed and brought back, after `value` was written in it.
 pub(crate) fn brought_back(value: &str) -> Work {
@@ -42,7 +42,7 @@ pub(crate) fn has_window(session: &Session) -> bool {
     session.shard.is_some()
 }
 
-impl House {
+impl TestEnv {
     pub(crate) fn workbench_url(&self) -> String {
         format!("{}workbench", self.portal.url())
     }

@@ -1,0 +1,125 @@
+//! New pages: which of them are a window's own, and what they get before they run.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use pilotlight_cdp::protocol::browser::SetDeviceMetricsOverride;
+use pilotlight_cdp::protocol::fetch::{self, RequestPattern};
+use pilotlight_cdp::protocol::page::{self, SetLifecycleEventsEnabled};
+use pilotlight_cdp::protocol::runtime::RunIfWaitingForDebugger;
+use pilotlight_cdp::protocol::target::{AttachedToTarget, DetachFromTarget};
+use pilotlight_cdp::{Connection, SessionId};
+
+use crate::call::{auto_attach, close_target, set_up};
+use crate::event::WindowId;
+use crate::limits::{SET_UP_TIMEOUT, TABS_MAX};
+use crate::state::{Shard, Sorted, Tab, WindowState, announce_in_context, lock, mark_changed};
+
+pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
+    if attached.target_info.kind == "browser" {
+        // A guest's own session, which is ended with the guest.
+        return;
+    }
+    let context = attached.target_info.browser_context_id.as_deref();
+    let Some(window) = context.and_then(|id| shard.window(&WindowId::new(id))) else {
+        // Not of our windows: whoever made it looks after it.
+        let target = &attached.target_info.target_id;
+        let awaited = announce_in_context(&shard.guest_contexts(), context, target);
+        return let_go(shard, attached.session_id, awaited);
+    };
+    let sorted = lock(&window.record.hidden).sort(attached);
+    let attached = match sorted {
+        Sorted::Shown(attached) => attached,
+        Sorted::Hidden(attached) if attached.waiting_for_debugger => {
+            return let_go(shard, attached.session_id, ready(()));
+        }
+        Sorted::Hidden(_) | Sorted::Waits => return,
+    };
+    let info = attached.target_info;
+    if info.kind != "page" || shard.by_target(&info.target_id).is_some() {
+        // A second session on a page of ours, opened for one question.
+        return;
+    }
+    if window.tabs.borrow().len() >= TABS_MAX {
+        tracing::warn!(window = %window.id, limit = TABS_MAX, "a window opens too many pages; one is closed");
+        return refuse_page(shard, attached.session_id, info.target_id);
+    }
+    let tab = Arc::new(Tab::new(info.target_id, attached.session_id.clone()));
+    tab.status.send_modify(|status| (status.url, status.title) = (info.url, info.title));
+    shard.add_session(attached.session_id, Arc::clone(&window), Arc::clone(&tab));
+    let guests = lock(&window.guests).announce(&tab.target);
+    window.tabs.send_modify(|tabs| tabs.push(Arc::clone(&tab)));
+    *lock(&window.front) = Some(tab.target.clone());
+    window.refresh_summary();
+    mark_changed(shard, &window);
+    let shard = Arc::clone(shard);
+    tokio::spawn(async move {
+        set_up_page(&shard.connection, &window, &tab, guests).await;
+        tab.status.send_modify(|status| status.ready = true);
+    });
+}
+
+/// All commands leave at once and in this order; the last one lets the page run, once `guests` have seen it.
+pub(crate) async fn set_up_page(
+    connection: &Connection,
+    window: &WindowState,
+    tab: &Tab,
+    guests: impl Future<Output = ()>,
+) {
+    let session = &tab.session;
+    let viewport = async {
+        if let Some((width, height)) = window.viewport {
+            let size = SetDeviceMetricsOverride { width, height, device_scale_factor: 1.0, mobile: false };
+            set_up(connection, session, size).await;
+        }
+    };
+    tokio::join!(
+        set_up(connection, session, page::Enable {}),
+        set_up(connection, session, SetLifecycleEventsEnabled { enabled: true }),
+        set_up(connection, session, auto_attach("iframe")),
+        viewport,
+        set_up_proxy(connection, window, session),
+        async {
+            guests.await;
+            set_up(connection, session, RunIfWaitingForDebugger {}).await;
+        },
+    );
+}
+
+/// Proxies ask for a password once per browser context, at the first request: the one for a document. So
+/// documents alone are held for a moment, and everything else finds the password remembered by Chromium.
+pub(crate) async fn set_up_proxy(connection: &Connection, window: &WindowState, session: &SessionId) {
+    if window.credentials.is_some() {
+        let patterns = vec![RequestPattern { url_pattern: "*", resource_type: Some("Document") }];
+        set_up(connection, session, fetch::Enable { patterns, handle_auth_requests: true }).await;
+    }
+}
+
+/// A page that is held holds the renderer that it shares with the page that opened it, even while it closes.
+/// So it is let run and closed in one go.
+fn refuse_page(shard: &Arc<Shard>, session: SessionId, target_id: String) {
+    let shard = Arc::clone(shard);
+    tokio::spawn(async move {
+        let connection = &shard.connection;
+        tokio::join!(
+            set_up(connection, &session, RunIfWaitingForDebugger {}),
+            close_target(connection, target_id),
+        );
+    });
+}
+
+pub(crate) fn let_go(
+    shard: &Arc<Shard>,
+    session: SessionId,
+    awaited: impl Future<Output = ()> + Send + 'static,
+) {
+    let shard = Arc::clone(shard);
+    tokio::spawn(async move {
+        awaited.await;
+        set_up(&shard.connection, &session, RunIfWaitingForDebugger {}).await;
+        let detach = DetachFromTarget { session_id: session };
+        if let Err(error) = shard.connection.call_within(None, detach, SET_UP_TIMEOUT).await {
+            tracing::debug!(%error, "a foreign page could not be let go");
+        }
+    });
+}

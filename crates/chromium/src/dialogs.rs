@@ -1,0 +1,172 @@
+//! Dialogs of pages (`alert`, `confirm`, `prompt`, `beforeunload`): who answers them, and what is answered where
+//! nobody does.
+//!
+//! An answer that a flow has ready comes first; then the person who steers the window is asked, then the clients
+//! that are connected to it. Everybody is waited for only so long, because a page that shows a dialog does nothing
+//! else. Otherwise [`pilotlight_flow::dialog::decide`] says what the answer is. Whatever we or a person answered is
+//! told as a [`BrowserEvent::DialogAnswered`] once Chromium says that the dialog is closed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pilotlight_cdp::SessionId;
+use pilotlight_cdp::protocol::page::{DialogClosed, DialogOpening, HandleJavaScriptDialog};
+use pilotlight_flow::dialog::{DialogAnswer, DialogRule, ExpectedDialog, decide, shown};
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+
+use crate::call::send;
+use crate::event::BrowserEvent;
+pub use crate::event::{AnsweredBy, AnsweredDialog};
+use crate::state::{Dialog, OpenDialog, Shard, Tab, TabStatus, WindowState, lock};
+use crate::window::Window;
+
+/// How long a dialog waits for a person or a client that is there.
+pub const DIALOG_WAIT_MAX: Duration = Duration::from_secs(600);
+/// While a flow runs, it may have answers ready. When this is dropped, they are gone.
+#[derive(Debug)]
+pub struct FlowAnswers {
+    window: Arc<WindowState>,
+}
+
+impl Drop for FlowAnswers {
+    fn drop(&mut self) {
+        self.window.answers.forget_expected();
+    }
+}
+
+impl Window {
+    /// Sets what its dialogs are answered where nobody is asked; the first rule that fits counts.
+    pub fn set_dialog_rules(&self, rules: Arc<[DialogRule]>) {
+        self.state.answers.set_rules(rules);
+    }
+
+    /// Begins a flow, whose steps may have answers ready. Those of an earlier one are forgotten.
+    #[must_use]
+    pub fn flow_answers(&self) -> FlowAnswers {
+        self.state.answers.forget_expected();
+        FlowAnswers { window: Arc::clone(&self.state) }
+    }
+}
+
+/// A dialog opens: it is answered at once, or left to somebody who is there.
+pub(crate) fn opened(
+    shard: &Arc<Shard>,
+    window: &Arc<WindowState>,
+    tab: &Arc<Tab>,
+    session: &SessionId,
+    opening: DialogOpening,
+) {
+    let DialogOpening { kind, message, default_prompt } = opening;
+    let expected = window.answers.take_expected(&message);
+    let is_steered = window.steered.load(Ordering::Acquire) > 0 && *session == tab.session;
+    let asks_person = is_steered && expected.is_none();
+    let opened_at = Instant::now();
+    let open = OpenDialog {
+        dialog: Dialog { kind, message, default_prompt },
+        session: session.clone(),
+        opened_at,
+        asks_person,
+        by: None,
+    };
+    tab.status.send_modify(|status| status.dialog = Some(open));
+    if let Some(ExpectedDialog { answer, typed, .. }) = expected {
+        let typed = typed.map(|typed| typed.expose_secret().to_owned());
+        return give(shard, tab, answer, typed, AnsweredBy::Step);
+    }
+    // A client that listens to its pages sees the dialog, and it is the client's to answer.
+    if asks_person || lock(&window.guests).answer_dialogs() {
+        let (shard, window, tab) = (Arc::clone(shard), Arc::clone(window), Arc::clone(tab));
+        tokio::spawn(async move {
+            let is_over = |status: &TabStatus| {
+                status.dialog.as_ref().is_none_or(|dialog| dialog.opened_at != opened_at)
+            };
+            if tab.wait_for(DIALOG_WAIT_MAX, is_over).await.is_err() {
+                answer(&shard, &window, &tab);
+            }
+        });
+        return;
+    }
+    answer(shard, window, tab);
+}
+
+/// Answers the dialog that a page shows, if any, as it is answered where nobody is asked.
+pub(crate) fn answer(shard: &Shard, window: &WindowState, tab: &Tab) {
+    let Some(open) = tab.status.borrow().dialog.clone() else { return };
+    let rules = Arc::clone(&lock(&window.answers.rules));
+    let decided = decide(&rules, &open.dialog.kind, &open.dialog.message);
+    give(shard, tab, decided.answer, decided.typed, decided.why.into());
+}
+
+/// Leaves the dialogs of a window to the person who steers it, or answers them: the clients are gone.
+pub(crate) fn guests_left(shard: &Shard, window: &WindowState) {
+    let tabs: Vec<_> = window.tabs.borrow().clone();
+    let is_steered = window.steered.load(Ordering::Acquire) > 0;
+    for tab in tabs {
+        let asks = |open: &mut OpenDialog| {
+            let may_ask = is_steered && open.session == tab.session;
+            open.asks_person |= may_ask;
+            may_ask
+        };
+        let is_left = tab.status.send_if_modified(|status| status.dialog.as_mut().is_some_and(asks));
+        if !is_left {
+            answer(shard, window, &tab);
+        }
+    }
+}
+
+/// Answers what waited for a person who is gone, or leaves it to a client, which has seen it too.
+pub(crate) fn person_left(shard: &Shard, window: &WindowState) {
+    let is_left_to_client = lock(&window.guests).answer_dialogs();
+    for tab in window.tabs.borrow().iter() {
+        let asked = |open: &mut OpenDialog| std::mem::take(&mut open.asks_person);
+        let waited = tab.status.send_if_modified(|status| status.dialog.as_mut().is_some_and(asked));
+        if waited && !is_left_to_client {
+            answer(shard, window, tab);
+        }
+    }
+}
+
+/// Sends an answer. Of a prompt that is accepted without a text, what it begins with is taken, as by a person who
+/// presses "OK".
+fn give(shard: &Shard, tab: &Tab, answer: DialogAnswer, typed: Option<String>, by: AnsweredBy) {
+    let Some(open) = note(tab, by) else { return };
+    let accept = answer.accepts();
+    tracing::debug!(kind = open.dialog.kind, accept, "a dialog is answered");
+    let is_prompt = open.dialog.kind == "prompt";
+    let prompt_text = typed.or(Some(open.dialog.default_prompt)).filter(|_| accept && is_prompt);
+    send(&shard.connection, &open.session, HandleJavaScriptDialog { accept, prompt_text });
+}
+
+/// Notes who answers the dialog that is open, and returns it.
+pub(crate) fn note(tab: &Tab, by: AnsweredBy) -> Option<OpenDialog> {
+    let mut noted = None;
+    tab.status.send_if_modified(|status| {
+        if let Some(open) = &mut status.dialog {
+            open.by = Some(by);
+            noted = Some(open.clone());
+        }
+        false
+    });
+    noted
+}
+
+/// A dialog is closed. What a client answered is the client's own affair, and is not told.
+pub(crate) fn closed(window: &WindowState, tab: &Tab, closed: &DialogClosed) -> Option<BrowserEvent> {
+    let mut open = None;
+    tab.status.send_modify(|status| open = status.dialog.take());
+    let OpenDialog { dialog, by, .. } = open?;
+    let by = by?;
+    if !window.answers.may_tell() {
+        tracing::debug!(window = %window.id, "a window opens too many dialogs for all of them to be told");
+        return None;
+    }
+    let answered = AnsweredDialog {
+        text: shown(&dialog.message),
+        kind: shown(&dialog.kind),
+        answer: DialogAnswer::of(closed.result),
+        by,
+    };
+    Some(BrowserEvent::DialogAnswered { window: window.id.clone(), dialog: Box::new(answered) })
+}

@@ -1,0 +1,133 @@
+//! What is known of the dialogs of a window's pages, and what they are answered.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pilotlight_cdp::SessionId;
+use pilotlight_flow::dialog::{DialogRule, ExpectedDialog};
+use tokio::time::Instant;
+
+use super::lock;
+use crate::event::AnsweredBy;
+
+/// How long an answer that a flow has ready is kept: longer than the step that opens the dialog may take.
+const EXPECTED_FOR: Duration = Duration::from_secs(120);
+/// How many answers a flow may have ready.
+const EXPECTED_MAX: usize = 32;
+/// How many dialogs of a window are told within [`TOLD_SPAN`]; a page may open them in a loop.
+const TOLD_MAX: u32 = 30;
+const TOLD_SPAN: Duration = Duration::from_secs(60);
+
+/// A dialog of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dialog {
+    /// `alert`, `confirm`, `prompt` or `beforeunload`.
+    pub kind: String,
+    /// What it says.
+    pub message: String,
+    /// What a prompt begins with.
+    pub default_prompt: String,
+}
+
+/// A dialog that a page shows.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenDialog {
+    pub(crate) dialog: Dialog,
+    pub(crate) session: SessionId,
+    /// Tells it from those before it.
+    pub(crate) opened_at: Instant,
+    pub(crate) asks_person: bool,
+    /// Who has answered, until it is closed.
+    pub(crate) by: Option<AnsweredBy>,
+}
+
+impl OpenDialog {
+    /// What the person who steers is asked.
+    pub(crate) fn question(&self) -> Option<&Dialog> {
+        self.asks_person.then_some(&self.dialog)
+    }
+}
+
+/// What the dialogs of a window are answered.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Those of its site.
+    pub(crate) rules: Mutex<Arc<[DialogRule]>>,
+    /// What a flow has ready, and until when.
+    expected: Mutex<Vec<(ExpectedDialog, Instant)>>,
+    told: Mutex<Option<(Instant, u32)>>,
+}
+
+impl Answers {
+    pub(crate) fn set_rules(&self, rules: Arc<[DialogRule]>) {
+        *lock(&self.rules) = rules;
+    }
+
+    /// Takes on an answer that is given once; `false` where there are too many.
+    pub(crate) fn expect(&self, dialog: ExpectedDialog) -> bool {
+        let mut expected = lock(&self.expected);
+        let now = Instant::now();
+        expected.retain(|(_, until)| *until > now);
+        let has_room = expected.len() < EXPECTED_MAX;
+        if has_room {
+            expected.push((dialog, now + EXPECTED_FOR));
+        }
+        has_room
+    }
+
+    pub(crate) fn take_expected(&self, message: &str) -> Option<ExpectedDialog> {
+        let mut expected = lock(&self.expected);
+        let now = Instant::now();
+        expected.retain(|(_, until)| *until > now);
+        let place = expected.iter().position(|(dialog, _)| dialog.is(message))?;
+        Some(expected.remove(place).0)
+    }
+
+    pub(crate) fn forget_expected(&self) {
+        lock(&self.expected).clear();
+    }
+
+    /// Whether one more may be told.
+    pub(crate) fn may_tell(&self) -> bool {
+        let mut told = lock(&self.told);
+        let now = Instant::now();
+        let (since, count) = told.filter(|(since, _)| now < *since + TOLD_SPAN).unwrap_or((now, 0));
+        *told = Some((since, count.saturating_add(1)));
+        count < TOLD_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pilotlight_flow::dialog::DialogAnswer;
+
+    use super::*;
+
+    fn expecting(text: &str) -> ExpectedDialog {
+        ExpectedDialog::new(text, DialogAnswer::Accept, None).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_ready_is_given_once_and_not_kept_for_ever() {
+        let answers = Answers::default();
+        assert!(answers.expect(expecting("Delete")));
+        assert!(answers.take_expected("Stay signed in?").is_none());
+        assert!(answers.take_expected("Delete it?").is_some());
+        assert!(answers.take_expected("Delete it?").is_none());
+        assert!(answers.expect(expecting("Delete")));
+        tokio::time::advance(EXPECTED_FOR).await;
+        assert!(answers.take_expected("Delete it?").is_none());
+        let taken = (0..=EXPECTED_MAX).map(|_| answers.expect(expecting("Delete"))).filter(|taken| *taken);
+        assert_eq!(taken.count(), EXPECTED_MAX);
+        answers.forget_expected();
+        assert!(answers.take_expected("Delete it?").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dialogs_in_a_loop_are_not_all_told() {
+        let answers = Answers::default();
+        assert_eq!((0..1000).filter(|_| answers.may_tell()).count(), TOLD_MAX as usize);
+        tokio::time::advance(TOLD_SPAN).await;
+        assert!(answers.may_tell());
+    }
+}

@@ -1,0 +1,106 @@
+//! Which pages of a window no client sees.
+
+use std::collections::HashSet;
+
+use pilotlight_cdp::SessionId;
+use pilotlight_cdp::protocol::target::AttachedToTarget;
+use url::Url;
+
+/// Where a stub is in its origin: nothing that a site has, and by this known for what it is.
+pub(crate) const STUB_PATH: &str = "/.well-known/pilotlight-stub";
+/// Where a hidden page begins.
+pub(crate) const BLANK: &str = "about:blank#pilotlight-stub";
+
+/// Which pages of a window are hidden. A page is attached to before it is known who made it, so while one is
+/// being made, others wait.
+#[derive(Debug, Default)]
+pub(crate) struct Hidden {
+    pub(crate) pending: usize,
+    pub(crate) targets: HashSet<String>,
+    pub(crate) waiting: Vec<AttachedToTarget>,
+}
+
+/// What a new page is.
+#[derive(Debug)]
+pub(crate) enum Sorted {
+    /// Hidden: it is let run, and a session of its own looks after it.
+    Hidden(AttachedToTarget),
+    /// It has to wait until that is known.
+    Waits,
+    /// A page like any other.
+    Shown(AttachedToTarget),
+}
+
+impl Hidden {
+    pub(crate) fn sort(&mut self, attached: AttachedToTarget) -> Sorted {
+        if self.targets.contains(&attached.target_info.target_id) {
+            return Sorted::Hidden(attached);
+        }
+        // A session that was opened for one question on a page that is known is never held.
+        if self.pending == 0 || !attached.waiting_for_debugger {
+            return Sorted::Shown(attached);
+        }
+        self.waiting.push(attached);
+        Sorted::Waits
+    }
+
+    /// A hidden page of an earlier server, which is about to be closed.
+    pub(crate) fn disown(&mut self, target: String) {
+        self.targets.insert(target);
+    }
+
+    /// A page that waits has gone.
+    pub(crate) fn forget(&mut self, session: &SessionId) {
+        self.waiting.retain(|waiting| waiting.session_id != *session);
+    }
+}
+
+/// Whether a page with this URL is a hidden one, whoever made it.
+pub(crate) fn is_stub(url: &str) -> bool {
+    url == BLANK || Url::parse(url).is_ok_and(|url| url.path() == STUB_PATH)
+}
+
+#[cfg(test)]
+mod tests {
+    use pilotlight_cdp::Notification;
+    use serde_json::json;
+
+    use super::*;
+
+    fn attached(target: &str, waiting: bool) -> AttachedToTarget {
+        let info = json!({"targetId": target, "type": "page", "title": "", "url": ""});
+        let event =
+            json!({"sessionId": format!("of {target}"), "targetInfo": info, "waitingForDebugger": waiting});
+        serde_json::from_value(event).unwrap_or_else(|error| panic!("{}: {error}", AttachedToTarget::METHOD))
+    }
+
+    #[test]
+    fn hidden_pages_are_known_by_their_url() {
+        for url in [BLANK, "https://a.test/.well-known/pilotlight-stub"] {
+            assert!(is_stub(url), "{url}");
+        }
+        for url in [
+            "about:blank",
+            "about:blank#popup",
+            "https://a.test/",
+            "https://a.test/?/.well-known/pilotlight-stub",
+        ] {
+            assert!(!is_stub(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn pages_wait_only_while_a_hidden_one_is_being_made() {
+        let mut hidden = Hidden::default();
+        assert!(matches!(hidden.sort(attached("popup", true)), Sorted::Shown(_)));
+        hidden.pending += 1;
+        assert!(matches!(hidden.sort(attached("either", true)), Sorted::Waits));
+        assert!(matches!(hidden.sort(attached("gone", true)), Sorted::Waits));
+        assert!(matches!(hidden.sort(attached("asked", false)), Sorted::Shown(_)));
+        hidden.forget(&SessionId::from("of gone"));
+        let waiting: Vec<_> = hidden.waiting.iter().map(|page| &*page.target_info.target_id).collect();
+        assert_eq!(waiting, ["either"]);
+        hidden.targets.insert("either".into());
+        assert!(matches!(hidden.sort(attached("either", true)), Sorted::Hidden(_)));
+    }
+}

@@ -1,0 +1,49 @@
+//! A page beside those of a window: it shares their cookies and storage, nobody sees it, and it is gone once it is
+//! dropped. What must be loaded to keep a sign-in alive is loaded there where the window's own page must stay.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use super::Window;
+use crate::attach::set_up_page;
+use crate::error::WindowError;
+use crate::hidden::HiddenPage;
+use crate::state::Tab;
+
+/// A hidden page of a window. Dropped, it is closed.
+#[derive(Debug)]
+pub struct Beside {
+    window: Window,
+    tab: Arc<Tab>,
+    _page: HiddenPage,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.window.shard.forget_sessions(&self.tab);
+    }
+}
+
+impl Beside {
+    /// The window with this page as its main one: everything that works on a window's main page works on it.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+}
+
+impl Window {
+    /// Opens an empty page beside its own.
+    ///
+    /// # Errors
+    /// Where Chromium refuses or does not answer; then nothing of it is left.
+    pub async fn open_beside(&self) -> Result<Beside, WindowError> {
+        let page = HiddenPage::open(&self.shard, &self.state).await?;
+        let tab = Arc::new(Tab::new(page.target.clone(), page.session.clone()));
+        self.shard.add_session(page.session.clone(), Arc::clone(&self.state), Arc::clone(&tab));
+        let window = Self { beside: Some(Arc::clone(&tab)), ..self.clone() };
+        let beside = Beside { window, tab, _page: page };
+        set_up_page(&self.shard.connection, &self.state, &beside.tab, ready(())).await;
+        beside.tab.status.send_modify(|status| status.ready = true);
+        Ok(beside)
+    }
+}

@@ -1,0 +1,329 @@
+//! Sessions without a window: who hibernates, who is woken, whose window is moved to another browser.
+//!
+//! A window goes only after its state was written down, except where a client restarts it. Whoever wants the
+//! session meanwhile keeps the window.
+
+use std::time::Duration;
+
+use crate::action::{Answer, NoticeKind, Refusal};
+use crate::activity::Failure;
+use crate::capacity::RETRY_AFTER;
+use crate::ids::{RequestId, SessionId, ShardId};
+use crate::queue::{DrainWaiter, Queued};
+use crate::rules::Rules;
+use crate::session::{ActivityState, CloseReason, Saves, Session, Window};
+use crate::spec::Isolation;
+use crate::time::Moment;
+
+impl Session {
+    /// Whether its window could go now without anybody missing it.
+    pub(crate) fn can_hibernate(&self, now: Moment) -> bool {
+        let at_rest = matches!(self.window, Window::None | Window::Placed(_) | Window::Open(_))
+            && !matches!(self.activity, ActivityState::Running(_));
+        self.ended.is_none()
+            && self.established
+            && !self.is_hibernating
+            && at_rest
+            && !self.in_use()
+            && !self.is_wanted()
+            && self.hibernate_not_before <= now
+    }
+
+    /// Why a client's order for it is not taken on, with `waiting` others waiting for the same.
+    pub(crate) fn refusal(&self, waiting: usize, max_waiting: usize) -> Option<Refusal> {
+        if self.in_use() || !self.waiting.is_empty() {
+            Some(Refusal::InUse)
+        } else if !self.established {
+            Some(Refusal::NotReady { retry_after: RETRY_AFTER })
+        } else {
+            (waiting >= max_waiting).then_some(Refusal::TooMany)
+        }
+    }
+
+    /// Whether a newcomer, or the passing of time, may make its window go.
+    pub(crate) fn may_hibernate(&self, now: Moment) -> bool {
+        !self.policy.never_terminate && self.hibernate_requests.is_empty() && self.can_hibernate(now)
+    }
+
+    /// Whether somebody waits for it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.waiting.is_empty() || !self.refresh_requests.is_empty() || !self.wake_requests.is_empty()
+    }
+
+    /// When it hibernates if nobody uses it until then.
+    pub(crate) fn hibernates_at(&self, hibernate_after: Option<Duration>) -> Option<Moment> {
+        hibernate_after.map(|after| (self.last_used + after).max(self.hibernate_not_before))
+    }
+
+    /// Whether its window is open and is not about to go.
+    #[must_use]
+    pub fn keeps_window(&self) -> bool {
+        self.ended.is_none() && !self.is_hibernating && matches!(self.window, Window::Open(_))
+    }
+
+    /// Its window is about to go, and it will have none.
+    pub(crate) fn is_leaving(&self) -> bool {
+        (self.is_hibernating || self.ended.is_some()) && self.window != Window::None
+    }
+}
+
+impl Rules {
+    pub(crate) fn hibernate(&mut self, request: RequestId, id: SessionId) {
+        let max_waiting = self.limits.max_waiting;
+        let Some(session) = self.living_mut(request, id) else { return };
+        if let Some(refusal) = session.refusal(session.hibernate_requests.len(), max_waiting) {
+            return self.answer(request, Err(refusal));
+        }
+        session.hibernate_not_before = Moment(0);
+        session.hibernate_requests.push(request);
+    }
+
+    pub(crate) fn wake(&mut self, request: RequestId, id: SessionId, now: Moment) {
+        let max_waiting = self.limits.max_waiting;
+        let draining = self.draining;
+        let Some(session) = self.living_mut(request, id) else { return };
+        if draining {
+            return self.answer(request, Err(Refusal::Draining));
+        }
+        if session.wake_requests.len() >= max_waiting {
+            return self.answer(request, Err(Refusal::TooMany));
+        }
+        session.last_used = now;
+        session.wake_requests.push(request);
+        self.touch(id);
+    }
+
+    pub(crate) fn drain(&mut self, request: RequestId, timeout: Duration, now: Moment) {
+        self.draining = true;
+        self.drain_waiters.push(DrainWaiter { request, deadline: now + timeout });
+        for queued in std::mem::take(&mut self.queue) {
+            if let Queued::Newcomer(newcomer) = queued {
+                for request in newcomer.requests {
+                    self.answer(request, Err(Refusal::Draining));
+                }
+            }
+        }
+    }
+
+    /// Sends windows away that are to go, and takes back those that somebody wants after all.
+    pub(crate) fn settle_hibernation(&mut self, now: Moment) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            if session.ended.is_some() {
+                continue;
+            }
+            let asked = !session.hibernate_requests.is_empty() || self.draining;
+            let idle = session.hibernates_at(self.limits.hibernate_after).is_some_and(|at| at <= now);
+            if session.is_wanted() && !self.draining {
+                self.keep_window(id);
+            } else if asked && session.can_hibernate(now) {
+                let why = if self.draining { "everything is put to rest" } else { "a client asked for it" };
+                self.hibernate_window(id, why, now);
+            } else if idle && session.may_hibernate(now) {
+                self.hibernate_window(id, "nobody used it for a while", now);
+            }
+            self.refuse_while_draining(id);
+            self.answer_hibernate_requests(id);
+        }
+        self.move_out_windows(now);
+        self.move_window(now);
+        self.answer_drain_waiters(now);
+    }
+
+    /// A window that was about to go stays where it is.
+    fn keep_window(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Window::Saving(shard, CloseReason::Hibernate | CloseReason::Move) = session.window {
+            session.window = Window::Open(shard);
+            session.is_hibernating = false;
+            self.touch(id);
+        }
+        if self.sessions.get(&id).is_some_and(|session| !session.is_hibernating) {
+            self.refuse_hibernate_requests(id, &Refusal::InUse);
+        }
+    }
+
+    /// Lets a session go cold: its state is written down, then its window is closed.
+    pub(crate) fn hibernate_window(&mut self, id: SessionId, why: &str, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.is_hibernating = true;
+        match session.window {
+            // Nothing happened in it since its state was written down.
+            Window::Open(_) if session.is_frozen_as_written() => self.close_window(id, now),
+            Window::Open(shard) if session.restored => self.save_and_close(id, shard, CloseReason::Hibernate),
+            _ => self.close_window(id, now),
+        }
+        self.announce(id, NoticeKind::Hibernating, why);
+    }
+
+    /// Has the state of a window written down for the last time before it is closed. A save that is running
+    /// already is superseded: its report will be late.
+    pub(crate) fn save_and_close(&mut self, id: SessionId, shard: ShardId, reason: CloseReason) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.window = Window::Saving(shard, reason);
+        // What is to be done next is done if the window stays after all.
+        if matches!(session.activity, ActivityState::Running(_)) {
+            session.activity = ActivityState::Idle;
+        }
+        session.saves = Saves { due: Some(Moment(0)), running: None, ..session.saves };
+    }
+
+    /// The state of a window that is to go is written down, or cannot be.
+    pub(crate) fn final_save_ended(&mut self, id: SessionId, saved: Result<(), Failure>, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Window::Saving(shard, reason) = session.window else { return };
+        match (saved, reason) {
+            (Ok(()), _) | (Err(_), CloseReason::Restart) => {
+                session.recovering = reason != CloseReason::Hibernate;
+                self.close_window(id, now);
+            }
+            (Err(failure), CloseReason::Hibernate | CloseReason::Move) => {
+                session.window = Window::Open(shard);
+                session.is_hibernating = false;
+                session.hibernate_not_before = now + self.limits.save_retry;
+                self.refuse_hibernate_requests(id, &Refusal::Failed(failure));
+            }
+            (Err(_), CloseReason::MoveOut) => {
+                // It parts when it holds others up once more, or when its page is lost.
+                session.window = Window::Open(shard);
+                session.moves_out_since = None;
+                session.hibernate_not_before = now + self.limits.save_retry;
+            }
+        }
+    }
+
+    fn refuse_hibernate_requests(&mut self, id: SessionId, refusal: &Refusal) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for request in std::mem::take(&mut session.hibernate_requests) {
+            self.answer(request, Err(refusal.clone()));
+        }
+    }
+
+    fn answer_hibernate_requests(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.is_hibernating && session.window == Window::None {
+            for request in std::mem::take(&mut session.hibernate_requests) {
+                self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
+            }
+        }
+    }
+
+    /// Whoever wants a cold session while everything is put to rest does not get it.
+    fn refuse_while_draining(&mut self, id: SessionId) {
+        let is_without_window = |session: &Session| {
+            let moves_out = matches!(session.window, Window::Saving(_, CloseReason::MoveOut));
+            session.is_hibernating || session.is_coming_back() || moves_out
+        };
+        if self.draining && self.sessions.get(&id).is_some_and(is_without_window) {
+            self.refuse_wanted(id, &Refusal::Draining);
+        }
+    }
+
+    /// Refuses everybody who waits for a session.
+    pub(crate) fn refuse_wanted(&mut self, id: SessionId, refusal: &Refusal) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut told = std::mem::take(&mut session.wake_requests);
+        told.append(&mut session.refresh_requests);
+        told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
+        for request in told {
+            self.answer(request, Err(refusal.clone()));
+        }
+    }
+
+    /// A window had its browser do so much that the others in there waited. From now on it has a browser of its own.
+    pub(crate) fn held_others_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
+        let is_shared = self.shards.all.get(&shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
+            return;
+        };
+        if is_shared && session.shard() == Some(shard) {
+            session.isolation = Isolation::Dedicated;
+            session.moves_out_since = session.moves_out_since.or(Some(now));
+        }
+    }
+
+    /// Moves windows that held others up into browsers of their own, once nobody uses them. Whoever wants one
+    /// meanwhile waits for that.
+    fn move_out_windows(&mut self, now: Moment) {
+        if self.draining {
+            return;
+        }
+        let may_move_out = |session: &&Session| {
+            let is_idle = !matches!(session.activity, ActivityState::Running(_)) && !session.in_use();
+            let window = match session.window {
+                Window::Open(_) => true,
+                Window::Saving(_, reason) => reason == CloseReason::Move,
+                _ => false,
+            };
+            session.moves_out_since.is_some()
+                && window
+                && is_idle
+                && session.ended.is_none()
+                && session.established
+                && session.restored
+                && session.tried_at.is_none()
+                // A person may be at it, who does not use it just now.
+                && session.attention.is_none()
+                && session.hibernate_not_before <= now
+        };
+        let moving_out: Vec<_> = self
+            .sessions
+            .values()
+            .filter(may_move_out)
+            .filter_map(|session| Some((session.id, session.shard()?)))
+            .collect();
+        for (id, shard) in moving_out {
+            self.save_and_close(id, shard, CloseReason::MoveOut);
+            let why = "it held up the other sessions of its browser and gets one of its own";
+            self.announce_aside(id, NoticeKind::Moving, why);
+        }
+    }
+
+    /// Moves one idle window at a time out of a browser that is to be given up.
+    fn move_window(&mut self, now: Moment) {
+        let moving = |session: &Session| match session.window {
+            Window::Saving(_, CloseReason::Move | CloseReason::MoveOut) => true,
+            _ => session.is_coming_back(),
+        };
+        if self.draining || self.living().any(moving) {
+            return;
+        }
+        let retiring = self.shards.all.values().filter(|shard| shard.retiring);
+        let movable = |id: &&SessionId| {
+            self.sessions.get(id).is_some_and(|session| {
+                matches!(session.window, Window::Open(_))
+                    && session.restored
+                    && session.can_hibernate(now)
+                    && now >= session.last_used + self.limits.move_after
+            })
+        };
+        let Some(id) = retiring.flat_map(|shard| &shard.windows).find(movable).copied() else { return };
+        if let Some(shard) = self.sessions.get(&id).and_then(Session::shard) {
+            self.save_and_close(id, shard, CloseReason::Move);
+            self.announce_aside(id, NoticeKind::Moving, "its browser is old and its window is moved");
+        }
+    }
+
+    /// When a window may be moved out of a browser that is to be given up.
+    pub(crate) fn move_deadline(&self, session: &Session) -> Option<Moment> {
+        let shard = self.shards.all.get(&session.shard()?)?;
+        shard.retiring.then(|| session.last_used + self.limits.move_after)
+    }
+
+    fn answer_drain_waiters(&mut self, now: Moment) {
+        if self.drain_waiters.is_empty() {
+            return;
+        }
+        let at_rest = self.sessions.values().all(|session| session.window == Window::None);
+        for drainer in std::mem::take(&mut self.drain_waiters) {
+            if at_rest {
+                self.answer(drainer.request, Ok(Answer::Done));
+            } else if now >= drainer.deadline {
+                self.answer(drainer.request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
+            } else {
+                self.drain_waiters.push(drainer);
+            }
+        }
+    }
+}

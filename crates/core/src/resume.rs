@@ -1,0 +1,99 @@
+//! How new rules take up what an earlier run left.
+
+use crate::activity::Activity;
+use crate::ids::{SessionId, ShardId};
+use crate::persisted::{AdoptedShard, PersistedSession};
+use crate::rules::Rules;
+use crate::session::{ActivityState, FreezeState, Session, Window};
+use crate::time::Moment;
+
+impl Session {
+    fn of(kept: PersistedSession, now: Moment) -> Self {
+        let mut session = Self::new(kept.id, kept.spec, Vec::new(), now);
+        session.created_at = kept.created_at;
+        session.last_used = kept.last_used;
+        session.last_refresh = kept.last_refresh;
+        session.signed_in_at = kept.signed_in_at;
+        session.attention = kept.attention;
+        session.refused = kept.refused;
+        session.tried_at = kept.tried_at;
+        session.typed = session.access.login;
+        session.ended = kept.ended;
+        session.holds = kept.holds;
+        session.holds.retain(|hold| hold.expires_at > now);
+        session.established = true;
+        session.is_hibernating = true;
+        session.fresh_at = kept.last_refresh.max(kept.signed_in_at).unwrap_or(kept.created_at).min(now);
+        "the server was started anew".clone_into(&mut session.why);
+        session
+    }
+}
+
+impl Rules {
+    /// Takes up what an earlier run left. Windows that stand are kept; sessions whose window is lost come
+    /// back as far as there are places, those first that never terminate, then the most recently used.
+    pub(crate) fn resume(
+        &mut self,
+        sessions: Vec<PersistedSession>,
+        shards: &[AdoptedShard],
+        windows: &[(SessionId, ShardId)],
+        now: Moment,
+    ) {
+        for shard in shards {
+            self.shards.adopt(*shard, now);
+        }
+        let mut lost = Vec::new();
+        for kept in sessions {
+            let live = kept.live;
+            let mut session = Session::of(kept, now);
+            // Where no window is left to show what came of a try, another is all that can tell.
+            session.tried_at = session.tried_at.filter(|_| windows.iter().any(|(id, _)| *id == session.id));
+            let id = session.id;
+            if live && session.ended.is_none() {
+                lost.push((!session.policy.never_terminate, std::cmp::Reverse(session.last_used), id));
+            }
+            self.sessions.insert(id, session);
+        }
+        for (id, shard) in windows {
+            self.take_up(*id, *shard, now);
+        }
+        lost.sort_unstable();
+        for (_, _, id) in lost {
+            let full = self.occupied() >= self.limits.max_live;
+            let Some(session) = self.sessions.get_mut(&id).filter(|session| session.is_hibernating) else {
+                continue;
+            };
+            if !full {
+                session.is_hibernating = false;
+                session.recovering = true;
+                session.attention = None;
+            }
+        }
+        for session in self.sessions.values_mut() {
+            session.announced = Some(session.state());
+        }
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.touch(id);
+            let interval = self.sessions.get(&id).and_then(|session| session.policy.refresh_interval());
+            self.check_within(interval, now);
+        }
+    }
+
+    /// A window that outlived the rules: whether a sign-in was typed in it whose outcome it shows, and how its page stands is looked at before anything else is done, and its
+    /// state is written down soon, since nobody told of changes meanwhile.
+    fn take_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
+        let Some(entry) = self.shards.all.get_mut(&shard) else { return };
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
+            return;
+        };
+        entry.windows.insert(id);
+        session.is_hibernating = false;
+        session.window = Window::Open(shard);
+        session.restored = true;
+        session.activity = ActivityState::Next(Activity::Look);
+        // It may stand still: it is told to run before it is looked at.
+        session.freeze_state = FreezeState::Frozen;
+        self.save_by(id, now + self.limits.save_delay);
+    }
+}

@@ -1,0 +1,244 @@
+//! What a process takes.
+//!
+//! Sizes of resident sets are never added up: pages that several processes map would be counted several times.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::iter::Sum;
+use std::ops::Add;
+use std::time::Duration;
+
+use rustix::param::clock_ticks_per_second;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::text::kibibytes;
+
+/// The memory of one process, or of several, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessMemory {
+    /// What is in memory, counted as `measure` says.
+    pub bytes: u64,
+    /// What is swapped out, before compression.
+    pub swapped_bytes: u64,
+    /// How both were counted.
+    pub measure: Measure,
+}
+
+/// How memory is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// Its own pages, and of shared ones its share among all who map them (PSS). Sums are true.
+    Proportional,
+    /// Its own pages and its shared memory in full; what it shares of programs and files is left out. That is
+    /// what anybody may read.
+    Private,
+}
+
+impl Measure {
+    /// Its name for scripts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proportional => "proportional",
+            Self::Private => "private",
+        }
+    }
+}
+
+impl ProcessMemory {
+    /// Of this process: proportional where we may look (the same user, or root). `None` where it has ended.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+        rollup.and_then(|rollup| Self::proportional(&rollup)).or_else(|| Self::quick(pid))
+    }
+
+    /// Of this process, as anybody may read it: a hundred times as fast, for the kernel keeps these numbers and need
+    /// not walk over all pages. `None` where it has ended.
+    #[must_use]
+    pub fn quick(pid: u32) -> Option<Self> {
+        Self::private(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    }
+
+    fn proportional(rollup: &str) -> Option<Self> {
+        Some(Self {
+            bytes: kibibytes(rollup, "Pss:")?,
+            swapped_bytes: kibibytes(rollup, "SwapPss:")?,
+            measure: Measure::Proportional,
+        })
+    }
+
+    fn private(status: &str) -> Option<Self> {
+        Some(Self {
+            bytes: kibibytes(status, "RssAnon:")? + kibibytes(status, "RssShmem:")?,
+            swapped_bytes: kibibytes(status, "VmSwap:")?,
+            measure: Measure::Private,
+        })
+    }
+}
+
+/// A sum is counted in the weaker way of the two.
+impl Add for ProcessMemory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            swapped_bytes: self.swapped_bytes.saturating_add(other.swapped_bytes),
+            measure: self.measure.max(other.measure),
+        }
+    }
+}
+
+impl Sum for ProcessMemory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        let none = Self { bytes: 0, swapped_bytes: 0, measure: Measure::Proportional };
+        all.fold(none, Self::add)
+    }
+}
+
+/// The processor time that a process has taken so far; `None` where it has ended.
+#[must_use]
+pub fn processor_time(pid: u32) -> Option<Duration> {
+    time_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The processor time that the main thread of a process has taken so far; `None` where it has ended.
+#[must_use]
+pub fn main_thread_time(pid: u32) -> Option<Duration> {
+    time_in(&fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).ok()?)
+}
+
+fn time_in(stat: &str) -> Option<Duration> {
+    // User and system time are the 12th and 13th field behind the name, in ticks: proc(5).
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(Duration::from_millis((user + system) * 1000 / clock_ticks_per_second().max(1)))
+}
+
+/// A process that was seen. Its start time tells it from a later one of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pid: u32,
+    start_ticks: u64,
+}
+
+impl Seen {
+    /// The process of this number; `None` where there is none.
+    #[must_use]
+    pub fn find(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // When it was started is the 20th field behind the name, in ticks since the machine was: proc(5).
+        let start_ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { pid, start_ticks })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(self) -> u32 {
+        self.pid
+    }
+
+    /// Ends it by force, where it is still there and ours to end; says whether it was told to.
+    #[must_use]
+    pub fn kill(self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // The handle stays with the process. Only then is it looked at whose it is.
+        let handle = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        handle.is_some_and(|handle| {
+            Self::find(self.pid) == Some(self) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
+        })
+    }
+}
+
+/// Each process with all below it. Walks all of `/proc`, once.
+#[must_use]
+pub fn trees(roots: &[u32]) -> Vec<Vec<u32>> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let parent = id.and_then(|id: u32| parent_in(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?));
+        if let (Some(id), Some(parent)) = (id, parent) {
+            children.entry(parent).or_default().push(id);
+        }
+    }
+    let mut below = |root: &u32| {
+        let mut found = vec![*root];
+        let mut next = 0;
+        while let Some(&parent) = found.get(next) {
+            // Taken out, so that ids that are given anew meanwhile cannot lead in a circle.
+            found.extend(children.remove(&parent).unwrap_or_default());
+            next += 1;
+        }
+        found
+    };
+    roots.iter().map(&mut below).collect()
+}
+
+/// The second field behind the name, which ends at the last bracket whatever it holds: proc(5).
+fn parent_in(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_share_comes_before_what_anybody_may_read() {
+        let rollup = "Rss: 900 kB\nPss: 300 kB\nSwap: 80 kB\nSwapPss: 40 kB\n";
+        let share = ProcessMemory::proportional(rollup).unwrap();
+        assert_eq!((share.bytes, share.swapped_bytes), (300 * 1024, 40 * 1024));
+        let status = "VmRSS: 900 kB\nRssAnon: 200 kB\nRssFile: 650 kB\nRssShmem: 50 kB\nVmSwap: 80 kB\n";
+        let private = ProcessMemory::private(status).unwrap();
+        assert_eq!((private.bytes, private.swapped_bytes), (250 * 1024, 80 * 1024));
+        let both = share + private;
+        assert_eq!((both.bytes, both.measure), (550 * 1024, Measure::Private));
+        assert_eq!(ProcessMemory::proportional(status), None);
+        let own = ProcessMemory::of(std::process::id()).unwrap();
+        assert!(own.bytes > 100_000 && own.measure == Measure::Proportional, "{own:?}");
+    }
+
+    #[test]
+    fn work_takes_processor_time() {
+        let own = std::process::id();
+        let before = processor_time(own).unwrap();
+        while processor_time(own).unwrap() < before + Duration::from_millis(20) {}
+        assert_eq!(processor_time(u32::MAX), None);
+        assert!(main_thread_time(own).unwrap() <= processor_time(own).unwrap());
+        assert_eq!(main_thread_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn only_the_process_that_was_seen_is_ended() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let seen = Seen::find(child.id()).unwrap();
+        let later = Seen { start_ticks: seen.start_ticks + 1, ..seen };
+        assert!(!later.kill() && child.try_wait().unwrap().is_none());
+        assert!(seen.kill());
+        assert!(!child.wait().unwrap().success());
+        assert!(!seen.kill() && Seen::find(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn a_tree_has_what_is_below() {
+        assert_eq!(parent_in("7 (a) b (c) S 3 7 7 0"), Some(3));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "cat; true"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        // What comes back shows that the child has a child of its own.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let own = std::process::id();
+        assert!(trees(&[child.id(), own])[1].contains(&own));
+        let tree = &trees(&[own])[0];
+        assert!(tree.len() > 2 && tree.contains(&child.id()), "{tree:?}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!trees(&[own])[0].contains(&child.id()));
+        assert_eq!(ProcessMemory::of(child.id()), None);
+    }
+}

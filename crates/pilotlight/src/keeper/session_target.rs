@@ -1,0 +1,555 @@
+//! What is done with a window for its portal: load the page, see how it stands, sign in, refresh.
+//!
+//! Each activity ends in a [`SignInStatus`] or a [`Failure`] within a bounded time and decides nothing: what
+//! follows is for the rules. Nothing here may put a user name's password or a typed value into a sentence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotlight_api::{RefreshHow, RestoreFields};
+use pilotlight_checkpoint::Checkpoint;
+use pilotlight_chromium::{RestoreFields as Fields, Shown, Window, WindowError};
+use pilotlight_core::{Activity, Failure, FailureKind, Moment, SignInStatus};
+use pilotlight_flow::condition::Condition;
+use pilotlight_flow::page::{Page, PageError, Scope};
+use pilotlight_flow::placeholders::TOTP;
+use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay, replay_part};
+use pilotlight_flow::selector::{Part, Selector};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::config::Site;
+use crate::credentials::Login;
+use crate::sentence::with_sources;
+
+/// The longest that a page may take to load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that any activity may take; a sign-in of many steps is the slowest.
+const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a loaded page may take to show whether it is signed in.
+const STANDING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a portal may take to let somebody in once the flow is through.
+const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(15);
+/// A sign-in form that is still (or again) there after this long means a refusal.
+const REFUSED_AFTER: Duration = Duration::from_secs(2);
+/// How long a page may take to answer the simplest question.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The page of a window that shows nothing.
+const EMPTY_PAGE: &str = "about:blank";
+/// How often a page is looked at while waiting.
+const POLL: Duration = Duration::from_millis(100);
+/// What the field for the code of a second factor is marked with (HTML, `autocomplete`).
+const CODE_FIELD: &str = "input[autocomplete~='one-time-code']";
+/// The portal's answer to the navigation that made the present document; 0 where it is not known.
+const RESPONSE_STATUS: &str = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0";
+/// What an element shows; of a field, what is in it.
+const WHO_IS_SHOWN: &str =
+    "function () { return String(this.value || this.innerText || this.textContent || '').slice(0, 4096) }";
+/// When the present document began to come, in milliseconds since 1970.
+const BEGAN_AT_MS: &str = "Math.floor(performance.timeOrigin)";
+
+/// Whoever is told how it goes.
+pub(super) trait ActivityObserver: Sync {
+    /// A sign-in is about to be typed. Returns once that is written down.
+    fn typing(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// A flow could not go on.
+    fn on_failure(&self, error: &ReplayError);
+
+    /// What the sign-in's flow tells of itself.
+    fn on_event(&self, _event: Event) {}
+
+    /// Whether it wants to see each step.
+    fn wants_pictures(&self) -> bool {
+        false
+    }
+}
+
+/// What must be known of a session to work in its window.
+#[derive(Debug, Clone)]
+pub struct SessionTarget {
+    /// Its site; `None` for a plain window.
+    pub site: Option<Arc<Site>>,
+    /// The page to open.
+    pub start_url: String,
+    /// Who signs in, and with what.
+    pub login: Login,
+}
+
+impl SessionTarget {
+    /// Carries out an activity.
+    ///
+    /// # Errors
+    /// What went wrong, by its kind; never later than [`ACTIVITY_TIMEOUT`].
+    pub(super) async fn perform(
+        &self,
+        activity: Activity,
+        window: &Window,
+        checkpoint: Option<&Checkpoint>,
+        tried_at: Option<Moment>,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        let work = async {
+            match activity {
+                Activity::Visit => self.visit(window, checkpoint).await,
+                Activity::Repair => {
+                    if window.heartbeat(PROBE_TIMEOUT).await.is_err() {
+                        window.revive().await.map_err(of_window)?;
+                    }
+                    self.load_again(window).await?;
+                    // It may have stood still when its renderer went, and would be hidden for good.
+                    window.thaw().await.await.map_err(of_window)?;
+                    self.standing(window).await
+                }
+                Activity::Reopen => self.reopen(window).await,
+                Activity::Look if self.has_lost_its_page(window).await => Ok(SignInStatus::ShowsNothing),
+                Activity::Look => match (self.look(window).await?, tried_at) {
+                    (SignInStatus::SignedOut, Some(at)) => self.came_to(window, at).await,
+                    (standing, _) => Ok(standing),
+                },
+                Activity::Refresh => self.refresh(window, observer).await,
+                Activity::SignIn => self.sign_in(window, observer).await,
+            }
+        };
+        timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
+            let typed = activity == Activity::SignIn;
+            let kind = if typed { FailureKind::Unexpected } else { FailureKind::Unreachable };
+            Err(failure(kind, "the portal took too long to answer".to_owned()))
+        })
+    }
+
+    /// Gives an empty window everything that was written down, or else the start page.
+    async fn visit(&self, window: &Window, checkpoint: Option<&Checkpoint>) -> Result<SignInStatus, Failure> {
+        let Some(checkpoint) = checkpoint else {
+            loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+            return self.standing(window).await;
+        };
+        let fields = match self.site.as_ref().map(|site| site.definition.restore_fields) {
+            Some(RestoreFields::Events) => Fields::Events,
+            Some(RestoreFields::No) => Fields::No,
+            Some(RestoreFields::Silent) | None => Fields::Silent,
+        };
+        // Where its page is no longer to be had, the start page may still be.
+        let restored = window.restore(checkpoint, fields, LOAD_TIMEOUT).await;
+        // It is empty where its last page had just been closed.
+        let is_empty = checkpoint.tabs.first().is_none_or(|tab| tab.url == EMPTY_PAGE);
+        if restored.is_ok() && !is_empty {
+            // A page from within may not show that it is signed in; the start page does.
+            match self.standing(window).await {
+                Ok(SignInStatus::SignedOut) => {}
+                standing => return standing,
+            }
+        }
+        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+        self.standing(window).await
+    }
+
+    async fn refresh(
+        &self,
+        window: &Window,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        // A script that hangs would hold up everything; asking ends it where it does not let itself be asked.
+        drop(window.evaluate("0", PROBE_TIMEOUT).await);
+        let refresh = self.site.as_ref().map(|site| &site.definition.refresh);
+        let url = refresh.and_then(|refresh| refresh.url.as_deref());
+        match (refresh.map(|refresh| refresh.how), url) {
+            (Some(RefreshHow::Visit), Some(url)) => loaded(window.navigate(url, LOAD_TIMEOUT).await)?,
+            (Some(RefreshHow::Request), Some(url)) => {
+                return match window.request(url, LOAD_TIMEOUT).await.map_err(of_window)? {
+                    401 | 403 => Ok(SignInStatus::SignedOut),
+                    status @ 500.. => Err(portal_fault(status.into())),
+                    _ => self.look(window).await,
+                };
+            }
+            (Some(RefreshHow::Flow), _) => return self.refresh_by_flow(window, observer).await,
+            _ => return self.refresh_by_loading(window).await,
+        }
+        self.standing(window).await
+    }
+
+    /// Loads what the window shows once more. What may be the answer to a form stays as it is: the start page is
+    /// loaded beside it, in a page that nobody sees.
+    async fn refresh_by_loading(&self, window: &Window) -> Result<SignInStatus, Failure> {
+        if window.shown().await.map_err(of_window)? != Shown::Answer {
+            self.load_again(window).await?;
+            return self.standing(window).await;
+        }
+        let beside = window.open_beside().await.map_err(of_window)?;
+        loaded(beside.window().navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+        let standing = self.standing(beside.window()).await?;
+        drop(beside);
+        if standing == SignInStatus::SignedIn {
+            return Ok(standing);
+        }
+        // The answer is of no use any more, and looks as if one were signed in.
+        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+        self.standing(window).await
+    }
+
+    /// Loads what the window shows once more, by a GET, or else the start page: where there is nothing to load, and
+    /// where a GET is answered with an error, as by an address that takes forms alone.
+    async fn load_again(&self, window: &Window) -> Result<(), Failure> {
+        let is_empty = matches!(window.shown().await, Ok(Shown::Nothing));
+        if !is_empty && window.reload(LOAD_TIMEOUT).await.is_ok() {
+            let is_start = window.summary().url == self.start_url;
+            if is_start || !(400..500).contains(&response_status(window).await) {
+                return Ok(());
+            }
+        }
+        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)
+    }
+
+    /// Shows the start page where the window shows nothing, since its last page was closed. A page that a client
+    /// has opened instead stays.
+    async fn reopen(&self, window: &Window) -> Result<SignInStatus, Failure> {
+        if window.shown().await.map_err(of_window)? == Shown::Nothing {
+            loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+            return self.standing(window).await;
+        }
+        match self.look(window).await? {
+            // It may be of another site.
+            SignInStatus::SignedOut => Ok(SignInStatus::SignedIn),
+            standing => Ok(standing),
+        }
+    }
+
+    /// Whether the window shows nothing although it is to show a page.
+    async fn has_lost_its_page(&self, window: &Window) -> bool {
+        self.start_url != EMPTY_PAGE && matches!(window.shown().await, Ok(Shown::Nothing))
+    }
+
+    async fn refresh_by_flow(
+        &self,
+        window: &Window,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        let Some(flow) = self.site.as_ref().and_then(|site| site.refresh.as_ref()) else {
+            return self.look(window).await;
+        };
+        let _answers = window.flow_answers();
+        let replayed = replay(window, flow, &self.login.values(), &ReplayOptions::default(), |_| {}).await;
+        match replayed {
+            Ok(()) => self.standing(window).await,
+            // Who is signed out finds nothing of what the flow works on.
+            Err(error) => match self.standing(window).await? {
+                SignInStatus::SignedIn => {
+                    observer.on_failure(&error);
+                    Err(replay_failure("the refresh flow", &error))
+                }
+                standing => Ok(standing),
+            },
+        }
+    }
+
+    /// How the page stands right now.
+    async fn look(&self, window: &Window) -> Result<SignInStatus, Failure> {
+        let Some(site) = &self.site else { return Ok(SignInStatus::SignedIn) };
+        let definition = &site.definition;
+        // Asked at once: each takes several questions to the page.
+        let (needs_person, is_signed_in) = tokio::join!(
+            holds(definition.needs_attention.as_ref(), window),
+            holds(definition.signed_in.as_ref(), window)
+        );
+        if needs_person? {
+            return Ok(SignInStatus::PersonNeeded(format!(
+                "a person is needed at {}: the portal shows what must not be worked around",
+                window.summary().url
+            )));
+        }
+        let stands = definition.signed_in.is_none() || is_signed_in?;
+        if !stands {
+            return Ok(SignInStatus::SignedOut);
+        }
+        if let Some(element) = &definition.signed_in_as
+            && self.is_somebody_else(window, &element.selector).await
+        {
+            return Ok(SignInStatus::PersonNeeded(
+                "the portal shows that somebody else is signed in than the session is for".to_owned(),
+            ));
+        }
+        Ok(SignInStatus::SignedIn)
+    }
+
+    /// Whether the page shows another user than the session's. One that shows none, or moves on just now, does not.
+    async fn is_somebody_else(&self, window: &Window, element: &Selector) -> bool {
+        let Some(username) = self.login.username().map(|username| username.to_lowercase()) else {
+            return false;
+        };
+        let Ok(found) = window.find(&Scope::default(), element).await else { return false };
+        let Some(element) = found.first() else { return false };
+        let shown = Page::call(window, element, WHO_IS_SHOWN, &[]).await.ok();
+        let shown = shown.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_lowercase();
+        !shown.trim().is_empty() && !shown.contains(&username)
+    }
+
+    /// How the page stands, giving a page that was just loaded time to show it.
+    async fn standing(&self, window: &Window) -> Result<SignInStatus, Failure> {
+        let deadline = Instant::now() + STANDING_TIMEOUT;
+        loop {
+            let (status, looked) = tokio::join!(response_status(window), self.look(window));
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
+            let standing = match looked {
+                // A page that moves on while it is looked at is looked at again.
+                Err(failure) if Instant::now() >= deadline => return Err(failure),
+                Err(_) => SignInStatus::SignedOut,
+                Ok(standing) => standing,
+            };
+            let decided = standing != SignInStatus::SignedOut || self.shows_form(window).await;
+            if decided || Instant::now() >= deadline {
+                return Ok(standing);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Whether the page shows the first element that the sign-in flow works on.
+    async fn shows_form(&self, window: &Window) -> bool {
+        let flow = self.site.as_ref().and_then(|site| site.sign_in.as_ref());
+        let Some(step) = flow.and_then(|flow| flow.steps.iter().find(|step| !step.selectors().is_empty()))
+        else {
+            return false;
+        };
+        for selector in step.selectors() {
+            if window.find(&Scope::default(), selector).await.is_ok_and(|found| !found.is_empty()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What came of a sign-in that an earlier server typed: a form that is newer is the portal's answer to it.
+    async fn came_to(&self, window: &Window, tried_at: Moment) -> Result<SignInStatus, Failure> {
+        let began_at = window.evaluate(BEGAN_AT_MS, PROBE_TIMEOUT).await.map_err(of_window)?;
+        if began_at.as_u64().is_some_and(|began_at| began_at > tried_at.0) {
+            if self.shows_form(window).await {
+                return Err(self.refusal(window).await);
+            }
+            if let Some(answer) = self.other_answer(window).await {
+                return Err(answer);
+            }
+        }
+        Ok(SignInStatus::SignedOut)
+    }
+
+    async fn sign_in(
+        &self,
+        window: &Window,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        // It may have signed itself in, and a portal sends those who are away from its sign-in page.
+        if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
+            self.look(window).await
+        {
+            return Ok(standing);
+        }
+        let Some(flow) = self.site.as_ref().and_then(|site| site.sign_in.as_ref()) else {
+            return Ok(SignInStatus::SignedOut);
+        };
+        // From the first thing that is typed on, the portal may have heard of the sign-in.
+        let mut typed_at = None;
+        let total = flow.steps.len();
+        let typed = flow.steps.iter().position(|step| step.kind() == "change").unwrap_or(total);
+        let values = self.login.values();
+        let options = ReplayOptions { pictures: observer.wants_pictures(), ..ReplayOptions::default() };
+        let _answers = window.flow_answers();
+        let on_event = |event| observer.on_event(event);
+        let mut replayed = replay_part(window, flow, 0..typed, &values, &options, on_event).await;
+        if replayed.is_ok() && typed < total {
+            // No form comes on a page that only says that the portal is not there.
+            let status = response_status(window).await;
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
+            observer.typing().await?;
+            let before = window.navigation_count();
+            replayed = replay_part(window, flow, typed..typed + 1, &values, &options, on_event).await;
+            if replayed.is_ok() {
+                typed_at = Some(before);
+                let observe = |event| {
+                    if let Event::Begins(Progress { kind: "change", .. }) = event {
+                        typed_at = Some(window.navigation_count());
+                    }
+                    observer.on_event(event);
+                };
+                replayed = replay_part(window, flow, typed + 1..total, &values, &options, observe).await;
+            }
+        }
+        let standing = match replayed {
+            Ok(()) => self.let_in(window, typed_at).await,
+            Err(error) => {
+                observer.on_failure(&error);
+                self.replay_failed(window, &error, typed_at).await
+            }
+        };
+        standing.map_err(|failure| match failure.kind {
+            // Repeating it without end, as what never reached the portal is repeated, could lock the account.
+            FailureKind::Unreachable if typed_at.is_some() => {
+                Failure { kind: FailureKind::Unexpected, ..failure }
+            }
+            FailureKind::Unexpected if typed_at.is_none() => {
+                Failure { kind: FailureKind::Untyped, ..failure }
+            }
+            _ => failure,
+        })
+    }
+
+    /// Waits for the portal to let somebody in whose flow is through.
+    async fn let_in(&self, window: &Window, typed_at: Option<u64>) -> Result<SignInStatus, Failure> {
+        let deadline = Instant::now() + SIGN_IN_TIMEOUT;
+        let mut form_since = None;
+        loop {
+            if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
+                self.look(window).await
+            {
+                return Ok(standing);
+            }
+            let status = response_status(window).await;
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
+            let now = Instant::now();
+            form_since = if self.shows_form(window).await { form_since.or(Some(now)) } else { None };
+            // A new document with the form is an answer. In the same document it may just not be hidden yet.
+            let answered = typed_at.is_some_and(|typed_at| window.navigation_count() > typed_at);
+            if answered && form_since.is_some_and(|since| now >= since + REFUSED_AFTER) {
+                return Err(self.refusal(window).await);
+            }
+            if now >= deadline && form_since.is_some() {
+                return Err(self.refusal(window).await);
+            }
+            if let Some(answer) = self.other_answer(window).await {
+                return Err(answer);
+            }
+            if now >= deadline {
+                let sentence = format!(
+                    "the sign-in flow went through, but {} does not look signed in",
+                    window.summary().url
+                );
+                return Err(failure(FailureKind::Unexpected, sentence));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// What a form that is shown again says.
+    async fn refusal(&self, window: &Window) -> Failure {
+        match self.other_answer(window).await {
+            Some(answer) => answer,
+            None => failure(
+                FailureKind::Rejected,
+                "the portal refused the sign-in and shows its form again: the user name or the password is wrong"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// An answer of the portal that is neither yes nor its form again. None of them is worth repeating, and each
+    /// could lock the account.
+    async fn other_answer(&self, window: &Window) -> Option<Failure> {
+        let definition = &self.site.as_ref()?.definition;
+        let url = window.summary().url;
+        let says = async |condition: Option<&Condition>| holds(condition, window).await.unwrap_or(false);
+        if says(definition.locked_out.as_ref()).await {
+            return Some(failure(
+                FailureKind::Rejected,
+                format!("the portal has locked the account, says {url}"),
+            ));
+        }
+        let wants_code = match &definition.second_factor {
+            None => shows(window, CODE_FIELD).await,
+            condition => says(condition.as_ref()).await,
+        };
+        let sentence = match (self.login.values().contains(TOTP), wants_code) {
+            (_, false) => return None,
+            (false, true) => format!("the portal asks for a second factor at {url}, and there is none"),
+            (true, true) => {
+                format!("the portal asks for a second factor again at {url}: it refused the code")
+            }
+        };
+        Some(failure(FailureKind::Rejected, sentence))
+    }
+
+    /// `typed_at` is the count of navigations when something was last typed. A form that is there again after it is
+    /// an answer, whatever the recording expected next.
+    async fn replay_failed(
+        &self,
+        window: &Window,
+        error: &ReplayError,
+        typed_at: Option<u64>,
+    ) -> Result<SignInStatus, Failure> {
+        if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
+            self.look(window).await
+        {
+            return Ok(standing);
+        }
+        let status = response_status(window).await;
+        if status >= 500 {
+            return Err(portal_fault(status));
+        }
+        if typed_at.is_some_and(|typed_at| window.navigation_count() > typed_at) {
+            if self.shows_form(window).await {
+                return Err(self.refusal(window).await);
+            }
+            if let Some(answer) = self.other_answer(window).await {
+                return Err(answer);
+            }
+        }
+        Err(replay_failure("the sign-in flow", error))
+    }
+}
+
+/// The page is not as it was recorded, or is no longer to be had.
+fn replay_failure(what: &str, error: &ReplayError) -> Failure {
+    let (kind, why) = match &error.cause {
+        StepError::Page(page) => (kind_of(page), "failed"),
+        _ => (FailureKind::Unexpected, "no longer fits the page"),
+    };
+    failure(kind, format!("{what} {why}: {}", with_sources(error)))
+}
+
+async fn shows(window: &Window, css: &str) -> bool {
+    let selector = Selector { parts: vec![Part::Css(css.to_owned())] };
+    window.find(&Scope::default(), &selector).await.is_ok_and(|found| !found.is_empty())
+}
+
+async fn holds(condition: Option<&Condition>, window: &Window) -> Result<bool, Failure> {
+    match condition {
+        Some(condition) => condition.holds(window).await.map_err(|error| of_page(&error)),
+        None => Ok(false),
+    }
+}
+
+async fn response_status(window: &Window) -> u64 {
+    let status = window.evaluate(RESPONSE_STATUS, POLL * 20).await.ok();
+    status.and_then(|status| status.as_u64()).unwrap_or(0)
+}
+
+fn loaded(result: Result<(), WindowError>) -> Result<(), Failure> {
+    result.map_err(of_window)
+}
+
+fn of_window(error: WindowError) -> Failure {
+    of_page(&error.into())
+}
+
+fn of_page(error: &PageError) -> Failure {
+    failure(kind_of(error), error.to_string())
+}
+
+fn kind_of(error: &PageError) -> FailureKind {
+    match error {
+        PageError::Unreachable { .. } | PageError::Timeout(_) => FailureKind::Unreachable,
+        PageError::Script(_) => FailureKind::Unexpected,
+        PageError::Gone(_) | PageError::Refused { .. } => FailureKind::Browser,
+    }
+}
+
+fn portal_fault(status: u64) -> Failure {
+    failure(FailureKind::Unreachable, format!("the portal answered with HTTP status {status}"))
+}
+
+fn failure(kind: FailureKind, sentence: String) -> Failure {
+    Failure { kind, sentence }
+}
