@@ -73,7 +73,8 @@ check:
 
 test: export CARGO_BUILD_JOBS = $(JOBS)
 test: check
-	cargo test --workspace --locked --no-fail-fast -- --test-threads=$(JOBS)
+	@scripts/run-tests --self-test
+	@scripts/run-tests $(JOBS)
 	@echo 'make test: all tests passed.'
 
 notice:
