@@ -42,4 +42,4 @@ pub use guest::{Guest, NewPage};
 pub use limits::TABS_MAX;
 pub use proxy::{Proxy, ProxyError};
 pub use state::WindowSummary;
-pub use window::{Beside, Format, PageInfo, Shown, Window};
+pub use window::{Beside, Format, PageInfo, RequestWatch, Shown, Traffic, Window};

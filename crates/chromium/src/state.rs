@@ -245,6 +245,8 @@ pub(crate) struct Tab {
     pub(crate) window_id: OnceLock<i64>,
     /// Modifier keys that are down.
     pub(crate) modifiers: Mutex<u8>,
+    /// A flow has made its network slow.
+    pub(crate) throttled: AtomicBool,
     /// A script for frames that come while the page is being restored.
     pub(crate) planted: Mutex<Option<String>>,
     /// The last document of the web that a checkpoint had here: what counts while an error page is shown.
@@ -262,6 +264,7 @@ impl Tab {
             renderer: Mutex::new(None),
             window_id: OnceLock::new(),
             modifiers: Mutex::new(0),
+            throttled: AtomicBool::new(false),
             planted: Mutex::new(None),
             kept: Mutex::new(None),
         }

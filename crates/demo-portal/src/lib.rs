@@ -3,7 +3,7 @@
 mod portal;
 
 pub use portal::{
-    Booking, Counts, DEFAULT_SESSION_TIMEOUT, EXAMPLE_ADDRESS, EXAMPLE_PORT, ExampleSite, MAX_ACCOUNTS,
-    MAX_BOOKINGS, MAX_NAME_BYTES, MAX_REMEMBERED, MAX_SESSIONS, PASSWORD, Portal, PortalError, PortalOptions,
-    Received, SIGN_IN_PATH, Sent, Statistics, Work, example_site,
+    Booking, Counts, DEFAULT_SESSION_TIMEOUT, EXAMPLE_ADDRESS, EXAMPLE_PORT, ExampleSite, InPlace,
+    MAX_ACCOUNTS, MAX_BOOKINGS, MAX_NAME_BYTES, MAX_REMEMBERED, MAX_SESSIONS, PASSWORD, Portal, PortalError,
+    PortalOptions, Received, SIGN_IN_PATH, Sent, Statistics, Work, example_site,
 };

@@ -9,6 +9,7 @@ mod appointment;
 mod dialogs;
 mod example;
 mod heavy;
+mod in_place;
 mod ledger;
 mod pages;
 mod routes;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 pub use self::appointment::{Booking, MAX_BOOKINGS};
 pub use self::example::{EXAMPLE_ADDRESS, EXAMPLE_PORT, ExampleSite, SIGN_IN_PATH, example_site};
+pub use self::in_place::InPlace;
 use self::ledger::Ledger;
 pub use self::ledger::{Counts, MAX_ACCOUNTS, MAX_NAME_BYTES, MAX_SESSIONS, Statistics};
 pub use self::sending::{MAX_REMEMBERED, Received, Sent};
@@ -99,6 +101,7 @@ struct Shared {
     has_captcha: AtomicBool,
     is_redesigned: AtomicBool,
     asks_to_end_another: AtomicBool,
+    in_place: Mutex<Option<InPlace>>,
 }
 
 impl Shared {
@@ -121,6 +124,7 @@ impl Portal {
             has_captcha: AtomicBool::new(options.captcha),
             is_redesigned: AtomicBool::new(false),
             asks_to_end_another: AtomicBool::new(false),
+            in_place: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let router = routes::router(Arc::clone(&shared));

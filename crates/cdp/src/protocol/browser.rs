@@ -1,4 +1,4 @@
-//! `Browser`, and the few commands of `Network`, `Emulation` and `Accessibility` that we send.
+//! `Browser`, and the few commands of `Emulation` and `Accessibility` that we send.
 
 use serde::Serialize;
 
@@ -18,9 +18,6 @@ commands! {
         /// How it shall be.
         bounds: Bounds,
     }
-
-    /// Empties the HTTP cache of the page's context.
-    ClearBrowserCache = "Network.clearBrowserCache" -> Nothing {}
 
     /// What browser this is. The first sign of life.
     GetVersion = "Browser.getVersion" -> Version {}
@@ -42,33 +39,6 @@ commands! {
         guid: String,
         /// Whose.
         browser_context_id: String,
-    }
-
-    /// Starts network events on the session.
-    NetworkEnable = "Network.enable" -> Nothing {
-        /// Bytes of response bodies kept for later questions.
-        max_total_buffer_size: u64,
-    }
-
-    /// Ends network events on the session.
-    NetworkDisable = "Network.disable" -> Nothing {}
-
-    /// Whether requests go past service workers.
-    SetBypassServiceWorker = "Network.setBypassServiceWorker" -> Nothing {
-        /// Whether they do.
-        bypass: bool,
-    }
-
-    /// Slows the network of the page.
-    EmulateNetworkConditions = "Network.emulateNetworkConditions" -> Nothing {
-        /// No network at all.
-        offline: bool,
-        /// Added delay in milliseconds.
-        latency: f64,
-        /// Bytes per second, -1 for unlimited.
-        download_throughput: f64,
-        /// Bytes per second, -1 for unlimited.
-        upload_throughput: f64,
     }
 
     /// Gives the page a size of its own.
@@ -172,13 +142,5 @@ notifications! {
         received_bytes: f64,
         /// `inProgress`, `completed` or `canceled`.
         state: String,
-    }
-
-    /// A request failed.
-    LoadingFailed = "Network.loadingFailed" {
-        /// For a document, the loader's id.
-        request_id: String,
-        /// Such as `net::ERR_CONNECTION_REFUSED`.
-        error_text: String,
     }
 }

@@ -8,6 +8,7 @@ pub mod dom;
 pub mod fetch;
 pub mod input;
 pub mod inspector;
+pub mod network;
 pub mod page;
 pub mod runtime;
 pub mod storage;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_cdp::protocol::browser::{NetworkEnable, SetBypassServiceWorker};
 use pilotlight_cdp::protocol::fetch::{Enable, FulfillRequest, Header, RequestPattern, RequestPaused};
+use pilotlight_cdp::protocol::network::{NetworkEnable, SetBypassServiceWorker};
 use pilotlight_cdp::protocol::page::{CreateIsolatedWorld, Navigate};
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
 use pilotlight_cdp::{Command, Connection, Scope, SessionId, Subscription};
@@ -80,7 +80,7 @@ async fn begin_to_answer(
     let everything = vec![RequestPattern { url_pattern: "*", resource_type: None }];
     // Sent at once; whoever navigates next comes after them.
     let set_up = tokio::try_join!(
-        connection.call_within(Some(session), NetworkEnable { max_total_buffer_size: 0 }, COMMAND_TIMEOUT),
+        connection.call_within(Some(session), NetworkEnable::BARE, COMMAND_TIMEOUT),
         connection.call_within(Some(session), SetBypassServiceWorker { bypass: true }, COMMAND_TIMEOUT),
         connection.call_within(
             Some(session),

@@ -13,12 +13,12 @@ mod pointer;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pilotlight_cdp::SessionId;
-use pilotlight_cdp::protocol::browser::{
-    EmulateNetworkConditions, NetworkEnable, SetDeviceMetricsOverride, SetTouchEmulationEnabled,
-};
+use pilotlight_cdp::protocol::browser::{SetDeviceMetricsOverride, SetTouchEmulationEnabled};
+use pilotlight_cdp::protocol::network::{EmulateNetworkConditions, NetworkEnable};
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn, ReleaseObject};
 use pilotlight_cdp::protocol::target::CloseTarget;
 use pilotlight_flow::dialog::ExpectedDialog;
@@ -135,8 +135,7 @@ impl Page for Window {
     async fn set_network(&self, scope: &Scope, conditions: &NetworkConditions) -> Result<(), PageError> {
         let tab = self.document(scope).await?.tab;
         // Without the domain the conditions have no effect.
-        let enable = NetworkEnable { max_total_buffer_size: 0 };
-        tab.call(&self.shard.connection, &tab.session, enable, COMMAND_TIMEOUT).await?;
+        tab.call(&self.shard.connection, &tab.session, NetworkEnable::BARE, COMMAND_TIMEOUT).await?;
         let throughput = |bytes: f64| if bytes < 0.0 { -1.0 } else { bytes };
         let emulate = EmulateNetworkConditions {
             offline: false,
@@ -145,6 +144,7 @@ impl Page for Window {
             upload_throughput: throughput(conditions.upload),
         };
         tab.call(&self.shard.connection, &tab.session, emulate, COMMAND_TIMEOUT).await?;
+        tab.throttled.store(true, Ordering::Relaxed);
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::{join_all, maybe_done, try_join_all};
 use futures_util::poll;
-use pilotlight_cdp::protocol::browser::{Bounds, ClearBrowserCache, GetWindowForTarget, SetWindowBounds};
+use pilotlight_cdp::protocol::browser::{Bounds, GetWindowForTarget, SetWindowBounds};
+use pilotlight_cdp::protocol::network::ClearBrowserCache;
 use pilotlight_cdp::protocol::page::{BringToFront, SetWebLifecycleState};
 use pilotlight_cdp::protocol::runtime::CollectGarbage;
 

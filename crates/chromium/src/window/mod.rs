@@ -10,6 +10,7 @@ mod memory;
 mod navigation;
 mod planted;
 mod reload;
+mod requests;
 mod script;
 mod settle;
 
@@ -41,6 +42,7 @@ pub(crate) use navigation::{check_url, navigate_tab};
 pub(crate) use planted::Planted;
 pub use reload::Shown;
 pub(crate) use reload::reload_tab;
+pub use requests::{RequestWatch, Traffic};
 pub(crate) use script::{WORLD, evaluate, evaluated_value, isolated_world, message_of, run};
 pub use settle::RestoreFields;
 pub(crate) use settle::{SETTLE_TIMEOUT, bring_back, call};

@@ -1,6 +1,11 @@
 //! The portal's pages: HTML with a few marks to fill in.
 
-use super::{heavy, yard};
+use serde_json::json;
+
+use super::{InPlace, heavy, yard};
+
+/// Lies over a whole page and takes its clicks.
+const COVER: &str = "<div style=\"position: fixed; inset: 0\"></div>";
 
 /// What pages have in common, by its mark.
 const PARTS: [(&str, &str); 3] = [
@@ -104,6 +109,17 @@ pub(super) fn login(login: Login) -> String {
         return form;
     }
     form.replace("\"username\"", "\"account\"").replace(">User name<", ">Account<")
+}
+
+/// What a form has that stays in its page.
+pub(super) fn in_place(style: InPlace) -> String {
+    let behaviour = json!({
+        "empties": style.empties,
+        "messageAfterMs": style.message_after.map(|after| after.as_secs_f64() * 1000.0),
+    });
+    let behaviour = behaviour.to_string();
+    let cover = if style.is_covered { COVER } else { "" };
+    page(include_str!("pages/in-place.html"), &[("behaviour", &*behaviour), ("cover", cover)])
 }
 
 pub(super) fn code(error: &str) -> String {

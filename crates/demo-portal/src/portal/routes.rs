@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use super::appointment::{Booking, appointment_routes};
 use super::ledger::{Answer, Statistics};
 use super::{Shared, pages};
-use super::{dialogs, heavy, sending, yard};
+use super::{dialogs, heavy, in_place, sending, yard};
 
 /// The largest body that is read, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -77,6 +77,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .merge(appointment_routes())
         .merge(sending::sending_routes())
         .merge(dialogs::parts())
+        .merge(in_place::parts())
         .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
         .route("/login/code", get(ask_for_code).post(take_code))
@@ -212,7 +213,7 @@ async fn show_login(State(portal): Portal, headers: HeaderMap, Query(query): Que
     };
     let is_redesigned = portal.is_redesigned.load(Ordering::Relaxed);
     let login = pages::login(pages::Login { error, has_captcha, is_redesigned });
-    fresh(dialogs::asking(login, &portal))
+    fresh(in_place::scripted(dialogs::asking(login, &portal), &portal))
 }
 
 fn wants_captcha(portal: &Shared, headers: &HeaderMap) -> bool {
@@ -220,9 +221,9 @@ fn wants_captcha(portal: &Shared, headers: &HeaderMap) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Credentials {
-    username: String,
-    password: String,
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: String,
 }
 
 async fn sign_in(State(portal): Portal, headers: HeaderMap, Form(form): Form<Credentials>) -> Response {
@@ -271,22 +272,22 @@ async fn take_code(State(portal): Portal, headers: HeaderMap, Form(form): Form<C
     ([(SET_COOKIE, session_cookie(&token))], Redirect::to("/")).into_response()
 }
 
-fn new_token() -> String {
+pub(super) fn new_token() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-fn session_cookie(token: &str) -> String {
+pub(super) fn session_cookie(token: &str) -> String {
     format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax")
 }
 
 /// A sign-in under way; over when it is dropped, also where the browser hung up.
-struct UnderWay<'a> {
+pub(super) struct UnderWay<'a> {
     portal: &'a Shared,
     user: &'a str,
 }
 
 impl<'a> UnderWay<'a> {
-    fn begin(portal: &'a Shared, user: &'a str) -> Option<Self> {
+    pub(super) fn begin(portal: &'a Shared, user: &'a str) -> Option<Self> {
         portal.ledger().begin_sign_in(user).then_some(Self { portal, user })
     }
 }

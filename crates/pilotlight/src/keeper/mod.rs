@@ -18,6 +18,7 @@ mod page_out;
 mod record;
 mod replies;
 mod session_target;
+mod sign_in;
 mod sign_in_trial;
 mod store_writer;
 mod using;

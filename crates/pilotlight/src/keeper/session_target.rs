@@ -12,9 +12,8 @@ use pilotlight_chromium::{RestoreFields as Fields, Shown, Window, WindowError};
 use pilotlight_core::{Activity, Failure, FailureKind, Moment, SignInStatus};
 use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
-use pilotlight_flow::placeholders::TOTP;
-use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay, replay_part};
-use pilotlight_flow::selector::{Part, Selector};
+use pilotlight_flow::replay::{Event, ReplayError, ReplayOptions, StepError, replay};
+use pilotlight_flow::selector::Selector;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Site;
@@ -27,25 +26,17 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a loaded page may take to show whether it is signed in.
 const STANDING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a portal may take to let somebody in once the flow is through.
-const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(15);
-/// A sign-in form that is still (or again) there after this long means a refusal.
-const REFUSED_AFTER: Duration = Duration::from_secs(2);
 /// How long a page may take to answer the simplest question.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The page of a window that shows nothing.
 const EMPTY_PAGE: &str = "about:blank";
 /// How often a page is looked at while waiting.
-const POLL: Duration = Duration::from_millis(100);
-/// What the field for the code of a second factor is marked with (HTML, `autocomplete`).
-const CODE_FIELD: &str = "input[autocomplete~='one-time-code']";
+pub(super) const POLL: Duration = Duration::from_millis(100);
 /// The portal's answer to the navigation that made the present document; 0 where it is not known.
 const RESPONSE_STATUS: &str = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0";
 /// What an element shows; of a field, what is in it.
 const WHO_IS_SHOWN: &str =
     "function () { return String(this.value || this.innerText || this.textContent || '').slice(0, 4096) }";
-/// When the present document began to come, in milliseconds since 1970.
-const BEGAN_AT_MS: &str = "Math.floor(performance.timeOrigin)";
 
 /// Whoever is told how it goes.
 pub(super) trait ActivityObserver: Sync {
@@ -242,7 +233,7 @@ impl SessionTarget {
     }
 
     /// How the page stands right now.
-    async fn look(&self, window: &Window) -> Result<SignInStatus, Failure> {
+    pub(super) async fn look(&self, window: &Window) -> Result<SignInStatus, Failure> {
         let Some(site) = &self.site else { return Ok(SignInStatus::SignedIn) };
         let definition = &site.definition;
         // Asked at once: each takes several questions to the page.
@@ -303,205 +294,10 @@ impl SessionTarget {
             sleep(POLL).await;
         }
     }
-
-    /// Whether the page shows the first element that the sign-in flow works on.
-    async fn shows_form(&self, window: &Window) -> bool {
-        let flow = self.site.as_ref().and_then(|site| site.sign_in.as_ref());
-        let Some(step) = flow.and_then(|flow| flow.steps.iter().find(|step| !step.selectors().is_empty()))
-        else {
-            return false;
-        };
-        for selector in step.selectors() {
-            if window.find(&Scope::default(), selector).await.is_ok_and(|found| !found.is_empty()) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// What came of a sign-in that an earlier server typed: a form that is newer is the portal's answer to it.
-    async fn came_to(&self, window: &Window, tried_at: Moment) -> Result<SignInStatus, Failure> {
-        let began_at = window.evaluate(BEGAN_AT_MS, PROBE_TIMEOUT).await.map_err(of_window)?;
-        if began_at.as_u64().is_some_and(|began_at| began_at > tried_at.0) {
-            if self.shows_form(window).await {
-                return Err(self.refusal(window).await);
-            }
-            if let Some(answer) = self.other_answer(window).await {
-                return Err(answer);
-            }
-        }
-        Ok(SignInStatus::SignedOut)
-    }
-
-    async fn sign_in(
-        &self,
-        window: &Window,
-        observer: &impl ActivityObserver,
-    ) -> Result<SignInStatus, Failure> {
-        // It may have signed itself in, and a portal sends those who are away from its sign-in page.
-        if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
-            self.look(window).await
-        {
-            return Ok(standing);
-        }
-        let Some(flow) = self.site.as_ref().and_then(|site| site.sign_in.as_ref()) else {
-            return Ok(SignInStatus::SignedOut);
-        };
-        // From the first thing that is typed on, the portal may have heard of the sign-in.
-        let mut typed_at = None;
-        let total = flow.steps.len();
-        let typed = flow.steps.iter().position(|step| step.kind() == "change").unwrap_or(total);
-        let values = self.login.values();
-        let options = ReplayOptions { pictures: observer.wants_pictures(), ..ReplayOptions::default() };
-        let _answers = window.flow_answers();
-        let on_event = |event| observer.on_event(event);
-        let mut replayed = replay_part(window, flow, 0..typed, &values, &options, on_event).await;
-        if replayed.is_ok() && typed < total {
-            // No form comes on a page that only says that the portal is not there.
-            let status = response_status(window).await;
-            if status >= 500 {
-                return Err(portal_fault(status));
-            }
-            observer.typing().await?;
-            let before = window.navigation_count();
-            replayed = replay_part(window, flow, typed..typed + 1, &values, &options, on_event).await;
-            if replayed.is_ok() {
-                typed_at = Some(before);
-                let observe = |event| {
-                    if let Event::Begins(Progress { kind: "change", .. }) = event {
-                        typed_at = Some(window.navigation_count());
-                    }
-                    observer.on_event(event);
-                };
-                replayed = replay_part(window, flow, typed + 1..total, &values, &options, observe).await;
-            }
-        }
-        let standing = match replayed {
-            Ok(()) => self.let_in(window, typed_at).await,
-            Err(error) => {
-                observer.on_failure(&error);
-                self.replay_failed(window, &error, typed_at).await
-            }
-        };
-        standing.map_err(|failure| match failure.kind {
-            // Repeating it without end, as what never reached the portal is repeated, could lock the account.
-            FailureKind::Unreachable if typed_at.is_some() => {
-                Failure { kind: FailureKind::Unexpected, ..failure }
-            }
-            FailureKind::Unexpected if typed_at.is_none() => {
-                Failure { kind: FailureKind::Untyped, ..failure }
-            }
-            _ => failure,
-        })
-    }
-
-    /// Waits for the portal to let somebody in whose flow is through.
-    async fn let_in(&self, window: &Window, typed_at: Option<u64>) -> Result<SignInStatus, Failure> {
-        let deadline = Instant::now() + SIGN_IN_TIMEOUT;
-        let mut form_since = None;
-        loop {
-            if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
-                self.look(window).await
-            {
-                return Ok(standing);
-            }
-            let status = response_status(window).await;
-            if status >= 500 {
-                return Err(portal_fault(status));
-            }
-            let now = Instant::now();
-            form_since = if self.shows_form(window).await { form_since.or(Some(now)) } else { None };
-            // A new document with the form is an answer. In the same document it may just not be hidden yet.
-            let answered = typed_at.is_some_and(|typed_at| window.navigation_count() > typed_at);
-            if answered && form_since.is_some_and(|since| now >= since + REFUSED_AFTER) {
-                return Err(self.refusal(window).await);
-            }
-            if now >= deadline && form_since.is_some() {
-                return Err(self.refusal(window).await);
-            }
-            if let Some(answer) = self.other_answer(window).await {
-                return Err(answer);
-            }
-            if now >= deadline {
-                let sentence = format!(
-                    "the sign-in flow went through, but {} does not look signed in",
-                    window.summary().url
-                );
-                return Err(failure(FailureKind::Unexpected, sentence));
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// What a form that is shown again says.
-    async fn refusal(&self, window: &Window) -> Failure {
-        match self.other_answer(window).await {
-            Some(answer) => answer,
-            None => failure(
-                FailureKind::Rejected,
-                "the portal refused the sign-in and shows its form again: the user name or the password is wrong"
-                    .to_owned(),
-            ),
-        }
-    }
-
-    /// An answer of the portal that is neither yes nor its form again. None of them is worth repeating, and each
-    /// could lock the account.
-    async fn other_answer(&self, window: &Window) -> Option<Failure> {
-        let definition = &self.site.as_ref()?.definition;
-        let url = window.summary().url;
-        let says = async |condition: Option<&Condition>| holds(condition, window).await.unwrap_or(false);
-        if says(definition.locked_out.as_ref()).await {
-            return Some(failure(
-                FailureKind::Rejected,
-                format!("the portal has locked the account, says {url}"),
-            ));
-        }
-        let wants_code = match &definition.second_factor {
-            None => shows(window, CODE_FIELD).await,
-            condition => says(condition.as_ref()).await,
-        };
-        let sentence = match (self.login.values().contains(TOTP), wants_code) {
-            (_, false) => return None,
-            (false, true) => format!("the portal asks for a second factor at {url}, and there is none"),
-            (true, true) => {
-                format!("the portal asks for a second factor again at {url}: it refused the code")
-            }
-        };
-        Some(failure(FailureKind::Rejected, sentence))
-    }
-
-    /// `typed_at` is the count of navigations when something was last typed. A form that is there again after it is
-    /// an answer, whatever the recording expected next.
-    async fn replay_failed(
-        &self,
-        window: &Window,
-        error: &ReplayError,
-        typed_at: Option<u64>,
-    ) -> Result<SignInStatus, Failure> {
-        if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
-            self.look(window).await
-        {
-            return Ok(standing);
-        }
-        let status = response_status(window).await;
-        if status >= 500 {
-            return Err(portal_fault(status));
-        }
-        if typed_at.is_some_and(|typed_at| window.navigation_count() > typed_at) {
-            if self.shows_form(window).await {
-                return Err(self.refusal(window).await);
-            }
-            if let Some(answer) = self.other_answer(window).await {
-                return Err(answer);
-            }
-        }
-        Err(replay_failure("the sign-in flow", error))
-    }
 }
 
 /// The page is not as it was recorded, or is no longer to be had.
-fn replay_failure(what: &str, error: &ReplayError) -> Failure {
+pub(super) fn replay_failure(what: &str, error: &ReplayError) -> Failure {
     let (kind, why) = match &error.cause {
         StepError::Page(page) => (kind_of(page), "failed"),
         _ => (FailureKind::Unexpected, "no longer fits the page"),
@@ -509,19 +305,14 @@ fn replay_failure(what: &str, error: &ReplayError) -> Failure {
     failure(kind, format!("{what} {why}: {}", with_sources(error)))
 }
 
-async fn shows(window: &Window, css: &str) -> bool {
-    let selector = Selector { parts: vec![Part::Css(css.to_owned())] };
-    window.find(&Scope::default(), &selector).await.is_ok_and(|found| !found.is_empty())
-}
-
-async fn holds(condition: Option<&Condition>, window: &Window) -> Result<bool, Failure> {
+pub(super) async fn holds(condition: Option<&Condition>, window: &Window) -> Result<bool, Failure> {
     match condition {
         Some(condition) => condition.holds(window).await.map_err(|error| of_page(&error)),
         None => Ok(false),
     }
 }
 
-async fn response_status(window: &Window) -> u64 {
+pub(super) async fn response_status(window: &Window) -> u64 {
     let status = window.evaluate(RESPONSE_STATUS, POLL * 20).await.ok();
     status.and_then(|status| status.as_u64()).unwrap_or(0)
 }
@@ -530,7 +321,7 @@ fn loaded(result: Result<(), WindowError>) -> Result<(), Failure> {
     result.map_err(of_window)
 }
 
-fn of_window(error: WindowError) -> Failure {
+pub(super) fn of_window(error: WindowError) -> Failure {
     of_page(&error.into())
 }
 
@@ -546,10 +337,10 @@ fn kind_of(error: &PageError) -> FailureKind {
     }
 }
 
-fn portal_fault(status: u64) -> Failure {
+pub(super) fn portal_fault(status: u64) -> Failure {
     failure(FailureKind::Unreachable, format!("the portal answered with HTTP status {status}"))
 }
 
-fn failure(kind: FailureKind, sentence: String) -> Failure {
+pub(super) fn failure(kind: FailureKind, sentence: String) -> Failure {
     Failure { kind, sentence }
 }

@@ -48,6 +48,7 @@ mod sending;
 mod sessions;
 mod siege;
 mod sign_in;
+mod sign_in_in_place;
 mod soak;
 mod soak_cold;
 mod store;

@@ -1,0 +1,307 @@
+//! What a page sends, and what it is answered: whether a portal has heard of a sign-in, and what it says to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pilotlight_cdp::protocol::network::{
+    LoadingFailed, LoadingFinished, NetworkDisable, NetworkEnable, RequestWillBeSent, ResponseReceived,
+    WebSocketFrameSent,
+};
+use pilotlight_cdp::{Event, Notification, Scope, Subscription};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{COMMAND_TIMEOUT, Window};
+use crate::call::send;
+use crate::error::WindowError;
+use crate::state::{Shard, Tab, lock};
+
+/// How many network events of a page may wait to be read.
+const EVENTS_QUEUE: usize = 4096;
+/// How many requests without an answer are told apart.
+const PENDING_MAX: usize = 1024;
+/// Answers that refuse what was sent because of what is in it. Others of 400 to 499 speak of the client's pace
+/// (408, 425, 429) or of the address (404, 405).
+const REFUSALS: [u16; 6] = [400, 401, 403, 409, 422, 423];
+
+/// What the main page has sent since [`RequestWatch::mark`]. Pictures, styles, scripts, fonts, preflights and beacons
+/// are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Whether anything was sent.
+    pub any: bool,
+    /// How many requests for documents, or with another method than GET, have no answer yet.
+    pub pending: usize,
+    /// The status of the latest answer that refused a request with another method than GET.
+    pub refused: Option<u16>,
+    /// How long nothing was sent and no answer came.
+    pub quiet_for: Duration,
+    /// Whether everything was seen. Where the page tells faster than it is read, it is not.
+    pub is_complete: bool,
+}
+
+/// Watches what the main page of a window sends, until it is dropped.
+#[derive(Debug)]
+pub struct RequestWatch {
+    shard: Arc<Shard>,
+    tab: Arc<Tab>,
+    log: Arc<Mutex<Log>>,
+    _readers: JoinSet<()>,
+}
+
+impl Window {
+    /// Begins to watch what the main page sends, its frames included as far as they are there.
+    ///
+    /// # Errors
+    /// Where the page does not take the order.
+    pub async fn watch_requests(&self) -> Result<RequestWatch, WindowError> {
+        let (shard, tab) = (Arc::clone(&self.shard), self.main_tab()?);
+        let log = Arc::new(Mutex::new(Log::new(tab.target.clone(), Instant::now())));
+        let mut readers = JoinSet::new();
+        let frames = tab.frames().into_iter().map(|frame| frame.session);
+        for session in std::iter::once(tab.session.clone()).chain(frames) {
+            let events = shard.connection.subscribe(Scope::Session(session.clone()), EVENTS_QUEUE);
+            readers.spawn(read(events, Arc::clone(&log)));
+            let enabled = tab.call(&shard.connection, &session, NetworkEnable::BARE, COMMAND_TIMEOUT).await;
+            // A frame may go at any time.
+            if session == tab.session {
+                enabled?;
+            }
+        }
+        Ok(RequestWatch { shard, tab, log, _readers: readers })
+    }
+}
+
+impl RequestWatch {
+    /// Counts anew from now on. What is on its way stays so.
+    pub fn mark(&self) {
+        let mut log = lock(&self.log);
+        (log.any, log.refused, log.last) = (false, None, Instant::now());
+    }
+
+    /// What was sent since then.
+    pub fn traffic(&self) -> Traffic {
+        let log = lock(&self.log);
+        Traffic {
+            any: log.any,
+            pending: log.pending.values().filter(|request| request.is_awaited()).count(),
+            refused: log.refused,
+            quiet_for: log.last.elapsed(),
+            is_complete: log.is_complete,
+        }
+    }
+}
+
+impl Drop for RequestWatch {
+    fn drop(&mut self) {
+        // Without the domain a network that a flow made slow would be fast again.
+        if self.tab.throttled.load(Ordering::Relaxed) || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let frames = self.tab.frames().into_iter().map(|frame| frame.session);
+        for session in std::iter::once(self.tab.session.clone()).chain(frames) {
+            send(&self.shard.connection, &session, NetworkDisable {});
+        }
+    }
+}
+
+async fn read(mut events: Subscription, log: Arc<Mutex<Log>>) {
+    while let Some(event) = events.next().await {
+        if event.method.starts_with("Network.") {
+            lock(&log).note(&event, Instant::now());
+        }
+    }
+    // It fell behind, or the page is gone.
+    lock(&log).is_complete = false;
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+struct Pending {
+    loader: String,
+    is_document: bool,
+    is_get: bool,
+}
+
+impl Pending {
+    /// Whether what comes of it is worth waiting for. GETs of scripts may stay open for ever, by design.
+    fn is_awaited(&self) -> bool {
+        self.is_document || !self.is_get
+    }
+}
+
+#[derive(Debug)]
+struct Log {
+    main_frame: String,
+    pending: HashMap<String, Pending>,
+    any: bool,
+    refused: Option<u16>,
+    last: Instant,
+    is_complete: bool,
+}
+
+impl Log {
+    fn new(main_frame: String, now: Instant) -> Self {
+        let pending = HashMap::new();
+        Self { main_frame, pending, any: false, refused: None, last: now, is_complete: true }
+    }
+
+    fn note(&mut self, event: &Event, now: Instant) {
+        match event.method.as_str() {
+            RequestWillBeSent::METHOD => {
+                event.read().into_iter().for_each(|sent| self.sent(sent, now));
+            }
+            ResponseReceived::METHOD => {
+                event.read().into_iter().for_each(|received| self.received(&received, now));
+            }
+            LoadingFinished::METHOD => {
+                let finished = event.read::<LoadingFinished>();
+                finished.into_iter().for_each(|finished| self.over(&finished.request_id, now));
+            }
+            LoadingFailed::METHOD => {
+                let failed = event.read::<LoadingFailed>();
+                failed.into_iter().for_each(|failed| self.over(&failed.request_id, now));
+            }
+            WebSocketFrameSent::METHOD => (self.any, self.last) = (true, now),
+            _ => {}
+        }
+    }
+
+    fn sent(&mut self, sent: RequestWillBeSent, now: Instant) {
+        if !matches!(sent.kind.as_deref(), Some("Document" | "XHR" | "Fetch")) {
+            return;
+        }
+        if let Some(redirected) = &sent.redirect_response {
+            self.answered(&sent.request_id, redirected.status);
+        }
+        (self.any, self.last) = (true, now);
+        if self.pending.len() >= PENDING_MAX && !self.pending.contains_key(&sent.request_id) {
+            self.is_complete = false;
+            return;
+        }
+        let is_document = sent.kind.as_deref() == Some("Document")
+            && sent.frame_id.as_ref().is_none_or(|frame| *frame == self.main_frame);
+        let is_get = matches!(sent.request.method.as_str(), "GET" | "HEAD");
+        self.pending.insert(sent.request_id, Pending { loader: sent.loader_id, is_document, is_get });
+    }
+
+    fn received(&mut self, received: &ResponseReceived, now: Instant) {
+        let Some(request) = self.answered(&received.request_id, received.response.status) else { return };
+        self.last = now;
+        if request.is_document {
+            // What the document before it has sent is of no account any more.
+            self.pending.retain(|_, pending| pending.loader == request.loader);
+        }
+    }
+
+    /// Takes the answer to a request. Chromium tells of a body that goes on for ever, too: the head says enough.
+    fn answered(&mut self, request_id: &str, status: u16) -> Option<Pending> {
+        let request = self.pending.remove(request_id)?;
+        if !request.is_get && REFUSALS.contains(&status) {
+            self.refused = Some(status);
+        }
+        Some(request)
+    }
+
+    fn over(&mut self, request_id: &str, now: Instant) {
+        if self.pending.remove(request_id).is_some() {
+            self.last = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn log() -> Log {
+        Log::new("main".to_owned(), Instant::now())
+    }
+
+    fn told(log: &mut Log, method: &str, params: &Value) {
+        let params = serde_json::value::to_raw_value(params).unwrap();
+        let event = Event { method: method.to_owned(), params, session: None };
+        log.note(&event, Instant::now());
+    }
+
+    fn sends(log: &mut Log, id: &str, kind: &str, method: &str) {
+        let sent = json!({
+            "requestId": id, "loaderId": "L1", "frameId": "main", "type": kind, "request": { "method": method },
+        });
+        told(log, "Network.requestWillBeSent", &sent);
+    }
+
+    fn gets(log: &mut Log, id: &str, status: u16) {
+        told(log, "Network.responseReceived", &json!({ "requestId": id, "response": { "status": status } }));
+    }
+
+    fn awaited(log: &Log) -> usize {
+        log.pending.values().filter(|request| request.is_awaited()).count()
+    }
+
+    #[test]
+    fn an_answer_that_refuses_is_remembered() {
+        let mut log = log();
+        sends(&mut log, "1", "XHR", "POST");
+        assert_eq!((log.any, awaited(&log), log.refused), (true, 1, None));
+        gets(&mut log, "1", 401);
+        sends(&mut log, "2", "Fetch", "POST");
+        gets(&mut log, "2", 204);
+        assert_eq!((awaited(&log), log.refused), (0, Some(401)));
+    }
+
+    #[test]
+    fn what_is_no_sign_in_is_left_out() {
+        let mut log = log();
+        for kind in ["Image", "Script", "Stylesheet", "Preflight", "Ping", "Font"] {
+            sends(&mut log, kind, kind, "POST");
+        }
+        assert!(!log.any);
+        sends(&mut log, "poll", "XHR", "GET");
+        gets(&mut log, "poll", 401);
+        assert_eq!((log.any, log.refused), (true, None), "a question is no sign-in");
+        sends(&mut log, "3", "XHR", "POST");
+        gets(&mut log, "3", 429);
+        assert_eq!(log.refused, None, "too fast is not wrong");
+    }
+
+    #[test]
+    fn a_poll_that_stays_open_is_not_waited_for_and_a_document_is() {
+        let mut log = log();
+        sends(&mut log, "poll", "Fetch", "GET");
+        assert_eq!(awaited(&log), 0);
+        sends(&mut log, "page", "Document", "GET");
+        assert_eq!(awaited(&log), 1);
+    }
+
+    #[test]
+    fn a_new_document_ends_what_the_one_before_it_waited_for() {
+        let mut log = log();
+        sends(&mut log, "beacon", "Fetch", "POST");
+        let page = json!({
+            "requestId": "L2", "loaderId": "L2", "frameId": "main", "type": "Document",
+            "request": { "method": "POST" },
+        });
+        told(&mut log, "Network.requestWillBeSent", &page);
+        let on = json!({
+            "requestId": "L2", "loaderId": "L2", "frameId": "main", "type": "Document",
+            "request": { "method": "GET" }, "redirectResponse": { "status": 302 },
+        });
+        told(&mut log, "Network.requestWillBeSent", &on);
+        assert_eq!(awaited(&log), 2);
+        gets(&mut log, "L2", 200);
+        assert_eq!((awaited(&log), log.refused), (0, None));
+    }
+
+    #[test]
+    fn a_request_that_fails_is_no_longer_waited_for() {
+        let mut log = log();
+        sends(&mut log, "1", "XHR", "POST");
+        told(&mut log, "Network.loadingFailed", &json!({ "requestId": "1", "errorText": "net::ERR_FAILED" }));
+        assert_eq!((awaited(&log), log.refused), (0, None));
+    }
+}

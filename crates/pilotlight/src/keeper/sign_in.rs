@@ -1,0 +1,508 @@
+//! Signing in: the site's flow is replayed, and what came of it is told apart by what happened.
+//!
+//! From the first thing that is typed on, the portal may have heard of the sign-in. What it was sent, what it answered,
+//! and what its form shows decide whether it refused, is slow, or was never asked; the clock decides only where nothing
+//! else does.
+
+use std::time::Duration;
+
+use pilotlight_chromium::{RequestWatch, Traffic, Window};
+use pilotlight_core::{Failure, FailureKind, Moment, SignInStatus};
+use pilotlight_flow::condition::Condition;
+use pilotlight_flow::page::{Page, Scope};
+use pilotlight_flow::placeholders::TOTP;
+use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, replay_part};
+use pilotlight_flow::schema::{Flow, Step};
+use pilotlight_flow::selector::{Part, Selector};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+
+use super::session_target::{
+    ActivityObserver, POLL, PROBE_TIMEOUT, SessionTarget, failure, holds, of_window, portal_fault,
+    replay_failure, response_status,
+};
+
+/// How long a portal may take to let somebody in that answers, and shows neither yes nor no.
+const ANSWERED_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a portal may leave a sign-in without an answer.
+const UNANSWERED_TIMEOUT: Duration = Duration::from_secs(60);
+/// A form that is still (or again) there after this long, with nothing on its way, means a refusal where something
+/// says so: a new document, an answer of refusal, or the form itself.
+const REFUSED_AFTER: Duration = Duration::from_secs(2);
+/// What the field for the code of a second factor is marked with (HTML, `autocomplete`).
+const CODE_FIELD: &str = "input[autocomplete~='one-time-code']";
+/// When the present document began to come, in milliseconds since 1970.
+const BEGAN_AT_MS: &str = "Math.floor(performance.timeOrigin)";
+/// How many of the elements that a selector matches are asked whether they show.
+const MATCHES_ASKED: usize = 4;
+/// What a field of the form tells, `null` where nobody sees it: whether something is in it, and what the page says of
+/// what was typed.
+const FIELD_STATE: &str = "function () {
+  const isShown = (element) => {
+    const box = element.getBoundingClientRect();
+    return box.width > 0 && box.height > 0 && getComputedStyle(element).visibility === 'visible';
+  };
+  if (!this.isConnected || !isShown(this)) return null;
+  const marks = '[role=alert], [aria-live=assertive], [aria-invalid=true]';
+  const says = [...this.ownerDocument.querySelectorAll(marks)].slice(0, 20).filter(isShown)
+    .map((element) => element.matches('[aria-invalid=true]') ? 'invalid' : element.innerText.trim().slice(0, 200));
+  return { isFilled: this.value !== '', says: says.filter(Boolean).join('\\n') };
+}";
+
+/// What the form shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldState {
+    /// Whether the field that was typed into last, or is there of those that were, has something in it.
+    is_filled: bool,
+    /// What the page says loudly: alerts, and marks of what is not valid.
+    says: String,
+}
+
+/// What is known from the moment in which something was last typed.
+#[derive(Debug, Default)]
+struct Typed {
+    /// How often the page had gone on to another document then.
+    navigations: u64,
+    /// Whether everything was typed that the flow types.
+    is_all: bool,
+    /// The form once everything was typed.
+    form: Option<FieldState>,
+}
+
+/// What the portal is found to have done with a sign-in.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing can be said yet.
+    Open,
+    /// It refused it.
+    Refused,
+    /// It shows the form, says nothing, and has answered what it was sent.
+    Silent,
+    /// It has not answered.
+    Slow,
+    /// It was never asked.
+    NotSent,
+    /// It shows something else than its form, or than what the site's conditions know.
+    Elsewhere,
+}
+
+/// One sign-in under way.
+struct Attempt<'a> {
+    target: &'a SessionTarget,
+    window: &'a Window,
+    requests: Option<RequestWatch>,
+    /// Whether all steps are done in the main page, which is the one that is watched.
+    is_in_main_page: bool,
+    typed: Option<Typed>,
+}
+
+impl SessionTarget {
+    pub(super) async fn sign_in(
+        &self,
+        window: &Window,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        // It may have signed itself in, and a portal sends those who are away from its sign-in page.
+        if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
+            self.look(window).await
+        {
+            return Ok(standing);
+        }
+        let Some(flow) = self.site.as_ref().and_then(|site| site.sign_in.as_ref()) else {
+            return Ok(SignInStatus::SignedOut);
+        };
+        let is_in_main_page = flow.steps.iter().all(|step| step.target.is_none());
+        let mut attempt = Attempt { target: self, window, requests: None, is_in_main_page, typed: None };
+        let outcome = attempt.run(flow, observer).await;
+        let was_typed = attempt.typed.is_some();
+        outcome.map_err(|failure| match failure.kind {
+            // Repeating it without end, as what never reached the portal is repeated, could lock the account.
+            FailureKind::Unreachable if was_typed => Failure { kind: FailureKind::Unexpected, ..failure },
+            FailureKind::Unexpected if !was_typed => Failure { kind: FailureKind::Untyped, ..failure },
+            _ => failure,
+        })
+    }
+
+    /// Whether the page shows a field that the sign-in flow types into.
+    pub(super) async fn shows_form(&self, window: &Window) -> bool {
+        self.form(window).await.is_some()
+    }
+
+    /// The field of the sign-in flow that the page shows; of several, the last.
+    async fn form(&self, window: &Window) -> Option<FieldState> {
+        let flow = self.site.as_ref()?.sign_in.as_ref()?;
+        for step in flow.steps.iter().rev().filter(|step| is_typing(step)) {
+            let scope = Scope { target: step.target.clone(), frame: step.frame.clone() };
+            for selector in step.selectors() {
+                let found = window.find(&scope, selector).await.unwrap_or_default();
+                for element in found.iter().take(MATCHES_ASKED) {
+                    let state = Page::call(window, element, FIELD_STATE, &[]).await.unwrap_or_default();
+                    if let Ok(Some(state)) = serde_json::from_value(state) {
+                        return Some(state);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// What came of a sign-in that an earlier server typed: a form that is newer is the portal's answer to it.
+    pub(super) async fn came_to(&self, window: &Window, tried_at: Moment) -> Result<SignInStatus, Failure> {
+        let began_at = window.evaluate(BEGAN_AT_MS, PROBE_TIMEOUT).await.map_err(of_window)?;
+        if began_at.as_u64().is_some_and(|began_at| began_at > tried_at.0) {
+            if self.shows_form(window).await {
+                return Err(self.refusal(window).await);
+            }
+            if let Some(answer) = self.other_answer(window).await {
+                return Err(answer);
+            }
+        }
+        Ok(SignInStatus::SignedOut)
+    }
+
+    /// What a form that is shown again says.
+    async fn refusal(&self, window: &Window) -> Failure {
+        match self.other_answer(window).await {
+            Some(answer) => answer,
+            None => failure(
+                FailureKind::Rejected,
+                "the portal refused the sign-in and shows its form again: the user name or the password is wrong"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// An answer of the portal that is neither yes nor its form again. None of them is worth repeating, and each
+    /// could lock the account.
+    async fn other_answer(&self, window: &Window) -> Option<Failure> {
+        let definition = &self.site.as_ref()?.definition;
+        let url = window.summary().url;
+        let says = async |condition: Option<&Condition>| holds(condition, window).await.unwrap_or(false);
+        if says(definition.locked_out.as_ref()).await {
+            return Some(failure(
+                FailureKind::Rejected,
+                format!("the portal has locked the account, says {url}"),
+            ));
+        }
+        let wants_code = match &definition.second_factor {
+            None => shows_code_field(window).await,
+            condition => says(condition.as_ref()).await,
+        };
+        let sentence = match (self.login.values().contains(TOTP), wants_code) {
+            (_, false) => return None,
+            (false, true) => format!("the portal asks for a second factor at {url}, and there is none"),
+            (true, true) => {
+                format!("the portal asks for a second factor again at {url}: it refused the code")
+            }
+        };
+        Some(failure(FailureKind::Rejected, sentence))
+    }
+}
+
+impl Attempt<'_> {
+    /// Replays the flow, and finds out what came of it.
+    async fn run(&mut self, flow: &Flow, observer: &impl ActivityObserver) -> Result<SignInStatus, Failure> {
+        let total = flow.steps.len();
+        let first = flow.steps.iter().position(is_typing).unwrap_or(total);
+        let last = flow.steps.iter().rposition(is_typing).unwrap_or(total);
+        let values = self.target.login.values();
+        let options = ReplayOptions { pictures: observer.wants_pictures(), ..ReplayOptions::default() };
+        let window = self.window;
+        let _answers = window.flow_answers();
+        let on_event = |event| observer.on_event(event);
+        let mut replayed = replay_part(window, flow, 0..first, &values, &options, on_event).await;
+        if replayed.is_ok() && first < total {
+            // No form comes on a page that only says that the portal is not there.
+            let status = response_status(window).await;
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
+            observer.typing().await?;
+            self.requests = window.watch_requests().await.ok();
+            let before = self.mark();
+            replayed = replay_part(window, flow, first..first + 1, &values, &options, on_event).await;
+            if replayed.is_ok() {
+                self.typed = Some(Typed { navigations: before, ..Typed::default() });
+                replayed = self.type_rest(flow, first + 1..last + 1, observer, &options).await;
+            }
+            if replayed.is_ok() {
+                let form = self.target.form(window).await;
+                if let Some(typed) = &mut self.typed {
+                    (typed.is_all, typed.form) = (true, form);
+                }
+                replayed = replay_part(window, flow, last + 1..total, &values, &options, on_event).await;
+            }
+        }
+        if let Err(error) = &replayed {
+            observer.on_failure(error);
+        }
+        self.outcome(replayed.err().as_ref()).await
+    }
+
+    async fn type_rest(
+        &mut self,
+        flow: &Flow,
+        steps: std::ops::Range<usize>,
+        observer: &impl ActivityObserver,
+        options: &ReplayOptions,
+    ) -> Result<(), ReplayError> {
+        let (window, values) = (self.window, self.target.login.values());
+        let mut marked = None;
+        let observe = |event| {
+            if let Event::Begins(Progress { kind: "change", .. }) = event {
+                marked = Some(self.mark());
+            }
+            observer.on_event(event);
+        };
+        let replayed = replay_part(window, flow, steps, &values, options, observe).await;
+        if let (Some(marked), Some(typed)) = (marked, &mut self.typed) {
+            typed.navigations = marked;
+        }
+        replayed
+    }
+
+    /// Something is about to be typed: what is sent from now on may be the sign-in. Returns how often the page has gone
+    /// on to another document.
+    fn mark(&self) -> u64 {
+        self.requests.iter().for_each(RequestWatch::mark);
+        self.window.navigation_count()
+    }
+
+    /// Waits until it is known what the portal did. `error` is what kept the flow from its end: a recording may expect
+    /// what a refusal does not bring.
+    async fn outcome(&self, error: Option<&ReplayError>) -> Result<SignInStatus, Failure> {
+        let began = Instant::now();
+        loop {
+            let (target, window) = (self.target, self.window);
+            if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
+                target.look(window).await
+            {
+                return Ok(standing);
+            }
+            let status = response_status(window).await;
+            if status >= 500 {
+                return Err(portal_fault(status));
+            }
+            let (form, traffic) = (target.form(window).await, self.traffic());
+            let verdict = self.verdict(form.as_ref(), traffic, began.elapsed(), error.is_some());
+            if form.is_none()
+                && self.has_answered()
+                && let Some(answer) = target.other_answer(window).await
+            {
+                return Err(answer);
+            }
+            match verdict {
+                Verdict::Open => sleep(POLL).await,
+                Verdict::Refused => return Err(target.refusal(window).await),
+                verdict => return Err(self.failure(&verdict, error).await),
+            }
+        }
+    }
+
+    /// Whether something came since something was last typed, so that what the page shows is an answer.
+    fn has_answered(&self) -> bool {
+        let Some(typed) = &self.typed else { return false };
+        let went_on = self.window.navigation_count() > typed.navigations;
+        went_on || self.traffic().is_none_or(|traffic| traffic.any && traffic.pending == 0)
+    }
+
+    /// What was sent and answered; `None` where that is not known.
+    fn traffic(&self) -> Option<Traffic> {
+        let traffic = self.requests.as_ref()?.traffic();
+        (traffic.is_complete && self.is_in_main_page).then_some(traffic)
+    }
+
+    fn verdict(
+        &self,
+        form: Option<&FieldState>,
+        traffic: Option<Traffic>,
+        waited: Duration,
+        is_stuck: bool,
+    ) -> Verdict {
+        let Some(typed) = &self.typed else {
+            return if is_stuck || waited >= ANSWERED_TIMEOUT { Verdict::Elsewhere } else { Verdict::Open };
+        };
+        let went_on = self.window.navigation_count() > typed.navigations;
+        judge(typed, went_on, form, traffic, waited, is_stuck)
+    }
+
+    async fn failure(&self, verdict: &Verdict, error: Option<&ReplayError>) -> Failure {
+        if let Some(error) = error {
+            return replay_failure("the sign-in flow", error);
+        }
+        let seconds = |limit: Duration| limit.as_secs();
+        let url = self.window.summary().url;
+        match verdict {
+            Verdict::Silent => match self.target.other_answer(self.window).await {
+                Some(answer) => answer,
+                None => failure(
+                    FailureKind::Rejected,
+                    format!(
+                        "the portal answered the sign-in, but {} s later it still shows its form: the user name or the password is wrong, or the portal is slow",
+                        seconds(ANSWERED_TIMEOUT)
+                    ),
+                ),
+            },
+            Verdict::Slow => failure(
+                FailureKind::Unexpected,
+                format!(
+                    "the portal is slow: {} s after the sign-in was sent there is no answer",
+                    seconds(UNANSWERED_TIMEOUT)
+                ),
+            ),
+            Verdict::NotSent => failure(
+                FailureKind::Unexpected,
+                format!(
+                    "the sign-in form at {url} was filled in, but the page has sent nothing to the portal"
+                ),
+            ),
+            Verdict::Elsewhere | Verdict::Open | Verdict::Refused => failure(
+                FailureKind::Unexpected,
+                format!("the sign-in flow went through, but {url} does not look signed in"),
+            ),
+        }
+    }
+}
+
+/// Judges a sign-in `waited` after its flow ended, or got stuck. `went_on` says whether another document came since
+/// something was last typed; without `traffic` it is not known what was sent.
+fn judge(
+    typed: &Typed,
+    went_on: bool,
+    form: Option<&FieldState>,
+    traffic: Option<Traffic>,
+    waited: Duration,
+    is_stuck: bool,
+) -> Verdict {
+    // Where a flow got stuck between its fields, the page is not as it was recorded, unless the portal says no.
+    let is_late = waited >= if is_stuck && !typed.is_all { REFUSED_AFTER } else { ANSWERED_TIMEOUT };
+    let is_pending = traffic.is_some_and(|traffic| traffic.pending > 0);
+    if is_pending {
+        return if waited >= UNANSWERED_TIMEOUT { Verdict::Slow } else { Verdict::Open };
+    }
+    let Some(form) = form else {
+        return if is_late { Verdict::Elsewhere } else { Verdict::Open };
+    };
+    let was_asked = traffic.is_none_or(|traffic| traffic.any);
+    let is_quiet =
+        traffic.is_none_or(|traffic| traffic.quiet_for >= REFUSED_AFTER) && waited >= REFUSED_AFTER;
+    let says_no = traffic.is_some_and(|traffic| traffic.refused.is_some())
+        || typed.form.as_ref().is_some_and(|before| before.is_turned_down_by(form));
+    if is_quiet && (went_on || (was_asked && says_no)) {
+        return Verdict::Refused;
+    }
+    match (is_late, was_asked) {
+        (false, _) => Verdict::Open,
+        (true, false) => Verdict::NotSent,
+        (true, true) if typed.is_all => Verdict::Silent,
+        (true, true) => Verdict::Elsewhere,
+    }
+}
+
+impl FieldState {
+    /// Whether the form, once filled in so, has been emptied or has begun to complain.
+    fn is_turned_down_by(&self, now: &Self) -> bool {
+        (self.is_filled && !now.is_filled) || (!now.says.is_empty() && now.says != self.says)
+    }
+}
+
+fn is_typing(step: &Step) -> bool {
+    step.kind() == "change"
+}
+
+/// Whether the page shows a field for the code of a second factor. Many pages have one that nobody sees until it is
+/// wanted.
+async fn shows_code_field(window: &Window) -> bool {
+    let selector = Selector { parts: vec![Part::Css(CODE_FIELD.to_owned())] };
+    let found = window.find(&Scope::default(), &selector).await.unwrap_or_default();
+    for element in found.iter().take(MATCHES_ASKED) {
+        let state = Page::call(window, element, FIELD_STATE, &[]).await;
+        if state.is_ok_and(|state| !state.is_null()) {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(is_filled: bool, says: &str) -> FieldState {
+        FieldState { is_filled, says: says.to_owned() }
+    }
+
+    fn typed() -> Typed {
+        Typed { navigations: 0, is_all: true, form: Some(form(true, "cookies")) }
+    }
+
+    /// A portal that was asked and has answered, a while ago.
+    fn answered() -> Traffic {
+        let quiet_for = Duration::from_secs(60);
+        Traffic { any: true, pending: 0, refused: None, quiet_for, is_complete: true }
+    }
+
+    /// The verdict after these seconds.
+    fn after(seconds: u64, shown: Option<&FieldState>, traffic: Traffic) -> Verdict {
+        judge(&typed(), false, shown, Some(traffic), Duration::from_secs(seconds), false)
+    }
+
+    #[test]
+    fn a_refusal_in_place_is_known_by_its_status_or_by_what_the_form_shows() {
+        let as_typed = form(true, "cookies");
+        let refused = Traffic { refused: Some(401), ..answered() };
+        assert_eq!(after(3, Some(&as_typed), refused), Verdict::Refused);
+        assert_eq!(after(3, Some(&form(false, "cookies")), answered()), Verdict::Refused);
+        assert_eq!(after(3, Some(&form(true, "wrong")), answered()), Verdict::Refused);
+        assert_eq!(
+            after(3, Some(&form(true, "")), answered()),
+            Verdict::Open,
+            "a message that goes says nothing"
+        );
+        assert_eq!(after(3, Some(&as_typed), answered()), Verdict::Open);
+        assert_eq!(after(16, Some(&as_typed), answered()), Verdict::Silent);
+    }
+
+    #[test]
+    fn a_form_that_may_just_not_be_hidden_yet_is_no_refusal() {
+        let at_once = Traffic { refused: Some(401), quiet_for: Duration::from_millis(100), ..answered() };
+        assert_eq!(after(3, Some(&form(false, "")), at_once), Verdict::Open);
+        let refused = Traffic { refused: Some(401), ..answered() };
+        assert_eq!(after(1, Some(&form(false, "")), refused), Verdict::Open);
+        assert_eq!(after(3, None, refused), Verdict::Open);
+    }
+
+    #[test]
+    fn a_portal_that_has_not_answered_is_slow_and_not_contradicted() {
+        let pending = Traffic { pending: 1, refused: Some(401), ..answered() };
+        assert_eq!(after(59, Some(&form(false, "wrong")), pending), Verdict::Open);
+        assert_eq!(after(61, Some(&form(false, "wrong")), pending), Verdict::Slow);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_no_refusal_whatever_the_form_says() {
+        let unasked = Traffic { any: false, ..answered() };
+        assert_eq!(after(3, Some(&form(true, "Fill this in")), unasked), Verdict::Open);
+        assert_eq!(after(16, Some(&form(true, "Fill this in")), unasked), Verdict::NotSent);
+    }
+
+    #[test]
+    fn a_new_document_with_the_form_is_a_refusal_even_where_nothing_was_seen() {
+        let shown = form(false, "");
+        let verdict = |waited| judge(&typed(), true, Some(&shown), None, Duration::from_secs(waited), true);
+        assert_eq!((verdict(1), verdict(2)), (Verdict::Open, Verdict::Refused));
+    }
+
+    #[test]
+    fn a_flow_that_is_stuck_between_its_fields_is_given_up_soon() {
+        let between = Typed { is_all: false, ..typed() };
+        let shown = form(true, "cookies");
+        let verdict = |traffic, waited| {
+            judge(&between, false, Some(&shown), Some(traffic), Duration::from_secs(waited), true)
+        };
+        assert_eq!(verdict(answered(), 2), Verdict::Elsewhere);
+        let unknown_user = Traffic { refused: Some(422), ..answered() };
+        assert_eq!(verdict(unknown_user, 2), Verdict::Refused);
+    }
+}
