@@ -328,9 +328,6 @@ impl Attempt<'_> {
     }
 
     async fn failure(&self, verdict: &Verdict, error: Option<&ReplayError>) -> Failure {
-        if let Some(error) = error {
-            return replay_failure("the sign-in flow", error);
-        }
         let seconds = |limit: Duration| limit.as_secs();
         let url = self.window.summary().url;
         match verdict {
@@ -357,10 +354,13 @@ impl Attempt<'_> {
                     "the sign-in form at {url} was filled in, but the page has sent nothing to the portal"
                 ),
             ),
-            Verdict::Elsewhere | Verdict::Open | Verdict::Refused => failure(
-                FailureKind::Unexpected,
-                format!("the sign-in flow went through, but {url} does not look signed in"),
-            ),
+            Verdict::Elsewhere | Verdict::Open | Verdict::Refused => match error {
+                Some(error) => replay_failure("the sign-in flow", error),
+                None => failure(
+                    FailureKind::Unexpected,
+                    format!("the sign-in flow went through, but {url} does not look signed in"),
+                ),
+            },
         }
     }
 }
