@@ -44,9 +44,8 @@ impl Rules {
     /// Sessions that wait for a person because their sign-in was refused try the new one, once.
     pub(crate) fn access_changed(&mut self, sessions: Vec<(SessionId, Access)>, now: Moment) {
         for (id, access) in sessions {
-            let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
-                continue;
-            };
+            let is_living = self.sessions.get(&id).is_some_and(|session| session.ended.is_none());
+            let Some(session) = self.sessions.get_mut(&id).filter(|_| is_living) else { continue };
             session.access = access;
             self.touch(id);
             let Some(session) = self.sessions.get_mut(&id).filter(|_| access.can_sign_in) else { continue };
@@ -90,8 +89,8 @@ impl Rules {
     /// The portal refused what a session typed: all who have the same are spared the try.
     pub(crate) fn propagate_refusal(&mut self, id: SessionId, failure: &Failure, now: Moment) {
         let Some(login) = self.sessions.get(&id).and_then(|session| session.typed) else { return };
-        let has_the_same = |other: &&Session| other.id != id && other.access.login == Some(login);
-        let others: Vec<SessionId> = self.living().filter(has_the_same).map(|other| other.id).collect();
+        let others: Vec<SessionId> =
+            self.sessions.fresh().with_login(login).filter(|other| *other != id).collect();
         for other in others {
             let Some(session) = self.sessions.get_mut(&other) else { continue };
             if !session.established {
@@ -114,11 +113,12 @@ impl Rules {
     pub(crate) fn portal_answers(&mut self, id: SessionId, now: Moment) {
         let Some(site) = self.sessions.get(&id).and_then(|session| session.site) else { return };
         let spread = u64::try_from(self.limits.return_spread.as_millis()).unwrap_or(u64::MAX).max(1);
-        for session in self.sessions.values_mut() {
-            if session.site == Some(site) && std::mem::take(&mut session.unreachable) {
-                let soon = now + std::time::Duration::from_millis(self.jitter.next() % spread);
-                session.not_before = session.not_before.min(soon);
-            }
+        let waiting: Vec<SessionId> = self.sessions.fresh().unreachable(site).collect();
+        for id in waiting {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let soon = now + std::time::Duration::from_millis(self.jitter.next() % spread);
+            session.unreachable = false;
+            session.not_before = session.not_before.min(soon);
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! A place is the right to a window. Newcomers and sessions that are to be woken stand in one queue.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::action::{Action, Answer, EndedReason, NoticeKind, Refusal};
 use crate::ids::{RequestId, SessionId};
+use crate::index::{Order, Set};
 use crate::limits::AtCapacity;
 use crate::queue::{Newcomer, Queued};
 use crate::rules::Rules;
@@ -34,8 +36,7 @@ impl Rules {
                 _ => self.answer(request, Err(Refusal::NameTaken { differs })),
             };
         }
-        let equal = |session: &&Session| same_identity(session.identity, &spec);
-        let equal = self.living().find(equal).map(|session| session.id);
+        let equal = spec.identity.and_then(|identity| self.sessions.fresh().identical(identity).next());
         if let Some(equal) = equal {
             return self.join(request, equal, now);
         }
@@ -45,7 +46,7 @@ impl Rules {
         let max_waiting = self.limits.max_waiting;
         let named = |newcomer: &Newcomer| same_name(newcomer.spec.name.as_ref(), &spec);
         let equal = |newcomer: &Newcomer| same_identity(newcomer.spec.identity, &spec);
-        let newcomers = || self.queue.iter().filter_map(Queued::newcomer);
+        let newcomers = || self.queue.newcomers();
         let id_of_equal =
             newcomers().find(|other| named(other)).or_else(|| newcomers().find(|other| equal(other)));
         if let Some(other) = id_of_equal.filter(|other| named(other)) {
@@ -55,8 +56,7 @@ impl Rules {
             }
         }
         let id_of_equal = id_of_equal.map(|other| other.id);
-        let mut newcomers = self.queue.iter_mut().filter_map(Queued::newcomer_mut);
-        if let Some(newcomer) = newcomers.find(|other| Some(other.id) == id_of_equal) {
+        if let Some(newcomer) = id_of_equal.and_then(|id| self.queue.newcomer_mut(id)) {
             if newcomer.requests.len() >= max_waiting {
                 return self.answer(request, Err(Refusal::TooMany));
             }
@@ -67,13 +67,14 @@ impl Rules {
         }
         let deadline = now + self.limits.queue_timeout;
         let newcomer = Newcomer { id, spec, requests: vec![request], deadline };
-        self.queue.push_back(Queued::Newcomer(Box::new(newcomer)));
+        self.queue.push(Queued::Newcomer(Box::new(newcomer)));
     }
 
     /// The living session of the name that is asked for, in what it is another one, and whether its password was
     /// refused.
-    fn named_session(&self, spec: &Spec) -> Option<(SessionId, Vec<Difference>, bool)> {
-        let session = self.living().find(|session| same_name(session.name.as_ref(), spec))?;
+    fn named_session(&mut self, spec: &Spec) -> Option<(SessionId, Vec<Difference>, bool)> {
+        let id = self.sessions.fresh().named(spec.name.as_ref()?).next()?;
+        let session = self.sessions.get(&id)?;
         Some((session.id, spec.whose.differs_from(&session.whose), session.wants_password()))
     }
 
@@ -107,11 +108,8 @@ impl Rules {
     }
 
     pub(crate) fn expire_queue(&mut self, now: Moment) {
-        let (late, queue): (Vec<Queued>, Vec<Queued>) =
-            self.queue.drain(..).partition(|queued| now >= queued.deadline());
-        self.queue = queue.into();
         let refusal = Refusal::AtCapacity { retry_after: RETRY_AFTER };
-        for queued in late {
+        for queued in self.queue.take_late(now) {
             match queued {
                 Queued::Newcomer(newcomer) => {
                     for request in newcomer.requests {
@@ -131,18 +129,22 @@ impl Rules {
                 && session.window == Window::None
                 && session.is_wanted()
         };
-        let sessions = &self.sessions;
-        self.queue.retain(|queued| match queued {
-            Queued::Newcomer(_) => true,
-            Queued::Sleeper { id, .. } => sessions.get(id).is_some_and(wanted),
-        });
         let deadline = now + self.limits.queue_timeout;
-        for session in self.sessions.values().filter(|session| wanted(session)) {
-            let queued =
-                self.queue.iter().any(|q| matches!(q, Queued::Sleeper { id, .. } if *id == session.id));
-            if !queued {
-                self.queue.push_back(Queued::Sleeper { id: session.id, deadline });
+        let (mut come, mut gone) = (Vec::new(), BTreeSet::new());
+        for id in self.sessions.examined() {
+            match (self.sessions.get(&id).is_some_and(wanted), self.queue.has_sleeper(id)) {
+                (true, false) => come.push(id),
+                (false, true) => {
+                    gone.insert(id);
+                }
+                (true, true) | (false, false) => {}
             }
+        }
+        if !gone.is_empty() {
+            self.queue.remove_sleepers(&gone);
+        }
+        for id in come {
+            self.queue.push(Queued::Sleeper { id, deadline });
         }
     }
 
@@ -150,10 +152,8 @@ impl Rules {
     pub(crate) fn admit(&mut self, now: Moment) {
         self.queue_sleepers(now);
         while self.occupied() < self.limits.max_live && self.has_memory() {
-            let room = self.living().count() < self.limits.max_sessions;
-            let may_enter = |queued: &Queued| room || matches!(queued, Queued::Sleeper { .. });
-            let Some(next) = self.queue.iter().position(may_enter) else { break };
-            match self.queue.remove(next) {
+            let is_full = self.living_count() >= self.limits.max_sessions;
+            match self.queue.take_next(is_full) {
                 Some(Queued::Newcomer(newcomer)) => self.let_in(*newcomer, now),
                 Some(Queued::Sleeper { id, .. }) => self.wake_up(id, now),
                 None => break,
@@ -163,8 +163,7 @@ impl Rules {
     }
 
     fn let_in(&mut self, newcomer: Newcomer, now: Moment) {
-        let session = Session::new(newcomer.id, newcomer.spec, newcomer.requests, now);
-        self.sessions.insert(newcomer.id, session);
+        self.sessions.insert(Session::new(newcomer.id, newcomer.spec, newcomer.requests, now));
         self.touch(newcomer.id);
     }
 
@@ -181,10 +180,10 @@ impl Rules {
 
     fn make_room(&mut self, now: Moment) {
         if self.limits.at_capacity == AtCapacity::Terminate {
-            let newcomers = self.queue.iter().filter(|q| matches!(q, Queued::Newcomer(_))).count();
-            let surplus = (self.living().count() + newcomers).saturating_sub(self.limits.max_sessions);
+            let newcomers = self.queue.newcomer_count();
+            let surplus = (self.living_count() + newcomers).saturating_sub(self.limits.max_sessions);
             for _ in 0..surplus.min(newcomers) {
-                let Some(victim) = self.least_recently_used(Session::unprotected) else { break };
+                let Some(victim) = self.sessions.first(Order::Unprotected, |_| true) else { break };
                 self.end(victim, EndedReason::Evicted, None, now);
             }
         }
@@ -192,13 +191,10 @@ impl Rules {
         while self.wanted_places() + self.occupied() > self.limits.max_live + self.coming_places() {
             let victim = match self.limits.at_capacity {
                 AtCapacity::Reject => return,
-                AtCapacity::Terminate => {
-                    let live = |session: &Session| {
-                        session.unprotected() && !session.is_hibernating && !session.is_wanted()
-                    };
-                    self.least_recently_used(live)
+                AtCapacity::Terminate => self.sessions.first(Order::UnprotectedLive, |_| true),
+                AtCapacity::Hibernate => {
+                    self.sessions.first(Order::MayHibernate, |session| session.may_hibernate(now))
                 }
-                AtCapacity::Hibernate => self.least_recently_used(|session| session.may_hibernate(now)),
             };
             let Some(victim) = victim else { return };
             if self.limits.at_capacity == AtCapacity::Terminate {
@@ -218,24 +214,23 @@ impl Rules {
     }
 
     /// Those in the queue who could come in if there were places.
-    pub(crate) fn wanted_places(&self) -> usize {
-        let room = self.limits.max_sessions.saturating_sub(self.living().count());
-        let newcomers = self.queue.iter().filter(|q| matches!(q, Queued::Newcomer(_))).count();
+    pub(crate) fn wanted_places(&mut self) -> usize {
+        let room = self.limits.max_sessions.saturating_sub(self.living_count());
+        let newcomers = self.queue.newcomer_count();
         newcomers.min(room) + (self.queue.len() - newcomers)
     }
 
     /// Windows that exist, and those that sessions are entitled to.
-    pub(crate) fn occupied(&self) -> usize {
-        self.sessions.values().filter(|session| session.occupies()).count()
+    pub(crate) fn occupied(&mut self) -> usize {
+        self.sessions.fresh().count(Set::Occupying)
     }
 
     /// Places of sessions whose windows are just closing.
-    fn coming_places(&self) -> usize {
-        self.sessions.values().filter(|session| session.is_leaving()).count()
+    fn coming_places(&mut self) -> usize {
+        self.sessions.fresh().count(Set::Leaving)
     }
 
-    pub(crate) fn least_recently_used(&self, may_go: impl Fn(&Session) -> bool) -> Option<SessionId> {
-        let candidates = self.living().filter(|session| may_go(session));
-        candidates.min_by_key(|session| (session.last_used, session.id)).map(|session| session.id)
+    fn living_count(&mut self) -> usize {
+        self.sessions.fresh().count(Set::Living)
     }
 }

@@ -3,10 +3,11 @@
 //! A window is frozen only after its state was written down, and nothing of ours and no client ever meets a
 //! frozen page: whoever needs it waits until it runs.
 
+use std::time::Duration;
+
 use crate::action::{Action, Answer, Refusal};
 use crate::activity::Failure;
 use crate::ids::{RequestId, SessionId, ShardId, Ticket};
-use crate::limits::Limits;
 use crate::rules::Rules;
 use crate::session::{ActivityState, FreezeState, Session, Window};
 use crate::time::Moment;
@@ -14,11 +15,13 @@ use crate::time::Moment;
 impl Session {
     /// Whether its window could stand still now without anybody missing it.
     pub(crate) fn can_freeze(&self, now: Moment) -> bool {
-        let at_rest = match self.activity {
-            ActivityState::Idle => true,
-            ActivityState::Next(_) => self.not_before > now,
-            ActivityState::Running(_) => false,
-        };
+        let is_about_to_begin = matches!(self.activity, ActivityState::Next(_)) && self.not_before <= now;
+        self.can_freeze_in_time() && !is_about_to_begin
+    }
+
+    /// The same, but for what is to begin in it.
+    pub(crate) fn can_freeze_in_time(&self) -> bool {
+        let at_rest = !matches!(self.activity, ActivityState::Running(_));
         let there = matches!(self.window, Window::Open(_)) && self.restored && !self.recovering;
         self.ended.is_none()
             && self.established
@@ -32,10 +35,10 @@ impl Session {
 
     /// When it freezes if nobody uses it until then. Where a person is needed it is looked at again and again,
     /// and stays as it is.
-    pub(crate) fn freezes_at(&self, limits: &Limits) -> Option<Moment> {
+    pub(crate) fn freezes_at(&self, freeze_after: Option<Duration>) -> Option<Moment> {
         let by_itself =
             self.freezes && self.attention.is_none() && self.freeze_state.runs() && !self.is_hibernating;
-        let after = limits.freeze_after.filter(|_| by_itself)?;
+        let after = freeze_after.filter(|_| by_itself)?;
         Some((self.last_used + after).max(self.freeze_not_before))
     }
 
@@ -66,17 +69,16 @@ impl Rules {
 
     /// Freezes what rests, and has what is needed run again.
     pub(crate) fn settle_freezing(&mut self, now: Moment) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+        for id in self.sessions.examined() {
+            let Some(session) = self.sessions.get(&id) else { continue };
             if session.is_wanted() {
                 self.answer_freeze_requests(id, &Err(Refusal::InUse));
             } else if session.is_hibernating || session.freeze_state == FreezeState::Frozen {
                 // One that hibernates is colder still.
                 self.answer_freeze_requests(id, &Ok(Answer::Session { session: id, is_new: false }));
             }
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let idle = session.freezes_at(&self.limits).is_some_and(|at| at <= now);
+            let Some(session) = self.sessions.get(&id) else { continue };
+            let idle = session.freezes_at(self.limits.freeze_after).is_some_and(|at| at <= now);
             let rests = (idle || session.is_freezing_for_memory || !session.freeze_requests.is_empty())
                 && session.can_freeze(now);
             match session.freeze_state {
@@ -84,8 +86,10 @@ impl Rules {
                 FreezeState::Running if rests => self.settle_down(id, now),
                 FreezeState::SavingFirst if rests => self.freeze_settled(id, now),
                 FreezeState::SavingFirst => {
-                    session.freeze_state = FreezeState::Running;
-                    session.is_freezing_for_memory = false;
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.freeze_state = FreezeState::Running;
+                        session.is_freezing_for_memory = false;
+                    }
                 }
                 FreezeState::Running
                 | FreezeState::Freezing(_)
@@ -105,12 +109,15 @@ impl Rules {
     }
 
     fn freeze_settled(&mut self, id: SessionId, now: Moment) {
-        let ticket = self.next_ticket();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
         // A page that changes all the time is not waited for: what was due when it came to rest is.
-        if session.saves.running.is_some() || session.saves.due.is_some_and(|due| due <= now) {
+        let is_waited_for = |session: &Session| {
+            session.saves.running.is_some() || session.saves.due.is_some_and(|due| due <= now)
+        };
+        if self.sessions.get(&id).is_none_or(is_waited_for) {
             return;
         }
+        let ticket = self.next_ticket();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         session.freeze_state = FreezeState::Freezing(ticket);
         let why = if !session.freeze_requests.is_empty() {
             "a client asked for it"
@@ -184,6 +191,9 @@ impl Rules {
     }
 
     fn answer_freeze_requests(&mut self, id: SessionId, answer: &Result<Answer, Refusal>) {
+        if self.sessions.get(&id).is_none_or(|session| session.freeze_requests.is_empty()) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for request in std::mem::take(&mut session.freeze_requests) {
             self.answer(request, answer.clone());

@@ -9,6 +9,7 @@ use crate::action::{Answer, NoticeKind, Refusal};
 use crate::activity::Failure;
 use crate::capacity::RETRY_AFTER;
 use crate::ids::{RequestId, SessionId, ShardId};
+use crate::index::Set;
 use crate::queue::{DrainWaiter, Queued};
 use crate::rules::Rules;
 use crate::session::{ActivityState, CloseReason, Saves, Session, Window};
@@ -18,6 +19,11 @@ use crate::time::Moment;
 impl Session {
     /// Whether its window could go now without anybody missing it.
     pub(crate) fn can_hibernate(&self, now: Moment) -> bool {
+        self.can_hibernate_in_time() && self.hibernate_not_before <= now
+    }
+
+    /// The same, as soon as its last save that failed is a while ago.
+    fn can_hibernate_in_time(&self) -> bool {
         let at_rest = matches!(self.window, Window::None | Window::Placed(_) | Window::Open(_))
             && !matches!(self.activity, ActivityState::Running(_));
         self.ended.is_none()
@@ -26,7 +32,6 @@ impl Session {
             && at_rest
             && !self.in_use()
             && !self.is_wanted()
-            && self.hibernate_not_before <= now
     }
 
     /// Why a client's order for it is not taken on, with `waiting` others waiting for the same.
@@ -42,7 +47,12 @@ impl Session {
 
     /// Whether a newcomer, or the passing of time, may make its window go.
     pub(crate) fn may_hibernate(&self, now: Moment) -> bool {
-        !self.policy.never_terminate && self.hibernate_requests.is_empty() && self.can_hibernate(now)
+        self.may_hibernate_in_time() && self.hibernate_not_before <= now
+    }
+
+    /// The same, as soon as its last save that failed is a while ago.
+    pub(crate) fn may_hibernate_in_time(&self) -> bool {
+        !self.policy.never_terminate && self.hibernate_requests.is_empty() && self.can_hibernate_in_time()
     }
 
     /// Whether somebody waits for it.
@@ -59,6 +69,14 @@ impl Session {
     #[must_use]
     pub fn keeps_window(&self) -> bool {
         self.ended.is_none() && !self.is_hibernating && matches!(self.window, Window::Open(_))
+    }
+
+    /// Whether its window is on its way from one browser to another.
+    pub(crate) fn is_moving(&self) -> bool {
+        match self.window {
+            Window::Saving(_, CloseReason::Move | CloseReason::MoveOut) => true,
+            _ => self.is_coming_back(),
+        }
     }
 
     /// Its window is about to go, and it will have none.
@@ -95,8 +113,9 @@ impl Rules {
 
     pub(crate) fn drain(&mut self, request: RequestId, timeout: Duration, now: Moment) {
         self.draining = true;
+        self.sessions.examine_all();
         self.drain_waiters.push(DrainWaiter { request, deadline: now + timeout });
-        for queued in std::mem::take(&mut self.queue) {
+        for queued in self.queue.take_all() {
             if let Queued::Newcomer(newcomer) = queued {
                 for request in newcomer.requests {
                     self.answer(request, Err(Refusal::Draining));
@@ -107,8 +126,7 @@ impl Rules {
 
     /// Sends windows away that are to go, and takes back those that somebody wants after all.
     pub(crate) fn settle_hibernation(&mut self, now: Moment) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
+        for id in self.sessions.examined() {
             let Some(session) = self.sessions.get(&id) else { continue };
             if session.ended.is_some() {
                 continue;
@@ -133,8 +151,10 @@ impl Rules {
 
     /// A window that was about to go stays where it is.
     fn keep_window(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let Window::Saving(shard, CloseReason::Hibernate | CloseReason::Move) = session.window {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if let Window::Saving(shard, CloseReason::Hibernate | CloseReason::Move) = session.window
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
             session.window = Window::Open(shard);
             session.is_hibernating = false;
             self.touch(id);
@@ -194,6 +214,9 @@ impl Rules {
     }
 
     fn refuse_hibernate_requests(&mut self, id: SessionId, refusal: &Refusal) {
+        if self.sessions.get(&id).is_none_or(|session| session.hibernate_requests.is_empty()) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for request in std::mem::take(&mut session.hibernate_requests) {
             self.answer(request, Err(refusal.clone()));
@@ -201,8 +224,12 @@ impl Rules {
     }
 
     fn answer_hibernate_requests(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.is_hibernating && session.window == Window::None {
+        let is_answered = |session: &Session| {
+            session.is_hibernating && session.window == Window::None && !session.hibernate_requests.is_empty()
+        };
+        if self.sessions.get(&id).is_some_and(is_answered)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
             for request in std::mem::take(&mut session.hibernate_requests) {
                 self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
             }
@@ -222,6 +249,9 @@ impl Rules {
 
     /// Refuses everybody who waits for a session.
     pub(crate) fn refuse_wanted(&mut self, id: SessionId, refusal: &Refusal) {
+        if !self.sessions.get(&id).is_some_and(Session::is_wanted) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let mut told = std::mem::take(&mut session.wake_requests);
         told.append(&mut session.refresh_requests);
@@ -249,7 +279,7 @@ impl Rules {
         if self.draining {
             return;
         }
-        let may_move_out = |session: &&Session| {
+        let may_move_out = |session: &Session| {
             let is_idle = !matches!(session.activity, ActivityState::Running(_)) && !session.in_use();
             let window = match session.window {
                 Window::Open(_) => true,
@@ -267,13 +297,10 @@ impl Rules {
                 && session.attention.is_none()
                 && session.hibernate_not_before <= now
         };
-        let moving_out: Vec<_> = self
-            .sessions
-            .values()
-            .filter(may_move_out)
-            .filter_map(|session| Some((session.id, session.shard()?)))
-            .collect();
-        for (id, shard) in moving_out {
+        let moving_out: Vec<SessionId> = self.sessions.fresh().set(Set::MovingOut).collect();
+        for id in moving_out {
+            let session = self.sessions.get(&id).filter(|session| may_move_out(session));
+            let Some(shard) = session.and_then(Session::shard) else { continue };
             self.save_and_close(id, shard, CloseReason::MoveOut);
             let why = "it held up the other sessions of its browser and gets one of its own";
             self.announce_aside(id, NoticeKind::Moving, why);
@@ -282,11 +309,7 @@ impl Rules {
 
     /// Moves one idle window at a time out of a browser that is to be given up.
     fn move_window(&mut self, now: Moment) {
-        let moving = |session: &Session| match session.window {
-            Window::Saving(_, CloseReason::Move | CloseReason::MoveOut) => true,
-            _ => session.is_coming_back(),
-        };
-        if self.draining || self.living().any(moving) {
+        if self.draining || self.sessions.fresh().count(Set::Moving) > 0 {
             return;
         }
         let retiring = self.shards.all.values().filter(|shard| shard.retiring);
@@ -305,17 +328,19 @@ impl Rules {
         }
     }
 
-    /// When a window may be moved out of a browser that is to be given up.
-    pub(crate) fn move_deadline(&self, session: &Session) -> Option<Moment> {
-        let shard = self.shards.all.get(&session.shard()?)?;
-        shard.retiring.then(|| session.last_used + self.limits.move_after)
+    /// When a window may be moved next out of a browser that is to be given up.
+    pub(crate) fn next_move(&self, now: Moment) -> Option<Moment> {
+        let retiring = self.shards.all.values().filter(|shard| shard.retiring);
+        let sessions = retiring.flat_map(|shard| &shard.windows).filter_map(|id| self.sessions.get(id));
+        let living = sessions.filter(|session| session.ended.is_none());
+        living.map(|session| session.last_used + self.limits.move_after).filter(|at| *at > now).min()
     }
 
     fn answer_drain_waiters(&mut self, now: Moment) {
         if self.drain_waiters.is_empty() {
             return;
         }
-        let at_rest = self.sessions.values().all(|session| session.window == Window::None);
+        let at_rest = self.sessions.fresh().count(Set::WithWindow) == 0;
         for drainer in std::mem::take(&mut self.drain_waiters) {
             if at_rest {
                 self.answer(drainer.request, Ok(Answer::Done));

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::action::Action;
 use crate::ids::SessionId;
+use crate::index::{Order, Set};
 use crate::measured::{Memory, MemoryEstimate};
 use crate::rules::Rules;
 use crate::session::{FreezeState, Session, Weight, Window};
@@ -47,7 +48,7 @@ impl Memory {
     }
 
     /// What this session's window takes, running or standing still, as far as is known.
-    fn weigh_window(&self, session: &Session, is_still: bool) -> i64 {
+    pub(crate) fn weigh_window(&self, session: &Session, is_still: bool) -> i64 {
         let average = self.weigh(is_still);
         match session.weight {
             None => average,
@@ -73,7 +74,7 @@ impl Memory {
     }
 
     /// What it may take before anything that was ordered has come about.
-    fn claimed(&self, session: &Session) -> i64 {
+    pub(crate) fn claimed(&self, session: &Session) -> i64 {
         if session.occupies() {
             self.weigh_window(session, session.freeze_state == FreezeState::Frozen)
         } else {
@@ -82,7 +83,7 @@ impl Memory {
     }
 
     /// What it will take once everything that was ordered has come about.
-    fn foreseen(&self, session: &Session) -> i64 {
+    pub(crate) fn foreseen(&self, session: &Session) -> i64 {
         if session.ended.is_some() || session.is_hibernating {
             return 0;
         }
@@ -106,11 +107,23 @@ impl Session {
     }
 
     fn may_be_frozen(&self, now: Moment) -> bool {
+        self.may_be_frozen_in_time() && self.unfreezable_until <= now && self.can_freeze(now)
+    }
+
+    /// The same, now or a while later.
+    pub(crate) fn may_be_frozen_in_time(&self) -> bool {
         self.freezes
             && self.attention.is_none()
             && self.freeze_state == FreezeState::Running
-            && self.unfreezable_until <= now
-            && self.can_freeze(now)
+            && self.can_freeze_in_time()
+    }
+
+    /// Whether its pages are to be ended for what they take. One that is going anyway is waited for.
+    pub(crate) fn is_oversized(&self, memory: Memory) -> bool {
+        self.ended.is_none()
+            && !self.is_hibernating
+            && matches!(self.window, Window::Open(_))
+            && self.weight.is_some_and(|weight| weight.bytes > memory.window_bytes)
     }
 }
 
@@ -118,63 +131,69 @@ impl Rules {
     /// The world has measured, all together and these `windows`.
     pub(crate) fn measured(&mut self, memory: Memory, windows: &[(SessionId, u64)], now: Moment) {
         for (id, bytes) in windows {
-            if let Some(session) = self.sessions.get_mut(id).filter(|session| session.shard().is_some()) {
-                session.weight = Some(Weight { bytes: *bytes, is_still: session.is_small(now) });
+            let Some(session) = self.sessions.get(id).filter(|session| session.shard().is_some()) else {
+                continue;
+            };
+            let weight = Some(Weight { bytes: *bytes, is_still: session.is_small(now) });
+            if session.weight != weight
+                && let Some(session) = self.sessions.get_mut(id)
+            {
+                session.weight = weight;
             }
         }
-        let explained: i64 = self.sessions.values().map(|session| memory.present(session, now)).sum();
-        self.memory_estimate =
-            Some(MemoryEstimate { memory, rest_bytes: signed(memory.used_bytes) - explained });
-        self.end_oversized(memory, now);
+        let occupying: Vec<SessionId> = self.sessions.fresh().set(Set::Occupying).collect();
+        let sessions = occupying.iter().filter_map(|id| self.sessions.get(id));
+        let explained: i64 = sessions.map(|session| memory.present(session, now)).sum();
+        let rest_bytes = signed(memory.used_bytes) - explained;
+        self.sessions.set_memory(MemoryEstimate { memory, rest_bytes });
+        self.end_oversized(now);
     }
 
-    /// Has the pages of windows ended that take more than a window may. One that is going anyway, or whose pages were
-    /// ended already, is waited for.
-    fn end_oversized(&mut self, memory: Memory, now: Moment) {
-        let is_oversized = |session: &&mut Session| {
-            session.ended.is_none()
-                && !session.is_hibernating
-                && session.oversized_since.is_none_or(|since| now.since(since) >= END_AGAIN_AFTER)
-                && matches!(session.window, Window::Open(_))
-                && session.weight.is_some_and(|weight| weight.bytes > memory.window_bytes)
+    /// Has the pages of windows ended that take more than a window may. One whose pages were ended already is waited
+    /// for.
+    fn end_oversized(&mut self, now: Moment) {
+        let was_ended = |session: &Session| {
+            session.oversized_since.is_some_and(|since| now.since(since) < END_AGAIN_AFTER)
         };
-        let mut ids = Vec::new();
-        for session in self.sessions.values_mut().filter(is_oversized) {
+        let oversized: Vec<SessionId> = self.sessions.fresh().set(Set::Oversized).collect();
+        for id in oversized {
+            if self.sessions.get(&id).is_none_or(was_ended) {
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
             session.oversized_since = Some(now);
             session.weight = None;
-            ids.push(session.id);
-        }
-        for session in ids {
-            self.act(Action::EndPages { session });
+            self.act(Action::EndPages { session: id });
         }
     }
 
     /// Whether one more window stays within the budget. The only one there is always does.
-    pub(crate) fn has_memory(&self) -> bool {
-        let Some(MemoryEstimate { memory, rest_bytes }) = self.memory_estimate else { return true };
-        let claimed: i64 = self.sessions.values().map(|session| memory.claimed(session)).sum();
-        self.occupied() == 0 || rest_bytes + claimed + memory.weigh(false) <= memory.high()
+    pub(crate) fn has_memory(&mut self) -> bool {
+        let Some(MemoryEstimate { memory, rest_bytes }) = self.sessions.context().memory else { return true };
+        let claimed = self.sessions.fresh().claimed();
+        let needed = i128::from(rest_bytes) + claimed + i128::from(memory.weigh(false));
+        self.occupied() == 0 || needed <= i128::from(memory.high())
     }
 
     /// Has windows get colder until those that there are, and those that are waited for, fit into the budget.
     pub(crate) fn reclaim_memory(&mut self, now: Moment) {
-        let Some(MemoryEstimate { memory, rest_bytes }) = self.memory_estimate else { return };
+        let Some(MemoryEstimate { memory, rest_bytes }) = self.sessions.context().memory else { return };
         let comers = i64::try_from(self.wanted_places()).unwrap_or(i64::MAX);
         let wanted = comers.saturating_mul(memory.weigh(false));
-        let foreseen = |rules: &Self| {
-            let windows: i64 = rules.sessions.values().map(|session| memory.foreseen(session)).sum();
-            rest_bytes + windows + wanted
+        let foreseen = |rules: &mut Self| {
+            i128::from(rest_bytes) + rules.sessions.fresh().foreseen() + i128::from(wanted)
         };
-        if foreseen(self) <= memory.high() {
+        if foreseen(self) <= i128::from(memory.high()) {
             return;
         }
         // One that was about to go when it was measured may have stayed.
-        self.end_oversized(memory, now);
-        while foreseen(self) > memory.low() {
+        self.end_oversized(now);
+        while foreseen(self) > i128::from(memory.low()) {
             if let Some(id) = self.greediest_to_hibernate(memory, now) {
                 self.hibernate_window(id, "memory is short and it took far more than the others", now);
-            } else if let Some(id) =
-                self.least_recently_used(|session| session.may_be_frozen(now) && !session.is_fresh(now))
+            } else if let Some(id) = self
+                .sessions
+                .first(Order::MayFreeze, |session| session.may_be_frozen(now) && !session.is_fresh(now))
             {
                 self.freeze_for_memory(id, now);
             } else if let Some(id) = self.least_used_to_hibernate(now) {
@@ -186,22 +205,20 @@ impl Rules {
     }
 
     /// Who takes the most, of those that take far more than a fair share, and than most others, and may go.
-    fn greediest_to_hibernate(&self, memory: Memory, now: Moment) -> Option<SessionId> {
+    fn greediest_to_hibernate(&mut self, memory: Memory, now: Moment) -> Option<SessionId> {
         // As if all of them ran: who got colder meanwhile makes nobody look greedier.
-        let weigh = |session: &Session| memory.weigh_window(session, false);
-        let windows = self.living().filter(|session| session.occupies());
-        let mut weights: Vec<i64> = windows.map(weigh).collect();
-        weights.sort_unstable();
-        let usual = weights.get(weights.len() / 2).copied()?;
-        let fair = memory.low() / i64::try_from(weights.len()).unwrap_or(i64::MAX);
+        self.sessions.fresh();
+        let weights = self.sessions.index().weights();
+        let count = weights.len();
+        let (usual, _) = self.sessions.index().weights().nth(count / 2)?;
+        let fair = memory.low() / i64::try_from(count).unwrap_or(i64::MAX);
         let greedy = usual.max(fair).saturating_mul(GREEDY_SHARES);
-        let candidates = self.living().filter_map(|session| {
-            let weight = weigh(session);
+        let may_go = |session: &Session| {
             let is_ready = matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen);
-            let may_go = is_ready && !session.is_fresh(now) && session.may_hibernate(now);
-            (session.weight.is_some() && weight > greedy && may_go).then_some((weight, session.id))
-        });
-        candidates.max().map(|(_, id)| id)
+            session.weight.is_some() && is_ready && !session.is_fresh(now) && session.may_hibernate(now)
+        };
+        let mut candidates = weights.rev().take_while(|(weight, _)| *weight > greedy).map(|(_, id)| id);
+        candidates.find(|id| self.sessions.get(id).is_some_and(may_go))
     }
 
     fn freeze_for_memory(&mut self, id: SessionId, now: Moment) {
@@ -212,8 +229,8 @@ impl Rules {
     }
 
     /// Who stands still already, or cannot. One that is just coming to a stand is waited for.
-    fn least_used_to_hibernate(&self, now: Moment) -> Option<SessionId> {
-        let id = self.least_recently_used(|session| {
+    fn least_used_to_hibernate(&mut self, now: Moment) -> Option<SessionId> {
+        let id = self.sessions.first(Order::MayHibernate, |session| {
             !matches!(session.freeze_state, FreezeState::Thawing(_))
                 && !session.is_fresh(now)
                 && session.may_hibernate(now)

@@ -87,7 +87,8 @@ impl Rules {
                 }
             }
             Promise::Changed { patch, name, policy } => {
-                let is_taken = name.is_some() && self.is_name_taken(id, name.as_ref());
+                self.sessions.fresh();
+                let is_taken = self.is_name_taken(id, name.as_ref());
                 let living = self.sessions.get_mut(&id).filter(|session| session.ended.is_none());
                 let Some(session) = living else { return };
                 if patch.name.is_some() && !is_taken {

@@ -1,5 +1,7 @@
 //! Who waits: for a place, or for everything to be at rest.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use crate::ids::{RequestId, SessionId};
 use crate::spec::Spec;
 use crate::time::Moment;
@@ -25,27 +27,99 @@ pub(crate) struct Newcomer {
     pub(crate) deadline: Moment,
 }
 
+/// All who wait for a place, in their order. All of them wait equally long at most, so that deadlines are in order, too.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Queue {
+    all: VecDeque<Queued>,
+    sleepers: BTreeSet<SessionId>,
+}
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(crate) fn newcomer_count(&self) -> usize {
+        self.all.len() - self.sleepers.len()
+    }
+
+    pub(crate) fn has_sleeper(&self, id: SessionId) -> bool {
+        self.sleepers.contains(&id)
+    }
+
+    pub(crate) fn newcomers(&self) -> impl Iterator<Item = &Newcomer> {
+        self.all.iter().filter_map(Queued::newcomer)
+    }
+
+    pub(crate) fn newcomer_mut(&mut self, id: SessionId) -> Option<&mut Newcomer> {
+        self.all.iter_mut().filter_map(Queued::newcomer_mut).find(|newcomer| newcomer.id == id)
+    }
+
+    pub(crate) fn push(&mut self, queued: Queued) {
+        if let Queued::Sleeper { id, .. } = queued {
+            self.sleepers.insert(id);
+        }
+        self.all.push_back(queued);
+    }
+
+    /// Takes out the first one, or the first sleeper.
+    pub(crate) fn take_next(&mut self, only_sleepers: bool) -> Option<Queued> {
+        let may_enter = |queued: &Queued| !only_sleepers || matches!(queued, Queued::Sleeper { .. });
+        let position = self.all.iter().position(may_enter)?;
+        let queued = self.all.remove(position)?;
+        self.left(&queued);
+        Some(queued)
+    }
+
+    /// Takes out those who have waited too long.
+    pub(crate) fn take_late(&mut self, now: Moment) -> Vec<Queued> {
+        let count = self.all.iter().take_while(|queued| now >= queued.deadline()).count();
+        let late: Vec<Queued> = self.all.drain(..count).collect();
+        late.iter().for_each(|queued| self.left(queued));
+        late
+    }
+
+    pub(crate) fn take_all(&mut self) -> VecDeque<Queued> {
+        self.sleepers.clear();
+        std::mem::take(&mut self.all)
+    }
+
+    pub(crate) fn remove_sleepers(&mut self, ids: &BTreeSet<SessionId>) {
+        self.all.retain(|queued| !matches!(queued, Queued::Sleeper { id, .. } if ids.contains(id)));
+        self.sleepers.retain(|id| !ids.contains(id));
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        self.all.front().map(Queued::deadline)
+    }
+
+    fn left(&mut self, queued: &Queued) {
+        if let Queued::Sleeper { id, .. } = queued {
+            self.sleepers.remove(id);
+        }
+    }
+}
+
 impl Queued {
-    pub(crate) fn deadline(&self) -> Moment {
+    fn deadline(&self) -> Moment {
         match self {
             Self::Newcomer(newcomer) => newcomer.deadline,
             Self::Sleeper { deadline, .. } => *deadline,
         }
     }
 
-    /// Whether it is a newcomer that asked for this name.
-    pub(crate) fn is_named(&self, name: Option<&String>) -> bool {
-        matches!(self, Self::Newcomer(newcomer) if newcomer.spec.name.as_ref() == name)
-    }
-
-    pub(crate) fn newcomer(&self) -> Option<&Newcomer> {
+    fn newcomer(&self) -> Option<&Newcomer> {
         match self {
             Self::Newcomer(newcomer) => Some(newcomer),
             Self::Sleeper { .. } => None,
         }
     }
 
-    pub(crate) fn newcomer_mut(&mut self) -> Option<&mut Newcomer> {
+    fn newcomer_mut(&mut self) -> Option<&mut Newcomer> {
         match self {
             Self::Newcomer(newcomer) => Some(newcomer),
             Self::Sleeper { .. } => None,

@@ -3,15 +3,36 @@
 //! What a refresh does in the window is not known here: [`Activity::Refresh`] is begun by [`crate::settle`], as far as the
 //! limits allow, and carried out by the world.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::activity::Activity;
+use crate::ids::{SessionId, SiteId};
+use crate::index::{Order, Set};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Window};
+use crate::session::{ActivityState, Session, Window};
 use crate::time::Moment;
 
 /// However short an interval a client asks for, sessions are not checked more often than this.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Session {
+    /// Whether it stands in an open window and nothing is to be done in it.
+    pub(crate) fn rests(&self) -> bool {
+        self.ended.is_none()
+            && self.established
+            && self.activity == ActivityState::Idle
+            && matches!(self.window, Window::Open(_))
+    }
+
+    /// When it is to be refreshed, if it rests and its site is not one of those that are left alone.
+    pub(crate) fn refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
+        let is_refreshed =
+            self.rests() && self.attention.is_none() && !self.site.is_some_and(|site| quiet.contains(&site));
+        let interval = self.policy.refresh_interval().filter(|_| is_refreshed);
+        interval.map(|interval| self.due_at(interval))
+    }
+}
 
 impl Rules {
     /// A session that is to be refreshed every `interval` makes the next check come in time.
@@ -24,28 +45,23 @@ impl Rules {
     /// Schedules a refresh of each session whose last one is older than its interval, and a look at each that waits for a
     /// person. Sets when the next check is due.
     pub(crate) fn schedule_refreshes(&mut self, now: Moment) {
-        let mut shortest = self.limits.refresh_check;
-        for session in self.sessions.values_mut().filter(|session| session.ended.is_none()) {
-            let interval = session.policy.refresh_interval();
-            shortest = interval.map_or(shortest, |interval| interval.min(shortest));
-            let at_rest =
-                session.activity == ActivityState::Idle && matches!(session.window, Window::Open(_));
-            if !at_rest || !session.established {
-                continue;
-            }
-            if session.attention.is_some() {
+        let looks: Vec<SessionId> = self.sessions.fresh().set(Set::Looks).collect();
+        for id in looks {
+            if let Some(session) = self.sessions.get_mut(&id) {
                 session.activity = ActivityState::Next(Activity::Look);
-            } else if session.site.is_some_and(|site| self.quiet.contains(&site)) {
-                continue;
-            } else if let Some(due) = interval.map(|interval| session.due_at(interval)) {
-                if now < due {
-                    shortest = shortest.min(due.since(now));
-                    continue;
-                }
+            }
+        }
+        let due: Vec<SessionId> = self.sessions.fresh().until(Order::Refresh, now).collect();
+        for id in due {
+            if let Some(session) = self.sessions.get_mut(&id) {
                 session.activity = ActivityState::Next(Activity::Refresh);
                 session.not_before = now;
             }
         }
+        let index = self.sessions.fresh();
+        let next = index.order(Order::Refresh).next().map(|(due, _)| due.since(now));
+        let shortest = [Some(self.limits.refresh_check), index.shortest_interval(), next];
+        let shortest = shortest.into_iter().flatten().min().unwrap_or_default();
         self.next_check = now + shortest.max(MIN_CHECK_INTERVAL);
     }
 }

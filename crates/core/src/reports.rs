@@ -233,7 +233,8 @@ impl Rules {
 
     /// The session that a report is about, unless the report is late.
     pub(crate) fn current(&mut self, id: SessionId, ticket: Ticket) -> Option<&mut Session> {
-        self.sessions.get_mut(&id).filter(|session| session.ticket == ticket)
+        self.sessions.get(&id).filter(|session| session.ticket == ticket)?;
+        self.sessions.get_mut(&id)
     }
 
     fn is_signed_in(&mut self, id: SessionId, activity: Activity, now: Moment) {

@@ -29,7 +29,7 @@ impl Rules {
             Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl, now),
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
             Input::Quiet { sites } => {
-                self.quiet = sites;
+                self.sessions.set_quiet(sites);
                 self.schedule_refreshes(now);
             }
             Input::AccessChanged { sessions } => self.access_changed(sessions, now),
@@ -75,7 +75,8 @@ impl Rules {
     }
 
     fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch, now: Moment) {
-        let taken = patch.name.is_some() && self.is_name_taken(id, patch.name.as_ref());
+        self.sessions.fresh();
+        let taken = self.is_name_taken(id, patch.name.as_ref());
         let Some(session) = self.living_mut(request, id) else { return };
         if taken {
             return self.answer(request, Err(Refusal::NameTaken { differs: Vec::new() }));
@@ -96,8 +97,8 @@ impl Rules {
     /// Returns whether another session, or somebody who waits for one, has this name.
     #[must_use]
     pub fn is_name_taken(&self, id: SessionId, name: Option<&String>) -> bool {
-        self.living().any(|other| other.id != id && other.name.as_ref() == name)
-            || self.queue.iter().any(|queued| queued.is_named(name))
+        name.is_some_and(|name| self.sessions.index().named(name).any(|other| other != id))
+            || name.is_some() && self.queue.newcomers().any(|newcomer| newcomer.spec.name.as_ref() == name)
     }
 
     /// A refresh that nobody wants any more does not come, and one that somebody wants comes in time.
@@ -142,10 +143,11 @@ impl Rules {
 
     /// Gives the session to those who wait, in their order, once nothing of ours runs in it.
     pub(crate) fn serve_waiting(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.busy(now) {
+        let has_nobody = |session: &Session| session.wake_requests.is_empty() && session.waiting.is_empty();
+        if self.sessions.get(&id).is_none_or(|session| has_nobody(session) || session.busy(now)) {
             return;
         }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         for request in std::mem::take(&mut session.wake_requests) {
             self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
         }
@@ -175,7 +177,10 @@ impl Rules {
     }
 
     fn end_use(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.uses > 0) else { return };
+        if self.sessions.get(&id).is_none_or(|session| session.uses == 0) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         session.uses -= 1;
         session.last_used = now;
         self.touch(id);
@@ -217,9 +222,14 @@ impl Rules {
 
     /// Where somebody waits for an outcome and nothing runs that could give one, a refresh will.
     pub(crate) fn begin_refresh_requests(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let at_rest = session.activity == ActivityState::Idle && matches!(session.window, Window::Open(_));
-        if at_rest && !session.refresh_requests.is_empty() {
+        let begins = |session: &Session| {
+            session.activity == ActivityState::Idle
+                && matches!(session.window, Window::Open(_))
+                && !session.refresh_requests.is_empty()
+        };
+        if self.sessions.get(&id).is_some_and(begins)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
             session.activity = ActivityState::Next(Activity::Refresh);
         }
     }

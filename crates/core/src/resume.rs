@@ -52,7 +52,7 @@ impl Rules {
             if live && session.ended.is_none() {
                 lost.push((!session.policy.never_terminate, std::cmp::Reverse(session.last_used), id));
             }
-            self.sessions.insert(id, session);
+            self.sessions.insert(session);
         }
         for (id, shard) in windows {
             self.take_up(*id, *shard, now);
@@ -60,22 +60,18 @@ impl Rules {
         lost.sort_unstable();
         for (_, _, id) in lost {
             let full = self.occupied() >= self.limits.max_live;
-            let Some(session) = self.sessions.get_mut(&id).filter(|session| session.is_hibernating) else {
-                continue;
-            };
-            if !full {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            if session.is_hibernating && !full {
                 session.is_hibernating = false;
                 session.recovering = true;
                 session.attention = None;
             }
         }
-        for session in self.sessions.values_mut() {
-            session.announced = Some(session.state());
-        }
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
+        for id in self.sessions.ids() {
             self.touch(id);
-            let interval = self.sessions.get(&id).and_then(|session| session.policy.refresh_interval());
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.announced = Some(session.state());
+            let interval = session.policy.refresh_interval();
             self.check_within(interval, now);
         }
     }

@@ -1,38 +1,35 @@
 //! The state machine: what is known, one step, and when the next step is due.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use crate::action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
 use crate::activity::Failure;
 use crate::backoff::Jitter;
-use crate::ids::{RequestId, SessionId, SiteId, Ticket};
+use crate::ids::{RequestId, SessionId, Ticket};
 use crate::input::Input;
 use crate::limits::Limits;
-use crate::measured::MemoryEstimate;
-use crate::queue::{DrainWaiter, Queued};
+use crate::queue::{DrainWaiter, Queue};
 use crate::session::{ActivityState, FreezeState, Saves, Session, Window};
+use crate::sessions::Sessions;
 use crate::shard::Shards;
 use crate::time::Moment;
 
 /// All that the rules know. One task owns it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     pub(crate) limits: Limits,
-    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) sessions: Sessions,
     pub(crate) shards: Shards,
-    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) queue: Queue,
     /// Everything is to be at rest, for good.
     pub(crate) draining: bool,
     pub(crate) drain_waiters: Vec<DrainWaiter>,
-    /// None before the first measurement.
-    pub(crate) memory_estimate: Option<MemoryEstimate>,
     pub(crate) next_check: Moment,
-    /// Sites that are left alone at the moment.
-    pub(crate) quiet: BTreeSet<SiteId>,
     pub(crate) jitter: Jitter,
     last_ticket: u64,
     out: Vec<Action>,
-    dirty: BTreeSet<SessionId>,
+    /// Sessions that changed for those who read them.
+    unpublished: BTreeSet<SessionId>,
 }
 
 impl Rules {
@@ -41,28 +38,45 @@ impl Rules {
     pub fn new(limits: Limits, seed: u64, now: Moment) -> Self {
         Self {
             next_check: now + limits.refresh_check,
+            sessions: Sessions::new(&limits, now),
             limits,
-            sessions: BTreeMap::new(),
             shards: Shards::default(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             draining: false,
-            quiet: BTreeSet::new(),
             drain_waiters: Vec::new(),
-            memory_estimate: None,
             jitter: Jitter(seed),
             last_ticket: 0,
             out: Vec::new(),
-            dirty: BTreeSet::new(),
+            unpublished: BTreeSet::new(),
         }
     }
 
     /// Takes one input at `now`, which never goes back, and gives what follows, in order.
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Action> {
-        self.run_timers(now);
+        let due = self.sessions.begin_step(now);
+        self.run_timers(&due, now);
         self.apply(now, input);
         self.settle(now);
         self.publish();
+        self.sessions.end_step();
         std::mem::take(&mut self.out)
+    }
+
+    /// Returns these rules as they would be if they looked at every session in the next step, and not only at those
+    /// that something can have changed for. Both do the same: the simulation compares them.
+    #[must_use]
+    pub fn examining_all(&self) -> Self {
+        let mut rules = self.clone();
+        rules.sessions.examine_all();
+        rules
+    }
+
+    /// Finds out whether what is known of all sessions together follows from each of them.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn check_index(&self) -> Result<(), String> {
+        self.sessions.check()
     }
 
     /// A session that lives, or ended a short while ago.
@@ -91,7 +105,7 @@ impl Rules {
     }
 
     pub(crate) fn touch(&mut self, id: SessionId) {
-        self.dirty.insert(id);
+        self.unpublished.insert(id);
     }
 
     pub(crate) fn next_ticket(&mut self) -> Ticket {
@@ -118,9 +132,10 @@ impl Rules {
 
     /// Ends a session: everybody who waits for it is told, its window is closed, its place is free only then.
     pub(crate) fn end(&mut self, id: SessionId, reason: EndedReason, failure: Option<Failure>, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
+        if self.sessions.get(&id).is_none_or(|session| session.ended.is_some()) {
             return;
-        };
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         session.ended = Some((now, reason));
         session.announced = Some(State::Ended);
         session.holds.clear();
@@ -186,10 +201,12 @@ impl Rules {
     }
 
     fn publish(&mut self) {
-        for id in std::mem::take(&mut self.dirty) {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+        for id in std::mem::take(&mut self.unpublished) {
+            let Some(session) = self.sessions.get(&id) else { continue };
             let state = session.state();
-            if session.announced != Some(state) {
+            if session.announced != Some(state)
+                && let Some(session) = self.sessions.get_mut(&id)
+            {
                 let kind =
                     if session.announced.is_none() { NoticeKind::Created } else { NoticeKind::StateChanged };
                 session.announced = Some(state);

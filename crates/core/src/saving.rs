@@ -3,6 +3,7 @@
 use crate::action::{Action, NoticeKind};
 use crate::activity::Failure;
 use crate::ids::{SessionId, Ticket};
+use crate::index::{Order, Set};
 use crate::rules::Rules;
 use crate::session::{ActivityState, Saves, Session, Window};
 use crate::time::Moment;
@@ -36,14 +37,10 @@ impl Rules {
 
     /// Writes down what is due, the longest-waiting first, as far as the limit allows.
     pub(crate) fn begin_saves(&mut self, now: Moment) {
-        let due = |session: &Session| session.save_due().filter(|at| *at <= now).map(|at| (at, session.id));
-        let mut due: Vec<_> = self.sessions.values().filter_map(due).collect();
-        if due.is_empty() {
-            return;
-        }
-        due.sort_unstable();
-        let running = self.sessions.values().filter(|session| session.saves.running.is_some()).count();
-        for (_, id) in due.into_iter().take(self.limits.max_saves.saturating_sub(running)) {
+        let index = self.sessions.fresh();
+        let free = self.limits.max_saves.saturating_sub(index.count(Set::Saving));
+        let due: Vec<SessionId> = index.until(Order::Save, now).take(free).collect();
+        for id in due {
             self.begin_save(id);
         }
     }

@@ -1,23 +1,39 @@
 //! Once an input is in: start whatever may start now, in a fixed order.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::action::{Action, Answer};
 use crate::activity::Activity;
-use crate::ids::{AccountId, SessionId, SiteId};
+use crate::ids::{SessionId, SiteId};
+use crate::index::{Order, Set};
 use crate::rules::Rules;
 use crate::session::{ActivityState, Session, Window};
 use crate::shard::ShardState;
 use crate::spec::Isolation;
 use crate::time::Moment;
 
-/// What runs right now and has a limit over all sessions.
-#[derive(Default)]
-struct Running {
-    refreshes: usize,
-    sign_ins: BTreeMap<SiteId, usize>,
-    accounts: BTreeSet<AccountId>,
+impl Session {
+    /// Whether it is to have a window and has none that is at least being opened.
+    pub(crate) fn needs_window(&self) -> bool {
+        matches!(self.window, Window::None | Window::Placed(_))
+            && self.ended.is_none()
+            && !self.is_hibernating
+    }
+
+    /// What is to begin in its window now, as far as the window decides.
+    pub(crate) fn ready(&self, now: Moment) -> Option<Activity> {
+        let is_there = matches!(self.window, Window::Open(_)) && self.freeze_state.runs();
+        match self.activity {
+            ActivityState::Next(activity) if is_there && self.not_before <= now => Some(activity),
+            _ => None,
+        }
+    }
+
+    /// Whether its site is left alone at the moment, and nobody waits for what is to be done in it.
+    pub(crate) fn is_left_alone(&self, quiet: &BTreeSet<SiteId>) -> bool {
+        let is_asked = !self.refresh_requests.is_empty() || self.is_wanted() || !self.established;
+        !is_asked && self.site.is_some_and(|site| quiet.contains(&site))
+    }
 }
 
 impl Rules {
@@ -28,8 +44,7 @@ impl Rules {
         self.admit(now);
         self.reclaim_memory(now);
         self.give_windows(now);
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
+        for id in self.sessions.examined() {
             self.serve_waiting(id, now);
             self.begin_refresh_requests(id);
         }
@@ -40,38 +55,28 @@ impl Rules {
     }
 
     fn answer_close_requests(&mut self) {
-        let gone = |session: &&mut Session| session.window == Window::None && session.ended.is_some();
-        let close_requests: Vec<_> = self
-            .sessions
-            .values_mut()
-            .filter(gone)
-            .flat_map(|session| std::mem::take(&mut session.close_requests))
-            .collect();
-        for request in close_requests {
-            self.answer(request, Ok(Answer::Done));
+        let is_answered = |session: &Session| {
+            session.window == Window::None && session.ended.is_some() && !session.close_requests.is_empty()
+        };
+        for id in self.sessions.examined() {
+            if !self.sessions.get(&id).is_some_and(is_answered) {
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            for request in std::mem::take(&mut session.close_requests) {
+                self.answer(request, Ok(Answer::Done));
+            }
         }
     }
 
     /// Newcomers first, since somebody waits for them; of those that lost theirs, first those that never
     /// terminate, then the most recently used.
     fn give_windows(&mut self, now: Moment) {
-        let without_window = |session: &&Session| {
-            matches!(session.window, Window::None | Window::Placed(_))
-                && session.ended.is_none()
-                && !session.is_hibernating
-        };
-        let order = |session: &Session| {
-            (session.recovering, !session.policy.never_terminate, Reverse(session.last_used), session.id)
-        };
-        let mut without_window: Vec<_> = self.sessions.values().filter(without_window).map(order).collect();
-        without_window.sort_unstable();
-        let coming_back = |session: &&Session| {
-            session.recovering
-                && (matches!(session.window, Window::Opening(_))
-                    || matches!(session.activity, ActivityState::Running(_)))
-        };
-        let mut recoveries = self.sessions.values().filter(coming_back).count();
-        for (recovering, _, _, id) in without_window {
+        let index = self.sessions.fresh();
+        let mut recoveries = index.count(Set::ComingBack);
+        let without_window: Vec<SessionId> = index.without_window().collect();
+        for id in without_window {
+            let recovering = self.sessions.get(&id).is_some_and(|session| session.recovering);
             if recovering && recoveries >= self.limits.max_recoveries {
                 continue;
             }
@@ -130,58 +135,46 @@ impl Rules {
 
     /// Begins what sessions want next, the longest-waiting first, as far as the limits allow.
     fn begin_activities(&mut self, now: Moment) {
-        let wants = |session: &&Session| {
-            matches!(session.activity, ActivityState::Next(_))
-                && matches!(session.window, Window::Open(_))
-                && session.freeze_state.runs()
-                && session.not_before <= now
+        let has_limit = |activity: &Activity| matches!(activity, Activity::Refresh | Activity::SignIn);
+        let begins_at_once = |id: &SessionId| {
+            let session = self.sessions.get(id)?;
+            session.ready(now).filter(|activity| !has_limit(activity)).map(|_| (session.fresh_at, *id))
         };
-        let mut ready: Vec<_> =
-            self.sessions.values().filter(wants).map(|session| (session.fresh_at, session.id)).collect();
-        if ready.is_empty() {
-            return;
+        // What has no limit begins as soon as its session changes.
+        let mut ready: Vec<_> = self.sessions.examined().iter().filter_map(begins_at_once).collect();
+        let sign_ins_may_begin = self.sessions.take_may_sign_in();
+        let index = self.sessions.fresh();
+        let free = self.limits.max_refreshes.saturating_sub(index.count(Set::Refreshing));
+        ready.extend(index.order(Order::ReadyRefresh).take(free));
+        if sign_ins_may_begin {
+            ready.extend(index.order(Order::ReadySignIn));
         }
         ready.sort_unstable();
-        let mut running = self.running();
         for (_, id) in ready {
-            self.begin(id, &mut running);
+            self.begin(id, now);
         }
     }
 
-    fn running(&self) -> Running {
-        let mut running = Running::default();
-        for session in self.sessions.values() {
-            running.refreshes += usize::from(session.activity == ActivityState::Running(Activity::Refresh));
-            if session.sign_in_running || session.tried_at.is_some() {
-                running.accounts.extend(session.access.account);
-            }
-            if let Some(site) = session.site.filter(|_| session.sign_in_running) {
-                *running.sign_ins.entry(site).or_default() += 1;
-            }
-        }
-        running
-    }
-
-    fn begin(&mut self, id: SessionId, running: &mut Running) {
+    fn begin(&mut self, id: SessionId, now: Moment) {
+        self.sessions.fresh();
         let Some(session) = self.sessions.get(&id) else { return };
-        let ActivityState::Next(activity) = session.activity else { return };
-        let is_asked = !session.refresh_requests.is_empty() || session.is_wanted() || !session.established;
-        let is_quiet = !is_asked && session.site.is_some_and(|site| self.quiet.contains(&site));
+        let Some(activity) = session.ready(now) else { return };
+        let index = self.sessions.index();
+        let is_quiet = session.is_left_alone(&self.sessions.context().quiet);
         let allowed = match activity {
             Activity::Visit | Activity::Repair => true,
             Activity::Look => !session.in_use(),
             // Before it ever stood, or on its way back, a use has nothing without it.
             Activity::Reopen => !session.in_use() || session.is_coming_back() || !session.established,
             Activity::Refresh => {
-                !is_quiet && !session.in_use() && running.refreshes < self.limits.max_refreshes
+                !is_quiet && !session.in_use() && index.count(Set::Refreshing) < self.limits.max_refreshes
             }
             Activity::SignIn => {
-                let on_site = session.site.and_then(|site| running.sign_ins.get(&site).copied());
+                let on_site = session.site.map_or(0, |site| index.sign_ins(site));
                 !is_quiet
                     && session.may_sign_in()
-                    && on_site.unwrap_or(0)
-                        < session.max_sign_ins.unwrap_or(self.limits.max_sign_ins_per_site)
-                    && !session.access.account.is_some_and(|account| running.accounts.contains(&account))
+                    && on_site < session.max_sign_ins.unwrap_or(self.limits.max_sign_ins_per_site)
+                    && !session.access.account.is_some_and(|account| index.is_account_taken(account))
             }
         };
         if !allowed {
@@ -191,17 +184,9 @@ impl Rules {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.activity = ActivityState::Running(activity);
         session.ticket = ticket;
-        match activity {
-            Activity::Refresh => running.refreshes += 1,
-            Activity::SignIn => {
-                session.sign_in_running = true;
-                session.typed = session.access.login;
-                running.accounts.extend(session.access.account);
-                if let Some(site) = session.site {
-                    *running.sign_ins.entry(site).or_default() += 1;
-                }
-            }
-            Activity::Visit | Activity::Repair | Activity::Reopen | Activity::Look => {}
+        if activity == Activity::SignIn {
+            session.sign_in_running = true;
+            session.typed = session.access.login;
         }
         self.touch(id);
         self.act(Action::Begin { session: id, ticket, activity });
@@ -240,20 +225,11 @@ impl Rules {
 
     /// Forgets the sessions that ended longest ago where there are too many.
     fn forget_surplus(&mut self) {
-        let forgettable = |session: &&Session| session.ended.is_some() && session.window == Window::None;
-        let mut ended: Vec<_> = self
-            .sessions
-            .values()
-            .filter(forgettable)
-            .map(|session| (session.ended.map(|(at, _)| at), session.id))
-            .collect();
+        let ended = self.sessions.fresh().order(Order::Forget);
         let surplus = ended.len().saturating_sub(self.limits.max_remembered);
-        if surplus == 0 {
-            return;
-        }
-        ended.sort_unstable();
-        for (_, id) in ended.into_iter().take(surplus) {
-            self.sessions.remove(&id);
+        let forgotten: Vec<SessionId> = ended.take(surplus).map(|(_, id)| id).collect();
+        for id in forgotten {
+            self.sessions.remove(id);
             self.act(Action::Forget { session: id });
         }
     }

@@ -35,7 +35,7 @@ struct Health {
     not_before: Moment,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Shards {
     pub(crate) all: BTreeMap<ShardId, Shard>,
     health: BTreeMap<LaunchKey, Health>,

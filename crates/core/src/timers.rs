@@ -4,54 +4,64 @@
 use crate::action::{Action, EndedReason, NoticeKind, Refusal};
 use crate::capacity::RETRY_AFTER;
 use crate::ids::SessionId;
-use crate::queue::Queued;
+use crate::index::{Context, Order, Set};
 use crate::rules::Rules;
 use crate::session::{ActivityState, Session, Waiting, Window};
 use crate::time::Moment;
+
+impl Session {
+    /// When time alone changes something for it next, as far as that follows from it and the context.
+    pub(crate) fn deadline(&self, context: &Context) -> Option<Moment> {
+        let now = context.now;
+        if let Some((ended_at, _)) = self.ended {
+            let gone = self.window == Window::None;
+            return gone.then(|| ended_at + context.remember_ended);
+        }
+        let holds = self.holds.iter().map(|hold| hold.expires_at).min();
+        let waiting = self.waiting.iter().map(|waiting| waiting.deadline).min();
+        let idle = self.expires_at().filter(|_| self.unprotected());
+        let without_window = self.window == Window::None && !self.is_hibernating;
+        let wants = without_window || matches!(self.activity, ActivityState::Next(_));
+        let retry = (wants && self.not_before > now).then_some(self.not_before);
+        let cool = [self.hibernates_at(context.hibernate_after), Some(self.hibernate_not_before)];
+        let cool = cool.into_iter().flatten().filter(|at| *at > now && !self.is_hibernating).min();
+        let freeze = self.freezes_at(context.freeze_after).filter(|at| *at > now);
+        let moving_out = self.waits_to_move_out_until().filter(|at| *at > now);
+        [holds, waiting, idle, retry, freeze, cool, moving_out].into_iter().flatten().min()
+    }
+}
 
 impl Rules {
     /// Returns when the rules have to be stepped although nothing happens; `None` is never.
     #[must_use]
     pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
-        let sessions = self.sessions.values().filter_map(|session| self.session_deadline(session, now)).min();
-        let queue = self.queue.iter().map(Queued::deadline).min();
+        let index = self.sessions.index();
+        let session = index.order(Order::Due).next().map(|(at, _)| at);
+        // A save that was due in the last step waits for another one to end.
+        let save = index.next_after(Order::Save, self.sessions.context().now);
+        let queue = self.queue.next_deadline();
         let drain = self.drain_waiters.iter().map(|drainer| drainer.deadline).min();
         let linger = self.shards.next_linger_end(self.limits.shard_linger);
-        let look = self.sessions.values().any(|session| session.ended.is_none()).then_some(self.next_check);
+        let look = (index.count(Set::Living) > 0).then_some(self.next_check);
         let aging = self.shards.next_aging(self.limits.browser_max_age).filter(|at| *at > now);
-        [sessions, queue, drain, linger, aging, look].into_iter().flatten().min()
-    }
-
-    fn session_deadline(&self, session: &Session, now: Moment) -> Option<Moment> {
-        if let Some((ended_at, _)) = session.ended {
-            let gone = session.window == Window::None;
-            return gone.then(|| ended_at + self.limits.remember_ended);
-        }
-        let holds = session.holds.iter().map(|hold| hold.expires_at).min();
-        let waiting = session.waiting.iter().map(|waiting| waiting.deadline).min();
-        let idle = session.expires_at().filter(|_| session.unprotected());
-        let without_window = session.window == Window::None && !session.is_hibernating;
-        let wants = without_window || matches!(session.activity, ActivityState::Next(_));
-        let retry = (wants && session.not_before > now).then_some(session.not_before);
-        let browser = self.shards.not_before(session.launch);
-        let browser = (without_window && browser > now).then_some(browser);
-        let save = session.save_due().filter(|at| *at > now);
-        let cool = [session.hibernates_at(self.limits.hibernate_after), Some(session.hibernate_not_before)];
-        let cool = cool.into_iter().flatten().filter(|at| *at > now && !session.is_hibernating).min();
-        let freeze = session.freezes_at(&self.limits).filter(|at| *at > now);
-        let moving = self.move_deadline(session).filter(|at| *at > now);
-        let moving_out = session.waits_to_move_out_until().filter(|at| *at > now);
-        [holds, waiting, idle, retry, browser, save, freeze, cool, moving, moving_out]
+        let moving = self.next_move(now);
+        [session, save, queue, drain, linger, aging, look, moving, self.next_start(now)]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Does what is due by now.
-    pub(crate) fn run_timers(&mut self, now: Moment) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            self.expire_session(id, now);
+    /// When the next browser may be started that somebody waits for.
+    fn next_start(&self, now: Moment) -> Option<Moment> {
+        let sessions = self.sessions.index().without_window().filter_map(|id| self.sessions.get(&id));
+        let waiting = sessions.filter(|session| session.window == Window::None);
+        waiting.map(|session| self.shards.not_before(session.launch)).filter(|at| *at > now).min()
+    }
+
+    /// Does what is due by now: for `due` sessions, those in the queue, and the refreshes.
+    pub(crate) fn run_timers(&mut self, due: &[SessionId], now: Moment) {
+        for id in due {
+            self.expire_session(*id, now);
         }
         self.expire_queue(now);
         if now >= self.next_check {
@@ -60,17 +70,18 @@ impl Rules {
     }
 
     fn expire_session(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get(&id) else { return };
         if let Some((ended_at, _)) = session.ended {
             if session.window == Window::None && now >= ended_at + self.limits.remember_ended {
-                self.sessions.remove(&id);
+                self.sessions.remove(id);
                 self.act(Action::Forget { session: id });
             }
             return;
         }
-        let before = session.holds.len();
-        session.holds.retain(|hold| hold.expires_at > now);
-        if session.holds.len() < before {
+        if session.holds.iter().any(|hold| hold.expires_at <= now)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.holds.retain(|hold| hold.expires_at > now);
             session.last_used = now;
             self.announce(id, NoticeKind::HoldExpired, "its hold ran out");
             self.save_by(id, now);
@@ -85,6 +96,10 @@ impl Rules {
     }
 
     fn expire_waiting(&mut self, id: SessionId, now: Moment) {
+        let is_late = |session: &Session| session.waiting.iter().any(|waiting| now >= waiting.deadline);
+        if !self.sessions.get(&id).is_some_and(is_late) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let (late, waiting): (Vec<Waiting>, Vec<Waiting>) =
             session.waiting.iter().partition(|waiting| now >= waiting.deadline);

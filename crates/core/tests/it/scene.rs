@@ -66,7 +66,9 @@ impl Scene {
     pub(crate) fn step(&mut self, input: Input) {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
-            for action in self.rules.step(self.now, input) {
+            let actions = self.rules.step(self.now, input);
+            assert_eq!(self.rules.check_index(), Ok(()));
+            for action in actions {
                 inputs.extend(self.obey(action));
             }
         }

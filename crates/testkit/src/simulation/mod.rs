@@ -258,7 +258,7 @@ impl Simulation {
         };
         self.disk.before(&input, &self.rules);
         self.checks.before(&input, &self.rules, &self.world, self.now);
-        for action in self.rules.step(self.now, input) {
+        for action in self.step_rules(input)? {
             match &action {
                 Action::Changed { session } | Action::Forget { session } => self.disk.changed(*session),
                 Action::Answer { request, answer } if self.disk.holds_back(*request, answer) => continue,
@@ -274,6 +274,24 @@ impl Simulation {
         // The disk takes its time now and then, so that more than one answer waits for it.
         let is_due = typing.is_some() || self.chance.percent(70);
         if self.disk.is_awaited() && is_due { self.settle() } else { Ok(()) }
+    }
+
+    /// Steps the rules, and checks that they pass over no session that they should have looked at.
+    fn step_rules(&mut self, input: Input) -> Result<Vec<Action>, String> {
+        let mut thorough = self.rules.examining_all();
+        let expected = thorough.step(self.now, input.clone());
+        let actions = self.rules.step(self.now, input);
+        if actions != expected {
+            return Err(format!("{actions:#?} follows, and if all sessions are looked at, {expected:#?}"));
+        }
+        let (next, expected) = (self.rules.next_deadline(self.now), thorough.next_deadline(self.now));
+        if next != expected {
+            return Err(format!(
+                "the next step is at {next:?}, and if all sessions are looked at, {expected:?}"
+            ));
+        }
+        self.rules.check_index()?;
+        Ok(actions)
     }
 
     /// Gives the answers that waited for the disk.

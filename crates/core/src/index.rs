@@ -1,0 +1,415 @@
+//! What is asked of all sessions together, kept up to date as they change: who is due, who was used least recently,
+//! how many do what. So that a step need not look at all of them.
+//!
+//! Each session has its [`Keys`], which follow from it and from the [`Context`] alone. When a session changes, its old
+//! keys are taken out of the index and its new ones are put in.
+
+use std::borrow::Borrow;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::activity::Activity;
+use crate::ids::{AccountId, LoginId, SessionId, SiteId};
+use crate::limits::Limits;
+use crate::measured::MemoryEstimate;
+use crate::session::{ActivityState, Session, Window};
+use crate::time::Moment;
+
+/// What sessions are looked at with: everything beside the session itself that its keys follow from.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The time of the step.
+    pub(crate) now: Moment,
+    /// See [`Limits::hibernate_after`].
+    pub(crate) hibernate_after: Option<Duration>,
+    /// See [`Limits::freeze_after`].
+    pub(crate) freeze_after: Option<Duration>,
+    /// See [`Limits::remember_ended`].
+    pub(crate) remember_ended: Duration,
+    /// Sites that are left alone at the moment.
+    pub(crate) quiet: BTreeSet<SiteId>,
+    /// `None` before the first measurement.
+    pub(crate) memory: Option<MemoryEstimate>,
+}
+
+impl Context {
+    pub(crate) fn new(limits: &Limits, now: Moment) -> Self {
+        Self {
+            now,
+            hibernate_after: limits.hibernate_after,
+            freeze_after: limits.freeze_after,
+            remember_ended: limits.remember_ended,
+            quiet: BTreeSet::new(),
+            memory: None,
+        }
+    }
+}
+
+/// Orders of sessions by a moment of theirs; of equal ones the lower id comes first. Not every session is in every
+/// order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// All that time alone changes something for, by when that is.
+    Due,
+    /// Those whose state is to be saved and can be, by when that is due.
+    Save,
+    /// Those that ended and have no window, by when they ended.
+    Forget,
+    /// Those at rest that have a refresh interval, by when the next refresh is due.
+    Refresh,
+    /// Refreshes that may begin as far as their session decides, by when the portal was last content.
+    ReadyRefresh,
+    /// The same of sign-ins.
+    ReadySignIn,
+    /// Those that idleness or a newcomer may end, by their last use.
+    Unprotected,
+    /// Those of them that do not hibernate.
+    UnprotectedLive,
+    /// Those that may hibernate, now or once their last failed save is a while ago, by their last use.
+    MayHibernate,
+    /// Those that may freeze for want of memory, now or a while later, by their last use.
+    MayFreeze,
+}
+
+const ORDERS: usize = Order::MayFreeze as usize + 1;
+
+/// Sets of sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// Have not ended.
+    Living,
+    /// Have a window, or a place for one.
+    WithWindow,
+    /// Take up a place.
+    Occupying,
+    /// Have a window that is about to go.
+    Leaving,
+    /// Lost their window, which is being brought back right now.
+    ComingBack,
+    /// Move from one browser to another.
+    Moving,
+    /// Are to move into a browser of their own.
+    MovingOut,
+    /// Wait for a person, and are looked at when refreshes are checked.
+    Looks,
+    /// Take more memory than a window may.
+    Oversized,
+    /// Are being saved.
+    Saving,
+    /// Are being refreshed.
+    Refreshing,
+}
+
+const SETS: usize = Set::Refreshing as usize + 1;
+
+/// Whose turn it is to get a window: newcomers first, since somebody waits for them; of those that lost theirs, first
+/// those that never terminate, then the most recently used.
+type WindowOrder = (bool, bool, Reverse<Moment>);
+
+/// What a session is found by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    orders: [Option<Moment>; ORDERS],
+    sets: [bool; SETS],
+    without_window: Option<WindowOrder>,
+    /// What its window takes, or would, if it ran.
+    weight: Option<i64>,
+    /// What it takes before anything that was ordered has come about, and after.
+    claimed: i64,
+    foreseen: i64,
+    interval: Option<Duration>,
+    identity: Option<u64>,
+    login: Option<LoginId>,
+    /// The site where its portal was not there.
+    unreachable: Option<SiteId>,
+    /// The site where it is being signed in.
+    signing_in: Option<SiteId>,
+    /// The account that it is being signed in with, or was without a known outcome.
+    account: Option<AccountId>,
+    name: Option<String>,
+}
+
+impl Keys {
+    /// Returns all keys of a session but its name.
+    fn of(session: &Session, context: &Context) -> Self {
+        let is_living = session.ended.is_none();
+        let has_window = session.window != Window::None;
+        let occupies = session.occupies();
+        let memory = context.memory.map(|estimate| estimate.memory);
+        let signs_in = session.sign_in_running;
+        let mut keys = Self {
+            without_window: session.needs_window().then_some((
+                session.recovering,
+                !session.policy.never_terminate,
+                Reverse(session.last_used),
+            )),
+            interval: session.policy.refresh_interval().filter(|_| is_living),
+            identity: session.identity.filter(|_| is_living),
+            login: session.access.login.filter(|_| is_living),
+            unreachable: session.site.filter(|_| session.unreachable),
+            signing_in: session.site.filter(|_| signs_in),
+            account: session.access.account.filter(|_| signs_in || session.tried_at.is_some()),
+            ..Self::default()
+        };
+        if let Some(memory) = memory.filter(|_| occupies) {
+            keys.weight = is_living.then(|| memory.weigh_window(session, false));
+            keys.claimed = memory.claimed(session);
+            keys.foreseen = memory.foreseen(session);
+        }
+        keys.set_orders(session, context);
+        let is_coming_back = session.recovering
+            && (matches!(session.window, Window::Opening(_))
+                || matches!(session.activity, ActivityState::Running(_)));
+        for (set, is_member) in [
+            (Set::Living, is_living),
+            (Set::WithWindow, has_window),
+            (Set::Occupying, occupies),
+            (Set::Leaving, session.is_leaving()),
+            (Set::ComingBack, is_coming_back),
+            (Set::Moving, is_living && session.is_moving()),
+            (Set::MovingOut, is_living && session.moves_out_since.is_some()),
+            (Set::Looks, session.rests() && session.attention.is_some()),
+            (Set::Oversized, memory.is_some_and(|memory| session.is_oversized(memory))),
+            (Set::Saving, session.saves.running.is_some()),
+            (Set::Refreshing, session.activity == ActivityState::Running(Activity::Refresh)),
+        ] {
+            keys.sets[set as usize] = is_member;
+        }
+        keys
+    }
+
+    fn set_orders(&mut self, session: &Session, context: &Context) {
+        let used = |is_member: bool| is_member.then_some(session.last_used);
+        let ended_at = session.ended.map(|(at, _)| at);
+        let ready = session.ready(context.now).filter(|activity| match activity {
+            Activity::Refresh => !session.in_use() && !session.is_left_alone(&context.quiet),
+            Activity::SignIn => session.may_sign_in() && !session.is_left_alone(&context.quiet),
+            Activity::Visit | Activity::Repair | Activity::Reopen | Activity::Look => false,
+        });
+        let begins = |activity: Activity| (ready == Some(activity)).then_some(session.fresh_at);
+        let unprotected = session.unprotected();
+        for (order, moment) in [
+            (Order::Due, session.deadline(context)),
+            (Order::Save, session.save_due()),
+            (Order::Forget, ended_at.filter(|_| session.window == Window::None)),
+            (Order::Refresh, session.refresh_due(&context.quiet)),
+            (Order::ReadyRefresh, begins(Activity::Refresh)),
+            (Order::ReadySignIn, begins(Activity::SignIn)),
+            (Order::Unprotected, used(unprotected)),
+            (Order::UnprotectedLive, used(unprotected && !session.is_hibernating)),
+            (Order::MayHibernate, used(session.may_hibernate_in_time())),
+            (Order::MayFreeze, used(session.may_be_frozen_in_time())),
+        ] {
+            self.orders[order as usize] = moment;
+        }
+    }
+
+    fn order(&self, order: Order) -> Option<Moment> {
+        self.orders[order as usize]
+    }
+}
+
+/// Sessions by something that several of them may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Groups<K>(BTreeMap<K, BTreeSet<SessionId>>);
+
+impl<K> Default for Groups<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord> Groups<K> {
+    fn of<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&BTreeSet<SessionId>>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(key)
+    }
+
+    fn moved(&mut self, id: SessionId, from: Option<K>, to: Option<K>) {
+        if from == to {
+            return;
+        }
+        if let Some(from) = from
+            && let Some(members) = self.0.get_mut(&from)
+        {
+            members.remove(&id);
+            if members.is_empty() {
+                self.0.remove(&from);
+            }
+        }
+        if let Some(to) = to {
+            self.0.entry(to).or_default().insert(id);
+        }
+    }
+}
+
+/// The keys of all sessions, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Index {
+    orders: [BTreeSet<(Moment, SessionId)>; ORDERS],
+    sets: [BTreeSet<SessionId>; SETS],
+    without_window: BTreeSet<(WindowOrder, SessionId)>,
+    weights: BTreeSet<(i64, SessionId)>,
+    claimed: i128,
+    foreseen: i128,
+    intervals: BTreeSet<(Duration, SessionId)>,
+    identities: Groups<u64>,
+    logins: Groups<LoginId>,
+    unreachable: Groups<SiteId>,
+    signing_in: Groups<SiteId>,
+    accounts: Groups<AccountId>,
+    names: Groups<String>,
+}
+
+impl Index {
+    /// Has a session be found by what it is now. `keys` are those that it is found by until then.
+    ///
+    /// Returns whether a sign-in may begin that could not before.
+    pub(crate) fn update(&mut self, session: &Session, keys: &mut Keys, context: &Context) -> bool {
+        let mut new = Keys::of(session, context);
+        let name = session.name.as_ref().filter(|_| session.ended.is_none());
+        // Names are seldom changed and must not be copied each time.
+        if keys.name.as_ref() == name {
+            new.name = keys.name.take();
+        } else {
+            new.name = name.cloned();
+            self.names.moved(session.id, keys.name.take(), new.name.clone());
+        }
+        let may_sign_in = new.order(Order::ReadySignIn).is_some()
+            && new.order(Order::ReadySignIn) != keys.order(Order::ReadySignIn);
+        let was_freed = (keys.signing_in.is_some() && keys.signing_in != new.signing_in)
+            || (keys.account.is_some() && keys.account != new.account);
+        self.replace(session.id, keys, &new);
+        *keys = new;
+        may_sign_in || was_freed
+    }
+
+    /// Finds a session no more.
+    pub(crate) fn remove(&mut self, id: SessionId, mut keys: Keys) {
+        self.names.moved(id, keys.name.take(), None);
+        self.replace(id, &keys, &Keys::default());
+    }
+
+    fn replace(&mut self, id: SessionId, old: &Keys, new: &Keys) {
+        for ((set, old), new) in self.orders.iter_mut().zip(old.orders).zip(new.orders) {
+            moved(set, id, old, new);
+        }
+        for ((set, old), new) in self.sets.iter_mut().zip(old.sets).zip(new.sets) {
+            match (old, new) {
+                (false, true) => {
+                    set.insert(id);
+                }
+                (true, false) => {
+                    set.remove(&id);
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+        moved(&mut self.without_window, id, old.without_window, new.without_window);
+        moved(&mut self.weights, id, old.weight, new.weight);
+        moved(&mut self.intervals, id, old.interval, new.interval);
+        self.claimed += i128::from(new.claimed) - i128::from(old.claimed);
+        self.foreseen += i128::from(new.foreseen) - i128::from(old.foreseen);
+        self.identities.moved(id, old.identity, new.identity);
+        self.logins.moved(id, old.login, new.login);
+        self.unreachable.moved(id, old.unreachable, new.unreachable);
+        self.signing_in.moved(id, old.signing_in, new.signing_in);
+        self.accounts.moved(id, old.account, new.account);
+    }
+
+    /// Returns the sessions of an order, the earliest first.
+    pub(crate) fn order(&self, order: Order) -> impl ExactSizeIterator<Item = (Moment, SessionId)> {
+        self.orders[order as usize].iter().copied()
+    }
+
+    /// Returns those sessions of an order whose moment has come, the earliest first.
+    pub(crate) fn until(&self, order: Order, now: Moment) -> impl Iterator<Item = SessionId> {
+        self.order(order).take_while(move |(at, _)| *at <= now).map(|(_, id)| id)
+    }
+
+    /// Returns the first moment of an order that has not come yet.
+    pub(crate) fn next_after(&self, order: Order, now: Moment) -> Option<Moment> {
+        let first = (Moment(now.0.saturating_add(1)), SessionId(0));
+        self.orders[order as usize].range(first..).next().map(|(at, _)| *at)
+    }
+
+    /// Returns the sessions of a set, by id.
+    pub(crate) fn set(&self, set: Set) -> impl ExactSizeIterator<Item = SessionId> {
+        self.sets[set as usize].iter().copied()
+    }
+
+    /// Returns how many sessions are in a set.
+    pub(crate) fn count(&self, set: Set) -> usize {
+        self.sets[set as usize].len()
+    }
+
+    /// Returns the sessions that are to have a window and have none that is at least being opened, in their turn.
+    pub(crate) fn without_window(&self) -> impl Iterator<Item = SessionId> {
+        self.without_window.iter().map(|(_, id)| *id)
+    }
+
+    /// Returns what the window of each living session takes, or would, if it ran: the lightest first.
+    pub(crate) fn weights(&self) -> impl DoubleEndedIterator<Item = (i64, SessionId)> + ExactSizeIterator {
+        self.weights.iter().copied()
+    }
+
+    /// Returns what all windows together may take before anything that was ordered has come about.
+    pub(crate) fn claimed(&self) -> i128 {
+        self.claimed
+    }
+
+    /// Returns what all windows together will take once everything that was ordered has come about.
+    pub(crate) fn foreseen(&self) -> i128 {
+        self.foreseen
+    }
+
+    /// Returns the shortest refresh interval of all living sessions.
+    pub(crate) fn shortest_interval(&self) -> Option<Duration> {
+        self.intervals.first().map(|(interval, _)| *interval)
+    }
+
+    /// Returns the living sessions of a name.
+    pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = SessionId> {
+        self.names.of(name).into_iter().flatten().copied()
+    }
+
+    /// Returns the living sessions of an identity.
+    pub(crate) fn identical(&self, identity: u64) -> impl Iterator<Item = SessionId> {
+        self.identities.of(&identity).into_iter().flatten().copied()
+    }
+
+    /// Returns the living sessions that sign in with the same.
+    pub(crate) fn with_login(&self, login: LoginId) -> impl Iterator<Item = SessionId> {
+        self.logins.of(&login).into_iter().flatten().copied()
+    }
+
+    /// Returns the sessions of a site whose portal was not there.
+    pub(crate) fn unreachable(&self, site: SiteId) -> impl Iterator<Item = SessionId> {
+        self.unreachable.of(&site).into_iter().flatten().copied()
+    }
+
+    /// Returns how many sessions are being signed in at a site.
+    pub(crate) fn sign_ins(&self, site: SiteId) -> usize {
+        self.signing_in.of(&site).map_or(0, BTreeSet::len)
+    }
+
+    /// Returns whether a sign-in with an account runs, or its outcome is not known.
+    pub(crate) fn is_account_taken(&self, account: AccountId) -> bool {
+        self.accounts.of(&account).is_some()
+    }
+}
+
+fn moved<K: Ord + Copy>(set: &mut BTreeSet<(K, SessionId)>, id: SessionId, from: Option<K>, to: Option<K>) {
+    if from == to {
+        return;
+    }
+    if let Some(from) = from {
+        set.remove(&(from, id));
+    }
+    if let Some(to) = to {
+        set.insert((to, id));
+    }
+}
