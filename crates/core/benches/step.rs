@@ -1,8 +1,9 @@
 //! How the time of one step grows with the number of sessions.
 //!
 //! `cargo bench -p pilotlight-core`. All sessions hibernate but for [`WINDOWS`], which are open and signed in: what a
-//! machine has that keeps many sessions. A row is one round of inputs, each followed by the question when the next step
-//! is due, which is how the server steps. The world obeys at once, and time passes by a millisecond a round.
+//! machine has that keeps many sessions. In `all_open`, all of them have windows. A row is one round of inputs, each
+//! followed by the question when the next step is due, which is how the server steps. The world obeys at once, and time
+//! passes by a millisecond a round.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use pilotlight_core::{
 
 /// Sessions that have a window.
 const WINDOWS: u64 = 20;
+/// Windows in one browser.
+const PER_BROWSER: u64 = 16;
 /// Sites that sessions are of.
 const SITES: u64 = 10;
 const SIZES: [u64; 4] = [100, 1_000, 10_000, 100_000];
@@ -33,23 +36,23 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(sessions: u64) -> Self {
+    fn new(sessions: u64, windows: u64) -> Self {
         let count = usize::try_from(sessions).unwrap_or(usize::MAX);
         // Windows that are due to freeze or to be saved would add steps of their own to some rounds.
-        let limits = Limits { max_sessions: count, freeze_after: None, ..Limits::default() };
+        let limits = Limits { max_sessions: count, max_live: count, freeze_after: None, ..Limits::default() };
         let mut scene =
             Self { rules: Rules::new(limits, 1, START), now: START, requests: 0, inputs: VecDeque::new() };
-        let shards = [ShardId(1), ShardId(2)].map(|id| AdoptedShard {
-            id,
+        let shards = (0..windows.div_ceil(PER_BROWSER)).map(|number| AdoptedShard {
+            id: ShardId(number),
             launch: LaunchKey(1),
             isolation: Isolation::Shared,
             since: START,
             outdated: false,
         });
         scene.step(Input::Resume {
-            sessions: (0..sessions).map(persisted).collect(),
-            shards: shards.to_vec(),
-            windows: (0..WINDOWS).map(|number| (id(number), ShardId(1 + number % 2))).collect(),
+            sessions: (0..sessions).map(|number| persisted(number, number < windows)).collect(),
+            shards: shards.collect(),
+            windows: (0..windows).map(|number| (id(number), ShardId(number / PER_BROWSER))).collect(),
         });
         // All are signed in, and what was changed is saved.
         for _ in 0..60 {
@@ -95,7 +98,7 @@ fn id(number: u64) -> SessionId {
     SessionId(u128::from(number))
 }
 
-fn persisted(number: u64) -> PersistedSession {
+fn persisted(number: u64, live: bool) -> PersistedSession {
     let spec = Spec {
         name: Some(format!("session {number}")),
         identity: Some(number),
@@ -125,15 +128,18 @@ fn persisted(number: u64) -> PersistedSession {
         attention: None,
         refused: false,
         tried_at: None,
-        live: number < WINDOWS,
+        live,
         ended: None,
         holds: Vec::new(),
     }
 }
 
 /// Measures rounds of inputs, with time passing from one to the next.
-fn rounds(bencher: Bencher<'_, '_>, sessions: u64, mut round: impl FnMut(&mut Scene)) {
-    let mut scene = Scene::new(sessions);
+fn rounds(bencher: Bencher<'_, '_>, sessions: u64, round: impl FnMut(&mut Scene)) {
+    measured(bencher, Scene::new(sessions, WINDOWS), round);
+}
+
+fn measured(bencher: Bencher<'_, '_>, mut scene: Scene, mut round: impl FnMut(&mut Scene)) {
     bencher.bench_local(|| {
         scene.now = scene.now + Duration::from_millis(1);
         round(&mut scene);
@@ -192,4 +198,34 @@ fn measure(bencher: Bencher<'_, '_>, sessions: u64) {
     rounds(bencher, sessions, |scene| {
         scene.step(Input::Measured { memory, windows: windows.clone() });
     });
+}
+
+/// The same where every session has a window.
+mod all_open {
+    use super::{Bencher, Input, Scene, id, measured};
+
+    const SIZES: [u64; 3] = [100, 1_000, 10_000];
+
+    #[divan::bench(args = SIZES)]
+    fn tick(bencher: Bencher<'_, '_>, windows: u64) {
+        measured(bencher, Scene::new(windows, windows), |scene| scene.step(Input::Tick));
+    }
+
+    #[divan::bench(args = SIZES)]
+    fn use_a_window(bencher: Bencher<'_, '_>, windows: u64) {
+        measured(bencher, Scene::new(windows, windows), |scene| {
+            let request = scene.request();
+            let session = id(request.0 % windows);
+            scene.step(Input::BeginUse { request, session });
+            scene.step(Input::EndUse { session });
+        });
+    }
+
+    #[divan::bench(args = SIZES)]
+    fn refresh(bencher: Bencher<'_, '_>, windows: u64) {
+        measured(bencher, Scene::new(windows, windows), |scene| {
+            let request = scene.request();
+            scene.step(Input::RefreshNow { request, session: id(request.0 % windows) });
+        });
+    }
 }

@@ -133,7 +133,7 @@ impl Rules {
     /// Whether a browser has windows, and all of them stand still.
     #[must_use]
     pub fn all_windows_frozen(&self, shard: ShardId) -> bool {
-        let windows = self.shards.all.get(&shard).map(|shard| &shard.windows);
+        let windows = self.shards.get(shard).map(|shard| &shard.windows);
         let is_still =
             |id| self.sessions.get(id).is_some_and(|session| session.freeze_state == FreezeState::Frozen);
         windows.is_some_and(|windows| !windows.is_empty() && windows.iter().all(is_still))

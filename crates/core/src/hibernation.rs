@@ -263,7 +263,7 @@ impl Rules {
 
     /// A window had its browser do so much that the others in there waited. From now on it has a browser of its own.
     pub(crate) fn held_others_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
-        let is_shared = self.shards.all.get(&shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
+        let is_shared = self.shards.get(shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
             return;
         };
@@ -312,7 +312,7 @@ impl Rules {
         if self.draining || self.sessions.fresh().count(Set::Moving) > 0 {
             return;
         }
-        let retiring = self.shards.all.values().filter(|shard| shard.retiring);
+        let retiring = self.shards.retiring();
         let movable = |id: &&SessionId| {
             self.sessions.get(id).is_some_and(|session| {
                 matches!(session.window, Window::Open(_))
@@ -330,7 +330,7 @@ impl Rules {
 
     /// When a window may be moved next out of a browser that is to be given up.
     pub(crate) fn next_move(&self, now: Moment) -> Option<Moment> {
-        let retiring = self.shards.all.values().filter(|shard| shard.retiring);
+        let retiring = self.shards.retiring();
         let sessions = retiring.flat_map(|shard| &shard.windows).filter_map(|id| self.sessions.get(id));
         let living = sessions.filter(|session| session.ended.is_none());
         living.map(|session| session.last_used + self.limits.move_after).filter(|at| *at > now).min()

@@ -20,16 +20,11 @@ const REPAIRS_MAX: u32 = 2;
 
 impl Rules {
     pub(crate) fn shard_started(&mut self, id: ShardId, now: Moment) {
-        if let Some(shard) = self.shards.all.get_mut(&id)
-            && shard.state == ShardState::Starting
-        {
-            shard.state = ShardState::Running { since: now };
-            shard.empty_since = now;
-        }
+        self.shards.started(id, now);
     }
 
     pub(crate) fn shard_ended(&mut self, id: ShardId, failure: Option<Failure>, now: Moment) {
-        let Some(shard) = self.shards.all.remove(&id) else { return };
+        let Some(shard) = self.shards.remove(id) else { return };
         let unsettled = match shard.state {
             ShardState::Starting => true,
             ShardState::Running { since } => now.since(since) < self.limits.shard_settled_after,

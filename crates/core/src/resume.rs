@@ -79,11 +79,13 @@ impl Rules {
     /// A window that outlived the rules: whether a sign-in was typed in it whose outcome it shows, and how its page stands is looked at before anything else is done, and its
     /// state is written down soon, since nobody told of changes meanwhile.
     fn take_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
-        let Some(entry) = self.shards.all.get_mut(&shard) else { return };
+        if self.shards.get(shard).is_none() {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
             return;
         };
-        entry.windows.insert(id);
+        self.shards.enter(shard, id);
         session.is_hibernating = false;
         session.window = Window::Open(shard);
         session.restored = true;

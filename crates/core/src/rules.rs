@@ -39,8 +39,8 @@ impl Rules {
         Self {
             next_check: now + limits.refresh_check,
             sessions: Sessions::new(&limits, now),
+            shards: Shards::new(limits.windows_per_browser),
             limits,
-            shards: Shards::default(),
             queue: Queue::default(),
             draining: false,
             drain_waiters: Vec::new(),
@@ -76,7 +76,8 @@ impl Rules {
     /// # Errors
     /// What does not.
     pub fn check_index(&self) -> Result<(), String> {
-        self.sessions.check()
+        self.sessions.check()?;
+        self.shards.check()
     }
 
     /// A session that lives, or ended a short while ago.

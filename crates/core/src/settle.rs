@@ -50,7 +50,9 @@ impl Rules {
         }
         self.begin_activities(now);
         self.begin_saves(now);
-        self.settle_shards(now);
+        for shard in self.shards.settle(&self.limits, now) {
+            self.act(Action::StopShard { shard });
+        }
         self.forget_surplus();
     }
 
@@ -93,7 +95,7 @@ impl Rules {
         }
         let (launch, isolation) = (session.launch, session.isolation);
         let found = match isolation {
-            Isolation::Shared => self.shards.with_room(launch, self.limits.windows_per_browser),
+            Isolation::Shared => self.shards.with_room(launch),
             Isolation::Dedicated => None,
         };
         let shard = match found {
@@ -105,10 +107,8 @@ impl Rules {
                 shard
             }
         };
-        if let (Some(shard_entry), Some(session)) =
-            (self.shards.all.get_mut(&shard), self.sessions.get_mut(&id))
-        {
-            shard_entry.windows.insert(id);
+        self.shards.enter(shard, id);
+        if let Some(session) = self.sessions.get_mut(&id) {
             session.window = Window::Placed(shard);
         }
         self.touch(id);
@@ -119,8 +119,7 @@ impl Rules {
         let Some(Window::Placed(shard)) = self.sessions.get(&id).map(|session| session.window) else {
             return false;
         };
-        let running =
-            self.shards.all.get(&shard).is_some_and(|s| matches!(s.state, ShardState::Running { .. }));
+        let running = self.shards.get(shard).is_some_and(|s| matches!(s.state, ShardState::Running { .. }));
         if !running {
             return false;
         }
@@ -190,37 +189,6 @@ impl Rules {
         }
         self.touch(id);
         self.act(Action::Begin { session: id, ticket, activity });
-    }
-
-    fn settle_shards(&mut self, now: Moment) {
-        let (linger, settled_after) = (self.limits.shard_linger, self.limits.shard_settled_after);
-        let max_age = self.limits.browser_max_age;
-        let mut stop = Vec::new();
-        let mut settled = BTreeSet::new();
-        for (id, shard) in &mut self.shards.all {
-            if let ShardState::Running { since } = shard.state
-                && now.since(since) >= settled_after
-            {
-                settled.insert(shard.launch);
-            }
-            if let ShardState::Running { since } = shard.state
-                && now.since(since) >= max_age
-            {
-                shard.retiring = true;
-            }
-            let lingers =
-                !shard.retiring && shard.isolation == Isolation::Shared && now < shard.empty_since + linger;
-            if shard.is_idle() && !lingers {
-                shard.state = ShardState::Stopping;
-                stop.push(*id);
-            }
-        }
-        for launch in settled {
-            self.shards.settled(launch);
-        }
-        for shard in stop {
-            self.act(Action::StopShard { shard });
-        }
     }
 
     /// Forgets the sessions that ended longest ago where there are too many.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::ids::{LaunchKey, SessionId, ShardId};
+use crate::limits::Limits;
 use crate::persisted::AdoptedShard;
 use crate::spec::Isolation;
 use crate::time::Moment;
@@ -35,26 +36,93 @@ struct Health {
     not_before: Moment,
 }
 
-#[derive(Debug, Clone, Default)]
+/// Which browsers are what, kept up to date as they change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Lists {
+    /// Shared ones that take one more window.
+    with_room: BTreeSet<(LaunchKey, ShardId)>,
+    /// Running ones without a window.
+    idle: BTreeSet<ShardId>,
+    retiring: BTreeSet<ShardId>,
+    /// Running ones that are not retiring yet, by when they were started.
+    aging: BTreeSet<(Moment, ShardId)>,
+}
+
+impl Lists {
+    fn add(&mut self, id: ShardId, shard: &Shard, windows_per_browser: usize) {
+        if shard.has_room(windows_per_browser) {
+            self.with_room.insert((shard.launch, id));
+        }
+        if shard.is_idle() {
+            self.idle.insert(id);
+        }
+        if shard.retiring {
+            self.retiring.insert(id);
+        } else if let ShardState::Running { since } = shard.state {
+            self.aging.insert((since, id));
+        }
+    }
+
+    fn remove(&mut self, id: ShardId, shard: &Shard) {
+        self.with_room.remove(&(shard.launch, id));
+        self.idle.remove(&id);
+        self.retiring.remove(&id);
+        if let ShardState::Running { since } = shard.state {
+            self.aging.remove(&(since, id));
+        }
+    }
+}
+
+/// All browsers. They change by [`Self::change`] alone.
+#[derive(Debug, Clone)]
 pub(crate) struct Shards {
-    pub(crate) all: BTreeMap<ShardId, Shard>,
+    all: BTreeMap<ShardId, Shard>,
+    lists: Lists,
+    windows_per_browser: usize,
     health: BTreeMap<LaunchKey, Health>,
     last: u64,
 }
 
 impl Shards {
+    pub(crate) fn new(windows_per_browser: usize) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            lists: Lists::default(),
+            windows_per_browser,
+            health: BTreeMap::new(),
+            last: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, id: ShardId) -> Option<&Shard> {
+        self.all.get(&id)
+    }
+
+    /// Changes a browser, if there is one of this id.
+    fn change(&mut self, id: ShardId, change: impl FnOnce(&mut Shard)) {
+        if let Some(shard) = self.all.get_mut(&id) {
+            self.lists.remove(id, shard);
+            change(shard);
+            self.lists.add(id, shard, self.windows_per_browser);
+        }
+    }
+
+    fn insert(&mut self, id: ShardId, shard: Shard) {
+        self.lists.add(id, &shard, self.windows_per_browser);
+        self.all.insert(id, shard);
+    }
+
+    /// A browser ended. Returns what it was.
+    pub(crate) fn remove(&mut self, id: ShardId) -> Option<Shard> {
+        let shard = self.all.remove(&id)?;
+        self.lists.remove(id, &shard);
+        Some(shard)
+    }
+
     /// A shared browser of this kind with room for one more window.
-    pub(crate) fn with_room(&self, launch: LaunchKey, windows_per_browser: usize) -> Option<ShardId> {
-        self.all
-            .iter()
-            .find(|(_, shard)| {
-                shard.launch == launch
-                    && shard.isolation == Isolation::Shared
-                    && shard.state != ShardState::Stopping
-                    && !shard.retiring
-                    && shard.windows.len() < windows_per_browser
-            })
-            .map(|(id, _)| *id)
+    pub(crate) fn with_room(&self, launch: LaunchKey) -> Option<ShardId> {
+        let of_this_kind = (launch, ShardId(0))..=(launch, ShardId(u64::MAX));
+        self.lists.with_room.range(of_this_kind).next().map(|(_, id)| *id)
     }
 
     /// A new browser, to be started.
@@ -69,7 +137,7 @@ impl Shards {
             retiring: false,
             empty_since: now,
         };
-        self.all.insert(id, shard);
+        self.insert(id, shard);
         id
     }
 
@@ -84,23 +152,64 @@ impl Shards {
             retiring: kept.outdated,
             empty_since: now,
         };
-        self.all.insert(kept.id, shard);
+        self.insert(kept.id, shard);
+    }
+
+    /// A browser that was starting answers.
+    pub(crate) fn started(&mut self, id: ShardId, now: Moment) {
+        self.change(id, |shard| {
+            if shard.state == ShardState::Starting {
+                shard.state = ShardState::Running { since: now };
+                shard.empty_since = now;
+            }
+        });
     }
 
     /// Gives a browser up, as soon as its windows are elsewhere.
     pub(crate) fn retire(&mut self, id: ShardId) {
-        if let Some(shard) = self.all.get_mut(&id) {
-            shard.retiring = true;
+        self.change(id, |shard| shard.retiring = true);
+    }
+
+    /// The browsers that are to be given up.
+    pub(crate) fn retiring(&self) -> impl Iterator<Item = &Shard> {
+        self.lists.retiring.iter().filter_map(|id| self.all.get(id))
+    }
+
+    /// Gives up the browsers that have become too old, and has those end that nobody needs. Returns the latter.
+    pub(crate) fn settle(&mut self, limits: &Limits, now: Moment) -> Vec<ShardId> {
+        let aged = self.lists.aging.iter();
+        let aged = aged.take_while(|(since, _)| now.since(*since) >= limits.browser_max_age);
+        let aged: Vec<ShardId> = aged.map(|(_, id)| *id).collect();
+        for id in aged {
+            self.retire(id);
         }
+        // While a browser of a kind has lived long enough, those that fail do not count.
+        if !self.health.is_empty() {
+            for shard in self.all.values() {
+                if let ShardState::Running { since } = shard.state
+                    && now.since(since) >= limits.shard_settled_after
+                {
+                    self.health.remove(&shard.launch);
+                }
+            }
+        }
+        let lingers = |shard: &Shard| {
+            !shard.retiring
+                && shard.isolation == Isolation::Shared
+                && now < shard.empty_since + limits.shard_linger
+        };
+        let idle = self.lists.idle.iter().copied();
+        let stopped: Vec<ShardId> =
+            idle.filter(|id| self.all.get(id).is_some_and(|shard| !lingers(shard))).collect();
+        for id in &stopped {
+            self.change(*id, |shard| shard.state = ShardState::Stopping);
+        }
+        stopped
     }
 
     /// When the next browser becomes too old.
     pub(crate) fn next_aging(&self, max_age: Duration) -> Option<Moment> {
-        let ages = |shard: &Shard| match shard.state {
-            ShardState::Running { since } if !shard.retiring => Some(since + max_age),
-            _ => None,
-        };
-        self.all.values().filter_map(ages).min()
+        self.lists.aging.first().map(|(since, _)| *since + max_age)
     }
 
     /// When the next browser of this kind may be started.
@@ -116,26 +225,48 @@ impl Shards {
         health.failures
     }
 
-    /// Remembers that a browser of this kind lived long enough.
-    pub(crate) fn settled(&mut self, launch: LaunchKey) {
-        self.health.remove(&launch);
+    /// A session gets a place in a browser.
+    pub(crate) fn enter(&mut self, shard: ShardId, session: SessionId) {
+        self.change(shard, |shard| {
+            shard.windows.insert(session);
+        });
     }
 
     pub(crate) fn leave(&mut self, shard: ShardId, session: SessionId, now: Moment) {
-        if let Some(shard) = self.all.get_mut(&shard) {
+        self.change(shard, |shard| {
             shard.windows.remove(&session);
             shard.empty_since = now;
-        }
+        });
     }
 
     /// When the next empty browser is to be ended.
     pub(crate) fn next_linger_end(&self, linger: Duration) -> Option<Moment> {
-        self.all.values().filter(|shard| shard.is_idle()).map(|shard| shard.empty_since + linger).min()
+        let idle = self.lists.idle.iter().filter_map(|id| self.all.get(id));
+        idle.map(|shard| shard.empty_since + linger).min()
+    }
+
+    /// Finds out whether the lists are what the browsers say.
+    ///
+    /// # Errors
+    /// They are not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut lists = Lists::default();
+        self.all.iter().for_each(|(id, shard)| lists.add(*id, shard, self.windows_per_browser));
+        (lists == self.lists)
+            .then_some(())
+            .ok_or_else(|| format!("browsers are listed as {:?}, and are {lists:?}", self.lists))
     }
 }
 
 impl Shard {
-    pub(crate) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.windows.is_empty() && matches!(self.state, ShardState::Running { .. })
+    }
+
+    fn has_room(&self, windows_per_browser: usize) -> bool {
+        self.isolation == Isolation::Shared
+            && self.state != ShardState::Stopping
+            && !self.retiring
+            && self.windows.len() < windows_per_browser
     }
 }
