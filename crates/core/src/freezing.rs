@@ -53,7 +53,7 @@ impl Session {
     /// Whether it stands still, and has since its state was written down.
     pub(crate) fn is_frozen_as_written(&self) -> bool {
         let written = self.saves.written && self.saves.due.is_none() && self.saves.running.is_none();
-        self.freeze_state == FreezeState::Frozen && written
+        self.freeze_state.is_frozen() && written
     }
 }
 
@@ -73,42 +73,43 @@ impl Rules {
             let Some(session) = self.sessions.get(&id) else { continue };
             if session.is_wanted() {
                 self.answer_freeze_requests(id, &Err(Refusal::InUse));
-            } else if session.is_hibernating || session.freeze_state == FreezeState::Frozen {
+            } else if session.is_hibernating || session.freeze_state.is_frozen() {
                 // One that hibernates is colder still.
                 self.answer_freeze_requests(id, &Ok(Answer::Session { session: id, is_new: false }));
             }
             let Some(session) = self.sessions.get(&id) else { continue };
             let idle = session.freezes_at(self.limits.freeze_after).is_some_and(|at| at <= now);
-            let rests = (idle || session.is_freezing_for_memory || !session.freeze_requests.is_empty())
-                && session.can_freeze(now);
+            let is_told = idle || !session.freeze_requests.is_empty();
+            let can_freeze = session.can_freeze(now);
             match session.freeze_state {
-                FreezeState::Frozen if session.needs_page(now) => self.thaw(id),
-                FreezeState::Running if rests => self.settle_down(id, now),
-                FreezeState::SavingFirst if rests => self.freeze_settled(id, now),
-                FreezeState::SavingFirst => {
+                FreezeState::Frozen { .. } if session.needs_page(now) => self.thaw(id),
+                FreezeState::Running if is_told && can_freeze => self.settle_down(id, false, now),
+                FreezeState::SavingFirst { for_memory } if (is_told || for_memory) && can_freeze => {
+                    self.freeze_settled(id, for_memory, now);
+                }
+                FreezeState::SavingFirst { .. } => {
                     if let Some(session) = self.sessions.get_mut(&id) {
                         session.freeze_state = FreezeState::Running;
-                        session.is_freezing_for_memory = false;
                     }
                 }
                 FreezeState::Running
-                | FreezeState::Freezing(_)
-                | FreezeState::Frozen
-                | FreezeState::Thawing(_) => {}
+                | FreezeState::Freezing { .. }
+                | FreezeState::Frozen { .. }
+                | FreezeState::Thawing { .. } => {}
             }
         }
     }
 
     /// Has the state written down, where there is anything new.
-    pub(crate) fn settle_down(&mut self, id: SessionId, now: Moment) {
+    pub(crate) fn settle_down(&mut self, id: SessionId, for_memory: bool, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.freeze_state = FreezeState::SavingFirst;
+        session.freeze_state = FreezeState::SavingFirst { for_memory };
         let is_new = session.saves.due.is_some() || !session.saves.written;
         session.saves.due = is_new.then_some(session.saves.due.map_or(now, |due| due.min(now)));
-        self.freeze_settled(id, now);
+        self.freeze_settled(id, for_memory, now);
     }
 
-    fn freeze_settled(&mut self, id: SessionId, now: Moment) {
+    fn freeze_settled(&mut self, id: SessionId, for_memory: bool, now: Moment) {
         // A page that changes all the time is not waited for: what was due when it came to rest is.
         let is_waited_for = |session: &Session| {
             session.saves.running.is_some() || session.saves.due.is_some_and(|due| due <= now)
@@ -118,10 +119,10 @@ impl Rules {
         }
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.freeze_state = FreezeState::Freezing(ticket);
+        session.freeze_state = FreezeState::Freezing { ticket };
         let why = if !session.freeze_requests.is_empty() {
             "a client asked for it"
-        } else if session.is_freezing_for_memory {
+        } else if for_memory {
             "memory is short and it was the least recently used"
         } else {
             "nobody used it for a while"
@@ -134,15 +135,14 @@ impl Rules {
     #[must_use]
     pub fn all_windows_frozen(&self, shard: ShardId) -> bool {
         let windows = self.shards.get(shard).map(|shard| &shard.windows);
-        let is_still =
-            |id| self.sessions.get(id).is_some_and(|session| session.freeze_state == FreezeState::Frozen);
+        let is_still = |id| self.sessions.get(id).is_some_and(|session| session.freeze_state.is_frozen());
         windows.is_some_and(|windows| !windows.is_empty() && windows.iter().all(is_still))
     }
 
     fn thaw(&mut self, id: SessionId) {
         let ticket = self.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.freeze_state = FreezeState::Thawing(ticket);
+        session.freeze_state = FreezeState::Thawing { ticket };
         let why = if session.is_wanted() { "somebody wants it" } else { "something is to be done in it" };
         why.clone_into(&mut session.why);
         self.act(Action::Thaw { session: id, ticket });
@@ -152,14 +152,12 @@ impl Rules {
     /// A window stands still, or does not.
     pub(crate) fn frozen(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.freeze_state != FreezeState::Freezing(ticket) {
+        if session.freeze_state != (FreezeState::Freezing { ticket }) {
             return;
         }
         match result {
             Ok(()) => {
-                session.freeze_state = FreezeState::Frozen;
-                session.is_freezing_for_memory = false;
-                session.still_since = now;
+                session.freeze_state = FreezeState::Frozen { since: now };
             }
             Err(failure) => self.stay_awake(id, failure, now),
         }
@@ -170,7 +168,7 @@ impl Rules {
     pub(crate) fn thawed(&mut self, id: SessionId, ticket: Ticket, now: Moment) {
         let settled_at = now + self.limits.freeze_settle;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.freeze_state == FreezeState::Thawing(ticket) {
+        if session.freeze_state == (FreezeState::Thawing { ticket }) {
             session.freeze_state = FreezeState::Running;
             session.freeze_not_before = settled_at;
             self.touch(id);
@@ -181,9 +179,8 @@ impl Rules {
     pub(crate) fn stay_awake(&mut self, id: SessionId, failure: Failure, now: Moment) {
         let retry_at = now + self.limits.save_retry;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if matches!(session.freeze_state, FreezeState::SavingFirst | FreezeState::Freezing(_)) {
+        if matches!(session.freeze_state, FreezeState::SavingFirst { .. } | FreezeState::Freezing { .. }) {
             session.freeze_state = FreezeState::Running;
-            session.is_freezing_for_memory = false;
             session.freeze_not_before = retry_at;
             session.unfreezable_until = retry_at;
             self.answer_freeze_requests(id, &Err(Refusal::Failed(failure)));

@@ -75,11 +75,7 @@ impl Memory {
 
     /// What it may take before anything that was ordered has come about.
     pub(crate) fn claimed(&self, session: &Session) -> i64 {
-        if session.occupies() {
-            self.weigh_window(session, session.freeze_state == FreezeState::Frozen)
-        } else {
-            0
-        }
+        if session.occupies() { self.weigh_window(session, session.freeze_state.is_frozen()) } else { 0 }
     }
 
     /// What it will take once everything that was ordered has come about.
@@ -89,7 +85,7 @@ impl Memory {
         }
         let is_still = matches!(
             session.freeze_state,
-            FreezeState::SavingFirst | FreezeState::Freezing(_) | FreezeState::Frozen
+            FreezeState::SavingFirst { .. } | FreezeState::Freezing { .. } | FreezeState::Frozen { .. }
         );
         self.weigh_window(session, is_still)
     }
@@ -98,7 +94,7 @@ impl Memory {
 impl Session {
     /// Whether its window stands still and is as small as it gets.
     fn is_small(&self, now: Moment) -> bool {
-        self.freeze_state == FreezeState::Frozen && now.since(self.still_since) >= SHRINKING
+        matches!(self.freeze_state, FreezeState::Frozen { since } if now.since(since) >= SHRINKING)
     }
 
     /// Whether it is left alone for want of memory.
@@ -195,7 +191,7 @@ impl Rules {
                 .sessions
                 .first(Order::MayFreeze, |session| session.may_be_frozen(now) && !session.is_fresh(now))
             {
-                self.freeze_for_memory(id, now);
+                self.settle_down(id, true, now);
             } else if let Some(id) = self.least_used_to_hibernate(now) {
                 self.hibernate_window(id, "memory is short and it was the least recently used", now);
             } else {
@@ -214,29 +210,23 @@ impl Rules {
         let fair = memory.low() / i64::try_from(count).unwrap_or(i64::MAX);
         let greedy = usual.max(fair).saturating_mul(GREEDY_SHARES);
         let may_go = |session: &Session| {
-            let is_ready = matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen);
+            let is_ready = matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen { .. });
             session.weight.is_some() && is_ready && !session.is_fresh(now) && session.may_hibernate(now)
         };
         let mut candidates = weights.rev().take_while(|(weight, _)| *weight > greedy).map(|(_, id)| id);
         candidates.find(|id| self.sessions.get(id).is_some_and(may_go))
     }
 
-    fn freeze_for_memory(&mut self, id: SessionId, now: Moment) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.is_freezing_for_memory = true;
-        }
-        self.settle_down(id, now);
-    }
-
     /// Who stands still already, or cannot. One that is just coming to a stand is waited for.
     fn least_used_to_hibernate(&mut self, now: Moment) -> Option<SessionId> {
         let id = self.sessions.first(Order::MayHibernate, |session| {
-            !matches!(session.freeze_state, FreezeState::Thawing(_))
+            !matches!(session.freeze_state, FreezeState::Thawing { .. })
                 && !session.is_fresh(now)
                 && session.may_hibernate(now)
         })?;
-        let is_ready =
-            |session: &Session| matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen);
+        let is_ready = |session: &Session| {
+            matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen { .. })
+        };
         self.sessions.get(&id).is_some_and(is_ready).then_some(id)
     }
 }

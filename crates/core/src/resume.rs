@@ -91,7 +91,7 @@ impl Rules {
         session.restored = true;
         session.activity = ActivityState::Next(Activity::Look);
         // It may stand still: it is told to run before it is looked at.
-        session.freeze_state = FreezeState::Frozen;
+        session.freeze_state = FreezeState::Frozen { since: now };
         self.save_by(id, now + self.limits.save_delay);
     }
 }

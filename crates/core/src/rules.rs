@@ -194,7 +194,6 @@ impl Rules {
         session.tried_at = None;
         session.restored = false;
         session.freeze_state = FreezeState::Running;
-        session.is_freezing_for_memory = false;
         session.weight = None;
         session.oversized_since = None;
         session.saves = Saves::default();

@@ -74,16 +74,31 @@ pub(crate) enum FreezeState {
     #[default]
     Running,
     /// They run, and are to freeze once their state is written down.
-    SavingFirst,
-    Freezing(Ticket),
-    Frozen,
-    Thawing(Ticket),
+    SavingFirst {
+        /// Whether that is because memory is short.
+        for_memory: bool,
+    },
+    Freezing {
+        /// To be reported back.
+        ticket: Ticket,
+    },
+    Frozen {
+        since: Moment,
+    },
+    Thawing {
+        /// To be reported back.
+        ticket: Ticket,
+    },
 }
 
 impl FreezeState {
     /// Whether something may be done in the pages.
     pub(crate) fn runs(self) -> bool {
-        matches!(self, Self::Running | Self::SavingFirst)
+        matches!(self, Self::Running | Self::SavingFirst { .. })
+    }
+
+    pub(crate) fn is_frozen(self) -> bool {
+        matches!(self, Self::Frozen { .. })
     }
 }
 
@@ -202,14 +217,10 @@ pub struct Session {
     pub(crate) freeze_not_before: Moment,
     /// It could not be frozen, and is not tried again before this.
     pub(crate) unfreezable_until: Moment,
-    /// It is to freeze because memory is short.
-    pub(crate) is_freezing_for_memory: bool,
     /// What its window was last found to take.
     pub(crate) weight: Option<Weight>,
     /// Since when its pages are being ended, where they took more than a window may.
     pub(crate) oversized_since: Option<Moment>,
-    /// When it came to a stand.
-    pub(crate) still_since: Moment,
     /// After its state could not be written down: when it may hibernate again.
     pub(crate) hibernate_not_before: Moment,
     /// Who waits for its window to be gone.
@@ -273,10 +284,8 @@ impl Session {
             freeze_requests: Vec::new(),
             freeze_not_before: now,
             unfreezable_until: now,
-            is_freezing_for_memory: false,
             weight: None,
             oversized_since: None,
-            still_since: now,
             hibernate_not_before: now,
             close_requests: Vec::new(),
             waiting: Vec::new(),
@@ -304,7 +313,7 @@ impl Session {
             State::NeedsAttention
         } else if self.recovering {
             State::Recovering
-        } else if self.freeze_state == FreezeState::Frozen {
+        } else if self.freeze_state.is_frozen() {
             State::Frozen
         } else {
             State::Ready
