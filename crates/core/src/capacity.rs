@@ -107,20 +107,6 @@ impl Rules {
         waits.push(request);
     }
 
-    pub(crate) fn expire_queue(&mut self, now: Moment) {
-        let refusal = Refusal::AtCapacity { retry_after: RETRY_AFTER };
-        for queued in self.queue.take_late(now) {
-            match queued {
-                Queued::Newcomer(newcomer) => {
-                    for request in newcomer.requests {
-                        self.answer(request, Err(refusal.clone()));
-                    }
-                }
-                Queued::Sleeper { id, .. } => self.refuse_wanted(id, &refusal),
-            }
-        }
-    }
-
     /// Cold sessions that somebody wants get in line; those whom nobody wants any more leave it.
     pub(crate) fn queue_sleepers(&mut self, now: Moment) {
         let wanted = |session: &Session| {

@@ -1,4 +1,4 @@
-//! Sessions without a window: who hibernates, who is woken, whose window is moved to another browser.
+//! Sessions without a window: who hibernates, and who is woken.
 //!
 //! A window goes only after its state was written down, except where a client restarts it. Whoever wants the
 //! session meanwhile keeps the window.
@@ -9,11 +9,8 @@ use crate::action::{Answer, NoticeKind, Refusal};
 use crate::activity::Failure;
 use crate::capacity::RETRY_AFTER;
 use crate::ids::{RequestId, SessionId, ShardId};
-use crate::index::Set;
-use crate::queue::{DrainWaiter, Queued};
 use crate::rules::Rules;
 use crate::session::{ActivityState, CloseReason, Saves, Session, Window};
-use crate::spec::Isolation;
 use crate::time::Moment;
 
 impl Session {
@@ -71,14 +68,6 @@ impl Session {
         self.ended.is_none() && !self.is_hibernating && matches!(self.window, Window::Open(_))
     }
 
-    /// Whether its window is on its way from one browser to another.
-    pub(crate) fn is_moving(&self) -> bool {
-        match self.window {
-            Window::Saving(_, CloseReason::Move | CloseReason::MoveOut) => true,
-            _ => self.is_coming_back(),
-        }
-    }
-
     /// Its window is about to go, and it will have none.
     pub(crate) fn is_leaving(&self) -> bool {
         (self.is_hibernating || self.ended.is_some()) && self.window != Window::None
@@ -109,19 +98,6 @@ impl Rules {
         session.last_used = now;
         session.wake_requests.push(request);
         self.touch(id);
-    }
-
-    pub(crate) fn drain(&mut self, request: RequestId, timeout: Duration, now: Moment) {
-        self.draining = true;
-        self.sessions.examine_all();
-        self.drain_waiters.push(DrainWaiter { request, deadline: now + timeout });
-        for queued in self.queue.take_all() {
-            if let Queued::Newcomer(newcomer) = queued {
-                for request in newcomer.requests {
-                    self.answer(request, Err(Refusal::Draining));
-                }
-            }
-        }
     }
 
     /// Sends windows away that are to go, and takes back those that somebody wants after all.
@@ -236,17 +212,6 @@ impl Rules {
         }
     }
 
-    /// Whoever wants a cold session while everything is put to rest does not get it.
-    fn refuse_while_draining(&mut self, id: SessionId) {
-        let is_without_window = |session: &Session| {
-            let moves_out = matches!(session.window, Window::Saving(_, CloseReason::MoveOut));
-            session.is_hibernating || session.is_coming_back() || moves_out
-        };
-        if self.draining && self.sessions.get(&id).is_some_and(is_without_window) {
-            self.refuse_wanted(id, &Refusal::Draining);
-        }
-    }
-
     /// Refuses everybody who waits for a session.
     pub(crate) fn refuse_wanted(&mut self, id: SessionId, refusal: &Refusal) {
         if !self.sessions.get(&id).is_some_and(Session::is_wanted) {
@@ -258,97 +223,6 @@ impl Rules {
         told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
         for request in told {
             self.answer(request, Err(refusal.clone()));
-        }
-    }
-
-    /// A window had its browser do so much that the others in there waited. From now on it has a browser of its own.
-    pub(crate) fn held_others_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
-        let is_shared = self.shards.get(shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
-            return;
-        };
-        if is_shared && session.shard() == Some(shard) {
-            session.isolation = Isolation::Dedicated;
-            session.moves_out_since = session.moves_out_since.or(Some(now));
-        }
-    }
-
-    /// Moves windows that held others up into browsers of their own, once nobody uses them. Whoever wants one
-    /// meanwhile waits for that.
-    fn move_out_windows(&mut self, now: Moment) {
-        if self.draining {
-            return;
-        }
-        let may_move_out = |session: &Session| {
-            let is_idle = !matches!(session.activity, ActivityState::Running(_)) && !session.in_use();
-            let window = match session.window {
-                Window::Open(_) => true,
-                Window::Saving(_, reason) => reason == CloseReason::Move,
-                _ => false,
-            };
-            session.moves_out_since.is_some()
-                && window
-                && is_idle
-                && session.ended.is_none()
-                && session.established
-                && session.restored
-                && session.tried_at.is_none()
-                // A person may be at it, who does not use it just now.
-                && session.attention.is_none()
-                && session.hibernate_not_before <= now
-        };
-        let moving_out: Vec<SessionId> = self.sessions.fresh().set(Set::MovingOut).collect();
-        for id in moving_out {
-            let session = self.sessions.get(&id).filter(|session| may_move_out(session));
-            let Some(shard) = session.and_then(Session::shard) else { continue };
-            self.save_and_close(id, shard, CloseReason::MoveOut);
-            let why = "it held up the other sessions of its browser and gets one of its own";
-            self.announce_aside(id, NoticeKind::Moving, why);
-        }
-    }
-
-    /// Moves one idle window at a time out of a browser that is to be given up.
-    fn move_window(&mut self, now: Moment) {
-        if self.draining || self.sessions.fresh().count(Set::Moving) > 0 {
-            return;
-        }
-        let retiring = self.shards.retiring();
-        let movable = |id: &&SessionId| {
-            self.sessions.get(id).is_some_and(|session| {
-                matches!(session.window, Window::Open(_))
-                    && session.restored
-                    && session.can_hibernate(now)
-                    && now >= session.last_used + self.limits.move_after
-            })
-        };
-        let Some(id) = retiring.flat_map(|shard| &shard.windows).find(movable).copied() else { return };
-        if let Some(shard) = self.sessions.get(&id).and_then(Session::shard) {
-            self.save_and_close(id, shard, CloseReason::Move);
-            self.announce_aside(id, NoticeKind::Moving, "its browser is old and its window is moved");
-        }
-    }
-
-    /// When a window may be moved next out of a browser that is to be given up.
-    pub(crate) fn next_move(&self, now: Moment) -> Option<Moment> {
-        let retiring = self.shards.retiring();
-        let sessions = retiring.flat_map(|shard| &shard.windows).filter_map(|id| self.sessions.get(id));
-        let living = sessions.filter(|session| session.ended.is_none());
-        living.map(|session| session.last_used + self.limits.move_after).filter(|at| *at > now).min()
-    }
-
-    fn answer_drain_waiters(&mut self, now: Moment) {
-        if self.drain_waiters.is_empty() {
-            return;
-        }
-        let at_rest = self.sessions.fresh().count(Set::WithWindow) == 0;
-        for drainer in std::mem::take(&mut self.drain_waiters) {
-            if at_rest {
-                self.answer(drainer.request, Ok(Answer::Done));
-            } else if now >= drainer.deadline {
-                self.answer(drainer.request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
-            } else {
-                self.drain_waiters.push(drainer);
-            }
         }
     }
 }

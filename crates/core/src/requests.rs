@@ -5,64 +5,12 @@ use std::time::Duration;
 use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
 use crate::activity::{Activity, Failure, FailureKind};
 use crate::ids::{HoldId, RequestId, SessionId};
-use crate::input::Input;
 use crate::rules::Rules;
 use crate::session::{ActivityState, CloseReason, Hold, Session, Waiting, Window, Wish};
 use crate::spec::PolicyPatch;
 use crate::time::Moment;
 
 impl Rules {
-    pub(crate) fn apply(&mut self, now: Moment, input: Input) {
-        match input {
-            Input::Create { request, session, spec } => self.create(request, session, *spec, now),
-            Input::Patch { request, session, patch } => self.patch(request, session, patch, now),
-            Input::Close { request, session } => self.close(request, session, now),
-            Input::Ping { request, session } => self.ping(request, session, now),
-            Input::Hold { request, session, hold, ttl, shared } => {
-                self.wait_for_rest(request, session, Wish::Hold { hold, ttl, shared }, now);
-            }
-            Input::BeginUse { request, session } => self.wait_for_rest(request, session, Wish::Use, now),
-            Input::EndUse { session } => self.end_use(session, now),
-            Input::ExtendHold { request, session, hold, ttl } => {
-                self.extend_hold(request, session, hold, ttl, now);
-            }
-            Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl, now),
-            Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
-            Input::Quiet { sites } => {
-                self.sessions.set_quiet(sites);
-                self.schedule_refreshes(now);
-            }
-            Input::AccessChanged { sessions } => self.access_changed(sessions, now),
-            Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
-            Input::Restart { request, session } => self.restart(request, session, now),
-            Input::Freeze { request, session } => self.freeze(request, session),
-            Input::Hibernate { request, session } => self.hibernate(request, session),
-            Input::Wake { request, session } => self.wake(request, session, now),
-            Input::Drain { request, timeout } => self.drain(request, timeout, now),
-            Input::TakeBack { session, promise, failure } => self.take_back(session, promise, failure, now),
-            Input::Resume { sessions, shards, windows } => self.resume(sessions, &shards, &windows, now),
-            Input::ShardStarted { shard } => self.shard_started(shard, now),
-            Input::ShardGrown { shard } => self.shards.retire(shard),
-            Input::ShardEnded { shard, failure } => self.shard_ended(shard, failure, now),
-            Input::WindowOpened { session, ticket, result } => {
-                self.window_opened(session, ticket, result, now);
-            }
-            Input::WindowClosed { session, ticket } => self.window_closed(session, ticket, now),
-            Input::HeldOthersUp { session, shard } => self.held_others_up(session, shard, now),
-            Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss, now),
-            Input::WindowChanged { session } => self.window_changed(session, now),
-            Input::Saved { session, ticket, result } => self.saved(session, ticket, result, now),
-            Input::Frozen { session, ticket, result } => self.frozen(session, ticket, result, now),
-            Input::Thawed { session, ticket } => self.thawed(session, ticket, now),
-            Input::Typing { session, ticket } => self.typing(session, ticket, now),
-            Input::ActivityEnded { session, ticket, outcome } => {
-                self.activity_ended(session, ticket, outcome, now);
-            }
-            Input::Measured { memory, windows } => self.measured(memory, &windows, now),
-            Input::Tick => {}
-        }
-    }
-
     /// The living session of a request, or its refusal given.
     pub(crate) fn living_mut(&mut self, request: RequestId, id: SessionId) -> Option<&mut Session> {
         let refusal = match self.sessions.get(&id).map(|session| session.ended) {
@@ -74,7 +22,7 @@ impl Rules {
         None
     }
 
-    fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch, now: Moment) {
+    pub(crate) fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch, now: Moment) {
         self.sessions.fresh();
         let taken = self.is_name_taken(id, patch.name.as_ref());
         let Some(session) = self.living_mut(request, id) else { return };
@@ -114,20 +62,20 @@ impl Rules {
         self.check_within(interval, now);
     }
 
-    fn close(&mut self, request: RequestId, id: SessionId, now: Moment) {
+    pub(crate) fn close(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.living_mut(request, id) else { return };
         session.close_requests.push(request);
         self.end(id, EndedReason::ClosedByClient, None, now);
     }
 
-    fn ping(&mut self, request: RequestId, id: SessionId, now: Moment) {
+    pub(crate) fn ping(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.living_mut(request, id) else { return };
         session.last_used = now;
         self.touch(id);
         self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
     }
 
-    fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish, now: Moment) {
+    pub(crate) fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish, now: Moment) {
         let deadline = now + self.limits.queue_timeout;
         let (max_waiting, max_holds) = (self.limits.max_waiting, self.limits.max_holds);
         let draining = self.draining;
@@ -176,7 +124,7 @@ impl Rules {
         Ok(Answer::Hold { hold, expires_at })
     }
 
-    fn end_use(&mut self, id: SessionId, now: Moment) {
+    pub(crate) fn end_use(&mut self, id: SessionId, now: Moment) {
         if self.sessions.get(&id).is_none_or(|session| session.uses == 0) {
             return;
         }
@@ -186,7 +134,14 @@ impl Rules {
         self.touch(id);
     }
 
-    fn extend_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, ttl: Duration, now: Moment) {
+    pub(crate) fn extend_hold(
+        &mut self,
+        request: RequestId,
+        id: SessionId,
+        hold: HoldId,
+        ttl: Duration,
+        now: Moment,
+    ) {
         let Some(session) = self.living_mut(request, id) else { return };
         let Some(found) = session.holds.iter_mut().find(|other| other.id == hold) else {
             return self.answer(request, Err(Refusal::HoldNotFound));
@@ -199,7 +154,7 @@ impl Rules {
     }
 
     /// The holder is still there, which is no use of the session yet.
-    fn keep_hold(&mut self, id: SessionId, hold: HoldId, ttl: Duration, now: Moment) {
+    pub(crate) fn keep_hold(&mut self, id: SessionId, hold: HoldId, ttl: Duration, now: Moment) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(found) = session.holds.iter_mut().find(|other| other.id == hold) {
             found.expires_at = now + ttl;
@@ -207,7 +162,7 @@ impl Rules {
         }
     }
 
-    fn release_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, now: Moment) {
+    pub(crate) fn release_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, now: Moment) {
         let Some(session) = self.living_mut(request, id) else { return };
         let before = session.holds.len();
         session.holds.retain(|other| other.id != hold);
@@ -250,13 +205,13 @@ impl Rules {
         self.sessions.get_mut(&id)
     }
 
-    fn refresh_now(&mut self, request: RequestId, id: SessionId, now: Moment) {
+    pub(crate) fn refresh_now(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.ask(request, id, now) else { return };
         session.refresh_first();
         self.touch(id);
     }
 
-    fn restart(&mut self, request: RequestId, id: SessionId, now: Moment) {
+    pub(crate) fn restart(&mut self, request: RequestId, id: SessionId, now: Moment) {
         let Some(session) = self.ask(request, id, now) else { return };
         // A cold one gets another window anyway.
         if session.is_hibernating && session.window == Window::None {

@@ -9,7 +9,7 @@ use crate::ids::{RequestId, SessionId, Ticket};
 use crate::input::Input;
 use crate::limits::Limits;
 use crate::queue::{DrainWaiter, Queue};
-use crate::session::{ActivityState, FreezeState, Saves, Session, Window};
+use crate::session::{ActivityState, FreezeState, Saves, Session, Window, Wish};
 use crate::sessions::Sessions;
 use crate::shard::Shards;
 use crate::time::Moment;
@@ -78,6 +78,57 @@ impl Rules {
     pub fn check_index(&self) -> Result<(), String> {
         self.sessions.check()?;
         self.shards.check()
+    }
+
+    fn apply(&mut self, now: Moment, input: Input) {
+        match input {
+            Input::Create { request, session, spec } => self.create(request, session, *spec, now),
+            Input::Patch { request, session, patch } => self.patch(request, session, patch, now),
+            Input::Close { request, session } => self.close(request, session, now),
+            Input::Ping { request, session } => self.ping(request, session, now),
+            Input::Hold { request, session, hold, ttl, shared } => {
+                self.wait_for_rest(request, session, Wish::Hold { hold, ttl, shared }, now);
+            }
+            Input::BeginUse { request, session } => self.wait_for_rest(request, session, Wish::Use, now),
+            Input::EndUse { session } => self.end_use(session, now),
+            Input::ExtendHold { request, session, hold, ttl } => {
+                self.extend_hold(request, session, hold, ttl, now);
+            }
+            Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl, now),
+            Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
+            Input::Quiet { sites } => {
+                self.sessions.set_quiet(sites);
+                self.schedule_refreshes(now);
+            }
+            Input::AccessChanged { sessions } => self.access_changed(sessions, now),
+            Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
+            Input::Restart { request, session } => self.restart(request, session, now),
+            Input::Freeze { request, session } => self.freeze(request, session),
+            Input::Hibernate { request, session } => self.hibernate(request, session),
+            Input::Wake { request, session } => self.wake(request, session, now),
+            Input::Drain { request, timeout } => self.drain(request, timeout, now),
+            Input::TakeBack { session, promise, failure } => self.take_back(session, promise, failure, now),
+            Input::Resume { sessions, shards, windows } => self.resume(sessions, &shards, &windows, now),
+            Input::ShardStarted { shard } => self.shard_started(shard, now),
+            Input::ShardGrown { shard } => self.shards.retire(shard),
+            Input::ShardEnded { shard, failure } => self.shard_ended(shard, failure, now),
+            Input::WindowOpened { session, ticket, result } => {
+                self.window_opened(session, ticket, result, now);
+            }
+            Input::WindowClosed { session, ticket } => self.window_closed(session, ticket, now),
+            Input::HeldOthersUp { session, shard } => self.held_others_up(session, shard, now),
+            Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss, now),
+            Input::WindowChanged { session } => self.window_changed(session, now),
+            Input::Saved { session, ticket, result } => self.saved(session, ticket, result, now),
+            Input::Frozen { session, ticket, result } => self.frozen(session, ticket, result, now),
+            Input::Thawed { session, ticket } => self.thawed(session, ticket, now),
+            Input::Typing { session, ticket } => self.typing(session, ticket, now),
+            Input::ActivityEnded { session, ticket, outcome } => {
+                self.activity_ended(session, ticket, outcome, now);
+            }
+            Input::Measured { memory, windows } => self.measured(memory, &windows, now),
+            Input::Tick => {}
+        }
     }
 
     /// A session that lives, or ended a short while ago.

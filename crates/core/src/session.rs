@@ -1,4 +1,67 @@
 //! One session as the rules know it. Only the rules change it; everybody else reads.
+//!
+//! # Where its window is
+//!
+//! ```text
+//!             1            2              3
+//!     None ──────► Placed ─────► Opening ─────► Open ◄─────┐
+//!     ▲  ▲           │            │   │         │  │       │ 7
+//!     │  └───────────┴─────4──────┘   │         │  └──► Saving
+//!     │                               5         5    6     │
+//!     │              9                ▼         ▼          │ 8
+//!     └─────────────────────────── Closing ◄───────────────┘
+//! ```
+//!
+//! 1. `settle` gives it a place in a browser: it was let in or is woken (`capacity`), or has lost its window (`reports`).
+//! 2. The browser runs, and `settle` orders the window (`OpenWindow`).
+//! 3. The world reports `WindowOpened`.
+//! 4. The window could not be opened, or was not ordered yet when it was to close.
+//! 5. The session has ended (`expiry`, `capacity`, a client), or its window is not worth saving (`CloseWindow`).
+//! 6. The session hibernates (`hibernation`, for a client, `capacity`, `memory` or `drain`), moves to another browser
+//!    (`migrate`) or is restarted by a client (`requests`): its state is saved first.
+//! 7. Somebody wants it after all (`hibernation`), or it could not be saved (`saving`).
+//! 8. It is saved; then `CloseWindow`.
+//! 9. The world reports `WindowClosed`. From every state it comes here, too, where its browser ends (`reports`).
+//!
+//! # Whether an open window runs
+//!
+//! ```text
+//!               1                2               3
+//!     Running ─────► SavingFirst ───► Freezing ─────► Frozen
+//!     ▲  ▲  ▲             │              │               │ 6
+//!     │  │  └──────4──────┘              │               ▼
+//!     │  └─────────────5─────────────────┘            Thawing
+//!     └────────────────────────7─────────────────────────┘
+//! ```
+//!
+//! 1. Nobody used it for a while, or a client asks for it (`freezing`); or memory is short (`memory`).
+//! 2. Its state is saved, or was already: `freezing` orders it (`Freeze`).
+//! 3. The world reports `Frozen`. A window of an earlier server begins here (`resume`).
+//! 4. Somebody uses it, or it could not be saved.
+//! 5. The world reports that it could not be frozen.
+//! 6. Something is to be done in it, or somebody wants it: `freezing` orders it (`Thaw`).
+//! 7. The world reports `Thawed`.
+//!
+//! A window that closes counts as running.
+//!
+//! # What is done in an open window
+//!
+//! ```text
+//!              1            2
+//!     Idle ───────► Next ───────► Running
+//!     ▲ ▲            │  ▲          │   │
+//!     │ └─────3──────┘  └────4─────┘   │
+//!     └──────────────5─────────────────┘
+//! ```
+//!
+//! 1. A refresh is due, or a person may have signed it in (`refresh`); a client asks for a refresh (`requests`); the window
+//!    was opened, lost its page, or is that of an earlier server (`reports`, `resume`); a credential was changed (`access`).
+//! 2. Limits and users of the window allow it (`settle`, by `Begin`).
+//! 3. It is no longer wanted: the policy was changed, the login was rejected elsewhere, or the window closes.
+//! 4. It failed and is tried again, or led to something else, for example a visit to a sign-in (`reports`).
+//! 5. The world reports `ActivityEnded`; or the window is saved for the last time, or closes.
+//!
+//! What clients see follows from these: [`Session::state`].
 
 use std::time::Duration;
 
@@ -7,10 +70,6 @@ use crate::activity::Activity;
 use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
 use crate::spec::{Access, Isolation, Policy, Spec, Whose};
 use crate::time::Moment;
-
-/// How long new uses of a window wait for those before them to end, so that it can move out. A person who steers it may
-/// not end for hours.
-const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The mark that somebody uses a session. It always ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -391,12 +450,6 @@ impl Session {
             ActivityState::Next(Activity::SignIn) => self.not_before <= now && self.may_sign_in(),
             ActivityState::Idle | ActivityState::Next(Activity::Refresh | Activity::Look) => false,
         }
-    }
-
-    /// Until when new uses wait for it to move out, where its uses alone keep it from that.
-    pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
-        let since = self.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
-        Some(since + MOVE_OUT_PATIENCE)
     }
 
     /// A sign-in never cuts into somebody's use, unless the use has nothing without it. Where a person is needed,

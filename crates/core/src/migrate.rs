@@ -1,0 +1,111 @@
+//! Windows that move from one browser to another: out of one that is old, too large or started in another way, and out of
+//! one whose other windows they hold up.
+//!
+//! A window moves by being saved and closed; its session then gets another one, as any that lost its window.
+
+use std::time::Duration;
+
+use crate::action::NoticeKind;
+use crate::ids::{SessionId, ShardId};
+use crate::index::Set;
+use crate::rules::Rules;
+use crate::session::{ActivityState, CloseReason, Session, Window};
+use crate::spec::Isolation;
+use crate::time::Moment;
+
+/// How long new uses of a window wait for those before them to end, so that it can move out. A person who steers it may
+/// not end for hours.
+const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// Whether its window is on its way from one browser to another.
+    pub(crate) fn is_moving(&self) -> bool {
+        match self.window {
+            Window::Saving(_, CloseReason::Move | CloseReason::MoveOut) => true,
+            _ => self.is_coming_back(),
+        }
+    }
+
+    /// Until when new uses wait for it to move out, where its uses alone keep it from that.
+    pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
+        let since = self.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
+        Some(since + MOVE_OUT_PATIENCE)
+    }
+}
+
+impl Rules {
+    /// A window had its browser do so much that the others in there waited. From now on it has a browser of its own.
+    pub(crate) fn held_others_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
+        let is_shared = self.shards.get(shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
+            return;
+        };
+        if is_shared && session.shard() == Some(shard) {
+            session.isolation = Isolation::Dedicated;
+            session.moves_out_since = session.moves_out_since.or(Some(now));
+        }
+    }
+
+    /// Moves windows that held others up into browsers of their own, once nobody uses them. Whoever wants one
+    /// meanwhile waits for that.
+    pub(crate) fn move_out_windows(&mut self, now: Moment) {
+        if self.draining {
+            return;
+        }
+        let may_move_out = |session: &Session| {
+            let is_idle = !matches!(session.activity, ActivityState::Running(_)) && !session.in_use();
+            let window = match session.window {
+                Window::Open(_) => true,
+                Window::Saving(_, reason) => reason == CloseReason::Move,
+                _ => false,
+            };
+            session.moves_out_since.is_some()
+                && window
+                && is_idle
+                && session.ended.is_none()
+                && session.established
+                && session.restored
+                && session.tried_at.is_none()
+                // A person may be at it, who does not use it just now.
+                && session.attention.is_none()
+                && session.hibernate_not_before <= now
+        };
+        let moving_out: Vec<SessionId> = self.sessions.fresh().set(Set::MovingOut).collect();
+        for id in moving_out {
+            let session = self.sessions.get(&id).filter(|session| may_move_out(session));
+            let Some(shard) = session.and_then(Session::shard) else { continue };
+            self.save_and_close(id, shard, CloseReason::MoveOut);
+            let why = "it held up the other sessions of its browser and gets one of its own";
+            self.announce_aside(id, NoticeKind::Moving, why);
+        }
+    }
+
+    /// Moves one idle window at a time out of a browser that is to be given up.
+    pub(crate) fn move_window(&mut self, now: Moment) {
+        if self.draining || self.sessions.fresh().count(Set::Moving) > 0 {
+            return;
+        }
+        let retiring = self.shards.retiring();
+        let movable = |id: &&SessionId| {
+            self.sessions.get(id).is_some_and(|session| {
+                matches!(session.window, Window::Open(_))
+                    && session.restored
+                    && session.can_hibernate(now)
+                    && now >= session.last_used + self.limits.move_after
+            })
+        };
+        let Some(id) = retiring.flat_map(|shard| &shard.windows).find(movable).copied() else { return };
+        if let Some(shard) = self.sessions.get(&id).and_then(Session::shard) {
+            self.save_and_close(id, shard, CloseReason::Move);
+            self.announce_aside(id, NoticeKind::Moving, "its browser is old and its window is moved");
+        }
+    }
+
+    /// When a window may be moved next out of a browser that is to be given up.
+    pub(crate) fn next_move(&self, now: Moment) -> Option<Moment> {
+        let retiring = self.shards.retiring();
+        let sessions = retiring.flat_map(|shard| &shard.windows).filter_map(|id| self.sessions.get(id));
+        let living = sessions.filter(|session| session.ended.is_none());
+        living.map(|session| session.last_used + self.limits.move_after).filter(|at| *at > now).min()
+    }
+}
