@@ -5,13 +5,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::action::{Action, Answer, EndedReason, NoticeKind, Refusal};
+use crate::action::{Action, EndedReason, NoticeKind, Refusal};
 use crate::ids::{RequestId, SessionId};
 use crate::index::{Order, Set};
 use crate::limits::AtCapacity;
 use crate::queue::{Newcomer, Queued};
 use crate::rules::Rules;
 use crate::session::{Session, Window};
+use crate::session_mut::SessionMut;
 use crate::spec::{Difference, Spec};
 use crate::time::Moment;
 
@@ -31,17 +32,17 @@ impl Rules {
     pub(crate) fn create(&mut self, request: RequestId, id: SessionId, spec: Spec, now: Moment) {
         if let Some((named, differs, wants_password)) = self.named_session(&spec) {
             return match differs.as_slice() {
-                [] => self.join(request, named, now),
-                [Difference::Password] if wants_password => self.renew(request, named, id, &spec, now),
-                _ => self.answer(request, Err(Refusal::NameTaken { differs })),
+                [] => self.join(request, named),
+                [Difference::Password] if wants_password => self.renew(request, named, id, &spec),
+                _ => self.effects.answer(request, Err(Refusal::NameTaken { differs })),
             };
         }
         let equal = spec.identity.and_then(|identity| self.sessions.fresh().identical(identity).next());
         if let Some(equal) = equal {
-            return self.join(request, equal, now);
+            return self.join(request, equal);
         }
         if self.draining {
-            return self.answer(request, Err(Refusal::Draining));
+            return self.effects.answer(request, Err(Refusal::Draining));
         }
         let max_waiting = self.limits.max_waiting;
         let named = |newcomer: &Newcomer| same_name(newcomer.spec.name.as_ref(), &spec);
@@ -52,18 +53,18 @@ impl Rules {
         if let Some(other) = id_of_equal.filter(|other| named(other)) {
             let differs = spec.whose.differs_from(&other.spec.whose);
             if !differs.is_empty() {
-                return self.answer(request, Err(Refusal::NameTaken { differs }));
+                return self.effects.answer(request, Err(Refusal::NameTaken { differs }));
             }
         }
         let id_of_equal = id_of_equal.map(|other| other.id);
         if let Some(newcomer) = id_of_equal.and_then(|id| self.queue.newcomer_mut(id)) {
             if newcomer.requests.len() >= max_waiting {
-                return self.answer(request, Err(Refusal::TooMany));
+                return self.effects.answer(request, Err(Refusal::TooMany));
             }
             return newcomer.requests.push(request);
         }
         if self.queue.len() >= self.limits.max_queue {
-            return self.answer(request, Err(Refusal::AtCapacity { retry_after: RETRY_AFTER }));
+            return self.effects.answer(request, Err(Refusal::AtCapacity { retry_after: RETRY_AFTER }));
         }
         let deadline = now + self.limits.queue_timeout;
         let newcomer = Newcomer { id, spec, requests: vec![request], deadline };
@@ -79,30 +80,27 @@ impl Rules {
     }
 
     /// A session whose password was refused gets another one, and is signed in with it once.
-    fn renew(&mut self, request: RequestId, id: SessionId, from: SessionId, spec: &Spec, now: Moment) {
-        let Some(session) = self.ask(request, id, now) else { return };
+    fn renew(&mut self, request: RequestId, id: SessionId, from: SessionId, spec: &Spec) {
+        let Some(mut session) = self.ask(request, id) else { return };
         (session.access, session.identity, session.whose) = (spec.access, spec.identity, spec.whose);
         session.refresh_first();
-        self.act(Action::Renew { session: id, from });
-        self.touch(id);
+        session.effects.act(Action::Renew { session: id, from });
+        session.touch();
     }
 
     /// Answers with a session that is there, once it stands.
-    fn join(&mut self, request: RequestId, id: SessionId, now: Moment) {
-        let max_waiting = self.limits.max_waiting;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.last_used = now;
-        self.touch(id);
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let waits = if !session.established {
-            &mut session.create_requests
-        } else if session.is_hibernating {
-            &mut session.wake_requests
-        } else {
-            return self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
-        };
-        if waits.len() >= max_waiting {
-            return self.answer(request, Err(Refusal::TooMany));
+    fn join(&mut self, request: RequestId, id: SessionId) {
+        let Some(mut session) = self.session_mut(id) else { return };
+        session.last_used = session.now;
+        session.touch();
+        if session.established && !session.is_hibernating {
+            return session.answer_with_it(request);
+        }
+        let SessionMut { session, effects, limits, .. } = session;
+        let waits =
+            if session.established { &mut session.wake_requests } else { &mut session.create_requests };
+        if waits.len() >= limits.max_waiting {
+            return effects.answer(request, Err(Refusal::TooMany));
         }
         waits.push(request);
     }
@@ -141,7 +139,7 @@ impl Rules {
             let is_full = self.living_count() >= self.limits.max_sessions;
             match self.queue.take_next(is_full) {
                 Some(Queued::Newcomer(newcomer)) => self.let_in(*newcomer, now),
-                Some(Queued::Sleeper { id, .. }) => self.wake_up(id, now),
+                Some(Queued::Sleeper { id, .. }) => self.wake_up(id),
                 None => break,
             }
         }
@@ -150,18 +148,18 @@ impl Rules {
 
     fn let_in(&mut self, newcomer: Newcomer, now: Moment) {
         self.sessions.insert(Session::new(newcomer.id, newcomer.spec, newcomer.requests, now));
-        self.touch(newcomer.id);
+        self.effects.touch(newcomer.id);
     }
 
-    fn wake_up(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn wake_up(&mut self, id: SessionId) {
+        let Some(mut session) = self.session_mut(id) else { return };
         session.is_hibernating = false;
         session.recovering = true;
         session.attention = None;
         session.failures = 0;
-        session.not_before = now;
-        session.last_used = now;
-        self.announce(id, NoticeKind::Waking, "somebody wants it");
+        session.not_before = session.now;
+        session.last_used = session.now;
+        session.announce(NoticeKind::Waking, "somebody wants it");
     }
 
     fn make_room(&mut self, now: Moment) {
@@ -170,7 +168,7 @@ impl Rules {
             let surplus = (self.living_count() + newcomers).saturating_sub(self.limits.max_sessions);
             for _ in 0..surplus.min(newcomers) {
                 let Some(victim) = self.sessions.first(Order::Unprotected, |_| true) else { break };
-                self.end(victim, EndedReason::Evicted, None, now);
+                self.evict(victim);
             }
         }
         // A machine that was made smaller has too many windows from the start.
@@ -184,18 +182,20 @@ impl Rules {
             };
             let Some(victim) = victim else { return };
             if self.limits.at_capacity == AtCapacity::Terminate {
-                self.end(victim, EndedReason::Evicted, None, now);
-            } else {
-                self.hibernate_window(
-                    victim,
-                    "somebody else needed its place and it was the least recently used",
-                    now,
-                );
+                self.evict(victim);
+            } else if let Some(mut session) = self.session_mut(victim) {
+                session.hibernate_window("somebody else needed its place and it was the least recently used");
             }
             // One without a window leaves its place at once.
             if self.occupied() < self.limits.max_live && !self.queue.is_empty() {
                 return self.admit(now);
             }
+        }
+    }
+
+    fn evict(&mut self, id: SessionId) {
+        if let Some(mut session) = self.session_mut(id) {
+            session.end(EndedReason::Evicted, None);
         }
     }
 

@@ -19,20 +19,9 @@ impl Rules {
         for queued in self.queue.take_all() {
             if let Queued::Newcomer(newcomer) = queued {
                 for request in newcomer.requests {
-                    self.answer(request, Err(Refusal::Draining));
+                    self.effects.answer(request, Err(Refusal::Draining));
                 }
             }
-        }
-    }
-
-    /// Whoever wants a cold session while everything is put to rest does not get it.
-    pub(crate) fn refuse_while_draining(&mut self, id: SessionId) {
-        let is_without_window = |session: &Session| {
-            let moves_out = matches!(session.window, Window::Saving(_, CloseReason::MoveOut));
-            session.is_hibernating || session.is_coming_back() || moves_out
-        };
-        if self.draining && self.sessions.get(&id).is_some_and(is_without_window) {
-            self.refuse_wanted(id, &Refusal::Draining);
         }
     }
 
@@ -43,12 +32,23 @@ impl Rules {
         let at_rest = self.sessions.fresh().count(Set::WithWindow) == 0;
         for drainer in std::mem::take(&mut self.drain_waiters) {
             if at_rest {
-                self.answer(drainer.request, Ok(Answer::Done));
+                self.effects.answer(drainer.request, Ok(Answer::Done));
             } else if now >= drainer.deadline {
-                self.answer(drainer.request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
+                self.effects.answer(drainer.request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
             } else {
                 self.drain_waiters.push(drainer);
             }
+        }
+    }
+
+    /// Whoever wants a cold session while everything is put to rest does not get it.
+    pub(crate) fn refuse_while_draining(&mut self, id: SessionId) {
+        let is_refused = |session: &Session| {
+            let moves_out = matches!(session.window, Window::Saving(_, CloseReason::MoveOut));
+            session.is_wanted() && (session.is_hibernating || session.is_coming_back() || moves_out)
+        };
+        if let Some(mut session) = self.session_if(id, is_refused) {
+            session.refuse_wanted(&Refusal::Draining);
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::capacity::RETRY_AFTER;
 use crate::ids::SessionId;
 use crate::queue::Queued;
 use crate::rules::Rules;
-use crate::session::{Session, Waiting, Window};
+use crate::session::{Waiting, Window};
+use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Rules {
@@ -16,38 +17,16 @@ impl Rules {
         if let Some((ended_at, _)) = session.ended {
             if session.window == Window::None && now >= ended_at + self.limits.remember_ended {
                 self.sessions.remove(id);
-                self.act(Action::Forget { session: id });
+                self.effects.act(Action::Forget { session: id });
             }
             return;
         }
-        if session.holds.iter().any(|hold| hold.expires_at <= now)
-            && let Some(session) = self.sessions.get_mut(&id)
-        {
-            session.holds.retain(|hold| hold.expires_at > now);
-            session.last_used = now;
-            self.announce(id, NoticeKind::HoldExpired, "its hold ran out");
-            self.save_by(id, now);
-        }
-        self.expire_waiting(id, now);
-        let idle = |session: &Session| {
-            session.unprotected() && session.expires_at().is_some_and(|expires_at| now >= expires_at)
-        };
-        if self.sessions.get(&id).is_some_and(idle) {
-            self.end(id, EndedReason::IdleTimeout, None, now);
-        }
-    }
-
-    fn expire_waiting(&mut self, id: SessionId, now: Moment) {
-        let is_late = |session: &Session| session.waiting.iter().any(|waiting| now >= waiting.deadline);
-        if !self.sessions.get(&id).is_some_and(is_late) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let (late, waiting): (Vec<Waiting>, Vec<Waiting>) =
-            session.waiting.iter().partition(|waiting| now >= waiting.deadline);
-        session.waiting = waiting;
-        for Waiting { request, .. } in late {
-            self.answer(request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
+        if let Some(mut session) = self.session_mut(id) {
+            session.expire_holds();
+            session.expire_waiting();
+            if session.unprotected() && session.expires_at().is_some_and(|at| now >= at) {
+                session.end(EndedReason::IdleTimeout, None);
+            }
         }
     }
 
@@ -58,11 +37,36 @@ impl Rules {
             match queued {
                 Queued::Newcomer(newcomer) => {
                     for request in newcomer.requests {
-                        self.answer(request, Err(refusal.clone()));
+                        self.effects.answer(request, Err(refusal.clone()));
                     }
                 }
-                Queued::Sleeper { id, .. } => self.refuse_wanted(id, &refusal),
+                Queued::Sleeper { id, .. } => {
+                    if let Some(mut session) = self.session_mut(id) {
+                        session.refuse_wanted(&refusal);
+                    }
+                }
             }
+        }
+    }
+}
+
+impl SessionMut<'_> {
+    fn expire_holds(&mut self) {
+        let (before, now) = (self.holds.len(), self.now);
+        self.holds.retain(|hold| hold.expires_at > now);
+        if self.holds.len() < before {
+            self.last_used = now;
+            self.announce(NoticeKind::HoldExpired, "its hold ran out");
+            self.save_by(now);
+        }
+    }
+
+    fn expire_waiting(&mut self) {
+        let (late, waiting): (Vec<Waiting>, Vec<Waiting>) =
+            self.waiting.iter().partition(|waiting| self.now >= waiting.deadline);
+        self.waiting = waiting;
+        for Waiting { request, .. } in late {
+            self.effects.answer(request, Err(Refusal::NotReady { retry_after: RETRY_AFTER }));
         }
     }
 }

@@ -10,7 +10,22 @@ use crate::activity::Failure;
 use crate::ids::{RequestId, SessionId, ShardId, Ticket};
 use crate::rules::Rules;
 use crate::session::{ActivityState, FreezeState, Session, Window};
+use crate::session_mut::SessionMut;
 use crate::time::Moment;
+
+/// What is done next on the way to a frozen window, or back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FreezeStep {
+    /// It is to freeze: its state is saved, where there is anything new.
+    SettleDown,
+    /// That is done.
+    Freeze {
+        for_memory: bool,
+    },
+    /// It is used meanwhile.
+    StayAwake,
+    Thaw,
+}
 
 impl Session {
     /// Whether its window could stand still now without anybody missing it.
@@ -50,6 +65,32 @@ impl Session {
             || (matches!(self.activity, ActivityState::Next(_)) && self.not_before <= now)
     }
 
+    /// What is to be done about whether its window runs.
+    fn freeze_step(&self, freeze_after: Option<Duration>, now: Moment) -> Option<FreezeStep> {
+        let idle = self.freezes_at(freeze_after).is_some_and(|at| at <= now);
+        let is_told = idle || !self.freeze_requests.is_empty();
+        match self.freeze_state {
+            FreezeState::Frozen { .. } => self.needs_page(now).then_some(FreezeStep::Thaw),
+            FreezeState::Running => (is_told && self.can_freeze(now)).then_some(FreezeStep::SettleDown),
+            FreezeState::SavingFirst { for_memory } if (is_told || for_memory) && self.can_freeze(now) => {
+                self.is_saved_to_freeze(now).then_some(FreezeStep::Freeze { for_memory })
+            }
+            FreezeState::SavingFirst { .. } => Some(FreezeStep::StayAwake),
+            FreezeState::Freezing { .. } | FreezeState::Thawing { .. } => None,
+        }
+    }
+
+    fn freezing_changes(&self, freeze_after: Option<Duration>, now: Moment) -> bool {
+        let is_answered = self.is_wanted() || self.is_hibernating || self.freeze_state.is_frozen();
+        (is_answered && !self.freeze_requests.is_empty()) || self.freeze_step(freeze_after, now).is_some()
+    }
+
+    /// Whether its state is saved, so that it may freeze. A page that changes all the time is not waited for: what was due
+    /// when it came to rest is.
+    fn is_saved_to_freeze(&self, now: Moment) -> bool {
+        self.saves.running.is_none() && self.saves.due.is_none_or(|due| due > now)
+    }
+
     /// Whether it stands still, and has since its state was written down.
     pub(crate) fn is_frozen_as_written(&self) -> bool {
         let written = self.saves.written && self.saves.due.is_none() && self.saves.running.is_none();
@@ -59,10 +100,9 @@ impl Session {
 
 impl Rules {
     pub(crate) fn freeze(&mut self, request: RequestId, id: SessionId) {
-        let max_waiting = self.limits.max_waiting;
-        let Some(session) = self.living_mut(request, id) else { return };
-        match session.refusal(session.freeze_requests.len(), max_waiting) {
-            Some(refusal) => self.answer(request, Err(refusal)),
+        let Some(mut session) = self.living_mut(request, id) else { return };
+        match session.refusal(session.freeze_requests.len(), session.limits.max_waiting) {
+            Some(refusal) => session.effects.answer(request, Err(refusal)),
             None => session.freeze_requests.push(request),
         }
     }
@@ -70,65 +110,13 @@ impl Rules {
     /// Freezes what rests, and has what is needed run again.
     pub(crate) fn settle_freezing(&mut self, now: Moment) {
         for id in self.sessions.examined() {
-            let Some(session) = self.sessions.get(&id) else { continue };
-            if session.is_wanted() {
-                self.answer_freeze_requests(id, &Err(Refusal::InUse));
-            } else if session.is_hibernating || session.freeze_state.is_frozen() {
-                // One that hibernates is colder still.
-                self.answer_freeze_requests(id, &Ok(Answer::Session { session: id, is_new: false }));
-            }
-            let Some(session) = self.sessions.get(&id) else { continue };
-            let idle = session.freezes_at(self.limits.freeze_after).is_some_and(|at| at <= now);
-            let is_told = idle || !session.freeze_requests.is_empty();
-            let can_freeze = session.can_freeze(now);
-            match session.freeze_state {
-                FreezeState::Frozen { .. } if session.needs_page(now) => self.thaw(id),
-                FreezeState::Running if is_told && can_freeze => self.settle_down(id, false, now),
-                FreezeState::SavingFirst { for_memory } if (is_told || for_memory) && can_freeze => {
-                    self.freeze_settled(id, for_memory, now);
-                }
-                FreezeState::SavingFirst { .. } => {
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        session.freeze_state = FreezeState::Running;
-                    }
-                }
-                FreezeState::Running
-                | FreezeState::Freezing { .. }
-                | FreezeState::Frozen { .. }
-                | FreezeState::Thawing { .. } => {}
+            let freeze_after = self.limits.freeze_after;
+            if let Some(mut session) =
+                self.session_if(id, |session| session.freezing_changes(freeze_after, now))
+            {
+                session.settle_freezing();
             }
         }
-    }
-
-    /// Has the state written down, where there is anything new.
-    pub(crate) fn settle_down(&mut self, id: SessionId, for_memory: bool, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.freeze_state = FreezeState::SavingFirst { for_memory };
-        let is_new = session.saves.due.is_some() || !session.saves.written;
-        session.saves.due = is_new.then_some(session.saves.due.map_or(now, |due| due.min(now)));
-        self.freeze_settled(id, for_memory, now);
-    }
-
-    fn freeze_settled(&mut self, id: SessionId, for_memory: bool, now: Moment) {
-        // A page that changes all the time is not waited for: what was due when it came to rest is.
-        let is_waited_for = |session: &Session| {
-            session.saves.running.is_some() || session.saves.due.is_some_and(|due| due <= now)
-        };
-        if self.sessions.get(&id).is_none_or(is_waited_for) {
-            return;
-        }
-        let ticket = self.next_ticket();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.freeze_state = FreezeState::Freezing { ticket };
-        let why = if !session.freeze_requests.is_empty() {
-            "a client asked for it"
-        } else if for_memory {
-            "memory is short and it was the least recently used"
-        } else {
-            "nobody used it for a while"
-        };
-        why.clone_into(&mut session.why);
-        self.act(Action::Freeze { session: id, ticket });
     }
 
     /// Whether a browser has windows, and all of them stand still.
@@ -139,61 +127,92 @@ impl Rules {
         windows.is_some_and(|windows| !windows.is_empty() && windows.iter().all(is_still))
     }
 
-    fn thaw(&mut self, id: SessionId) {
-        let ticket = self.next_ticket();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.freeze_state = FreezeState::Thawing { ticket };
-        let why = if session.is_wanted() { "somebody wants it" } else { "something is to be done in it" };
-        why.clone_into(&mut session.why);
-        self.act(Action::Thaw { session: id, ticket });
-        self.touch(id);
-    }
-
     /// A window stands still, or does not.
-    pub(crate) fn frozen(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.freeze_state != (FreezeState::Freezing { ticket }) {
-            return;
-        }
+    pub(crate) fn frozen(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>) {
+        let is_current = |session: &Session| session.freeze_state == FreezeState::Freezing { ticket };
+        let Some(mut session) = self.session_if(id, is_current) else { return };
         match result {
-            Ok(()) => {
-                session.freeze_state = FreezeState::Frozen { since: now };
-            }
-            Err(failure) => self.stay_awake(id, failure, now),
+            Ok(()) => session.freeze_state = FreezeState::Frozen { since: session.now },
+            Err(failure) => session.stay_awake(failure),
         }
-        self.touch(id);
+        session.touch();
     }
 
     /// A window runs again. Where it does not, whoever needs it finds out, and so does its heartbeat.
-    pub(crate) fn thawed(&mut self, id: SessionId, ticket: Ticket, now: Moment) {
-        let settled_at = now + self.limits.freeze_settle;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.freeze_state == (FreezeState::Thawing { ticket }) {
-            session.freeze_state = FreezeState::Running;
-            session.freeze_not_before = settled_at;
-            self.touch(id);
+    pub(crate) fn thawed(&mut self, id: SessionId, ticket: Ticket) {
+        let is_current = |session: &Session| session.freeze_state == FreezeState::Thawing { ticket };
+        let Some(mut session) = self.session_if(id, is_current) else { return };
+        session.freeze_state = FreezeState::Running;
+        session.freeze_not_before = session.now + session.limits.freeze_settle;
+        session.touch();
+    }
+}
+
+impl SessionMut<'_> {
+    fn settle_freezing(&mut self) {
+        if self.is_wanted() {
+            self.answer_freeze_requests(&Err(Refusal::InUse));
+        } else if self.is_hibernating || self.freeze_state.is_frozen() {
+            // One that hibernates is colder still.
+            self.answer_freeze_requests(&Ok(Answer::Session { session: self.session.id, is_new: false }));
         }
+        match self.freeze_step(self.limits.freeze_after, self.now) {
+            Some(FreezeStep::Thaw) => self.thaw(),
+            Some(FreezeStep::SettleDown) => self.settle_down(false),
+            Some(FreezeStep::Freeze { for_memory }) => self.freeze_settled(for_memory),
+            Some(FreezeStep::StayAwake) => self.freeze_state = FreezeState::Running,
+            None => {}
+        }
+    }
+
+    /// Has the state written down, where there is anything new.
+    pub(crate) fn settle_down(&mut self, for_memory: bool) {
+        self.freeze_state = FreezeState::SavingFirst { for_memory };
+        let is_new = self.saves.due.is_some() || !self.saves.written;
+        let now = self.now;
+        self.saves.due = is_new.then_some(self.saves.due.map_or(now, |due| due.min(now)));
+        if self.is_saved_to_freeze(now) {
+            self.freeze_settled(for_memory);
+        }
+    }
+
+    fn freeze_settled(&mut self, for_memory: bool) {
+        let ticket = self.effects.next_ticket();
+        self.freeze_state = FreezeState::Freezing { ticket };
+        let why = if !self.freeze_requests.is_empty() {
+            "a client asked for it"
+        } else if for_memory {
+            "memory is short and it was the least recently used"
+        } else {
+            "nobody used it for a while"
+        };
+        why.clone_into(&mut self.why);
+        self.effects.act(Action::Freeze { session: self.session.id, ticket });
+    }
+
+    fn thaw(&mut self) {
+        let ticket = self.effects.next_ticket();
+        self.freeze_state = FreezeState::Thawing { ticket };
+        let why = if self.is_wanted() { "somebody wants it" } else { "something is to be done in it" };
+        why.clone_into(&mut self.why);
+        self.effects.act(Action::Thaw { session: self.session.id, ticket });
+        self.touch();
     }
 
     /// It was to freeze and cannot.
-    pub(crate) fn stay_awake(&mut self, id: SessionId, failure: Failure, now: Moment) {
-        let retry_at = now + self.limits.save_retry;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if matches!(session.freeze_state, FreezeState::SavingFirst { .. } | FreezeState::Freezing { .. }) {
-            session.freeze_state = FreezeState::Running;
-            session.freeze_not_before = retry_at;
-            session.unfreezable_until = retry_at;
-            self.answer_freeze_requests(id, &Err(Refusal::Failed(failure)));
+    pub(crate) fn stay_awake(&mut self, failure: Failure) {
+        let retry_at = self.now + self.limits.save_retry;
+        if matches!(self.freeze_state, FreezeState::SavingFirst { .. } | FreezeState::Freezing { .. }) {
+            self.freeze_state = FreezeState::Running;
+            self.freeze_not_before = retry_at;
+            self.unfreezable_until = retry_at;
+            self.answer_freeze_requests(&Err(Refusal::Failed(failure)));
         }
     }
 
-    fn answer_freeze_requests(&mut self, id: SessionId, answer: &Result<Answer, Refusal>) {
-        if self.sessions.get(&id).is_none_or(|session| session.freeze_requests.is_empty()) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        for request in std::mem::take(&mut session.freeze_requests) {
-            self.answer(request, answer.clone());
+    fn answer_freeze_requests(&mut self, answer: &Result<Answer, Refusal>) {
+        for request in std::mem::take(&mut self.freeze_requests) {
+            self.effects.answer(request, answer.clone());
         }
     }
 }

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use crate::action::{Answer, NoticeKind, Refusal};
+use crate::action::{NoticeKind, Refusal};
 use crate::activity::Failure;
 use crate::capacity::RETRY_AFTER;
 use crate::ids::{RequestId, SessionId, ShardId};
 use crate::rules::Rules;
 use crate::session::{ActivityState, CloseReason, Saves, Session, Window};
+use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
@@ -68,6 +69,36 @@ impl Session {
         self.ended.is_none() && !self.is_hibernating && matches!(self.window, Window::Open(_))
     }
 
+    /// Why it is to hibernate now, if it is and can.
+    fn why_hibernate(
+        &self,
+        draining: bool,
+        hibernate_after: Option<Duration>,
+        now: Moment,
+    ) -> Option<&'static str> {
+        let is_idle = || self.hibernates_at(hibernate_after).is_some_and(|at| at <= now);
+        if draining && self.can_hibernate(now) {
+            Some("everything is put to rest")
+        } else if !self.hibernate_requests.is_empty() && self.can_hibernate(now) {
+            Some("a client asked for it")
+        } else {
+            (is_idle() && self.may_hibernate(now)).then_some("nobody used it for a while")
+        }
+    }
+
+    /// Whether somebody wants it whose wish changes what was to become of its window.
+    fn is_kept_by_wish(&self) -> bool {
+        let is_about_to_go =
+            matches!(self.window, Window::Saving(_, CloseReason::Hibernate | CloseReason::Move));
+        let is_asked_to_go = !self.is_hibernating && !self.hibernate_requests.is_empty();
+        self.is_wanted() && (is_about_to_go || is_asked_to_go)
+    }
+
+    /// Whether it hibernates, and somebody asked for that and was not told yet.
+    fn hibernates_as_asked(&self) -> bool {
+        self.is_hibernating && self.window == Window::None && !self.hibernate_requests.is_empty()
+    }
+
     /// Its window is about to go, and it will have none.
     pub(crate) fn is_leaving(&self) -> bool {
         (self.is_hibernating || self.ended.is_some()) && self.window != Window::None
@@ -76,153 +107,125 @@ impl Session {
 
 impl Rules {
     pub(crate) fn hibernate(&mut self, request: RequestId, id: SessionId) {
-        let max_waiting = self.limits.max_waiting;
-        let Some(session) = self.living_mut(request, id) else { return };
-        if let Some(refusal) = session.refusal(session.hibernate_requests.len(), max_waiting) {
-            return self.answer(request, Err(refusal));
+        let Some(mut session) = self.living_mut(request, id) else { return };
+        let refusal = session.refusal(session.hibernate_requests.len(), session.limits.max_waiting);
+        if let Some(refusal) = refusal {
+            return session.effects.answer(request, Err(refusal));
         }
         session.hibernate_not_before = Moment(0);
         session.hibernate_requests.push(request);
     }
 
-    pub(crate) fn wake(&mut self, request: RequestId, id: SessionId, now: Moment) {
-        let max_waiting = self.limits.max_waiting;
+    pub(crate) fn wake(&mut self, request: RequestId, id: SessionId) {
         let draining = self.draining;
-        let Some(session) = self.living_mut(request, id) else { return };
+        let Some(mut session) = self.living_mut(request, id) else { return };
         if draining {
-            return self.answer(request, Err(Refusal::Draining));
+            return session.effects.answer(request, Err(Refusal::Draining));
         }
-        if session.wake_requests.len() >= max_waiting {
-            return self.answer(request, Err(Refusal::TooMany));
+        if session.wake_requests.len() >= session.limits.max_waiting {
+            return session.effects.answer(request, Err(Refusal::TooMany));
         }
-        session.last_used = now;
+        session.last_used = session.now;
         session.wake_requests.push(request);
-        self.touch(id);
+        session.touch();
     }
 
     /// Sends windows away that are to go, and takes back those that somebody wants after all.
     pub(crate) fn settle_hibernation(&mut self, now: Moment) {
         for id in self.sessions.examined() {
-            let Some(session) = self.sessions.get(&id) else { continue };
-            if session.ended.is_some() {
-                continue;
-            }
-            let asked = !session.hibernate_requests.is_empty() || self.draining;
-            let idle = session.hibernates_at(self.limits.hibernate_after).is_some_and(|at| at <= now);
-            if session.is_wanted() && !self.draining {
-                self.keep_window(id);
-            } else if asked && session.can_hibernate(now) {
-                let why = if self.draining { "everything is put to rest" } else { "a client asked for it" };
-                self.hibernate_window(id, why, now);
-            } else if idle && session.may_hibernate(now) {
-                self.hibernate_window(id, "nobody used it for a while", now);
-            }
-            self.refuse_while_draining(id);
-            self.answer_hibernate_requests(id);
+            self.settle_hibernation_of(id, now);
         }
         self.move_out_windows(now);
         self.move_window(now);
         self.answer_drain_waiters(now);
     }
 
-    /// A window that was about to go stays where it is.
-    fn keep_window(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        if let Window::Saving(shard, CloseReason::Hibernate | CloseReason::Move) = session.window
-            && let Some(session) = self.sessions.get_mut(&id)
+    fn settle_hibernation_of(&mut self, id: SessionId, now: Moment) {
+        let (draining, hibernate_after) = (self.draining, self.limits.hibernate_after);
+        let Some(session) = self.sessions.get(&id).filter(|session| session.ended.is_none()) else { return };
+        let why = session.why_hibernate(draining, hibernate_after, now);
+        if (why.is_some() || (!draining && session.is_kept_by_wish()))
+            && let Some(mut session) = self.session_mut(id)
         {
-            session.window = Window::Open(shard);
-            session.is_hibernating = false;
-            self.touch(id);
+            match why {
+                Some(why) => session.hibernate_window(why),
+                None => session.keep_window(),
+            }
         }
-        if self.sessions.get(&id).is_some_and(|session| !session.is_hibernating) {
-            self.refuse_hibernate_requests(id, &Refusal::InUse);
+        if draining {
+            self.refuse_while_draining(id);
+        }
+        if let Some(mut session) = self.session_if(id, Session::hibernates_as_asked) {
+            for request in std::mem::take(&mut session.hibernate_requests) {
+                session.answer_with_it(request);
+            }
+        }
+    }
+}
+
+impl SessionMut<'_> {
+    /// A window that was about to go stays where it is.
+    fn keep_window(&mut self) {
+        if let Window::Saving(shard, CloseReason::Hibernate | CloseReason::Move) = self.window {
+            self.window = Window::Open(shard);
+            self.is_hibernating = false;
+            self.touch();
+        }
+        if !self.is_hibernating {
+            self.refuse_hibernate_requests(&Refusal::InUse);
         }
     }
 
-    /// Lets a session go cold: its state is written down, then its window is closed.
-    pub(crate) fn hibernate_window(&mut self, id: SessionId, why: &str, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.is_hibernating = true;
-        match session.window {
+    /// Lets it go cold: its state is written down, then its window is closed.
+    pub(crate) fn hibernate_window(&mut self, why: &str) {
+        self.is_hibernating = true;
+        match self.window {
             // Nothing happened in it since its state was written down.
-            Window::Open(_) if session.is_frozen_as_written() => self.close_window(id, now),
-            Window::Open(shard) if session.restored => self.save_and_close(id, shard, CloseReason::Hibernate),
-            _ => self.close_window(id, now),
+            Window::Open(_) if self.is_frozen_as_written() => self.close_window(),
+            Window::Open(shard) if self.restored => self.save_and_close(shard, CloseReason::Hibernate),
+            _ => self.close_window(),
         }
-        self.announce(id, NoticeKind::Hibernating, why);
+        self.announce(NoticeKind::Hibernating, why);
     }
 
-    /// Has the state of a window written down for the last time before it is closed. A save that is running
+    /// Has the state of its window written down for the last time before it is closed. A save that is running
     /// already is superseded: its report will be late.
-    pub(crate) fn save_and_close(&mut self, id: SessionId, shard: ShardId, reason: CloseReason) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.window = Window::Saving(shard, reason);
+    pub(crate) fn save_and_close(&mut self, shard: ShardId, reason: CloseReason) {
+        self.window = Window::Saving(shard, reason);
         // What is to be done next is done if the window stays after all.
-        if matches!(session.activity, ActivityState::Running(_)) {
-            session.activity = ActivityState::Idle;
+        if matches!(self.activity, ActivityState::Running(_)) {
+            self.activity = ActivityState::Idle;
         }
-        session.saves = Saves { due: Some(Moment(0)), running: None, ..session.saves };
+        self.saves = Saves { due: Some(Moment(0)), running: None, ..self.saves };
     }
 
     /// The state of a window that is to go is written down, or cannot be.
-    pub(crate) fn final_save_ended(&mut self, id: SessionId, saved: Result<(), Failure>, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Window::Saving(shard, reason) = session.window else { return };
+    pub(crate) fn final_save_ended(&mut self, saved: Result<(), Failure>) {
+        let Window::Saving(shard, reason) = self.window else { return };
+        let retry_at = self.now + self.limits.save_retry;
         match (saved, reason) {
             (Ok(()), _) | (Err(_), CloseReason::Restart) => {
-                session.recovering = reason != CloseReason::Hibernate;
-                self.close_window(id, now);
+                self.recovering = reason != CloseReason::Hibernate;
+                self.close_window();
             }
             (Err(failure), CloseReason::Hibernate | CloseReason::Move) => {
-                session.window = Window::Open(shard);
-                session.is_hibernating = false;
-                session.hibernate_not_before = now + self.limits.save_retry;
-                self.refuse_hibernate_requests(id, &Refusal::Failed(failure));
+                self.window = Window::Open(shard);
+                self.is_hibernating = false;
+                self.hibernate_not_before = retry_at;
+                self.refuse_hibernate_requests(&Refusal::Failed(failure));
             }
             (Err(_), CloseReason::MoveOut) => {
                 // It parts when it holds others up once more, or when its page is lost.
-                session.window = Window::Open(shard);
-                session.moves_out_since = None;
-                session.hibernate_not_before = now + self.limits.save_retry;
+                self.window = Window::Open(shard);
+                self.moves_out_since = None;
+                self.hibernate_not_before = retry_at;
             }
         }
     }
 
-    fn refuse_hibernate_requests(&mut self, id: SessionId, refusal: &Refusal) {
-        if self.sessions.get(&id).is_none_or(|session| session.hibernate_requests.is_empty()) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        for request in std::mem::take(&mut session.hibernate_requests) {
-            self.answer(request, Err(refusal.clone()));
-        }
-    }
-
-    fn answer_hibernate_requests(&mut self, id: SessionId) {
-        let is_answered = |session: &Session| {
-            session.is_hibernating && session.window == Window::None && !session.hibernate_requests.is_empty()
-        };
-        if self.sessions.get(&id).is_some_and(is_answered)
-            && let Some(session) = self.sessions.get_mut(&id)
-        {
-            for request in std::mem::take(&mut session.hibernate_requests) {
-                self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
-            }
-        }
-    }
-
-    /// Refuses everybody who waits for a session.
-    pub(crate) fn refuse_wanted(&mut self, id: SessionId, refusal: &Refusal) {
-        if !self.sessions.get(&id).is_some_and(Session::is_wanted) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let mut told = std::mem::take(&mut session.wake_requests);
-        told.append(&mut session.refresh_requests);
-        told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
-        for request in told {
-            self.answer(request, Err(refusal.clone()));
+    fn refuse_hibernate_requests(&mut self, refusal: &Refusal) {
+        for request in std::mem::take(&mut self.hibernate_requests) {
+            self.effects.answer(request, Err(refusal.clone()));
         }
     }
 }

@@ -159,7 +159,7 @@ impl Rules {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             session.oversized_since = Some(now);
             session.weight = None;
-            self.act(Action::EndPages { session: id });
+            self.effects.act(Action::EndPages { session: id });
         }
     }
 
@@ -186,14 +186,20 @@ impl Rules {
         self.end_oversized(now);
         while foreseen(self) > i128::from(memory.low()) {
             if let Some(id) = self.greediest_to_hibernate(memory, now) {
-                self.hibernate_window(id, "memory is short and it took far more than the others", now);
+                if let Some(mut session) = self.session_mut(id) {
+                    session.hibernate_window("memory is short and it took far more than the others");
+                }
             } else if let Some(id) = self
                 .sessions
                 .first(Order::MayFreeze, |session| session.may_be_frozen(now) && !session.is_fresh(now))
             {
-                self.settle_down(id, true, now);
+                if let Some(mut session) = self.session_mut(id) {
+                    session.settle_down(true);
+                }
             } else if let Some(id) = self.least_used_to_hibernate(now) {
-                self.hibernate_window(id, "memory is short and it was the least recently used", now);
+                if let Some(mut session) = self.session_mut(id) {
+                    session.hibernate_window("memory is short and it was the least recently used");
+                }
             } else {
                 return;
             }

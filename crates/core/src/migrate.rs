@@ -10,6 +10,7 @@ use crate::ids::{SessionId, ShardId};
 use crate::index::Set;
 use crate::rules::Rules;
 use crate::session::{ActivityState, CloseReason, Session, Window};
+use crate::session_mut::SessionMut;
 use crate::spec::Isolation;
 use crate::time::Moment;
 
@@ -35,14 +36,12 @@ impl Session {
 
 impl Rules {
     /// A window had its browser do so much that the others in there waited. From now on it has a browser of its own.
-    pub(crate) fn held_others_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
+    pub(crate) fn held_others_up(&mut self, id: SessionId, shard: ShardId) {
         let is_shared = self.shards.get(shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
-            return;
-        };
-        if is_shared && session.shard() == Some(shard) {
+        let is_in_it = |session: &Session| session.ended.is_none() && session.shard() == Some(shard);
+        if let Some(mut session) = self.session_if(id, |session| is_shared && is_in_it(session)) {
             session.isolation = Isolation::Dedicated;
-            session.moves_out_since = session.moves_out_since.or(Some(now));
+            session.moves_out_since = session.moves_out_since.or(Some(session.now));
         }
     }
 
@@ -72,11 +71,9 @@ impl Rules {
         };
         let moving_out: Vec<SessionId> = self.sessions.fresh().set(Set::MovingOut).collect();
         for id in moving_out {
-            let session = self.sessions.get(&id).filter(|session| may_move_out(session));
-            let Some(shard) = session.and_then(Session::shard) else { continue };
-            self.save_and_close(id, shard, CloseReason::MoveOut);
+            let Some(mut session) = self.session_if(id, may_move_out) else { continue };
             let why = "it held up the other sessions of its browser and gets one of its own";
-            self.announce_aside(id, NoticeKind::Moving, why);
+            session.move_away(CloseReason::MoveOut, why);
         }
     }
 
@@ -95,9 +92,8 @@ impl Rules {
             })
         };
         let Some(id) = retiring.flat_map(|shard| &shard.windows).find(movable).copied() else { return };
-        if let Some(shard) = self.sessions.get(&id).and_then(Session::shard) {
-            self.save_and_close(id, shard, CloseReason::Move);
-            self.announce_aside(id, NoticeKind::Moving, "its browser is old and its window is moved");
+        if let Some(mut session) = self.session_mut(id) {
+            session.move_away(CloseReason::Move, "its browser is old and its window is moved");
         }
     }
 
@@ -107,5 +103,14 @@ impl Rules {
         let sessions = retiring.flat_map(|shard| &shard.windows).filter_map(|id| self.sessions.get(id));
         let living = sessions.filter(|session| session.ended.is_none());
         living.map(|session| session.last_used + self.limits.move_after).filter(|at| *at > now).min()
+    }
+}
+
+impl SessionMut<'_> {
+    fn move_away(&mut self, reason: CloseReason, why: &str) {
+        if let Some(shard) = self.shard() {
+            self.save_and_close(shard, reason);
+            self.announce_aside(NoticeKind::Moving, why);
+        }
     }
 }

@@ -6,7 +6,6 @@ use crate::ids::SessionId;
 use crate::input::{Input, Promise};
 use crate::rules::Rules;
 use crate::session::Session;
-use crate::time::Moment;
 
 impl Promise {
     /// Returns what a request is about to be promised. `before` is its session as it is.
@@ -67,30 +66,34 @@ impl Promise {
 
 impl Rules {
     /// Undoes what was done for a request that cannot be kept.
-    pub(crate) fn take_back(&mut self, id: SessionId, promise: Promise, failure: Failure, now: Moment) {
+    pub(crate) fn take_back(&mut self, id: SessionId, promise: Promise, failure: Failure) {
         match promise {
             // It stands, but nobody knows of it: it never was.
-            Promise::Created => self.end(id, EndedReason::StartFailed, Some(failure), now),
+            Promise::Created => {
+                if let Some(mut session) = self.session_mut(id) {
+                    session.end(EndedReason::StartFailed, Some(failure));
+                }
+            }
             Promise::Held(hold) => {
-                let Some(session) = self.sessions.get_mut(&id) else { return };
+                let Some(mut session) = self.session_mut(id) else { return };
                 let before = session.holds.len();
                 session.holds.retain(|other| other.id != hold);
                 if session.holds.len() < before {
-                    self.announce(id, NoticeKind::HoldReleased, "the hold could not be written down");
+                    session.announce(NoticeKind::HoldReleased, "the hold could not be written down");
                 }
             }
             Promise::Extended { hold, expires_at } => {
-                let Some(session) = self.sessions.get_mut(&id) else { return };
+                let Some(mut session) = self.session_mut(id) else { return };
                 if let Some(held) = session.holds.iter_mut().find(|other| other.id == hold) {
                     held.expires_at = expires_at;
-                    self.touch(id);
+                    session.touch();
                 }
             }
             Promise::Changed { patch, name, policy } => {
                 self.sessions.fresh();
                 let is_taken = self.is_name_taken(id, name.as_ref());
-                let living = self.sessions.get_mut(&id).filter(|session| session.ended.is_none());
-                let Some(session) = living else { return };
+                let is_living = |session: &Session| session.ended.is_none();
+                let Some(mut session) = self.session_if(id, is_living) else { return };
                 if patch.name.is_some() && !is_taken {
                     session.name = name;
                 }
@@ -107,8 +110,8 @@ impl Rules {
                 if patch.refresh_interval.is_some() {
                     now_is.own_refresh = policy.own_refresh;
                 }
-                self.policy_changed(id, now);
-                self.announce(id, NoticeKind::Updated, "a change could not be written down");
+                session.policy_changed();
+                session.announce(NoticeKind::Updated, "a change could not be written down");
             }
         }
     }

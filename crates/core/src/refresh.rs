@@ -11,6 +11,7 @@ use crate::ids::{SessionId, SiteId};
 use crate::index::{Order, Set};
 use crate::rules::Rules;
 use crate::session::{ActivityState, Session, Window};
+use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 /// However short an interval a client asks for, sessions are not checked more often than this.
@@ -34,14 +35,16 @@ impl Session {
     }
 }
 
-impl Rules {
-    /// A session that is to be refreshed every `interval` makes the next check come in time.
-    pub(crate) fn check_within(&mut self, interval: Option<Duration>, now: Moment) {
+impl SessionMut<'_> {
+    /// Has refreshes be checked in time for it, where it is to be refreshed every `interval`.
+    pub(crate) fn check_within(&mut self, interval: Option<Duration>) {
         if let Some(interval) = interval {
-            self.next_check = self.next_check.min(now + interval.max(MIN_CHECK_INTERVAL));
+            *self.next_check = (*self.next_check).min(self.now + interval.max(MIN_CHECK_INTERVAL));
         }
     }
+}
 
+impl Rules {
     /// Schedules a refresh of each session whose last one is older than its interval, and a look at each that waits for a
     /// person. Sets when the next check is due.
     pub(crate) fn schedule_refreshes(&mut self, now: Moment) {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
+use crate::action::{Answer, EndedReason, NoticeKind};
 use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
 use crate::ids::{SessionId, ShardId, Ticket};
 use crate::input::WindowLoss;
 use crate::rules::Rules;
 use crate::session::{ActivityState, CloseReason, Session, Window};
+use crate::session_mut::SessionMut;
 use crate::shard::ShardState;
 use crate::time::Moment;
 
@@ -32,27 +33,23 @@ impl Rules {
         };
         let mut failures = 0;
         if unsettled {
-            let random = self.jitter.next();
+            let random = self.effects.random();
             failures = self.shards.failed(shard.launch, self.limits.backoff, random, now);
         }
         let failure = failure.unwrap_or_else(|| Failure::browser("the browser ended"));
         for session in shard.windows {
-            self.shard_lost(session, &failure, failures, now);
+            self.shard_lost(session, &failure, failures);
         }
     }
 
-    fn shard_lost(&mut self, id: SessionId, failure: &Failure, failures: u32, now: Moment) {
-        let ticket = self.next_ticket();
-        let recovery_tries = self.limits.recovery_tries;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn shard_lost(&mut self, id: SessionId, failure: &Failure, failures: u32) {
+        let ticket = self.effects.next_ticket();
+        let Some(mut session) = self.session_mut(id) else { return };
         let was_closing = matches!(session.window, Window::Closing(_));
         session.failed_sign_ins += u32::from(session.activity == ActivityState::Running(Activity::SignIn));
         session.ticket = ticket;
-        self.window_gone(id, now);
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
-            return;
-        };
-        if session.is_hibernating {
+        session.window_gone();
+        if session.ended.is_some() || session.is_hibernating {
             return;
         }
         session.recovering = session.established;
@@ -60,113 +57,44 @@ impl Rules {
             return;
         }
         if !session.established {
-            return self.count_failure(id, Activity::Visit, failure.clone(), now);
+            return self.count_failure(id, Activity::Visit, failure.clone());
         }
         // A browser that keeps dying is told, and tried again ever more slowly.
-        if failures >= recovery_tries || failure.kind == FailureKind::BrowserMissing {
+        if failures >= session.limits.recovery_tries || failure.kind == FailureKind::BrowserMissing {
             session.attention = Some(failure.sentence.clone());
-            self.answer_refresh_requests(id, &Err(failure.clone()));
+            session.answer_refresh_requests(&Err(failure.clone()));
         }
-        self.announce(id, NoticeKind::WindowLost, &failure.sentence);
+        session.announce(NoticeKind::WindowLost, &failure.sentence);
     }
 
-    pub(crate) fn window_opened(
-        &mut self,
-        id: SessionId,
-        ticket: Ticket,
-        result: Result<(), Failure>,
-        now: Moment,
-    ) {
-        let Some(session) = self.current(id, ticket) else { return };
+    pub(crate) fn window_opened(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>) {
+        let Some(mut session) = self.current(id, ticket) else { return };
         let Window::Opening(shard) = session.window else { return };
         match result {
             Ok(()) => {
                 session.window = Window::Open(shard);
                 session.activity = ActivityState::Next(Activity::Visit);
-                self.touch(id);
+                session.touch();
             }
             Err(failure) => {
-                self.window_gone(id, now);
-                self.count_failure(id, Activity::Visit, failure, now);
+                session.window_gone();
+                self.count_failure(id, Activity::Visit, failure);
             }
         }
     }
 
-    pub(crate) fn window_closed(&mut self, id: SessionId, ticket: Ticket, now: Moment) {
-        if self.current(id, ticket).is_some_and(|session| matches!(session.window, Window::Closing(_))) {
-            self.window_gone(id, now);
+    pub(crate) fn window_closed(&mut self, id: SessionId, ticket: Ticket) {
+        if let Some(mut session) = self.current(id, ticket)
+            && matches!(session.window, Window::Closing(_))
+        {
+            session.window_gone();
         }
     }
 
-    pub(crate) fn window_lost(&mut self, id: SessionId, shard: ShardId, loss: WindowLoss, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let there = match session.window {
-            Window::Open(at)
-            | Window::Saving(at, CloseReason::Hibernate | CloseReason::Move | CloseReason::MoveOut) => {
-                at == shard
-            }
-            _ => false,
-        };
-        // It does not answer before its repair, which takes its time, is over.
-        let mending = matches!(
-            session.activity,
-            ActivityState::Next(Activity::Repair)
-                | ActivityState::Running(Activity::Repair | Activity::Reopen)
-        );
-        // Whoever uses a page that does not answer may have his reasons.
-        if session.ended.is_some() || !there || (loss == WindowLoss::Hung && (session.in_use() || mending)) {
-            return;
-        }
-        if loss == WindowLoss::Emptied {
-            // What it has beside its pages may be newer than what was written, however still it was.
-            self.save_by(id, now + self.limits.save_delay);
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        // Who uses it goes on in the same window. What to do with the empty page comes after that.
-        let stands = session.established && session.restored && !session.recovering;
-        let rests = !matches!(session.activity, ActivityState::Running(_));
-        if loss == WindowLoss::Emptied && session.in_use() && stands && rests {
-            session.activity = ActivityState::Next(Activity::Reopen);
-            return self.announce_aside(id, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED);
-        }
-        session.window = Window::Open(shard);
-        session.is_hibernating = false;
-        let settled = now.since(session.lost_at) >= self.limits.loss_settled_after;
-        session.losses = if settled { 1 } else { session.losses + 1 };
-        session.lost_at = now;
-        // What runs is cut short by the loss, and one loss after another is no accident: both count.
-        let counts =
-            !settled || !session.established || matches!(session.activity, ActivityState::Running(_));
-        session.failures = session.failures.max(session.losses - 1);
-        session.recovering = session.established;
-        session.not_before = now;
-        session.failed_sign_ins += u32::from(session.activity == ActivityState::Running(Activity::SignIn));
-        session.sign_in_running = false;
-        let was_oversized = session.oversized_since.take().is_some();
-        session.weight = None;
-        let (activity, kind, sentence) = match loss {
-            WindowLoss::Crashed if was_oversized => (Activity::Repair, NoticeKind::PageCrashed, OVERSIZED),
-            WindowLoss::Crashed => (Activity::Repair, NoticeKind::PageCrashed, "its page crashed"),
-            WindowLoss::Hung => (Activity::Repair, NoticeKind::PageHung, "its page no longer answers"),
-            // A window that shows nothing yet has nothing to keep.
-            WindowLoss::Emptied if !session.restored => {
-                (Activity::Visit, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED)
-            }
-            WindowLoss::Emptied => (Activity::Reopen, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED),
-            WindowLoss::Gone => {
-                (Activity::Visit, NoticeKind::WindowLost, "its window went with its last page")
-            }
-        };
-        session.activity = ActivityState::Next(activity);
-        // What it held up the others with is not begun again in the same browser.
-        let goes =
-            loss == WindowLoss::Gone || (loss != WindowLoss::Emptied && session.moves_out_since.is_some());
-        self.announce(id, kind, sentence);
-        if goes {
-            self.close_window(id, now);
-        }
-        if counts {
-            self.count_failure(id, activity, Failure::browser(sentence), now);
+    pub(crate) fn window_lost(&mut self, id: SessionId, shard: ShardId, loss: WindowLoss) {
+        let Some(mut session) = self.session_if(id, |session| session.has_lost(shard, loss)) else { return };
+        if let Some((activity, sentence)) = session.window_lost(shard, loss) {
+            self.count_failure(id, activity, Failure::browser(sentence));
         }
     }
 
@@ -175,258 +103,337 @@ impl Rules {
         id: SessionId,
         ticket: Ticket,
         outcome: Result<SignInStatus, Failure>,
-        now: Moment,
     ) {
-        let settled_at = now + self.limits.freeze_settle;
-        let Some(session) = self.current(id, ticket) else { return };
+        let Some(mut session) = self.current(id, ticket) else { return };
         let ActivityState::Running(activity) = session.activity else {
-            return self.refused_late(id, outcome, now);
+            return self.refused_late(id, outcome);
         };
-        session.activity = ActivityState::Idle;
-        session.sign_in_running = false;
-        session.freeze_not_before = settled_at;
-        session.restored |= outcome.is_ok();
-        // A look that failed has not told what came of a sign-in.
-        let is_settled =
-            outcome.as_ref().map_or_else(|failure| failure.kind == FailureKind::Rejected, |_| true);
-        if is_settled || activity != Activity::Look {
-            session.tried_at = None;
-        }
-        let in_vain = match &outcome {
-            Ok(standing) => *standing == SignInStatus::SignedOut,
-            Err(failure) => !failure.kind.is_harmless(),
-        };
-        session.failed_sign_ins += u32::from(in_vain && activity == Activity::SignIn);
-        self.touch(id);
+        session.activity_over(activity, &outcome);
         if outcome.is_ok() && activity != Activity::Look {
-            self.portal_answers(id, now);
+            self.portal_answers(id);
         }
+        let Some(mut session) = self.session_mut(id) else { return };
         match outcome {
-            Ok(SignInStatus::SignedIn) => self.is_signed_in(id, activity, now),
-            Ok(SignInStatus::PersonNeeded(sentence)) => self.needs_person(id, sentence, now),
-            Ok(SignInStatus::SignedOut) => self.signed_out(id, activity, now),
-            Ok(SignInStatus::ShowsNothing) => self.shows_nothing(id, activity, now),
+            Ok(SignInStatus::SignedIn) => session.is_signed_in(activity),
+            Ok(SignInStatus::PersonNeeded(sentence)) => session.needs_person(sentence),
+            Ok(SignInStatus::SignedOut) => session.signed_out(activity),
+            Ok(SignInStatus::ShowsNothing) => session.shows_nothing(activity),
             Err(failure) => {
                 let is_stuck = activity == Activity::Repair && failure.kind == FailureKind::Browser;
-                self.count_failure(id, activity, failure, now);
-                if is_stuck {
-                    self.give_up_repair(id, now);
+                self.count_failure(id, activity, failure);
+                if is_stuck && let Some(mut session) = self.session_if(id, Session::is_beyond_repair) {
+                    // A renderer that cannot be brought to an end goes with its window, and the session gets another one.
+                    session.close_window();
                 }
             }
         }
     }
 
-    /// A renderer that cannot be brought to an end goes with its window, and the session gets another one.
-    fn give_up_repair(&mut self, id: SessionId, now: Moment) {
-        let is_beyond_repair = |session: &&Session| {
-            session.established && session.ended.is_none() && session.failures > REPAIRS_MAX
-        };
-        if self.sessions.get(&id).filter(is_beyond_repair).is_some() {
-            self.close_window(id, now);
+    /// The session that a report is about, unless the report is late.
+    fn current(&mut self, id: SessionId, ticket: Ticket) -> Option<SessionMut<'_>> {
+        self.session_if(id, |session| session.ticket == ticket)
+    }
+
+    /// Decides what follows from a failure, for the session and for those that sign in with the same.
+    fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure) {
+        let Some(mut session) = self.session_mut(id) else { return };
+        let Some(counted) = session.count_failure(activity, &failure) else { return };
+        if counted.is_rejected {
+            self.propagate_refusal(id, &failure);
+        }
+        let Some(mut session) = self.session_mut(id) else { return };
+        match counted.ends {
+            Some(reason) => session.end(reason, Some(failure)),
+            None => session.answer_refresh_requests(&Err(failure)),
         }
     }
+}
 
-    /// The session that a report is about, unless the report is late.
-    pub(crate) fn current(&mut self, id: SessionId, ticket: Ticket) -> Option<&mut Session> {
-        self.sessions.get(&id).filter(|session| session.ticket == ticket)?;
-        self.sessions.get_mut(&id)
+/// What follows from a failure beyond its session's own state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    /// The portal rejected what was typed, which concerns all that would type the same.
+    is_rejected: bool,
+    /// The session is over.
+    ends: Option<EndedReason>,
+}
+
+impl Session {
+    /// Whether a report of a loss is about its window as it is now.
+    fn has_lost(&self, shard: ShardId, loss: WindowLoss) -> bool {
+        let there = match self.window {
+            Window::Open(at)
+            | Window::Saving(at, CloseReason::Hibernate | CloseReason::Move | CloseReason::MoveOut) => {
+                at == shard
+            }
+            _ => false,
+        };
+        // It does not answer before its repair, which takes its time, is over.
+        let mending = matches!(
+            self.activity,
+            ActivityState::Next(Activity::Repair)
+                | ActivityState::Running(Activity::Repair | Activity::Reopen)
+        );
+        // Whoever uses a page that does not answer may have his reasons.
+        let is_excused = loss == WindowLoss::Hung && (self.in_use() || mending);
+        self.ended.is_none() && there && !is_excused
     }
 
-    fn is_signed_in(&mut self, id: SessionId, activity: Activity, now: Moment) {
-        let random = self.jitter.next();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.failures = 0;
-        session.clear_refusal();
-        let early_ms = u64::try_from(session.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
-        session.refresh_early = Duration::from_millis(random % (early_ms + 1));
-        let needed_a_person = session.attention.take().is_some();
-        session.recovering = false;
-        session.fresh_at = now;
+    fn is_beyond_repair(&self) -> bool {
+        self.established && self.ended.is_none() && self.failures > REPAIRS_MAX
+    }
+}
+
+impl SessionMut<'_> {
+    /// Returns what was lost where that counts as a failure, with a sentence.
+    fn window_lost(&mut self, shard: ShardId, loss: WindowLoss) -> Option<(Activity, &'static str)> {
+        if loss == WindowLoss::Emptied {
+            // What it has beside its pages may be newer than what was written, however still it was.
+            self.save_by(self.now + self.limits.save_delay);
+        }
+        // Who uses it goes on in the same window. What to do with the empty page comes after that.
+        let stands = self.established && self.restored && !self.recovering;
+        let rests = !matches!(self.activity, ActivityState::Running(_));
+        if loss == WindowLoss::Emptied && self.in_use() && stands && rests {
+            self.activity = ActivityState::Next(Activity::Reopen);
+            self.announce_aside(NoticeKind::LastPageClosed, LAST_PAGE_CLOSED);
+            return None;
+        }
+        self.window = Window::Open(shard);
+        self.is_hibernating = false;
+        let settled = self.now.since(self.lost_at) >= self.limits.loss_settled_after;
+        self.losses = if settled { 1 } else { self.losses + 1 };
+        self.lost_at = self.now;
+        // What runs is cut short by the loss, and one loss after another is no accident: both count.
+        let counts = !settled || !self.established || matches!(self.activity, ActivityState::Running(_));
+        self.failures = self.failures.max(self.losses - 1);
+        self.recovering = self.established;
+        self.not_before = self.now;
+        self.failed_sign_ins += u32::from(self.activity == ActivityState::Running(Activity::SignIn));
+        self.sign_in_running = false;
+        let was_oversized = self.oversized_since.take().is_some();
+        self.weight = None;
+        let (activity, kind, sentence) = match loss {
+            WindowLoss::Crashed if was_oversized => (Activity::Repair, NoticeKind::PageCrashed, OVERSIZED),
+            WindowLoss::Crashed => (Activity::Repair, NoticeKind::PageCrashed, "its page crashed"),
+            WindowLoss::Hung => (Activity::Repair, NoticeKind::PageHung, "its page no longer answers"),
+            // A window that shows nothing yet has nothing to keep.
+            WindowLoss::Emptied if !self.restored => {
+                (Activity::Visit, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED)
+            }
+            WindowLoss::Emptied => (Activity::Reopen, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED),
+            WindowLoss::Gone => {
+                (Activity::Visit, NoticeKind::WindowLost, "its window went with its last page")
+            }
+        };
+        self.activity = ActivityState::Next(activity);
+        // What it held up the others with is not begun again in the same browser.
+        let goes =
+            loss == WindowLoss::Gone || (loss != WindowLoss::Emptied && self.moves_out_since.is_some());
+        self.announce(kind, sentence);
+        if goes {
+            self.close_window();
+        }
+        counts.then_some((activity, sentence))
+    }
+
+    /// Takes note that an activity is over, whatever it came to.
+    fn activity_over(&mut self, activity: Activity, outcome: &Result<SignInStatus, Failure>) {
+        self.activity = ActivityState::Idle;
+        self.sign_in_running = false;
+        self.freeze_not_before = self.now + self.limits.freeze_settle;
+        self.restored |= outcome.is_ok();
+        // A look that failed has not told what came of a sign-in.
+        let is_settled =
+            outcome.as_ref().map_or_else(|failure| failure.kind == FailureKind::Rejected, |_| true);
+        if is_settled || activity != Activity::Look {
+            self.tried_at = None;
+        }
+        let in_vain = match outcome {
+            Ok(standing) => *standing == SignInStatus::SignedOut,
+            Err(failure) => !failure.kind.is_harmless(),
+        };
+        self.failed_sign_ins += u32::from(in_vain && activity == Activity::SignIn);
+        self.touch();
+    }
+
+    fn is_signed_in(&mut self, activity: Activity) {
+        let random = self.effects.random();
+        self.failures = 0;
+        self.clear_refusal();
+        let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
+        self.refresh_early = Duration::from_millis(random % (early_ms + 1));
+        let needed_a_person = self.attention.take().is_some();
+        self.recovering = false;
+        self.fresh_at = self.now;
         let (kind, reason) = match activity {
             Activity::SignIn => {
-                session.signed_in_at = Some(now);
+                self.signed_in_at = Some(self.now);
                 (Some(NoticeKind::SignedIn), "it was signed in")
             }
             Activity::Refresh => {
-                session.last_refresh = Some(now);
+                self.last_refresh = Some(self.now);
                 (Some(NoticeKind::Refreshed), "it was refreshed and is signed in")
             }
             Activity::Visit | Activity::Repair | Activity::Reopen => (None, "its page is there"),
             Activity::Look if needed_a_person => (None, "a person has signed it in"),
             Activity::Look => (None, "it is signed in"),
         };
-        reason.clone_into(&mut session.why);
+        reason.clone_into(&mut self.why);
         let delay = if activity == Activity::SignIn { Duration::ZERO } else { self.limits.save_delay };
-        self.save_by(id, now + delay);
-        self.establish(id, now);
+        self.save_by(self.now + delay);
+        self.establish();
         if let Some(kind) = kind {
-            self.announce(id, kind, reason);
+            self.announce(kind, reason);
         }
-        self.answer_refresh_requests(id, &Ok(()));
+        self.answer_refresh_requests(&Ok(()));
     }
 
-    fn signed_out(&mut self, id: SessionId, activity: Activity, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.attention.is_some() && activity == Activity::Look {
+    fn signed_out(&mut self, activity: Activity) {
+        if self.attention.is_some() && activity == Activity::Look {
             return;
         }
-        let attempts_exhausted = session.failed_sign_ins >= self.limits.recovery_tries;
-        let can_sign_in = session.access.can_sign_in;
-        if can_sign_in && session.refused {
+        let attempts_exhausted = self.failed_sign_ins >= self.limits.recovery_tries;
+        if !self.access.can_sign_in {
+            self.needs_person("it is signed out and can only be signed in by hand".to_owned());
+        } else if self.refused {
             let sentence = "its portal refused the sign-in, which is not repeated unasked".to_owned();
-            self.needs_person(id, sentence, now);
-        } else if can_sign_in && attempts_exhausted {
+            self.needs_person(sentence);
+        } else if attempts_exhausted {
             // Its sign-in comes to nothing again and again, though it never fails by itself.
-            session.refused = true;
-            self.needs_person(id, "its sign-in does not last".to_owned(), now);
-        } else if can_sign_in {
-            session.activity = ActivityState::Next(Activity::SignIn);
-            session.not_before = session.not_before.max(now);
-            let why =
-                if session.established { "its portal signed it out" } else { "it is not signed in yet" };
-            why.clone_into(&mut session.why);
-            if session.established && activity != Activity::SignIn {
-                self.announce(id, NoticeKind::SignedOut, why);
-            }
+            self.refused = true;
+            self.needs_person("its sign-in does not last".to_owned());
         } else {
-            self.needs_person(id, "it is signed out and can only be signed in by hand".to_owned(), now);
+            self.activity = ActivityState::Next(Activity::SignIn);
+            self.not_before = self.not_before.max(self.now);
+            let why = if self.established { "its portal signed it out" } else { "it is not signed in yet" };
+            why.clone_into(&mut self.why);
+            if self.established && activity != Activity::SignIn {
+                self.announce(NoticeKind::SignedOut, why);
+            }
         }
     }
 
     /// Its last page was closed under a server that is gone. What can tell how it stands is its page.
-    fn shows_nothing(&mut self, id: SessionId, activity: Activity, now: Moment) {
-        let living = self.sessions.get_mut(&id).filter(|session| session.attention.is_none());
-        let Some(session) = living else { return self.signed_out(id, activity, now) };
-        session.recovering = session.established;
-        session.activity = ActivityState::Next(Activity::Reopen);
-        session.not_before = now;
-        LAST_PAGE_CLOSED.clone_into(&mut session.why);
-    }
-
-    fn needs_person(&mut self, id: SessionId, sentence: String, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.why.clone_from(&sentence);
-        session.attention = Some(sentence);
-        session.recovering = false;
-        self.save_by(id, now + self.limits.save_delay);
-        self.establish(id, now);
-        self.answer_refresh_requests(id, &Ok(()));
-    }
-
-    /// Tells the create_requests that the session stands.
-    fn establish(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if !session.established {
-            session.established = true;
-            session.last_used = now;
+    fn shows_nothing(&mut self, activity: Activity) {
+        if self.attention.is_some() {
+            return self.signed_out(activity);
         }
-        let interval = session.policy.refresh_interval();
-        let interval = interval.map(|interval| interval.saturating_sub(session.refresh_early));
-        self.check_within(interval, now);
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        for (place, request) in std::mem::take(&mut session.create_requests).into_iter().enumerate() {
-            self.answer(request, Ok(Answer::Session { session: id, is_new: place == 0 }));
+        self.recovering = self.established;
+        self.activity = ActivityState::Next(Activity::Reopen);
+        self.not_before = self.now;
+        LAST_PAGE_CLOSED.clone_into(&mut self.why);
+    }
+
+    fn needs_person(&mut self, sentence: String) {
+        self.why.clone_from(&sentence);
+        self.attention = Some(sentence);
+        self.recovering = false;
+        self.save_by(self.now + self.limits.save_delay);
+        self.establish();
+        self.answer_refresh_requests(&Ok(()));
+    }
+
+    /// Tells those who asked for it that it stands.
+    fn establish(&mut self) {
+        if !self.established {
+            self.established = true;
+            self.last_used = self.now;
+        }
+        let interval = self.policy.refresh_interval();
+        self.check_within(interval.map(|interval| interval.saturating_sub(self.refresh_early)));
+        let session = self.session.id;
+        for (place, request) in std::mem::take(&mut self.create_requests).into_iter().enumerate() {
+            self.effects.answer(request, Ok(Answer::Session { session, is_new: place == 0 }));
         }
     }
 
-    pub(crate) fn answer_refresh_requests(&mut self, id: SessionId, outcome: &Result<(), Failure>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let mut told = std::mem::take(&mut session.refresh_requests);
-        told.append(&mut session.wake_requests);
-        for request in told {
-            let answer = outcome.clone().map_err(Refusal::Failed);
-            self.answer(request, answer.map(|()| Answer::Session { session: id, is_new: false }));
-        }
-    }
-
-    /// Decides what follows a failure. It never ends a session that once stood.
-    fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure, now: Moment) {
-        let random = self.jitter.next();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    /// Decides what follows from a failure. It never ends a session that once stood.
+    ///
+    /// Returns what follows beyond that, unless nobody is to hear of it.
+    fn count_failure(&mut self, activity: Activity, failure: &Failure) -> Option<Counted> {
+        let random = self.effects.random();
         // A look costs nothing and proves nothing: there will be another. Where it is to show what came of a
         // sign-in it is the next thing to come, and where it shows a refusal, it counts as that sign-in.
         if activity == Activity::Look && failure.kind != FailureKind::Rejected {
-            if session.tried_at.is_some() {
-                session.activity = ActivityState::Next(Activity::Look);
-                session.not_before = now + self.limits.backoff.wait(1, random);
+            if self.tried_at.is_some() {
+                self.activity = ActivityState::Next(Activity::Look);
+                self.not_before = self.now + self.limits.backoff.wait(1, random);
             }
-            return;
+            return None;
         }
-        session.failures += 1;
-        session.unreachable = failure.kind == FailureKind::Unreachable;
+        self.failures += 1;
+        self.unreachable = failure.kind == FailureKind::Unreachable;
         let mut backoff = self.limits.backoff;
         if failure.kind.is_harmless() {
             backoff.longest = backoff.longest.min(self.limits.longest_outage_wait);
         }
         // What failed while the portal was not there says nothing of a sign-in once it is.
         let is_typed = activity == Activity::SignIn && !failure.kind.is_harmless();
-        let failures = if is_typed { session.failed_sign_ins } else { session.failures };
-        session.not_before = now + backoff.wait(failures, random);
-        if !session.established {
-            return self.count_failed_start(id, activity, failure, now);
+        let failures = if is_typed { self.failed_sign_ins } else { self.failures };
+        self.not_before = self.now + backoff.wait(failures, random);
+        if !self.established {
+            return self.count_failed_start(activity, failure);
         }
         let tries = self.limits.recovery_tries;
         let mut is_refused = false;
         let attention = match activity {
             // Where no policy wants refreshes, whoever asked is told, and asks again.
-            Activity::Refresh if session.policy.refresh_interval().is_none() => false,
-            Activity::Refresh if session.failures < self.limits.refresh_tries => {
-                session.activity = ActivityState::Next(Activity::Refresh);
+            Activity::Refresh if self.policy.refresh_interval().is_none() => false,
+            Activity::Refresh if self.failures < self.limits.refresh_tries => {
+                self.activity = ActivityState::Next(Activity::Refresh);
                 false
             }
             // What the portal refused is not typed because it no longer answers: the refreshes go on.
-            Activity::Refresh if session.access.can_sign_in && !session.refused => {
-                session.activity = ActivityState::Next(Activity::SignIn);
+            Activity::Refresh if self.access.can_sign_in && !self.refused => {
+                self.activity = ActivityState::Next(Activity::SignIn);
                 false
             }
             Activity::Refresh => {
-                session.activity = ActivityState::Next(Activity::Refresh);
-                session.failures >= self.limits.refresh_tries + tries
+                self.activity = ActivityState::Next(Activity::Refresh);
+                self.failures >= self.limits.refresh_tries + tries
             }
             Activity::SignIn | Activity::Look => {
                 // What was changed while it was typed has not been refused.
-                let is_outdated = session.typed != session.access.login;
+                let is_outdated = self.typed != self.access.login;
                 is_refused = failure.kind == FailureKind::Rejected && !is_outdated;
                 // What was typed too often counts as refused, also for whoever brings the window back.
-                session.refused |= is_refused || session.failed_sign_ins >= tries;
+                self.refused |= is_refused || self.failed_sign_ins >= tries;
                 // Only what never reached the sign-in form is repeated without end.
-                if !session.refused {
-                    session.activity = ActivityState::Next(Activity::SignIn);
+                if !self.refused {
+                    self.activity = ActivityState::Next(Activity::SignIn);
                 }
-                let is_unfit = failure.kind == FailureKind::Untyped && session.failures >= tries;
-                session.refused || is_unfit || session.failures >= self.limits.refresh_tries + tries
+                let is_unfit = failure.kind == FailureKind::Untyped && self.failures >= tries;
+                self.refused || is_unfit || self.failures >= self.limits.refresh_tries + tries
             }
             Activity::Visit | Activity::Repair | Activity::Reopen => {
-                if matches!(session.window, Window::Open(_)) {
-                    session.activity = ActivityState::Next(activity);
+                if matches!(self.window, Window::Open(_)) {
+                    self.activity = ActivityState::Next(activity);
                 }
-                session.failures >= tries
+                self.failures >= tries
             }
         };
         if attention {
-            session.attention = Some(failure.sentence.clone());
-            session.recovering = false;
+            self.attention = Some(failure.sentence.clone());
+            self.recovering = false;
         }
         let kind = match activity {
             Activity::SignIn | Activity::Look => NoticeKind::SignInFailed,
             Activity::Refresh => NoticeKind::RefreshFailed,
             Activity::Visit | Activity::Repair | Activity::Reopen => NoticeKind::RecoveryFailed,
         };
-        self.announce(id, kind, &failure.sentence);
-        if is_refused {
-            self.propagate_refusal(id, &failure, now);
-        }
-        self.answer_refresh_requests(id, &Err(failure));
+        self.announce(kind, &failure.sentence);
+        Some(Counted { is_rejected: is_refused, ends: None })
     }
 
     /// A session that never stood is given up, unless the browser alone is to blame and may do better.
-    fn count_failed_start(&mut self, id: SessionId, activity: Activity, failure: Failure, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if failure.kind == FailureKind::Browser && session.failures < self.limits.recovery_tries {
-            if matches!(session.window, Window::Open(_)) {
-                session.activity = ActivityState::Next(activity);
+    fn count_failed_start(&mut self, activity: Activity, failure: &Failure) -> Option<Counted> {
+        if failure.kind == FailureKind::Browser && self.failures < self.limits.recovery_tries {
+            if matches!(self.window, Window::Open(_)) {
+                self.activity = ActivityState::Next(activity);
             }
-            return self.touch(id);
+            self.touch();
+            return None;
         }
         let is_of_sign_in = !matches!(failure.kind, FailureKind::Browser | FailureKind::Unrecorded { .. });
         let reason = if activity == Activity::SignIn && is_of_sign_in {
@@ -434,9 +441,6 @@ impl Rules {
         } else {
             EndedReason::StartFailed
         };
-        if failure.kind == FailureKind::Rejected {
-            self.propagate_refusal(id, &failure, now);
-        }
-        self.end(id, reason, Some(failure), now);
+        Some(Counted { is_rejected: failure.kind == FailureKind::Rejected, ends: Some(reason) })
     }
 }

@@ -7,27 +7,28 @@ use crate::activity::{Activity, Failure, FailureKind};
 use crate::ids::{HoldId, RequestId, SessionId};
 use crate::rules::Rules;
 use crate::session::{ActivityState, CloseReason, Hold, Session, Waiting, Window, Wish};
+use crate::session_mut::SessionMut;
 use crate::spec::PolicyPatch;
 use crate::time::Moment;
 
 impl Rules {
     /// The living session of a request, or its refusal given.
-    pub(crate) fn living_mut(&mut self, request: RequestId, id: SessionId) -> Option<&mut Session> {
+    pub(crate) fn living_mut(&mut self, request: RequestId, id: SessionId) -> Option<SessionMut<'_>> {
         let refusal = match self.sessions.get(&id).map(|session| session.ended) {
             None => Refusal::NotFound,
             Some(Some((_, reason))) => Refusal::Ended(reason),
-            Some(None) => return self.sessions.get_mut(&id),
+            Some(None) => return self.session_mut(id),
         };
-        self.answer(request, Err(refusal));
+        self.effects.answer(request, Err(refusal));
         None
     }
 
-    pub(crate) fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch, now: Moment) {
+    pub(crate) fn patch(&mut self, request: RequestId, id: SessionId, patch: PolicyPatch) {
         self.sessions.fresh();
         let taken = self.is_name_taken(id, patch.name.as_ref());
-        let Some(session) = self.living_mut(request, id) else { return };
+        let Some(mut session) = self.living_mut(request, id) else { return };
         if taken {
-            return self.answer(request, Err(Refusal::NameTaken { differs: Vec::new() }));
+            return session.effects.answer(request, Err(Refusal::NameTaken { differs: Vec::new() }));
         }
         if patch.name.is_some() {
             session.name = patch.name;
@@ -37,142 +38,96 @@ impl Rules {
         policy.never_terminate = patch.never_terminate.unwrap_or(policy.never_terminate);
         policy.idle_timeout = patch.idle_timeout.unwrap_or(policy.idle_timeout);
         policy.own_refresh = patch.refresh_interval.or(policy.own_refresh);
-        self.policy_changed(id, now);
-        self.announce(id, NoticeKind::Updated, "a client changed it");
-        self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
+        session.policy_changed();
+        session.announce(NoticeKind::Updated, "a client changed it");
+        session.answer_with_it(request);
     }
 
     /// Returns whether another session, or somebody who waits for one, has this name.
     #[must_use]
     pub fn is_name_taken(&self, id: SessionId, name: Option<&String>) -> bool {
-        name.is_some_and(|name| self.sessions.index().named(name).any(|other| other != id))
-            || name.is_some() && self.queue.newcomers().any(|newcomer| newcomer.spec.name.as_ref() == name)
+        let Some(name) = name else { return false };
+        self.sessions.index().named(name).any(|other| other != id)
+            || self.queue.newcomers().any(|newcomer| newcomer.spec.name.as_ref() == Some(name))
     }
 
-    /// A refresh that nobody wants any more does not come, and one that somebody wants comes in time.
-    pub(crate) fn policy_changed(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let interval = session.policy.refresh_interval();
-        if interval.is_none()
-            && session.refresh_requests.is_empty()
-            && session.activity == ActivityState::Next(Activity::Refresh)
-        {
-            session.activity = ActivityState::Idle;
-        }
-        self.check_within(interval, now);
-    }
-
-    pub(crate) fn close(&mut self, request: RequestId, id: SessionId, now: Moment) {
-        let Some(session) = self.living_mut(request, id) else { return };
+    pub(crate) fn close(&mut self, request: RequestId, id: SessionId) {
+        let Some(mut session) = self.living_mut(request, id) else { return };
         session.close_requests.push(request);
-        self.end(id, EndedReason::ClosedByClient, None, now);
+        session.end(EndedReason::ClosedByClient, None);
     }
 
-    pub(crate) fn ping(&mut self, request: RequestId, id: SessionId, now: Moment) {
-        let Some(session) = self.living_mut(request, id) else { return };
-        session.last_used = now;
-        self.touch(id);
-        self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
+    pub(crate) fn ping(&mut self, request: RequestId, id: SessionId) {
+        let Some(mut session) = self.living_mut(request, id) else { return };
+        session.last_used = session.now;
+        session.touch();
+        session.answer_with_it(request);
     }
 
-    pub(crate) fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish, now: Moment) {
-        let deadline = now + self.limits.queue_timeout;
-        let (max_waiting, max_holds) = (self.limits.max_waiting, self.limits.max_holds);
+    pub(crate) fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish) {
         let draining = self.draining;
-        let Some(session) = self.living_mut(request, id) else { return };
+        let Some(mut session) = self.living_mut(request, id) else { return };
         if draining {
-            return self.answer(request, Err(Refusal::Draining));
+            return session.effects.answer(request, Err(Refusal::Draining));
         }
-        if session.waiting.len() >= max_waiting || session.holds.len() >= max_holds {
-            return self.answer(request, Err(Refusal::TooMany));
+        let limits = session.limits;
+        if session.waiting.len() >= limits.max_waiting || session.holds.len() >= limits.max_holds {
+            return session.effects.answer(request, Err(Refusal::TooMany));
         }
+        let deadline = session.now + limits.queue_timeout;
         session.waiting.push(Waiting { request, deadline, wish });
     }
 
     /// Gives the session to those who wait, in their order, once nothing of ours runs in it.
     pub(crate) fn serve_waiting(&mut self, id: SessionId, now: Moment) {
         let has_nobody = |session: &Session| session.wake_requests.is_empty() && session.waiting.is_empty();
-        if self.sessions.get(&id).is_none_or(|session| has_nobody(session) || session.busy(now)) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let is_served = |session: &Session| !has_nobody(session) && !session.busy(now);
+        let Some(mut session) = self.session_if(id, is_served) else { return };
         for request in std::mem::take(&mut session.wake_requests) {
-            self.answer(request, Ok(Answer::Session { session: id, is_new: false }));
+            session.answer_with_it(request);
         }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
         for waiting in std::mem::take(&mut session.waiting) {
-            let answer = self.serve(id, waiting.wish, now);
-            self.answer(waiting.request, answer);
+            let answer = session.serve(waiting.wish);
+            session.effects.answer(waiting.request, answer);
         }
     }
 
-    fn serve(&mut self, id: SessionId, wish: Wish, now: Moment) -> Result<Answer, Refusal> {
-        let session = self.sessions.get_mut(&id).ok_or(Refusal::NotFound)?;
-        let Wish::Hold { hold, ttl, shared } = wish else {
-            session.uses += 1;
-            session.last_used = now;
-            self.touch(id);
-            return Ok(Answer::MayUse);
-        };
-        if session.holds.iter().any(|other| !shared || !other.shared) {
-            return Err(Refusal::InUse);
-        }
-        let expires_at = now + ttl;
-        session.holds.push(Hold { id: hold, shared, expires_at });
-        session.last_used = now;
-        self.announce(id, NoticeKind::HoldGranted, "a client took hold of it");
-        Ok(Answer::Hold { hold, expires_at })
-    }
-
-    pub(crate) fn end_use(&mut self, id: SessionId, now: Moment) {
-        if self.sessions.get(&id).is_none_or(|session| session.uses == 0) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    pub(crate) fn end_use(&mut self, id: SessionId) {
+        let Some(mut session) = self.session_if(id, |session| session.uses > 0) else { return };
         session.uses -= 1;
-        session.last_used = now;
-        self.touch(id);
+        session.last_used = session.now;
+        session.touch();
     }
 
-    pub(crate) fn extend_hold(
-        &mut self,
-        request: RequestId,
-        id: SessionId,
-        hold: HoldId,
-        ttl: Duration,
-        now: Moment,
-    ) {
-        let Some(session) = self.living_mut(request, id) else { return };
-        let Some(found) = session.holds.iter_mut().find(|other| other.id == hold) else {
-            return self.answer(request, Err(Refusal::HoldNotFound));
-        };
-        found.expires_at = now + ttl;
-        let expires_at = found.expires_at;
-        session.last_used = now;
-        self.touch(id);
-        self.answer(request, Ok(Answer::Hold { hold, expires_at }));
+    pub(crate) fn extend_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, ttl: Duration) {
+        let Some(mut session) = self.living_mut(request, id) else { return };
+        if !session.prolong_hold(hold, ttl) {
+            return session.effects.answer(request, Err(Refusal::HoldNotFound));
+        }
+        session.last_used = session.now;
+        let expires_at = session.now + ttl;
+        session.effects.answer(request, Ok(Answer::Hold { hold, expires_at }));
     }
 
     /// The holder is still there, which is no use of the session yet.
-    pub(crate) fn keep_hold(&mut self, id: SessionId, hold: HoldId, ttl: Duration, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let Some(found) = session.holds.iter_mut().find(|other| other.id == hold) {
-            found.expires_at = now + ttl;
-            self.touch(id);
+    pub(crate) fn keep_hold(&mut self, id: SessionId, hold: HoldId, ttl: Duration) {
+        if let Some(mut session) = self.session_mut(id) {
+            session.prolong_hold(hold, ttl);
         }
     }
 
-    pub(crate) fn release_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId, now: Moment) {
-        let Some(session) = self.living_mut(request, id) else { return };
+    pub(crate) fn release_hold(&mut self, request: RequestId, id: SessionId, hold: HoldId) {
+        let Some(mut session) = self.living_mut(request, id) else { return };
         let before = session.holds.len();
         session.holds.retain(|other| other.id != hold);
         if session.holds.len() == before {
-            return self.answer(request, Err(Refusal::HoldNotFound));
+            return session.effects.answer(request, Err(Refusal::HoldNotFound));
         }
+        let now = session.now;
         session.last_used = now;
-        self.announce(id, NoticeKind::HoldReleased, "its holder gave it back");
-        self.save_by(id, now);
-        self.answer(request, Ok(Answer::Done));
+        session.announce(NoticeKind::HoldReleased, "its holder gave it back");
+        session.save_by(now);
+        session.effects.answer(request, Ok(Answer::Done));
     }
 
     /// Where somebody waits for an outcome and nothing runs that could give one, a refresh will.
@@ -182,37 +137,35 @@ impl Rules {
                 && matches!(session.window, Window::Open(_))
                 && !session.refresh_requests.is_empty()
         };
-        if self.sessions.get(&id).is_some_and(begins)
-            && let Some(session) = self.sessions.get_mut(&id)
-        {
+        if let Some(mut session) = self.session_if(id, begins) {
             session.activity = ActivityState::Next(Activity::Refresh);
         }
     }
 
     /// Takes on somebody who waits for an outcome, unless somebody uses the session.
-    pub(crate) fn ask(&mut self, request: RequestId, id: SessionId, now: Moment) -> Option<&mut Session> {
-        let (max_waiting, draining) = (self.limits.max_waiting, self.draining);
-        let session = self.living_mut(request, id)?;
-        let refusal = session.refusal(session.refresh_requests.len(), max_waiting);
+    pub(crate) fn ask(&mut self, request: RequestId, id: SessionId) -> Option<SessionMut<'_>> {
+        let draining = self.draining;
+        let mut session = self.living_mut(request, id)?;
+        let refusal = session.refusal(session.refresh_requests.len(), session.limits.max_waiting);
         if let Some(refusal) = draining.then_some(Refusal::Draining).or(refusal) {
-            self.answer(request, Err(refusal));
+            session.effects.answer(request, Err(refusal));
             return None;
         }
         session.refresh_requests.push(request);
-        session.not_before = now;
+        session.not_before = session.now;
         session.failures = 0;
         session.clear_refusal();
-        self.sessions.get_mut(&id)
+        Some(session)
     }
 
-    pub(crate) fn refresh_now(&mut self, request: RequestId, id: SessionId, now: Moment) {
-        let Some(session) = self.ask(request, id, now) else { return };
+    pub(crate) fn refresh_now(&mut self, request: RequestId, id: SessionId) {
+        let Some(mut session) = self.ask(request, id) else { return };
         session.refresh_first();
-        self.touch(id);
+        session.touch();
     }
 
-    pub(crate) fn restart(&mut self, request: RequestId, id: SessionId, now: Moment) {
-        let Some(session) = self.ask(request, id, now) else { return };
+    pub(crate) fn restart(&mut self, request: RequestId, id: SessionId) {
+        let Some(mut session) = self.ask(request, id) else { return };
         // A cold one gets another window anyway.
         if session.is_hibernating && session.window == Window::None {
             return;
@@ -223,11 +176,51 @@ impl Rules {
         "a client restarts its window".clone_into(&mut session.why);
         match session.window {
             Window::Open(shard) | Window::Saving(shard, _) if session.restored => {
-                self.save_and_close(id, shard, CloseReason::Restart);
+                session.save_and_close(shard, CloseReason::Restart);
             }
-            _ => self.close_window(id, now),
+            _ => session.close_window(),
         }
-        self.touch(id);
+        session.touch();
+    }
+}
+
+impl SessionMut<'_> {
+    /// A refresh that nobody wants any more does not come, and one that somebody wants comes in time.
+    pub(crate) fn policy_changed(&mut self) {
+        let interval = self.policy.refresh_interval();
+        if interval.is_none()
+            && self.refresh_requests.is_empty()
+            && self.activity == ActivityState::Next(Activity::Refresh)
+        {
+            self.activity = ActivityState::Idle;
+        }
+        self.check_within(interval);
+    }
+
+    fn serve(&mut self, wish: Wish) -> Result<Answer, Refusal> {
+        let Wish::Hold { hold, ttl, shared } = wish else {
+            self.uses += 1;
+            self.last_used = self.now;
+            self.touch();
+            return Ok(Answer::MayUse);
+        };
+        if self.holds.iter().any(|other| !shared || !other.shared) {
+            return Err(Refusal::InUse);
+        }
+        let expires_at = self.now + ttl;
+        self.holds.push(Hold { id: hold, shared, expires_at });
+        self.last_used = self.now;
+        self.announce(NoticeKind::HoldGranted, "a client took hold of it");
+        Ok(Answer::Hold { hold, expires_at })
+    }
+
+    /// Has a hold last `ttl` from now. Returns whether there is such a hold.
+    fn prolong_hold(&mut self, hold: HoldId, ttl: Duration) -> bool {
+        let expires_at = self.now + ttl;
+        let Some(found) = self.holds.iter_mut().find(|other| other.id == hold) else { return false };
+        found.expires_at = expires_at;
+        self.touch();
+        true
     }
 }
 

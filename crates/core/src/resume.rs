@@ -68,11 +68,11 @@ impl Rules {
             }
         }
         for id in self.sessions.ids() {
-            self.touch(id);
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Some(mut session) = self.session_mut(id) else { continue };
+            session.touch();
             session.announced = Some(session.state());
             let interval = session.policy.refresh_interval();
-            self.check_within(interval, now);
+            session.check_within(interval);
         }
     }
 
@@ -82,16 +82,15 @@ impl Rules {
         if self.shards.get(shard).is_none() {
             return;
         }
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
-            return;
-        };
-        self.shards.enter(shard, id);
+        let is_living = |session: &Session| session.ended.is_none();
+        let Some(mut session) = self.session_if(id, is_living) else { return };
+        session.shards.enter(shard, id);
         session.is_hibernating = false;
         session.window = Window::Open(shard);
         session.restored = true;
         session.activity = ActivityState::Next(Activity::Look);
         // It may stand still: it is told to run before it is looked at.
         session.freeze_state = FreezeState::Frozen { since: now };
-        self.save_by(id, now + self.limits.save_delay);
+        session.save_by(now + session.limits.save_delay);
     }
 }

@@ -1,15 +1,13 @@
 //! The state machine: what is known, one step, and when the next step is due.
 
-use std::collections::BTreeSet;
-
-use crate::action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
-use crate::activity::Failure;
-use crate::backoff::Jitter;
-use crate::ids::{RequestId, SessionId, Ticket};
+use crate::action::{Action, Notice, NoticeKind};
+use crate::effects::Effects;
+use crate::ids::SessionId;
 use crate::input::Input;
 use crate::limits::Limits;
 use crate::queue::{DrainWaiter, Queue};
-use crate::session::{ActivityState, FreezeState, Saves, Session, Window, Wish};
+use crate::session::{Session, Wish};
+use crate::session_mut::SessionMut;
 use crate::sessions::Sessions;
 use crate::shard::Shards;
 use crate::time::Moment;
@@ -25,11 +23,7 @@ pub struct Rules {
     pub(crate) draining: bool,
     pub(crate) drain_waiters: Vec<DrainWaiter>,
     pub(crate) next_check: Moment,
-    pub(crate) jitter: Jitter,
-    last_ticket: u64,
-    out: Vec<Action>,
-    /// Sessions that changed for those who read them.
-    unpublished: BTreeSet<SessionId>,
+    pub(crate) effects: Effects,
 }
 
 impl Rules {
@@ -44,10 +38,7 @@ impl Rules {
             queue: Queue::default(),
             draining: false,
             drain_waiters: Vec::new(),
-            jitter: Jitter(seed),
-            last_ticket: 0,
-            out: Vec::new(),
-            unpublished: BTreeSet::new(),
+            effects: Effects::new(seed),
         }
     }
 
@@ -59,7 +50,7 @@ impl Rules {
         self.settle(now);
         self.publish();
         self.sessions.end_step();
-        std::mem::take(&mut self.out)
+        self.effects.take_actions()
     }
 
     /// Returns these rules as they would be if they looked at every session in the next step, and not only at those
@@ -83,48 +74,48 @@ impl Rules {
     fn apply(&mut self, now: Moment, input: Input) {
         match input {
             Input::Create { request, session, spec } => self.create(request, session, *spec, now),
-            Input::Patch { request, session, patch } => self.patch(request, session, patch, now),
-            Input::Close { request, session } => self.close(request, session, now),
-            Input::Ping { request, session } => self.ping(request, session, now),
+            Input::Patch { request, session, patch } => self.patch(request, session, patch),
+            Input::Close { request, session } => self.close(request, session),
+            Input::Ping { request, session } => self.ping(request, session),
             Input::Hold { request, session, hold, ttl, shared } => {
-                self.wait_for_rest(request, session, Wish::Hold { hold, ttl, shared }, now);
+                self.wait_for_rest(request, session, Wish::Hold { hold, ttl, shared });
             }
-            Input::BeginUse { request, session } => self.wait_for_rest(request, session, Wish::Use, now),
-            Input::EndUse { session } => self.end_use(session, now),
+            Input::BeginUse { request, session } => self.wait_for_rest(request, session, Wish::Use),
+            Input::EndUse { session } => self.end_use(session),
             Input::ExtendHold { request, session, hold, ttl } => {
-                self.extend_hold(request, session, hold, ttl, now);
+                self.extend_hold(request, session, hold, ttl);
             }
-            Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl, now),
-            Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold, now),
+            Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl),
+            Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold),
             Input::Quiet { sites } => {
                 self.sessions.set_quiet(sites);
                 self.schedule_refreshes(now);
             }
-            Input::AccessChanged { sessions } => self.access_changed(sessions, now),
-            Input::RefreshNow { request, session } => self.refresh_now(request, session, now),
-            Input::Restart { request, session } => self.restart(request, session, now),
+            Input::AccessChanged { sessions } => self.access_changed(sessions),
+            Input::RefreshNow { request, session } => self.refresh_now(request, session),
+            Input::Restart { request, session } => self.restart(request, session),
             Input::Freeze { request, session } => self.freeze(request, session),
             Input::Hibernate { request, session } => self.hibernate(request, session),
-            Input::Wake { request, session } => self.wake(request, session, now),
+            Input::Wake { request, session } => self.wake(request, session),
             Input::Drain { request, timeout } => self.drain(request, timeout, now),
-            Input::TakeBack { session, promise, failure } => self.take_back(session, promise, failure, now),
+            Input::TakeBack { session, promise, failure } => self.take_back(session, promise, failure),
             Input::Resume { sessions, shards, windows } => self.resume(sessions, &shards, &windows, now),
             Input::ShardStarted { shard } => self.shard_started(shard, now),
             Input::ShardGrown { shard } => self.shards.retire(shard),
             Input::ShardEnded { shard, failure } => self.shard_ended(shard, failure, now),
             Input::WindowOpened { session, ticket, result } => {
-                self.window_opened(session, ticket, result, now);
+                self.window_opened(session, ticket, result);
             }
-            Input::WindowClosed { session, ticket } => self.window_closed(session, ticket, now),
-            Input::HeldOthersUp { session, shard } => self.held_others_up(session, shard, now),
-            Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss, now),
-            Input::WindowChanged { session } => self.window_changed(session, now),
-            Input::Saved { session, ticket, result } => self.saved(session, ticket, result, now),
-            Input::Frozen { session, ticket, result } => self.frozen(session, ticket, result, now),
-            Input::Thawed { session, ticket } => self.thawed(session, ticket, now),
-            Input::Typing { session, ticket } => self.typing(session, ticket, now),
+            Input::WindowClosed { session, ticket } => self.window_closed(session, ticket),
+            Input::HeldOthersUp { session, shard } => self.held_others_up(session, shard),
+            Input::WindowLost { session, shard, loss } => self.window_lost(session, shard, loss),
+            Input::WindowChanged { session } => self.window_changed(session),
+            Input::Saved { session, ticket, result } => self.saved(session, ticket, result),
+            Input::Frozen { session, ticket, result } => self.frozen(session, ticket, result),
+            Input::Thawed { session, ticket } => self.thawed(session, ticket),
+            Input::Typing { session, ticket } => self.typing(session, ticket),
             Input::ActivityEnded { session, ticket, outcome } => {
-                self.activity_ended(session, ticket, outcome, now);
+                self.activity_ended(session, ticket, outcome);
             }
             Input::Measured { memory, windows } => self.measured(memory, &windows, now),
             Input::Tick => {}
@@ -148,111 +139,31 @@ impl Rules {
         &self.limits
     }
 
-    pub(crate) fn act(&mut self, action: Action) {
-        self.out.push(action);
+    /// Borrows a session that is about to be changed, with what changes along with it.
+    pub(crate) fn session_mut(&mut self, id: SessionId) -> Option<SessionMut<'_>> {
+        let now = self.sessions.context().now;
+        Some(SessionMut {
+            session: self.sessions.get_mut(&id)?,
+            shards: &mut self.shards,
+            effects: &mut self.effects,
+            limits: &self.limits,
+            next_check: &mut self.next_check,
+            now,
+        })
     }
 
-    pub(crate) fn answer(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
-        self.out.push(Action::Answer { request, answer });
-    }
-
-    pub(crate) fn touch(&mut self, id: SessionId) {
-        self.unpublished.insert(id);
-    }
-
-    pub(crate) fn next_ticket(&mut self) -> Ticket {
-        self.last_ticket += 1;
-        Ticket(self.last_ticket)
-    }
-
-    /// Says what happened to a session, and keeps it as the reason for its state.
-    pub(crate) fn announce(&mut self, id: SessionId, kind: NoticeKind, reason: &str) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            reason.clone_into(&mut session.why);
-        }
-        self.announce_aside(id, kind, reason);
-    }
-
-    /// Says what happened to a session and has nothing to do with its state.
-    pub(crate) fn announce_aside(&mut self, id: SessionId, kind: NoticeKind, reason: &str) {
-        self.touch(id);
-        if let Some(session) = self.sessions.get(&id) {
-            let notice = Notice { session: id, kind, state: session.state(), reason: reason.to_owned() };
-            self.act(Action::Announce(notice));
-        }
-    }
-
-    /// Ends a session: everybody who waits for it is told, its window is closed, its place is free only then.
-    pub(crate) fn end(&mut self, id: SessionId, reason: EndedReason, failure: Option<Failure>, now: Moment) {
-        if self.sessions.get(&id).is_none_or(|session| session.ended.is_some()) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.ended = Some((now, reason));
-        session.announced = Some(State::Ended);
-        session.holds.clear();
-        session.uses = 0;
-        session.attention = failure.as_ref().map(|failure| failure.sentence.clone());
-        let why = match &failure {
-            Some(failure) => format!("{}: {}", reason_sentence(reason), failure.sentence),
-            None => reason_sentence(reason).to_owned(),
-        };
-        session.activity = ActivityState::Idle;
-        let refusal = failure.map_or(Refusal::Ended(reason), Refusal::Failed);
-        let mut told = std::mem::take(&mut session.create_requests);
-        told.append(&mut session.refresh_requests);
-        told.append(&mut session.wake_requests);
-        told.append(&mut session.freeze_requests);
-        told.append(&mut session.hibernate_requests);
-        told.extend(std::mem::take(&mut session.waiting).into_iter().map(|waiting| waiting.request));
-        let kind = if reason == EndedReason::Evicted { NoticeKind::Evicted } else { NoticeKind::Ended };
-        for request in told {
-            self.answer(request, Err(refusal.clone()));
-        }
-        self.announce(id, kind, &why);
-        self.close_window(id, now);
-    }
-
-    /// Tells the world to close a session's window, wherever it is.
-    pub(crate) fn close_window(&mut self, id: SessionId, now: Moment) {
-        let ticket = self.next_ticket();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.activity = ActivityState::Idle;
-        session.freeze_state = FreezeState::Running;
-        match session.window {
-            // One that is closing already is waited for under the ticket it was told.
-            Window::None | Window::Closing(_) => {}
-            Window::Placed(_) => self.window_gone(id, now),
-            Window::Opening(shard) | Window::Open(shard) | Window::Saving(shard, _) => {
-                session.window = Window::Closing(shard);
-                session.ticket = ticket;
-                self.act(Action::CloseWindow { session: id, ticket });
-            }
-        }
-        self.touch(id);
-    }
-
-    /// The window is no more, for whatever reason.
-    pub(crate) fn window_gone(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let Some(shard) = session.shard() {
-            self.shards.leave(shard, id, now);
-        }
-        session.window = Window::None;
-        session.moves_out_since = None;
-        session.activity = ActivityState::Idle;
-        session.sign_in_running = false;
-        session.tried_at = None;
-        session.restored = false;
-        session.freeze_state = FreezeState::Running;
-        session.weight = None;
-        session.oversized_since = None;
-        session.saves = Saves::default();
-        self.touch(id);
+    /// Borrows a session if something is true of it.
+    pub(crate) fn session_if(
+        &mut self,
+        id: SessionId,
+        is_true: impl FnOnce(&Session) -> bool,
+    ) -> Option<SessionMut<'_>> {
+        self.sessions.get(&id).filter(|session| is_true(session))?;
+        self.session_mut(id)
     }
 
     fn publish(&mut self) {
-        for id in std::mem::take(&mut self.unpublished) {
+        for id in self.effects.take_unpublished() {
             let Some(session) = self.sessions.get(&id) else { continue };
             let state = session.state();
             if session.announced != Some(state)
@@ -262,19 +173,9 @@ impl Rules {
                     if session.announced.is_none() { NoticeKind::Created } else { NoticeKind::StateChanged };
                 session.announced = Some(state);
                 let notice = Notice { session: id, kind, state, reason: session.why.clone() };
-                self.out.push(Action::Announce(notice));
+                self.effects.act(Action::Announce(notice));
             }
-            self.out.push(Action::Changed { session: id });
+            self.effects.act(Action::Changed { session: id });
         }
-    }
-}
-
-fn reason_sentence(reason: EndedReason) -> &'static str {
-    match reason {
-        EndedReason::ClosedByClient => "a client closed it",
-        EndedReason::IdleTimeout => "nobody used it for its idle timeout",
-        EndedReason::Evicted => "it was the least recently used one when a newcomer needed its place",
-        EndedReason::SignInFailed => "its first sign-in failed",
-        EndedReason::StartFailed => "its window could not be brought up",
     }
 }

@@ -6,6 +6,7 @@ use crate::ids::{SessionId, Ticket};
 use crate::index::{Order, Set};
 use crate::rules::Rules;
 use crate::session::{ActivityState, Saves, Session, Window};
+use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
@@ -24,14 +25,10 @@ impl Session {
 }
 
 impl Rules {
-    pub(crate) fn window_changed(&mut self, id: SessionId, now: Moment) {
-        self.save_by(id, now + self.limits.save_delay);
-    }
-
-    /// Sees to it that the state is written down not later than `at`.
-    pub(crate) fn save_by(&mut self, id: SessionId, at: Moment) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.saves.due = Some(session.saves.due.map_or(at, |due| due.min(at)));
+    pub(crate) fn window_changed(&mut self, id: SessionId) {
+        if let Some(mut session) = self.session_mut(id) {
+            let at = session.now + session.limits.save_delay;
+            session.save_by(at);
         }
     }
 
@@ -41,15 +38,10 @@ impl Rules {
         let free = self.limits.max_saves.saturating_sub(index.count(Set::Saving));
         let due: Vec<SessionId> = index.until(Order::Save, now).take(free).collect();
         for id in due {
-            self.begin_save(id);
+            if let Some(mut session) = self.session_mut(id) {
+                session.begin_save();
+            }
         }
-    }
-
-    fn begin_save(&mut self, id: SessionId) {
-        let ticket = self.next_ticket();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.saves = Saves { due: None, running: Some(ticket), ..session.saves };
-        self.act(Action::Save { session: id, ticket });
     }
 
     /// Whether this save is still wanted: another may have taken its place, or the session may have ended.
@@ -59,20 +51,35 @@ impl Rules {
             .is_some_and(|session| session.ended.is_none() && session.saves.running == Some(ticket))
     }
 
-    pub(crate) fn saved(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>, now: Moment) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.saves.running != Some(ticket) {
-            return;
+    pub(crate) fn saved(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>) {
+        let is_current = |session: &Session| session.saves.running == Some(ticket);
+        if let Some(mut session) = self.session_if(id, is_current) {
+            session.saved(result);
         }
-        session.saves.running = None;
-        session.saves.written |= result.is_ok();
-        self.touch(id);
+    }
+}
+
+impl SessionMut<'_> {
+    /// Sees to it that the state is written down not later than `at`.
+    pub(crate) fn save_by(&mut self, at: Moment) {
+        self.saves.due = Some(self.saves.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn begin_save(&mut self) {
+        let ticket = self.effects.next_ticket();
+        self.saves = Saves { due: None, running: Some(ticket), ..self.saves };
+        self.effects.act(Action::Save { session: self.session.id, ticket });
+    }
+
+    fn saved(&mut self, result: Result<(), Failure>) {
+        self.saves.running = None;
+        self.saves.written |= result.is_ok();
+        self.touch();
         if let Err(failure) = &result {
-            let retry = now + self.limits.save_retry;
-            self.save_by(id, retry);
-            self.announce_aside(id, NoticeKind::SaveFailed, &failure.sentence);
-            self.stay_awake(id, failure.clone(), now);
+            self.save_by(self.now + self.limits.save_retry);
+            self.announce_aside(NoticeKind::SaveFailed, &failure.sentence);
+            self.stay_awake(failure.clone());
         }
-        self.final_save_ended(id, result, now);
+        self.final_save_ended(result);
     }
 }

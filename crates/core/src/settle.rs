@@ -51,7 +51,7 @@ impl Rules {
         self.begin_activities(now);
         self.begin_saves(now);
         for shard in self.shards.settle(&self.limits, now) {
-            self.act(Action::StopShard { shard });
+            self.effects.act(Action::StopShard { shard });
         }
         self.forget_surplus();
     }
@@ -61,12 +61,9 @@ impl Rules {
             session.window == Window::None && session.ended.is_some() && !session.close_requests.is_empty()
         };
         for id in self.sessions.examined() {
-            if !self.sessions.get(&id).is_some_and(is_answered) {
-                continue;
-            }
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Some(mut session) = self.session_if(id, is_answered) else { continue };
             for request in std::mem::take(&mut session.close_requests) {
-                self.answer(request, Ok(Answer::Done));
+                session.effects.answer(request, Ok(Answer::Done));
             }
         }
     }
@@ -103,7 +100,7 @@ impl Rules {
             None if self.shards.not_before(launch) > now => return,
             None => {
                 let shard = self.shards.add(launch, isolation, now);
-                self.act(Action::StartShard { shard, launch, isolation });
+                self.effects.act(Action::StartShard { shard, launch, isolation });
                 shard
             }
         };
@@ -111,7 +108,7 @@ impl Rules {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.window = Window::Placed(shard);
         }
-        self.touch(id);
+        self.effects.touch(id);
     }
 
     /// Orders the window of a session whose browser runs.
@@ -123,12 +120,12 @@ impl Rules {
         if !running {
             return false;
         }
-        let ticket = self.next_ticket();
+        let ticket = self.effects.next_ticket();
         if let Some(session) = self.sessions.get_mut(&id) {
             session.window = Window::Opening(shard);
             session.ticket = ticket;
         }
-        self.act(Action::OpenWindow { session: id, ticket, shard });
+        self.effects.act(Action::OpenWindow { session: id, ticket, shard });
         true
     }
 
@@ -179,7 +176,7 @@ impl Rules {
         if !allowed {
             return;
         }
-        let ticket = self.next_ticket();
+        let ticket = self.effects.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.activity = ActivityState::Running(activity);
         session.ticket = ticket;
@@ -187,8 +184,8 @@ impl Rules {
             session.sign_in_running = true;
             session.typed = session.access.login;
         }
-        self.touch(id);
-        self.act(Action::Begin { session: id, ticket, activity });
+        self.effects.touch(id);
+        self.effects.act(Action::Begin { session: id, ticket, activity });
     }
 
     /// Forgets the sessions that ended longest ago where there are too many.
@@ -198,7 +195,7 @@ impl Rules {
         let forgotten: Vec<SessionId> = ended.take(surplus).map(|(_, id)| id).collect();
         for id in forgotten {
             self.sessions.remove(id);
-            self.act(Action::Forget { session: id });
+            self.effects.act(Action::Forget { session: id });
         }
     }
 }
