@@ -124,7 +124,7 @@ impl SessionMut<'_> {
         if self.activity == ActivityState::Next(Activity::SignIn) {
             self.activity = ActivityState::Idle;
             self.attention = Some(failure.sentence.clone());
-            self.recovering = false;
+            self.has_recovered();
             self.announce(NoticeKind::SignInFailed, &failure.sentence);
             self.answer_refresh_requests(&Err(failure.clone()));
         }

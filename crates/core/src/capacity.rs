@@ -11,7 +11,7 @@ use crate::index::{Order, Set};
 use crate::limits::AtCapacity;
 use crate::queue::{Newcomer, Queued};
 use crate::rules::Rules;
-use crate::session::{Session, Window};
+use crate::session::{Residence, Session, Window};
 use crate::session_mut::SessionMut;
 use crate::spec::{Difference, Spec};
 use crate::time::Moment;
@@ -93,7 +93,7 @@ impl Rules {
         let Some(mut session) = self.session_mut(id) else { return };
         session.last_used = session.now;
         session.touch();
-        if session.established && !session.is_hibernating {
+        if session.established && !session.is_hibernating() {
             return session.answer_with_it(request);
         }
         let SessionMut { session, effects, limits, .. } = session;
@@ -108,7 +108,7 @@ impl Rules {
     /// Cold sessions that somebody wants get in line; those whom nobody wants any more leave it.
     pub(crate) fn queue_sleepers(&mut self, now: Moment) {
         let wanted = |session: &Session| {
-            session.is_hibernating
+            session.is_hibernating()
                 && session.ended.is_none()
                 && session.window == Window::None
                 && session.is_wanted()
@@ -153,8 +153,7 @@ impl Rules {
 
     fn wake_up(&mut self, id: SessionId) {
         let Some(mut session) = self.session_mut(id) else { return };
-        session.is_hibernating = false;
-        session.recovering = true;
+        session.residence = Residence::Recovering;
         session.attention = None;
         session.failures = 0;
         session.not_before = session.now;

@@ -45,7 +45,7 @@ impl Rules {
     pub(crate) fn refuse_while_draining(&mut self, id: SessionId) {
         let is_refused = |session: &Session| {
             let moves_out = matches!(session.window, Window::Saving(_, CloseReason::MoveOut));
-            session.is_wanted() && (session.is_hibernating || session.is_coming_back() || moves_out)
+            session.is_wanted() && (session.is_hibernating() || session.is_coming_back() || moves_out)
         };
         if let Some(mut session) = self.session_if(id, is_refused) {
             session.refuse_wanted(&Refusal::Draining);

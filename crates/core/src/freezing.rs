@@ -37,10 +37,10 @@ impl Session {
     /// The same, but for what is to begin in it.
     pub(crate) fn can_freeze_in_time(&self) -> bool {
         let at_rest = !matches!(self.activity, ActivityState::Running(_));
-        let there = matches!(self.window, Window::Open(_)) && self.restored && !self.recovering;
+        let there = matches!(self.window, Window::Open(_)) && self.restored && !self.is_recovering();
         self.ended.is_none()
             && self.established
-            && !self.is_hibernating
+            && !self.is_hibernating()
             && there
             && at_rest
             && !self.in_use()
@@ -52,7 +52,7 @@ impl Session {
     /// and stays as it is.
     pub(crate) fn freezes_at(&self, freeze_after: Option<Duration>) -> Option<Moment> {
         let by_itself =
-            self.freezes && self.attention.is_none() && self.freeze_state.runs() && !self.is_hibernating;
+            self.freezes && self.attention.is_none() && self.freeze_state.runs() && !self.is_hibernating();
         let after = freeze_after.filter(|_| by_itself)?;
         Some((self.last_used + after).max(self.freeze_not_before))
     }
@@ -81,7 +81,7 @@ impl Session {
     }
 
     fn freezing_changes(&self, freeze_after: Option<Duration>, now: Moment) -> bool {
-        let is_answered = self.is_wanted() || self.is_hibernating || self.freeze_state.is_frozen();
+        let is_answered = self.is_wanted() || self.is_hibernating() || self.freeze_state.is_frozen();
         (is_answered && !self.freeze_requests.is_empty()) || self.freeze_step(freeze_after, now).is_some()
     }
 
@@ -152,7 +152,7 @@ impl SessionMut<'_> {
     fn settle_freezing(&mut self) {
         if self.is_wanted() {
             self.answer_freeze_requests(&Err(Refusal::InUse));
-        } else if self.is_hibernating || self.freeze_state.is_frozen() {
+        } else if self.is_hibernating() || self.freeze_state.is_frozen() {
             // One that hibernates is colder still.
             self.answer_freeze_requests(&Ok(Answer::Session { session: self.session.id, is_new: false }));
         }

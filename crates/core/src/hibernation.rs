@@ -10,7 +10,7 @@ use crate::activity::Failure;
 use crate::capacity::RETRY_AFTER;
 use crate::ids::{RequestId, SessionId, ShardId};
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, Saves, Session, Window};
+use crate::session::{ActivityState, CloseReason, Residence, Saves, Session, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
@@ -26,7 +26,7 @@ impl Session {
             && !matches!(self.activity, ActivityState::Running(_));
         self.ended.is_none()
             && self.established
-            && !self.is_hibernating
+            && !self.is_hibernating()
             && at_rest
             && !self.in_use()
             && !self.is_wanted()
@@ -66,7 +66,7 @@ impl Session {
     /// Whether its window is open and is not about to go.
     #[must_use]
     pub fn keeps_window(&self) -> bool {
-        self.ended.is_none() && !self.is_hibernating && matches!(self.window, Window::Open(_))
+        self.ended.is_none() && !self.is_hibernating() && matches!(self.window, Window::Open(_))
     }
 
     /// Why it is to hibernate now, if it is and can.
@@ -90,18 +90,18 @@ impl Session {
     fn is_kept_by_wish(&self) -> bool {
         let is_about_to_go =
             matches!(self.window, Window::Saving(_, CloseReason::Hibernate | CloseReason::Move));
-        let is_asked_to_go = !self.is_hibernating && !self.hibernate_requests.is_empty();
+        let is_asked_to_go = !self.is_hibernating() && !self.hibernate_requests.is_empty();
         self.is_wanted() && (is_about_to_go || is_asked_to_go)
     }
 
     /// Whether it hibernates, and somebody asked for that and was not told yet.
     fn hibernates_as_asked(&self) -> bool {
-        self.is_hibernating && self.window == Window::None && !self.hibernate_requests.is_empty()
+        self.is_hibernating() && self.window == Window::None && !self.hibernate_requests.is_empty()
     }
 
     /// Its window is about to go, and it will have none.
     pub(crate) fn is_leaving(&self) -> bool {
-        (self.is_hibernating || self.ended.is_some()) && self.window != Window::None
+        (self.is_hibernating() || self.ended.is_some()) && self.window != Window::None
     }
 }
 
@@ -168,17 +168,17 @@ impl SessionMut<'_> {
     fn keep_window(&mut self) {
         if let Window::Saving(shard, CloseReason::Hibernate | CloseReason::Move) = self.window {
             self.window = Window::Open(shard);
-            self.is_hibernating = false;
+            self.stay();
             self.touch();
         }
-        if !self.is_hibernating {
+        if !self.is_hibernating() {
             self.refuse_hibernate_requests(&Refusal::InUse);
         }
     }
 
     /// Lets it go cold: its state is written down, then its window is closed.
     pub(crate) fn hibernate_window(&mut self, why: &str) {
-        self.is_hibernating = true;
+        self.residence = Residence::Hibernating { was_recovering: self.is_recovering() };
         match self.window {
             // Nothing happened in it since its state was written down.
             Window::Open(_) if self.is_frozen_as_written() => self.close_window(),
@@ -205,12 +205,15 @@ impl SessionMut<'_> {
         let retry_at = self.now + self.limits.save_retry;
         match (saved, reason) {
             (Ok(()), _) | (Err(_), CloseReason::Restart) => {
-                self.recovering = reason != CloseReason::Hibernate;
+                self.residence = match reason {
+                    CloseReason::Hibernate => Residence::Hibernating { was_recovering: false },
+                    CloseReason::Restart | CloseReason::Move | CloseReason::MoveOut => Residence::Recovering,
+                };
                 self.close_window();
             }
             (Err(failure), CloseReason::Hibernate | CloseReason::Move) => {
                 self.window = Window::Open(shard);
-                self.is_hibernating = false;
+                self.stay();
                 self.hibernate_not_before = retry_at;
                 self.refuse_hibernate_requests(&Refusal::Failed(failure));
             }

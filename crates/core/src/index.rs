@@ -140,7 +140,7 @@ impl Keys {
         let signs_in = session.sign_in_running;
         let mut keys = Self {
             without_window: session.needs_window().then_some((
-                session.recovering,
+                session.is_recovering(),
                 !session.policy.never_terminate,
                 Reverse(session.last_used),
             )),
@@ -158,7 +158,7 @@ impl Keys {
             keys.foreseen = memory.foreseen(session);
         }
         keys.set_orders(session, context);
-        let is_coming_back = session.recovering
+        let is_coming_back = session.is_recovering()
             && (matches!(session.window, Window::Opening(_))
                 || matches!(session.activity, ActivityState::Running(_)));
         for (set, is_member) in [
@@ -197,7 +197,7 @@ impl Keys {
             (Order::ReadyRefresh, begins(Activity::Refresh)),
             (Order::ReadySignIn, begins(Activity::SignIn)),
             (Order::Unprotected, used(unprotected)),
-            (Order::UnprotectedLive, used(unprotected && !session.is_hibernating)),
+            (Order::UnprotectedLive, used(unprotected && !session.is_hibernating())),
             (Order::MayHibernate, used(session.may_hibernate_in_time())),
             (Order::MayFreeze, used(session.may_be_frozen_in_time())),
         ] {

@@ -80,7 +80,7 @@ impl Memory {
 
     /// What it will take once everything that was ordered has come about.
     pub(crate) fn foreseen(&self, session: &Session) -> i64 {
-        if session.ended.is_some() || session.is_hibernating {
+        if session.ended.is_some() || session.is_hibernating() {
             return 0;
         }
         let is_still = matches!(
@@ -117,7 +117,7 @@ impl Session {
     /// Whether its pages are to be ended for what they take. One that is going anyway is waited for.
     pub(crate) fn is_oversized(&self, memory: Memory) -> bool {
         self.ended.is_none()
-            && !self.is_hibernating
+            && !self.is_hibernating()
             && matches!(self.window, Window::Open(_))
             && self.weight.is_some_and(|weight| weight.bytes > memory.window_bytes)
     }

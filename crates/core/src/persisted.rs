@@ -78,7 +78,7 @@ impl Session {
             attention: self.attention.clone(),
             refused: self.refused,
             tried_at: self.tried_at,
-            live: !self.is_hibernating,
+            live: !self.is_hibernating(),
             ended: self.ended,
             holds: self.holds.clone(),
         })

@@ -49,10 +49,10 @@ impl Rules {
         session.failed_sign_ins += u32::from(session.activity == ActivityState::Running(Activity::SignIn));
         session.ticket = ticket;
         session.window_gone();
-        if session.ended.is_some() || session.is_hibernating {
+        if session.ended.is_some() || session.is_hibernating() {
             return;
         }
-        session.recovering = session.established;
+        session.recover();
         if was_closing {
             return;
         }
@@ -192,7 +192,7 @@ impl SessionMut<'_> {
             self.save_by(self.now + self.limits.save_delay);
         }
         // Who uses it goes on in the same window. What to do with the empty page comes after that.
-        let stands = self.established && self.restored && !self.recovering;
+        let stands = self.established && self.restored && !self.is_recovering();
         let rests = !matches!(self.activity, ActivityState::Running(_));
         if loss == WindowLoss::Emptied && self.in_use() && stands && rests {
             self.activity = ActivityState::Next(Activity::Reopen);
@@ -200,14 +200,13 @@ impl SessionMut<'_> {
             return None;
         }
         self.window = Window::Open(shard);
-        self.is_hibernating = false;
         let settled = self.now.since(self.lost_at) >= self.limits.loss_settled_after;
         self.losses = if settled { 1 } else { self.losses + 1 };
         self.lost_at = self.now;
         // What runs is cut short by the loss, and one loss after another is no accident: both count.
         let counts = !settled || !self.established || matches!(self.activity, ActivityState::Running(_));
         self.failures = self.failures.max(self.losses - 1);
-        self.recovering = self.established;
+        self.recover();
         self.not_before = self.now;
         self.failed_sign_ins += u32::from(self.activity == ActivityState::Running(Activity::SignIn));
         self.sign_in_running = false;
@@ -264,7 +263,7 @@ impl SessionMut<'_> {
         let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
         self.refresh_early = Duration::from_millis(random % (early_ms + 1));
         let needed_a_person = self.attention.take().is_some();
-        self.recovering = false;
+        self.has_recovered();
         self.fresh_at = self.now;
         let (kind, reason) = match activity {
             Activity::SignIn => {
@@ -319,7 +318,7 @@ impl SessionMut<'_> {
         if self.attention.is_some() {
             return self.signed_out(activity);
         }
-        self.recovering = self.established;
+        self.recover();
         self.activity = ActivityState::Next(Activity::Reopen);
         self.not_before = self.now;
         LAST_PAGE_CLOSED.clone_into(&mut self.why);
@@ -328,7 +327,7 @@ impl SessionMut<'_> {
     fn needs_person(&mut self, sentence: String) {
         self.why.clone_from(&sentence);
         self.attention = Some(sentence);
-        self.recovering = false;
+        self.has_recovered();
         self.save_by(self.now + self.limits.save_delay);
         self.establish();
         self.answer_refresh_requests(&Ok(()));
@@ -415,7 +414,7 @@ impl SessionMut<'_> {
         };
         if attention {
             self.attention = Some(failure.sentence.clone());
-            self.recovering = false;
+            self.has_recovered();
         }
         let kind = match activity {
             Activity::SignIn | Activity::Look => NoticeKind::SignInFailed,

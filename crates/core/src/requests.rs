@@ -6,7 +6,7 @@ use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
 use crate::activity::{Activity, Failure, FailureKind};
 use crate::ids::{HoldId, RequestId, SessionId};
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, Hold, Session, Waiting, Window, Wish};
+use crate::session::{ActivityState, CloseReason, Hold, Residence, Session, Waiting, Window, Wish};
 use crate::session_mut::SessionMut;
 use crate::spec::PolicyPatch;
 use crate::time::Moment;
@@ -167,11 +167,10 @@ impl Rules {
     pub(crate) fn restart(&mut self, request: RequestId, id: SessionId) {
         let Some(mut session) = self.ask(request, id) else { return };
         // A cold one gets another window anyway.
-        if session.is_hibernating && session.window == Window::None {
+        if session.is_hibernating() && session.window == Window::None {
             return;
         }
-        session.is_hibernating = false;
-        session.recovering = true;
+        session.residence = Residence::Recovering;
         session.attention = None;
         "a client restarts its window".clone_into(&mut session.why);
         match session.window {

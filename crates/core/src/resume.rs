@@ -4,7 +4,7 @@ use crate::activity::Activity;
 use crate::ids::{SessionId, ShardId};
 use crate::persisted::{AdoptedShard, PersistedSession};
 use crate::rules::Rules;
-use crate::session::{ActivityState, FreezeState, Session, Window};
+use crate::session::{ActivityState, FreezeState, Residence, Session, Window};
 use crate::time::Moment;
 
 impl Session {
@@ -22,7 +22,7 @@ impl Session {
         session.holds = kept.holds;
         session.holds.retain(|hold| hold.expires_at > now);
         session.established = true;
-        session.is_hibernating = true;
+        session.residence = Residence::Hibernating { was_recovering: false };
         session.fresh_at = kept.last_refresh.max(kept.signed_in_at).unwrap_or(kept.created_at).min(now);
         "the server was started anew".clone_into(&mut session.why);
         session
@@ -61,9 +61,8 @@ impl Rules {
         for (_, _, id) in lost {
             let full = self.occupied() >= self.limits.max_live;
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            if session.is_hibernating && !full {
-                session.is_hibernating = false;
-                session.recovering = true;
+            if session.is_hibernating() && !full {
+                session.residence = Residence::Recovering;
                 session.attention = None;
             }
         }
@@ -85,7 +84,7 @@ impl Rules {
         let is_living = |session: &Session| session.ended.is_none();
         let Some(mut session) = self.session_if(id, is_living) else { return };
         session.shards.enter(shard, id);
-        session.is_hibernating = false;
+        session.residence = Residence::Settled;
         session.window = Window::Open(shard);
         session.restored = true;
         session.activity = ActivityState::Next(Activity::Look);

@@ -1,5 +1,22 @@
 //! One session as the rules know it. Only the rules change it; everybody else reads.
 //!
+//! # Whether it is to have a window
+//!
+//! ```text
+//!                  1               2
+//!     Settled ─────────► Recovering ─────► Settled
+//!        │                 │    ▲
+//!        └────────3────────┤    │ 4
+//!                          ▼    │
+//!                       Hibernating
+//! ```
+//!
+//! 1. Its window was lost, with its browser or without (`reports`); a client restarts it (`requests`); or it moves to
+//!    another browser, and its state is saved (`hibernation`, for `migrate`).
+//! 2. It is signed in again, or a person is needed (`reports`, `access`).
+//! 3. It hibernates: for a client, for want of places or of memory, after a while, or for a drain (`hibernation`).
+//! 4. Somebody wants it, and it has a place (`capacity`). If its window was not gone yet, it stays as it was before.
+//!
 //! # Where its window is
 //!
 //! ```text
@@ -118,6 +135,20 @@ pub(crate) enum CloseReason {
     MoveOut,
 }
 
+/// Whether a session is to have a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Residence {
+    /// It is: it has one, or gets its first one.
+    Settled,
+    /// It is, and its window was lost, is restarted, moves or is woken, and is not ready again yet.
+    Recovering,
+    /// It is not, until somebody wants it.
+    Hibernating {
+        /// Whether it was recovering before, and goes on with that if its window stays after all.
+        was_recovering: bool,
+    },
+}
+
 /// What happens in an open window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ActivityState {
@@ -227,10 +258,7 @@ pub struct Session {
     pub(crate) uses: usize,
     /// It once stood, and its client was told so: from here on only the rules of ending end it.
     pub(crate) established: bool,
-    /// Its window was lost (or restarted) and does not stand again yet.
-    pub(crate) recovering: bool,
-    /// It is to have no window until somebody wants it.
-    pub(crate) is_hibernating: bool,
+    pub(crate) residence: Residence,
     pub(crate) window: Window,
     pub(crate) saves: Saves,
     pub(crate) freeze_state: FreezeState,
@@ -316,8 +344,7 @@ impl Session {
             freezes: spec.freezes,
             uses: 0,
             established: false,
-            recovering: false,
-            is_hibernating: false,
+            residence: Residence::Settled,
             window: Window::None,
             saves: Saves::default(),
             freeze_state: FreezeState::default(),
@@ -358,7 +385,7 @@ impl Session {
     pub fn state(&self) -> State {
         if self.ended.is_some() {
             State::Ended
-        } else if self.is_hibernating && self.window == Window::None {
+        } else if self.is_hibernating() && self.window == Window::None {
             State::Hibernated
         } else if matches!(
             self.activity,
@@ -370,7 +397,10 @@ impl Session {
             State::Starting
         } else if self.attention.is_some() {
             State::NeedsAttention
-        } else if self.recovering {
+        } else if matches!(
+            self.residence,
+            Residence::Recovering | Residence::Hibernating { was_recovering: true }
+        ) {
             State::Recovering
         } else if self.freeze_state.is_frozen() {
             State::Frozen
@@ -390,6 +420,38 @@ impl Session {
             | Window::Saving(shard, _)
             | Window::Closing(shard) => Some(shard),
         }
+    }
+
+    /// Whether it is to have no window until somebody wants it.
+    pub(crate) fn is_hibernating(&self) -> bool {
+        matches!(self.residence, Residence::Hibernating { .. })
+    }
+
+    /// Whether it is to have a window again that is not ready yet.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.residence == Residence::Recovering
+    }
+
+    /// Its window was lost: it recovers, or begins anew where it was never ready.
+    pub(crate) fn recover(&mut self) {
+        self.residence = if self.established { Residence::Recovering } else { Residence::Settled };
+    }
+
+    /// It is ready, or waits for a person: in any case, it recovers no more.
+    pub(crate) fn has_recovered(&mut self) {
+        self.residence = match self.residence {
+            Residence::Settled | Residence::Recovering => Residence::Settled,
+            Residence::Hibernating { .. } => Residence::Hibernating { was_recovering: false },
+        };
+    }
+
+    /// It was to hibernate, and keeps its window after all.
+    pub(crate) fn stay(&mut self) {
+        self.residence = match self.residence {
+            Residence::Hibernating { was_recovering: true } => Residence::Recovering,
+            Residence::Hibernating { was_recovering: false } => Residence::Settled,
+            residence @ (Residence::Settled | Residence::Recovering) => residence,
+        };
     }
 
     /// Whether somebody holds or uses it.
@@ -431,7 +493,7 @@ impl Session {
 
     /// Whether it takes up a place: until its window is gone, an ended or a cold one still does.
     pub(crate) fn occupies(&self) -> bool {
-        (self.ended.is_none() && !self.is_hibernating) || self.window != Window::None
+        (self.ended.is_none() && !self.is_hibernating()) || self.window != Window::None
     }
 
     /// Whether something of ours runs in it, or must before a client may have it.
@@ -460,6 +522,6 @@ impl Session {
 
     /// Whether it is being brought back without a person.
     pub(crate) fn is_coming_back(&self) -> bool {
-        self.recovering && self.attention.is_none()
+        self.is_recovering() && self.attention.is_none()
     }
 }

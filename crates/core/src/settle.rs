@@ -17,7 +17,7 @@ impl Session {
     pub(crate) fn needs_window(&self) -> bool {
         matches!(self.window, Window::None | Window::Placed(_))
             && self.ended.is_none()
-            && !self.is_hibernating
+            && !self.is_hibernating()
     }
 
     /// What is to begin in its window now, as far as the window decides.
@@ -75,7 +75,7 @@ impl Rules {
         let mut recoveries = index.count(Set::ComingBack);
         let without_window: Vec<SessionId> = index.without_window().collect();
         for id in without_window {
-            let recovering = self.sessions.get(&id).is_some_and(|session| session.recovering);
+            let recovering = self.sessions.get(&id).is_some_and(|session| session.is_recovering());
             if recovering && recoveries >= self.limits.max_recoveries {
                 continue;
             }

@@ -17,11 +17,11 @@ impl Session {
         let holds = self.holds.iter().map(|hold| hold.expires_at).min();
         let waiting = self.waiting.iter().map(|waiting| waiting.deadline).min();
         let idle = self.expires_at().filter(|_| self.unprotected());
-        let without_window = self.window == Window::None && !self.is_hibernating;
+        let without_window = self.window == Window::None && !self.is_hibernating();
         let wants = without_window || matches!(self.activity, ActivityState::Next(_));
         let retry = (wants && self.not_before > now).then_some(self.not_before);
         let cool = [self.hibernates_at(context.hibernate_after), Some(self.hibernate_not_before)];
-        let cool = cool.into_iter().flatten().filter(|at| *at > now && !self.is_hibernating).min();
+        let cool = cool.into_iter().flatten().filter(|at| *at > now && !self.is_hibernating()).min();
         let freeze = self.freezes_at(context.freeze_after).filter(|at| *at > now);
         let moving_out = self.waits_to_move_out_until().filter(|at| *at > now);
         [holds, waiting, idle, retry, freeze, cool, moving_out].into_iter().flatten().min()

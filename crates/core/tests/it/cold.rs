@@ -343,3 +343,20 @@ fn one_that_holds_others_up_keeps_what_cannot_be_written_down() {
     assert_eq!(scene.state(1), State::Ready);
     assert_ne!(shard_of(&scene, 1), Some(shared));
 }
+
+#[test]
+fn who_hibernates_while_it_recovers_holds_up_no_window_that_is_to_move() {
+    let mut scene = crowd(Limits { browser_max_age: 86_400 * SECOND, ..Limits::default() }, 2);
+    let shard = scene.rules.session(SessionId(1)).and_then(Session::shard).unwrap();
+    scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
+    scene.step(Input::WindowLost { session: SessionId(1), shard, loss: WindowLoss::Gone });
+    assert_eq!(scene.state(1), State::Recovering);
+    let request = scene.request();
+    scene.step(Input::Hibernate { request, session: SessionId(1) });
+    assert_eq!(scene.state(1), State::Hibernated);
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
+    scene.step(Input::ShardGrown { shard });
+    scene.wait(120 * SECOND);
+    assert_eq!(scene.state(2), State::Ready);
+    assert_ne!(scene.rules.session(SessionId(2)).and_then(Session::shard), Some(shard), "it did not move");
+}
