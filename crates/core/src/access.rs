@@ -8,7 +8,7 @@ use crate::action::{EndedReason, NoticeKind};
 use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
 use crate::ids::{SessionId, Ticket};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Session, Window};
+use crate::session::{ActivityState, Attempt, Session, Window};
 use crate::session_mut::SessionMut;
 use crate::spec::Access;
 
@@ -35,9 +35,9 @@ impl Session {
 impl Rules {
     /// From here on the portal may have heard of the sign-in.
     pub(crate) fn typing(&mut self, id: SessionId, ticket: Ticket) {
-        let types = |session: &Session| session.ticket == ticket && session.sign_in_running;
+        let types = |session: &Session| session.ticket == ticket && session.attempt.is_running();
         if let Some(mut session) = self.session_if(id, types) {
-            session.tried_at = Some(session.now);
+            session.attempt = Attempt::Running { typed_at: Some(session.now) };
             session.touch();
         }
     }
@@ -62,7 +62,7 @@ impl Rules {
         }
         // What was changed while it was typed has not been refused.
         session.refused |= session.typed == session.access.login;
-        session.tried_at = None;
+        session.attempt = session.attempt.settled();
         session.touch();
     }
 

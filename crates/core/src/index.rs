@@ -137,7 +137,7 @@ impl Keys {
         let has_window = session.window != Window::None;
         let occupies = session.occupies();
         let memory = context.memory.map(|estimate| estimate.memory);
-        let signs_in = session.sign_in_running;
+        let signs_in = session.attempt.is_running();
         let mut keys = Self {
             without_window: session.needs_window().then_some((
                 session.is_recovering(),
@@ -149,7 +149,7 @@ impl Keys {
             login: session.access.login.filter(|_| is_living),
             unreachable: session.site.filter(|_| session.unreachable),
             signing_in: session.site.filter(|_| signs_in),
-            account: session.access.account.filter(|_| signs_in || session.tried_at.is_some()),
+            account: session.access.account.filter(|_| signs_in || session.tried_at().is_some()),
             ..Self::default()
         };
         if let Some(memory) = memory.filter(|_| occupies) {

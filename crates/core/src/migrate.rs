@@ -64,7 +64,7 @@ impl Rules {
                 && session.ended.is_none()
                 && session.established
                 && session.restored
-                && session.tried_at.is_none()
+                && session.tried_at().is_none()
                 // A person may be at it, who does not use it just now.
                 && session.attention.is_none()
                 && session.hibernate_not_before <= now

@@ -77,7 +77,7 @@ impl Session {
             signed_in_at: self.signed_in_at,
             attention: self.attention.clone(),
             refused: self.refused,
-            tried_at: self.tried_at,
+            tried_at: self.tried_at(),
             live: !self.is_hibernating(),
             ended: self.ended,
             holds: self.holds.clone(),

@@ -209,7 +209,7 @@ impl SessionMut<'_> {
         self.recover();
         self.not_before = self.now;
         self.failed_sign_ins += u32::from(self.activity == ActivityState::Running(Activity::SignIn));
-        self.sign_in_running = false;
+        self.attempt = self.attempt.stopped();
         let was_oversized = self.oversized_since.take().is_some();
         self.weight = None;
         let (activity, kind, sentence) = match loss {
@@ -239,14 +239,14 @@ impl SessionMut<'_> {
     /// Takes note that an activity is over, whatever it came to.
     fn activity_over(&mut self, activity: Activity, outcome: &Result<SignInStatus, Failure>) {
         self.activity = ActivityState::Idle;
-        self.sign_in_running = false;
+        self.attempt = self.attempt.stopped();
         self.freeze_not_before = self.now + self.limits.freeze_settle;
         self.restored |= outcome.is_ok();
         // A look that failed has not told what came of a sign-in.
         let is_settled =
             outcome.as_ref().map_or_else(|failure| failure.kind == FailureKind::Rejected, |_| true);
         if is_settled || activity != Activity::Look {
-            self.tried_at = None;
+            self.attempt = self.attempt.settled();
         }
         let in_vain = match outcome {
             Ok(standing) => *standing == SignInStatus::SignedOut,
@@ -355,7 +355,7 @@ impl SessionMut<'_> {
         // A look costs nothing and proves nothing: there will be another. Where it is to show what came of a
         // sign-in it is the next thing to come, and where it shows a refusal, it counts as that sign-in.
         if activity == Activity::Look && failure.kind != FailureKind::Rejected {
-            if self.tried_at.is_some() {
+            if self.tried_at().is_some() {
                 self.activity = ActivityState::Next(Activity::Look);
                 self.not_before = self.now + self.limits.backoff.wait(1, random);
             }

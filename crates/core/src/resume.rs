@@ -4,7 +4,7 @@ use crate::activity::Activity;
 use crate::ids::{SessionId, ShardId};
 use crate::persisted::{AdoptedShard, PersistedSession};
 use crate::rules::Rules;
-use crate::session::{ActivityState, FreezeState, Residence, Session, Window};
+use crate::session::{ActivityState, Attempt, FreezeState, Residence, Session, Window};
 use crate::time::Moment;
 
 impl Session {
@@ -16,7 +16,7 @@ impl Session {
         session.signed_in_at = kept.signed_in_at;
         session.attention = kept.attention;
         session.refused = kept.refused;
-        session.tried_at = kept.tried_at;
+        session.attempt = kept.tried_at.map_or(Attempt::None, |typed_at| Attempt::Unknown { typed_at });
         session.typed = session.access.login;
         session.ended = kept.ended;
         session.holds = kept.holds;
@@ -47,7 +47,9 @@ impl Rules {
             let live = kept.live;
             let mut session = Session::of(kept, now);
             // Where no window is left to show what came of a try, another is all that can tell.
-            session.tried_at = session.tried_at.filter(|_| windows.iter().any(|(id, _)| *id == session.id));
+            if windows.iter().all(|(id, _)| *id != session.id) {
+                session.attempt = Attempt::None;
+            }
             let id = session.id;
             if live && session.ended.is_none() {
                 lost.push((!session.policy.never_terminate, std::cmp::Reverse(session.last_used), id));

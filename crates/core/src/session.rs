@@ -192,6 +192,45 @@ impl FreezeState {
     }
 }
 
+/// How far a sign-in has come. No other one of its account is typed before its outcome is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Attempt {
+    /// None runs, and the outcome of each is known.
+    #[default]
+    None,
+    /// It runs, even if nobody waits for it any more.
+    Running {
+        /// Since when the portal may have heard of it.
+        typed_at: Option<Moment>,
+    },
+    /// It runs no more, and its outcome is not known.
+    Unknown { typed_at: Moment },
+}
+
+impl Attempt {
+    pub(crate) fn is_running(self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
+
+    pub(crate) fn typed_at(self) -> Option<Moment> {
+        match self {
+            Self::None => None,
+            Self::Running { typed_at } => typed_at,
+            Self::Unknown { typed_at } => Some(typed_at),
+        }
+    }
+
+    /// Returns what it is once nothing of it runs any more.
+    pub(crate) fn stopped(self) -> Self {
+        self.typed_at().map_or(Self::None, |typed_at| Self::Unknown { typed_at })
+    }
+
+    /// Returns what it is once its outcome is known.
+    pub(crate) fn settled(self) -> Self {
+        if self.is_running() { Self::Running { typed_at: None } } else { Self::None }
+    }
+}
+
 /// How a session stands with what is written down of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Saves {
@@ -267,14 +306,11 @@ pub struct Session {
     pub(crate) restored: bool,
     /// The portal refused its sign-in: without a client's word it is not tried again, lest the account be locked.
     pub(crate) refused: bool,
-    /// When a sign-in was typed whose outcome is not known yet: nobody types another for its account before that.
-    pub tried_at: Option<Moment>,
+    pub(crate) attempt: Attempt,
     /// What the sign-in that runs, or ran last, is typing.
     pub(crate) typed: Option<LoginId>,
     /// Sign-ins in a row that were typed, or may have been, and came to nothing.
     pub(crate) failed_sign_ins: u32,
-    /// A sign-in may still be typing, even if nobody waits for it any more.
-    pub(crate) sign_in_running: bool,
     pub(crate) ticket: Ticket,
     /// Its portal was not there when it was last wanted.
     pub(crate) unreachable: bool,
@@ -351,10 +387,9 @@ impl Session {
             activity: ActivityState::Idle,
             restored: false,
             refused: false,
-            tried_at: None,
+            attempt: Attempt::None,
             typed: None,
             failed_sign_ins: 0,
-            sign_in_running: false,
             ticket: Ticket(0),
             unreachable: false,
             failures: 0,
@@ -407,6 +442,12 @@ impl Session {
         } else {
             State::Ready
         }
+    }
+
+    /// Returns when a sign-in was typed whose outcome is not known yet.
+    #[must_use]
+    pub fn tried_at(&self) -> Option<Moment> {
+        self.attempt.typed_at()
     }
 
     /// The browser that its window is in, while it has one.

@@ -7,7 +7,7 @@ use crate::activity::Failure;
 use crate::effects::Effects;
 use crate::ids::RequestId;
 use crate::limits::Limits;
-use crate::session::{ActivityState, FreezeState, Saves, Session, Window};
+use crate::session::{ActivityState, Attempt, FreezeState, Saves, Session, Window};
 use crate::shard::Shards;
 use crate::time::Moment;
 
@@ -119,8 +119,7 @@ impl SessionMut<'_> {
         session.window = Window::None;
         session.moves_out_since = None;
         session.activity = ActivityState::Idle;
-        session.sign_in_running = false;
-        session.tried_at = None;
+        session.attempt = Attempt::None;
         session.restored = false;
         session.freeze_state = FreezeState::Running;
         session.weight = None;

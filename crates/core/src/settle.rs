@@ -7,7 +7,7 @@ use crate::activity::Activity;
 use crate::ids::{SessionId, SiteId};
 use crate::index::{Order, Set};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Session, Window};
+use crate::session::{ActivityState, Attempt, Session, Window};
 use crate::shard::ShardState;
 use crate::spec::Isolation;
 use crate::time::Moment;
@@ -181,7 +181,7 @@ impl Rules {
         session.activity = ActivityState::Running(activity);
         session.ticket = ticket;
         if activity == Activity::SignIn {
-            session.sign_in_running = true;
+            session.attempt = Attempt::Running { typed_at: session.tried_at() };
             session.typed = session.access.login;
         }
         self.effects.touch(id);

@@ -370,7 +370,7 @@ impl Keeper {
             Report::Typing { session, ticket, written } => {
                 self.step(Input::Typing { session, ticket });
                 // Whoever is no longer the one to type hears nothing, and has been ended.
-                if self.rules.session(session).is_some_and(|session| session.tried_at.is_some()) {
+                if self.rules.session(session).is_some_and(|session| session.tried_at().is_some()) {
                     self.flush_for(written, Some(session));
                 }
                 return;
@@ -465,7 +465,7 @@ impl Keeper {
                 Action::EndPages { session } => self.world.end_pages(session),
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
-                    let tried_at = self.rules.session(session).and_then(|session| session.tried_at);
+                    let tried_at = self.rules.session(session).and_then(pilotlight_core::Session::tried_at);
                     if let Some(details) = self.details.get(&session) {
                         self.world.begin(session, ticket, activity, details, tried_at);
                     }
