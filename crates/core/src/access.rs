@@ -26,8 +26,8 @@ impl Session {
 
     /// Has what is about to begin start with a refresh, whose outcome somebody waits for.
     pub(crate) fn refresh_first(&mut self) {
-        if matches!(self.activity, ActivityState::Next(Activity::Look | Activity::SignIn)) {
-            self.activity = ActivityState::Next(Activity::Refresh);
+        if matches!(self.contents.activity, ActivityState::Next(Activity::Look | Activity::SignIn)) {
+            self.contents.activity = ActivityState::Next(Activity::Refresh);
         }
     }
 }
@@ -35,9 +35,9 @@ impl Session {
 impl Rules {
     /// From here on the portal may have heard of the sign-in.
     pub(crate) fn typing(&mut self, id: SessionId, ticket: Ticket) {
-        let types = |session: &Session| session.ticket == ticket && session.attempt.is_running();
+        let types = |session: &Session| session.ticket == ticket && session.contents.attempt.is_running();
         if let Some(mut session) = self.session_if(id, types) {
-            session.attempt = Attempt::Running { typed_at: Some(session.now) };
+            session.contents.attempt = Attempt::Running { typed_at: Some(session.now) };
             session.touch();
         }
     }
@@ -62,7 +62,7 @@ impl Rules {
         }
         // What was changed while it was typed has not been refused.
         session.refused |= session.typed == session.access.login;
-        session.attempt = session.attempt.settled();
+        session.contents.attempt = session.contents.attempt.settled();
         session.touch();
     }
 
@@ -108,9 +108,10 @@ impl SessionMut<'_> {
         self.failures = 0;
         self.not_before = self.now;
         "its credential was changed".clone_into(&mut self.why);
-        let at_rest = matches!(self.activity, ActivityState::Idle | ActivityState::Next(Activity::Look));
+        let at_rest =
+            matches!(self.contents.activity, ActivityState::Idle | ActivityState::Next(Activity::Look));
         if at_rest && matches!(self.window, Window::Open(_)) {
-            self.activity = ActivityState::Next(Activity::SignIn);
+            self.contents.activity = ActivityState::Next(Activity::SignIn);
         }
     }
 
@@ -121,8 +122,8 @@ impl SessionMut<'_> {
         }
         self.refused = true;
         self.touch();
-        if self.activity == ActivityState::Next(Activity::SignIn) {
-            self.activity = ActivityState::Idle;
+        if self.contents.activity == ActivityState::Next(Activity::SignIn) {
+            self.contents.activity = ActivityState::Idle;
             self.attention = Some(failure.sentence.clone());
             self.has_recovered();
             self.announce(NoticeKind::SignInFailed, &failure.sentence);

@@ -30,14 +30,15 @@ enum FreezeStep {
 impl Session {
     /// Whether its window could stand still now without anybody missing it.
     pub(crate) fn can_freeze(&self, now: Moment) -> bool {
-        let is_about_to_begin = matches!(self.activity, ActivityState::Next(_)) && self.not_before <= now;
+        let is_about_to_begin =
+            matches!(self.contents.activity, ActivityState::Next(_)) && self.not_before <= now;
         self.can_freeze_in_time() && !is_about_to_begin
     }
 
     /// The same, but for what is to begin in it.
     pub(crate) fn can_freeze_in_time(&self) -> bool {
-        let at_rest = !matches!(self.activity, ActivityState::Running(_));
-        let there = matches!(self.window, Window::Open(_)) && self.restored && !self.is_recovering();
+        let at_rest = !matches!(self.contents.activity, ActivityState::Running(_));
+        let there = matches!(self.window, Window::Open(_)) && self.contents.restored && !self.is_recovering();
         self.ended.is_none()
             && self.established
             && !self.is_hibernating()
@@ -51,8 +52,10 @@ impl Session {
     /// When it freezes if nobody uses it until then. Where a person is needed it is looked at again and again,
     /// and stays as it is.
     pub(crate) fn freezes_at(&self, freeze_after: Option<Duration>) -> Option<Moment> {
-        let by_itself =
-            self.freezes && self.attention.is_none() && self.freeze_state.runs() && !self.is_hibernating();
+        let by_itself = self.freezes
+            && self.attention.is_none()
+            && self.contents.freeze_state.runs()
+            && !self.is_hibernating();
         let after = freeze_after.filter(|_| by_itself)?;
         Some((self.last_used + after).max(self.freeze_not_before))
     }
@@ -62,14 +65,14 @@ impl Session {
         matches!(self.window, Window::Saving(..))
             || self.in_use()
             || self.is_wanted()
-            || (matches!(self.activity, ActivityState::Next(_)) && self.not_before <= now)
+            || (matches!(self.contents.activity, ActivityState::Next(_)) && self.not_before <= now)
     }
 
     /// What is to be done about whether its window runs.
     fn freeze_step(&self, freeze_after: Option<Duration>, now: Moment) -> Option<FreezeStep> {
         let idle = self.freezes_at(freeze_after).is_some_and(|at| at <= now);
         let is_told = idle || !self.freeze_requests.is_empty();
-        match self.freeze_state {
+        match self.contents.freeze_state {
             FreezeState::Frozen { .. } => self.needs_page(now).then_some(FreezeStep::Thaw),
             FreezeState::Running => (is_told && self.can_freeze(now)).then_some(FreezeStep::SettleDown),
             FreezeState::SavingFirst { for_memory } if (is_told || for_memory) && self.can_freeze(now) => {
@@ -81,20 +84,22 @@ impl Session {
     }
 
     fn freezing_changes(&self, freeze_after: Option<Duration>, now: Moment) -> bool {
-        let is_answered = self.is_wanted() || self.is_hibernating() || self.freeze_state.is_frozen();
+        let is_answered = self.is_wanted() || self.is_hibernating() || self.contents.freeze_state.is_frozen();
         (is_answered && !self.freeze_requests.is_empty()) || self.freeze_step(freeze_after, now).is_some()
     }
 
     /// Whether its state is saved, so that it may freeze. A page that changes all the time is not waited for: what was due
     /// when it came to rest is.
     fn is_saved_to_freeze(&self, now: Moment) -> bool {
-        self.saves.running.is_none() && self.saves.due.is_none_or(|due| due > now)
+        self.contents.saves.running.is_none() && self.contents.saves.due.is_none_or(|due| due > now)
     }
 
     /// Whether it stands still, and has since its state was written down.
     pub(crate) fn is_frozen_as_written(&self) -> bool {
-        let written = self.saves.written && self.saves.due.is_none() && self.saves.running.is_none();
-        self.freeze_state.is_frozen() && written
+        let written = self.contents.saves.written
+            && self.contents.saves.due.is_none()
+            && self.contents.saves.running.is_none();
+        self.contents.freeze_state.is_frozen() && written
     }
 }
 
@@ -123,16 +128,18 @@ impl Rules {
     #[must_use]
     pub fn all_windows_frozen(&self, shard: ShardId) -> bool {
         let windows = self.shards.get(shard).map(|shard| &shard.windows);
-        let is_still = |id| self.sessions.get(id).is_some_and(|session| session.freeze_state.is_frozen());
+        let is_still =
+            |id| self.sessions.get(id).is_some_and(|session| session.contents.freeze_state.is_frozen());
         windows.is_some_and(|windows| !windows.is_empty() && windows.iter().all(is_still))
     }
 
     /// A window stands still, or does not.
     pub(crate) fn frozen(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>) {
-        let is_current = |session: &Session| session.freeze_state == FreezeState::Freezing { ticket };
+        let is_current =
+            |session: &Session| session.contents.freeze_state == FreezeState::Freezing { ticket };
         let Some(mut session) = self.session_if(id, is_current) else { return };
         match result {
-            Ok(()) => session.freeze_state = FreezeState::Frozen { since: session.now },
+            Ok(()) => session.contents.freeze_state = FreezeState::Frozen { since: session.now },
             Err(failure) => session.stay_awake(failure),
         }
         session.touch();
@@ -140,9 +147,9 @@ impl Rules {
 
     /// A window runs again. Where it does not, whoever needs it finds out, and so does its heartbeat.
     pub(crate) fn thawed(&mut self, id: SessionId, ticket: Ticket) {
-        let is_current = |session: &Session| session.freeze_state == FreezeState::Thawing { ticket };
+        let is_current = |session: &Session| session.contents.freeze_state == FreezeState::Thawing { ticket };
         let Some(mut session) = self.session_if(id, is_current) else { return };
-        session.freeze_state = FreezeState::Running;
+        session.contents.freeze_state = FreezeState::Running;
         session.freeze_not_before = session.now + session.limits.freeze_settle;
         session.touch();
     }
@@ -152,7 +159,7 @@ impl SessionMut<'_> {
     fn settle_freezing(&mut self) {
         if self.is_wanted() {
             self.answer_freeze_requests(&Err(Refusal::InUse));
-        } else if self.is_hibernating() || self.freeze_state.is_frozen() {
+        } else if self.is_hibernating() || self.contents.freeze_state.is_frozen() {
             // One that hibernates is colder still.
             self.answer_freeze_requests(&Ok(Answer::Session { session: self.session.id, is_new: false }));
         }
@@ -160,17 +167,17 @@ impl SessionMut<'_> {
             Some(FreezeStep::Thaw) => self.thaw(),
             Some(FreezeStep::SettleDown) => self.settle_down(false),
             Some(FreezeStep::Freeze { for_memory }) => self.freeze_settled(for_memory),
-            Some(FreezeStep::StayAwake) => self.freeze_state = FreezeState::Running,
+            Some(FreezeStep::StayAwake) => self.contents.freeze_state = FreezeState::Running,
             None => {}
         }
     }
 
     /// Has the state written down, where there is anything new.
     pub(crate) fn settle_down(&mut self, for_memory: bool) {
-        self.freeze_state = FreezeState::SavingFirst { for_memory };
-        let is_new = self.saves.due.is_some() || !self.saves.written;
+        self.contents.freeze_state = FreezeState::SavingFirst { for_memory };
+        let is_new = self.contents.saves.due.is_some() || !self.contents.saves.written;
         let now = self.now;
-        self.saves.due = is_new.then_some(self.saves.due.map_or(now, |due| due.min(now)));
+        self.contents.saves.due = is_new.then_some(self.contents.saves.due.map_or(now, |due| due.min(now)));
         if self.is_saved_to_freeze(now) {
             self.freeze_settled(for_memory);
         }
@@ -178,7 +185,7 @@ impl SessionMut<'_> {
 
     fn freeze_settled(&mut self, for_memory: bool) {
         let ticket = self.effects.next_ticket();
-        self.freeze_state = FreezeState::Freezing { ticket };
+        self.contents.freeze_state = FreezeState::Freezing { ticket };
         let why = if !self.freeze_requests.is_empty() {
             "a client asked for it"
         } else if for_memory {
@@ -192,7 +199,7 @@ impl SessionMut<'_> {
 
     fn thaw(&mut self) {
         let ticket = self.effects.next_ticket();
-        self.freeze_state = FreezeState::Thawing { ticket };
+        self.contents.freeze_state = FreezeState::Thawing { ticket };
         let why = if self.is_wanted() { "somebody wants it" } else { "something is to be done in it" };
         why.clone_into(&mut self.why);
         self.effects.act(Action::Thaw { session: self.session.id, ticket });
@@ -202,8 +209,11 @@ impl SessionMut<'_> {
     /// It was to freeze and cannot.
     pub(crate) fn stay_awake(&mut self, failure: Failure) {
         let retry_at = self.now + self.limits.save_retry;
-        if matches!(self.freeze_state, FreezeState::SavingFirst { .. } | FreezeState::Freezing { .. }) {
-            self.freeze_state = FreezeState::Running;
+        if matches!(
+            self.contents.freeze_state,
+            FreezeState::SavingFirst { .. } | FreezeState::Freezing { .. }
+        ) {
+            self.contents.freeze_state = FreezeState::Running;
             self.freeze_not_before = retry_at;
             self.unfreezable_until = retry_at;
             self.answer_freeze_requests(&Err(Refusal::Failed(failure)));

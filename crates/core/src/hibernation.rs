@@ -23,7 +23,7 @@ impl Session {
     /// The same, as soon as its last save that failed is a while ago.
     fn can_hibernate_in_time(&self) -> bool {
         let at_rest = matches!(self.window, Window::None | Window::Placed(_) | Window::Open(_))
-            && !matches!(self.activity, ActivityState::Running(_));
+            && !matches!(self.contents.activity, ActivityState::Running(_));
         self.ended.is_none()
             && self.established
             && !self.is_hibernating()
@@ -182,7 +182,9 @@ impl SessionMut<'_> {
         match self.window {
             // Nothing happened in it since its state was written down.
             Window::Open(_) if self.is_frozen_as_written() => self.close_window(),
-            Window::Open(shard) if self.restored => self.save_and_close(shard, CloseReason::Hibernate),
+            Window::Open(shard) if self.contents.restored => {
+                self.save_and_close(shard, CloseReason::Hibernate);
+            }
             _ => self.close_window(),
         }
         self.announce(NoticeKind::Hibernating, why);
@@ -193,10 +195,10 @@ impl SessionMut<'_> {
     pub(crate) fn save_and_close(&mut self, shard: ShardId, reason: CloseReason) {
         self.window = Window::Saving(shard, reason);
         // What is to be done next is done if the window stays after all.
-        if matches!(self.activity, ActivityState::Running(_)) {
-            self.activity = ActivityState::Idle;
+        if matches!(self.contents.activity, ActivityState::Running(_)) {
+            self.contents.activity = ActivityState::Idle;
         }
-        self.saves = Saves { due: Some(Moment(0)), running: None, ..self.saves };
+        self.contents.saves = Saves { due: Some(Moment(0)), running: None, ..self.contents.saves };
     }
 
     /// The state of a window that is to go is written down, or cannot be.
@@ -220,7 +222,7 @@ impl SessionMut<'_> {
             (Err(_), CloseReason::MoveOut) => {
                 // It parts when it holds others up once more, or when its page is lost.
                 self.window = Window::Open(shard);
-                self.moves_out_since = None;
+                self.contents.moves_out_since = None;
                 self.hibernate_not_before = retry_at;
             }
         }

@@ -137,7 +137,7 @@ impl Keys {
         let has_window = session.window != Window::None;
         let occupies = session.occupies();
         let memory = context.memory.map(|estimate| estimate.memory);
-        let signs_in = session.attempt.is_running();
+        let signs_in = session.contents.attempt.is_running();
         let mut keys = Self {
             without_window: session.needs_window().then_some((
                 session.is_recovering(),
@@ -160,7 +160,7 @@ impl Keys {
         keys.set_orders(session, context);
         let is_coming_back = session.is_recovering()
             && (matches!(session.window, Window::Opening(_))
-                || matches!(session.activity, ActivityState::Running(_)));
+                || matches!(session.contents.activity, ActivityState::Running(_)));
         for (set, is_member) in [
             (Set::Living, is_living),
             (Set::WithWindow, has_window),
@@ -168,11 +168,11 @@ impl Keys {
             (Set::Leaving, session.is_leaving()),
             (Set::ComingBack, is_coming_back),
             (Set::Moving, is_living && session.is_moving()),
-            (Set::MovingOut, is_living && session.moves_out_since.is_some()),
+            (Set::MovingOut, is_living && session.contents.moves_out_since.is_some()),
             (Set::Looks, session.rests() && session.attention.is_some()),
             (Set::Oversized, memory.is_some_and(|memory| session.is_oversized(memory))),
-            (Set::Saving, session.saves.running.is_some()),
-            (Set::Refreshing, session.activity == ActivityState::Running(Activity::Refresh)),
+            (Set::Saving, session.contents.saves.running.is_some()),
+            (Set::Refreshing, session.contents.activity == ActivityState::Running(Activity::Refresh)),
         ] {
             keys.sets[set as usize] = is_member;
         }

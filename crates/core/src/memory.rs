@@ -50,7 +50,7 @@ impl Memory {
     /// What this session's window takes, running or standing still, as far as is known.
     pub(crate) fn weigh_window(&self, session: &Session, is_still: bool) -> i64 {
         let average = self.weigh(is_still);
-        match session.weight {
+        match session.contents.weight {
             None => average,
             Some(weight) if weight.is_still == is_still => signed(weight.bytes),
             // It gives back the part that others do.
@@ -75,7 +75,11 @@ impl Memory {
 
     /// What it may take before anything that was ordered has come about.
     pub(crate) fn claimed(&self, session: &Session) -> i64 {
-        if session.occupies() { self.weigh_window(session, session.freeze_state.is_frozen()) } else { 0 }
+        if session.occupies() {
+            self.weigh_window(session, session.contents.freeze_state.is_frozen())
+        } else {
+            0
+        }
     }
 
     /// What it will take once everything that was ordered has come about.
@@ -84,7 +88,7 @@ impl Memory {
             return 0;
         }
         let is_still = matches!(
-            session.freeze_state,
+            session.contents.freeze_state,
             FreezeState::SavingFirst { .. } | FreezeState::Freezing { .. } | FreezeState::Frozen { .. }
         );
         self.weigh_window(session, is_still)
@@ -94,7 +98,7 @@ impl Memory {
 impl Session {
     /// Whether its window stands still and is as small as it gets.
     fn is_small(&self, now: Moment) -> bool {
-        matches!(self.freeze_state, FreezeState::Frozen { since } if now.since(since) >= SHRINKING)
+        matches!(self.contents.freeze_state, FreezeState::Frozen { since } if now.since(since) >= SHRINKING)
     }
 
     /// Whether it is left alone for want of memory.
@@ -110,7 +114,7 @@ impl Session {
     pub(crate) fn may_be_frozen_in_time(&self) -> bool {
         self.freezes
             && self.attention.is_none()
-            && self.freeze_state == FreezeState::Running
+            && self.contents.freeze_state == FreezeState::Running
             && self.can_freeze_in_time()
     }
 
@@ -119,7 +123,7 @@ impl Session {
         self.ended.is_none()
             && !self.is_hibernating()
             && matches!(self.window, Window::Open(_))
-            && self.weight.is_some_and(|weight| weight.bytes > memory.window_bytes)
+            && self.contents.weight.is_some_and(|weight| weight.bytes > memory.window_bytes)
     }
 }
 
@@ -131,10 +135,10 @@ impl Rules {
                 continue;
             };
             let weight = Some(Weight { bytes: *bytes, is_still: session.is_small(now) });
-            if session.weight != weight
+            if session.contents.weight != weight
                 && let Some(session) = self.sessions.get_mut(id)
             {
-                session.weight = weight;
+                session.contents.weight = weight;
             }
         }
         let occupying: Vec<SessionId> = self.sessions.fresh().set(Set::Occupying).collect();
@@ -149,7 +153,7 @@ impl Rules {
     /// for.
     fn end_oversized(&mut self, now: Moment) {
         let was_ended = |session: &Session| {
-            session.oversized_since.is_some_and(|since| now.since(since) < END_AGAIN_AFTER)
+            session.contents.oversized_since.is_some_and(|since| now.since(since) < END_AGAIN_AFTER)
         };
         let oversized: Vec<SessionId> = self.sessions.fresh().set(Set::Oversized).collect();
         for id in oversized {
@@ -157,8 +161,8 @@ impl Rules {
                 continue;
             }
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            session.oversized_since = Some(now);
-            session.weight = None;
+            session.contents.oversized_since = Some(now);
+            session.contents.weight = None;
             self.effects.act(Action::EndPages { session: id });
         }
     }
@@ -216,8 +220,12 @@ impl Rules {
         let fair = memory.low() / i64::try_from(count).unwrap_or(i64::MAX);
         let greedy = usual.max(fair).saturating_mul(GREEDY_SHARES);
         let may_go = |session: &Session| {
-            let is_ready = matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen { .. });
-            session.weight.is_some() && is_ready && !session.is_fresh(now) && session.may_hibernate(now)
+            let is_ready =
+                matches!(session.contents.freeze_state, FreezeState::Running | FreezeState::Frozen { .. });
+            session.contents.weight.is_some()
+                && is_ready
+                && !session.is_fresh(now)
+                && session.may_hibernate(now)
         };
         let mut candidates = weights.rev().take_while(|(weight, _)| *weight > greedy).map(|(_, id)| id);
         candidates.find(|id| self.sessions.get(id).is_some_and(may_go))
@@ -226,12 +234,12 @@ impl Rules {
     /// Who stands still already, or cannot. One that is just coming to a stand is waited for.
     fn least_used_to_hibernate(&mut self, now: Moment) -> Option<SessionId> {
         let id = self.sessions.first(Order::MayHibernate, |session| {
-            !matches!(session.freeze_state, FreezeState::Thawing { .. })
+            !matches!(session.contents.freeze_state, FreezeState::Thawing { .. })
                 && !session.is_fresh(now)
                 && session.may_hibernate(now)
         })?;
         let is_ready = |session: &Session| {
-            matches!(session.freeze_state, FreezeState::Running | FreezeState::Frozen { .. })
+            matches!(session.contents.freeze_state, FreezeState::Running | FreezeState::Frozen { .. })
         };
         self.sessions.get(&id).is_some_and(is_ready).then_some(id)
     }

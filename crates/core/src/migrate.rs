@@ -29,7 +29,7 @@ impl Session {
 
     /// Until when new uses wait for it to move out, where its uses alone keep it from that.
     pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
-        let since = self.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
+        let since = self.contents.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
         Some(since + MOVE_OUT_PATIENCE)
     }
 }
@@ -41,7 +41,7 @@ impl Rules {
         let is_in_it = |session: &Session| session.ended.is_none() && session.shard() == Some(shard);
         if let Some(mut session) = self.session_if(id, |session| is_shared && is_in_it(session)) {
             session.isolation = Isolation::Dedicated;
-            session.moves_out_since = session.moves_out_since.or(Some(session.now));
+            session.contents.moves_out_since = session.contents.moves_out_since.or(Some(session.now));
         }
     }
 
@@ -52,18 +52,19 @@ impl Rules {
             return;
         }
         let may_move_out = |session: &Session| {
-            let is_idle = !matches!(session.activity, ActivityState::Running(_)) && !session.in_use();
+            let is_idle =
+                !matches!(session.contents.activity, ActivityState::Running(_)) && !session.in_use();
             let window = match session.window {
                 Window::Open(_) => true,
                 Window::Saving(_, reason) => reason == CloseReason::Move,
                 _ => false,
             };
-            session.moves_out_since.is_some()
+            session.contents.moves_out_since.is_some()
                 && window
                 && is_idle
                 && session.ended.is_none()
                 && session.established
-                && session.restored
+                && session.contents.restored
                 && session.tried_at().is_none()
                 // A person may be at it, who does not use it just now.
                 && session.attention.is_none()
@@ -86,7 +87,7 @@ impl Rules {
         let movable = |id: &&SessionId| {
             self.sessions.get(id).is_some_and(|session| {
                 matches!(session.window, Window::Open(_))
-                    && session.restored
+                    && session.contents.restored
                     && session.can_hibernate(now)
                     && now >= session.last_used + self.limits.move_after
             })

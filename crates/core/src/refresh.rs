@@ -22,7 +22,7 @@ impl Session {
     pub(crate) fn rests(&self) -> bool {
         self.ended.is_none()
             && self.established
-            && self.activity == ActivityState::Idle
+            && self.contents.activity == ActivityState::Idle
             && matches!(self.window, Window::Open(_))
     }
 
@@ -51,13 +51,13 @@ impl Rules {
         let looks: Vec<SessionId> = self.sessions.fresh().set(Set::Looks).collect();
         for id in looks {
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.activity = ActivityState::Next(Activity::Look);
+                session.contents.activity = ActivityState::Next(Activity::Look);
             }
         }
         let due: Vec<SessionId> = self.sessions.fresh().until(Order::Refresh, now).collect();
         for id in due {
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.activity = ActivityState::Next(Activity::Refresh);
+                session.contents.activity = ActivityState::Next(Activity::Refresh);
                 session.not_before = now;
             }
         }

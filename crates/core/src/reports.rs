@@ -46,7 +46,8 @@ impl Rules {
         let ticket = self.effects.next_ticket();
         let Some(mut session) = self.session_mut(id) else { return };
         let was_closing = matches!(session.window, Window::Closing(_));
-        session.failed_sign_ins += u32::from(session.activity == ActivityState::Running(Activity::SignIn));
+        session.failed_sign_ins +=
+            u32::from(session.contents.activity == ActivityState::Running(Activity::SignIn));
         session.ticket = ticket;
         session.window_gone();
         if session.ended.is_some() || session.is_hibernating() {
@@ -73,7 +74,7 @@ impl Rules {
         match result {
             Ok(()) => {
                 session.window = Window::Open(shard);
-                session.activity = ActivityState::Next(Activity::Visit);
+                session.contents.activity = ActivityState::Next(Activity::Visit);
                 session.touch();
             }
             Err(failure) => {
@@ -105,7 +106,7 @@ impl Rules {
         outcome: Result<SignInStatus, Failure>,
     ) {
         let Some(mut session) = self.current(id, ticket) else { return };
-        let ActivityState::Running(activity) = session.activity else {
+        let ActivityState::Running(activity) = session.contents.activity else {
             return self.refused_late(id, outcome);
         };
         session.activity_over(activity, &outcome);
@@ -170,7 +171,7 @@ impl Session {
         };
         // It does not answer before its repair, which takes its time, is over.
         let mending = matches!(
-            self.activity,
+            self.contents.activity,
             ActivityState::Next(Activity::Repair)
                 | ActivityState::Running(Activity::Repair | Activity::Reopen)
         );
@@ -192,10 +193,10 @@ impl SessionMut<'_> {
             self.save_by(self.now + self.limits.save_delay);
         }
         // Who uses it goes on in the same window. What to do with the empty page comes after that.
-        let stands = self.established && self.restored && !self.is_recovering();
-        let rests = !matches!(self.activity, ActivityState::Running(_));
+        let stands = self.established && self.contents.restored && !self.is_recovering();
+        let rests = !matches!(self.contents.activity, ActivityState::Running(_));
         if loss == WindowLoss::Emptied && self.in_use() && stands && rests {
-            self.activity = ActivityState::Next(Activity::Reopen);
+            self.contents.activity = ActivityState::Next(Activity::Reopen);
             self.announce_aside(NoticeKind::LastPageClosed, LAST_PAGE_CLOSED);
             return None;
         }
@@ -204,20 +205,21 @@ impl SessionMut<'_> {
         self.losses = if settled { 1 } else { self.losses + 1 };
         self.lost_at = self.now;
         // What runs is cut short by the loss, and one loss after another is no accident: both count.
-        let counts = !settled || !self.established || matches!(self.activity, ActivityState::Running(_));
+        let counts =
+            !settled || !self.established || matches!(self.contents.activity, ActivityState::Running(_));
         self.failures = self.failures.max(self.losses - 1);
         self.recover();
         self.not_before = self.now;
-        self.failed_sign_ins += u32::from(self.activity == ActivityState::Running(Activity::SignIn));
-        self.attempt = self.attempt.stopped();
-        let was_oversized = self.oversized_since.take().is_some();
-        self.weight = None;
+        self.failed_sign_ins += u32::from(self.contents.activity == ActivityState::Running(Activity::SignIn));
+        self.contents.attempt = self.contents.attempt.stopped();
+        let was_oversized = self.contents.oversized_since.take().is_some();
+        self.contents.weight = None;
         let (activity, kind, sentence) = match loss {
             WindowLoss::Crashed if was_oversized => (Activity::Repair, NoticeKind::PageCrashed, OVERSIZED),
             WindowLoss::Crashed => (Activity::Repair, NoticeKind::PageCrashed, "its page crashed"),
             WindowLoss::Hung => (Activity::Repair, NoticeKind::PageHung, "its page no longer answers"),
             // A window that shows nothing yet has nothing to keep.
-            WindowLoss::Emptied if !self.restored => {
+            WindowLoss::Emptied if !self.contents.restored => {
                 (Activity::Visit, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED)
             }
             WindowLoss::Emptied => (Activity::Reopen, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED),
@@ -225,10 +227,10 @@ impl SessionMut<'_> {
                 (Activity::Visit, NoticeKind::WindowLost, "its window went with its last page")
             }
         };
-        self.activity = ActivityState::Next(activity);
+        self.contents.activity = ActivityState::Next(activity);
         // What it held up the others with is not begun again in the same browser.
-        let goes =
-            loss == WindowLoss::Gone || (loss != WindowLoss::Emptied && self.moves_out_since.is_some());
+        let goes = loss == WindowLoss::Gone
+            || (loss != WindowLoss::Emptied && self.contents.moves_out_since.is_some());
         self.announce(kind, sentence);
         if goes {
             self.close_window();
@@ -238,15 +240,15 @@ impl SessionMut<'_> {
 
     /// Takes note that an activity is over, whatever it came to.
     fn activity_over(&mut self, activity: Activity, outcome: &Result<SignInStatus, Failure>) {
-        self.activity = ActivityState::Idle;
-        self.attempt = self.attempt.stopped();
+        self.contents.activity = ActivityState::Idle;
+        self.contents.attempt = self.contents.attempt.stopped();
         self.freeze_not_before = self.now + self.limits.freeze_settle;
-        self.restored |= outcome.is_ok();
+        self.contents.restored |= outcome.is_ok();
         // A look that failed has not told what came of a sign-in.
         let is_settled =
             outcome.as_ref().map_or_else(|failure| failure.kind == FailureKind::Rejected, |_| true);
         if is_settled || activity != Activity::Look {
-            self.attempt = self.attempt.settled();
+            self.contents.attempt = self.contents.attempt.settled();
         }
         let in_vain = match outcome {
             Ok(standing) => *standing == SignInStatus::SignedOut,
@@ -303,7 +305,7 @@ impl SessionMut<'_> {
             self.refused = true;
             self.needs_person("its sign-in does not last".to_owned());
         } else {
-            self.activity = ActivityState::Next(Activity::SignIn);
+            self.contents.activity = ActivityState::Next(Activity::SignIn);
             self.not_before = self.not_before.max(self.now);
             let why = if self.established { "its portal signed it out" } else { "it is not signed in yet" };
             why.clone_into(&mut self.why);
@@ -319,7 +321,7 @@ impl SessionMut<'_> {
             return self.signed_out(activity);
         }
         self.recover();
-        self.activity = ActivityState::Next(Activity::Reopen);
+        self.contents.activity = ActivityState::Next(Activity::Reopen);
         self.not_before = self.now;
         LAST_PAGE_CLOSED.clone_into(&mut self.why);
     }
@@ -356,7 +358,7 @@ impl SessionMut<'_> {
         // sign-in it is the next thing to come, and where it shows a refusal, it counts as that sign-in.
         if activity == Activity::Look && failure.kind != FailureKind::Rejected {
             if self.tried_at().is_some() {
-                self.activity = ActivityState::Next(Activity::Look);
+                self.contents.activity = ActivityState::Next(Activity::Look);
                 self.not_before = self.now + self.limits.backoff.wait(1, random);
             }
             return None;
@@ -380,16 +382,16 @@ impl SessionMut<'_> {
             // Where no policy wants refreshes, whoever asked is told, and asks again.
             Activity::Refresh if self.policy.refresh_interval().is_none() => false,
             Activity::Refresh if self.failures < self.limits.refresh_tries => {
-                self.activity = ActivityState::Next(Activity::Refresh);
+                self.contents.activity = ActivityState::Next(Activity::Refresh);
                 false
             }
             // What the portal refused is not typed because it no longer answers: the refreshes go on.
             Activity::Refresh if self.access.can_sign_in && !self.refused => {
-                self.activity = ActivityState::Next(Activity::SignIn);
+                self.contents.activity = ActivityState::Next(Activity::SignIn);
                 false
             }
             Activity::Refresh => {
-                self.activity = ActivityState::Next(Activity::Refresh);
+                self.contents.activity = ActivityState::Next(Activity::Refresh);
                 self.failures >= self.limits.refresh_tries + tries
             }
             Activity::SignIn | Activity::Look => {
@@ -400,14 +402,14 @@ impl SessionMut<'_> {
                 self.refused |= is_refused || self.failed_sign_ins >= tries;
                 // Only what never reached the sign-in form is repeated without end.
                 if !self.refused {
-                    self.activity = ActivityState::Next(Activity::SignIn);
+                    self.contents.activity = ActivityState::Next(Activity::SignIn);
                 }
                 let is_unfit = failure.kind == FailureKind::Untyped && self.failures >= tries;
                 self.refused || is_unfit || self.failures >= self.limits.refresh_tries + tries
             }
             Activity::Visit | Activity::Repair | Activity::Reopen => {
                 if matches!(self.window, Window::Open(_)) {
-                    self.activity = ActivityState::Next(activity);
+                    self.contents.activity = ActivityState::Next(activity);
                 }
                 self.failures >= tries
             }
@@ -429,7 +431,7 @@ impl SessionMut<'_> {
     fn count_failed_start(&mut self, activity: Activity, failure: &Failure) -> Option<Counted> {
         if failure.kind == FailureKind::Browser && self.failures < self.limits.recovery_tries {
             if matches!(self.window, Window::Open(_)) {
-                self.activity = ActivityState::Next(activity);
+                self.contents.activity = ActivityState::Next(activity);
             }
             self.touch();
             return None;

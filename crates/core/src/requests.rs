@@ -133,12 +133,12 @@ impl Rules {
     /// Where somebody waits for an outcome and nothing runs that could give one, a refresh will.
     pub(crate) fn begin_refresh_requests(&mut self, id: SessionId) {
         let begins = |session: &Session| {
-            session.activity == ActivityState::Idle
+            session.contents.activity == ActivityState::Idle
                 && matches!(session.window, Window::Open(_))
                 && !session.refresh_requests.is_empty()
         };
         if let Some(mut session) = self.session_if(id, begins) {
-            session.activity = ActivityState::Next(Activity::Refresh);
+            session.contents.activity = ActivityState::Next(Activity::Refresh);
         }
     }
 
@@ -174,7 +174,7 @@ impl Rules {
         session.attention = None;
         "a client restarts its window".clone_into(&mut session.why);
         match session.window {
-            Window::Open(shard) | Window::Saving(shard, _) if session.restored => {
+            Window::Open(shard) | Window::Saving(shard, _) if session.contents.restored => {
                 session.save_and_close(shard, CloseReason::Restart);
             }
             _ => session.close_window(),
@@ -189,9 +189,9 @@ impl SessionMut<'_> {
         let interval = self.policy.refresh_interval();
         if interval.is_none()
             && self.refresh_requests.is_empty()
-            && self.activity == ActivityState::Next(Activity::Refresh)
+            && self.contents.activity == ActivityState::Next(Activity::Refresh)
         {
-            self.activity = ActivityState::Idle;
+            self.contents.activity = ActivityState::Idle;
         }
         self.check_within(interval);
     }

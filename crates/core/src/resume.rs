@@ -16,7 +16,8 @@ impl Session {
         session.signed_in_at = kept.signed_in_at;
         session.attention = kept.attention;
         session.refused = kept.refused;
-        session.attempt = kept.tried_at.map_or(Attempt::None, |typed_at| Attempt::Unknown { typed_at });
+        session.contents.attempt =
+            kept.tried_at.map_or(Attempt::None, |typed_at| Attempt::Unknown { typed_at });
         session.typed = session.access.login;
         session.ended = kept.ended;
         session.holds = kept.holds;
@@ -48,7 +49,7 @@ impl Rules {
             let mut session = Session::of(kept, now);
             // Where no window is left to show what came of a try, another is all that can tell.
             if windows.iter().all(|(id, _)| *id != session.id) {
-                session.attempt = Attempt::None;
+                session.contents.attempt = Attempt::None;
             }
             let id = session.id;
             if live && session.ended.is_none() {
@@ -88,10 +89,10 @@ impl Rules {
         session.shards.enter(shard, id);
         session.residence = Residence::Settled;
         session.window = Window::Open(shard);
-        session.restored = true;
-        session.activity = ActivityState::Next(Activity::Look);
+        session.contents.restored = true;
+        session.contents.activity = ActivityState::Next(Activity::Look);
         // It may stand still: it is told to run before it is looked at.
-        session.freeze_state = FreezeState::Frozen { since: now };
+        session.contents.freeze_state = FreezeState::Frozen { since: now };
         session.save_by(now + session.limits.save_delay);
     }
 }

@@ -13,14 +13,14 @@ impl Session {
     /// When its state is to be written down, if that can be done.
     pub(crate) fn save_due(&self) -> Option<Moment> {
         let at_rest = matches!(self.window, Window::Open(_) | Window::Saving(..))
-            && !matches!(self.activity, ActivityState::Running(_));
+            && !matches!(self.contents.activity, ActivityState::Running(_));
         let possible = at_rest
             && self.established
-            && self.restored
-            && self.freeze_state.runs()
+            && self.contents.restored
+            && self.contents.freeze_state.runs()
             && self.ended.is_none()
-            && self.saves.running.is_none();
-        self.saves.due.filter(|_| possible)
+            && self.contents.saves.running.is_none();
+        self.contents.saves.due.filter(|_| possible)
     }
 }
 
@@ -48,11 +48,11 @@ impl Rules {
     #[must_use]
     pub fn is_saving(&self, id: SessionId, ticket: Ticket) -> bool {
         self.session(id)
-            .is_some_and(|session| session.ended.is_none() && session.saves.running == Some(ticket))
+            .is_some_and(|session| session.ended.is_none() && session.contents.saves.running == Some(ticket))
     }
 
     pub(crate) fn saved(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>) {
-        let is_current = |session: &Session| session.saves.running == Some(ticket);
+        let is_current = |session: &Session| session.contents.saves.running == Some(ticket);
         if let Some(mut session) = self.session_if(id, is_current) {
             session.saved(result);
         }
@@ -62,18 +62,18 @@ impl Rules {
 impl SessionMut<'_> {
     /// Sees to it that the state is written down not later than `at`.
     pub(crate) fn save_by(&mut self, at: Moment) {
-        self.saves.due = Some(self.saves.due.map_or(at, |due| due.min(at)));
+        self.contents.saves.due = Some(self.contents.saves.due.map_or(at, |due| due.min(at)));
     }
 
     fn begin_save(&mut self) {
         let ticket = self.effects.next_ticket();
-        self.saves = Saves { due: None, running: Some(ticket), ..self.saves };
+        self.contents.saves = Saves { due: None, running: Some(ticket), ..self.contents.saves };
         self.effects.act(Action::Save { session: self.session.id, ticket });
     }
 
     fn saved(&mut self, result: Result<(), Failure>) {
-        self.saves.running = None;
-        self.saves.written |= result.is_ok();
+        self.contents.saves.running = None;
+        self.contents.saves.written |= result.is_ok();
         self.touch();
         if let Err(failure) = &result {
             self.save_by(self.now + self.limits.save_retry);

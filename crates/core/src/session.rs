@@ -150,8 +150,9 @@ pub(crate) enum Residence {
 }
 
 /// What happens in an open window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ActivityState {
+    #[default]
     Idle,
     /// This comes next, once it may.
     Next(Activity),
@@ -242,6 +243,23 @@ pub(crate) struct Saves {
     pub(crate) written: bool,
 }
 
+/// What is so of a session's window only, and is gone with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Contents {
+    pub(crate) activity: ActivityState,
+    pub(crate) freeze_state: FreezeState,
+    /// It shows what it is to show, so that its state is worth writing down.
+    pub(crate) restored: bool,
+    pub(crate) saves: Saves,
+    pub(crate) attempt: Attempt,
+    /// What it was last found to take.
+    pub(crate) weight: Option<Weight>,
+    /// Since when its pages are being ended, where they took more than a window may.
+    pub(crate) oversized_since: Option<Moment>,
+    /// Since when it is to go from a browser with others into one of its own.
+    pub(crate) moves_out_since: Option<Moment>,
+}
+
 /// A request that waits until the session is at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiting {
@@ -289,8 +307,6 @@ pub struct Session {
     pub(crate) launch: LaunchKey,
     /// Whether its window is to have a browser of its own: what was asked for, until it holds up others.
     pub(crate) isolation: Isolation,
-    /// Since when its window is to go from a browser with others into one of its own.
-    pub(crate) moves_out_since: Option<Moment>,
     /// Its pages bear standing still.
     pub(crate) freezes: bool,
     /// Single requests that use the window right now.
@@ -299,14 +315,9 @@ pub struct Session {
     pub(crate) established: bool,
     pub(crate) residence: Residence,
     pub(crate) window: Window,
-    pub(crate) saves: Saves,
-    pub(crate) freeze_state: FreezeState,
-    pub(crate) activity: ActivityState,
-    /// Its window shows what it is to show, so that its state is worth writing down.
-    pub(crate) restored: bool,
+    pub(crate) contents: Contents,
     /// The portal refused its sign-in: without a client's word it is not tried again, lest the account be locked.
     pub(crate) refused: bool,
-    pub(crate) attempt: Attempt,
     /// What the sign-in that runs, or ran last, is typing.
     pub(crate) typed: Option<LoginId>,
     /// Sign-ins in a row that were typed, or may have been, and came to nothing.
@@ -340,10 +351,6 @@ pub struct Session {
     pub(crate) freeze_not_before: Moment,
     /// It could not be frozen, and is not tried again before this.
     pub(crate) unfreezable_until: Moment,
-    /// What its window was last found to take.
-    pub(crate) weight: Option<Weight>,
-    /// Since when its pages are being ended, where they took more than a window may.
-    pub(crate) oversized_since: Option<Moment>,
     /// After its state could not be written down: when it may hibernate again.
     pub(crate) hibernate_not_before: Moment,
     /// Who waits for its window to be gone.
@@ -376,18 +383,13 @@ impl Session {
             access: spec.access,
             launch: spec.launch,
             isolation: spec.isolation,
-            moves_out_since: None,
             freezes: spec.freezes,
             uses: 0,
             established: false,
             residence: Residence::Settled,
             window: Window::None,
-            saves: Saves::default(),
-            freeze_state: FreezeState::default(),
-            activity: ActivityState::Idle,
-            restored: false,
+            contents: Contents::default(),
             refused: false,
-            attempt: Attempt::None,
             typed: None,
             failed_sign_ins: 0,
             ticket: Ticket(0),
@@ -405,8 +407,6 @@ impl Session {
             freeze_requests: Vec::new(),
             freeze_not_before: now,
             unfreezable_until: now,
-            weight: None,
-            oversized_since: None,
             hibernate_not_before: now,
             close_requests: Vec::new(),
             waiting: Vec::new(),
@@ -423,7 +423,7 @@ impl Session {
         } else if self.is_hibernating() && self.window == Window::None {
             State::Hibernated
         } else if matches!(
-            self.activity,
+            self.contents.activity,
             ActivityState::Next(Activity::SignIn) | ActivityState::Running(Activity::SignIn)
         ) && self.attention.is_none()
         {
@@ -437,7 +437,7 @@ impl Session {
             Residence::Recovering | Residence::Hibernating { was_recovering: true }
         ) {
             State::Recovering
-        } else if self.freeze_state.is_frozen() {
+        } else if self.contents.freeze_state.is_frozen() {
             State::Frozen
         } else {
             State::Ready
@@ -447,7 +447,7 @@ impl Session {
     /// Returns when a sign-in was typed whose outcome is not known yet.
     #[must_use]
     pub fn tried_at(&self) -> Option<Moment> {
-        self.attempt.typed_at()
+        self.contents.attempt.typed_at()
     }
 
     /// The browser that its window is in, while it has one.
@@ -539,14 +539,14 @@ impl Session {
 
     /// Whether something of ours runs in it, or must before a client may have it.
     pub(crate) fn busy(&self, now: Moment) -> bool {
-        let open = matches!(self.window, Window::Open(_)) && self.freeze_state.runs();
+        let open = matches!(self.window, Window::Open(_)) && self.contents.freeze_state.runs();
         let there = self.established && !self.is_coming_back() && open;
         // It moves out once those who use it are through, unless they take too long; who holds it is not driven away.
         let waits_to_move_out = self.waits_to_move_out_until().is_some_and(|until| now < until);
         if !there || !self.refresh_requests.is_empty() || waits_to_move_out {
             return true;
         }
-        match self.activity {
+        match self.contents.activity {
             ActivityState::Running(_) | ActivityState::Next(Activity::Visit | Activity::Repair) => true,
             // Who has it already may share it; everybody else gets it with its page.
             ActivityState::Next(Activity::Reopen) => !self.in_use(),

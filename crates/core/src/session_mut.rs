@@ -7,7 +7,7 @@ use crate::activity::Failure;
 use crate::effects::Effects;
 use crate::ids::RequestId;
 use crate::limits::Limits;
-use crate::session::{ActivityState, Attempt, FreezeState, Saves, Session, Window};
+use crate::session::{ActivityState, Contents, FreezeState, Session, Window};
 use crate::shard::Shards;
 use crate::time::Moment;
 
@@ -75,7 +75,7 @@ impl SessionMut<'_> {
             Some(failure) => format!("{}: {}", reason_sentence(reason), failure.sentence),
             None => reason_sentence(reason).to_owned(),
         };
-        session.activity = ActivityState::Idle;
+        session.contents.activity = ActivityState::Idle;
         let refusal = failure.map_or(Refusal::Ended(reason), Refusal::Failed);
         let mut told = std::mem::take(&mut session.create_requests);
         told.append(&mut session.refresh_requests);
@@ -95,8 +95,8 @@ impl SessionMut<'_> {
     pub(crate) fn close_window(&mut self) {
         let ticket = self.effects.next_ticket();
         let session = &mut *self.session;
-        session.activity = ActivityState::Idle;
-        session.freeze_state = FreezeState::Running;
+        session.contents.activity = ActivityState::Idle;
+        session.contents.freeze_state = FreezeState::Running;
         match session.window {
             // One that is closing already is waited for under the ticket it was told.
             Window::None | Window::Closing(_) => {}
@@ -117,14 +117,7 @@ impl SessionMut<'_> {
             self.shards.leave(shard, session.id, self.now);
         }
         session.window = Window::None;
-        session.moves_out_since = None;
-        session.activity = ActivityState::Idle;
-        session.attempt = Attempt::None;
-        session.restored = false;
-        session.freeze_state = FreezeState::Running;
-        session.weight = None;
-        session.oversized_since = None;
-        session.saves = Saves::default();
+        session.contents = Contents::default();
         self.touch();
     }
 

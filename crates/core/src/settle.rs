@@ -22,8 +22,8 @@ impl Session {
 
     /// What is to begin in its window now, as far as the window decides.
     pub(crate) fn ready(&self, now: Moment) -> Option<Activity> {
-        let is_there = matches!(self.window, Window::Open(_)) && self.freeze_state.runs();
-        match self.activity {
+        let is_there = matches!(self.window, Window::Open(_)) && self.contents.freeze_state.runs();
+        match self.contents.activity {
             ActivityState::Next(activity) if is_there && self.not_before <= now => Some(activity),
             _ => None,
         }
@@ -178,10 +178,10 @@ impl Rules {
         }
         let ticket = self.effects.next_ticket();
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.activity = ActivityState::Running(activity);
+        session.contents.activity = ActivityState::Running(activity);
         session.ticket = ticket;
         if activity == Activity::SignIn {
-            session.attempt = Attempt::Running { typed_at: session.tried_at() };
+            session.contents.attempt = Attempt::Running { typed_at: session.tried_at() };
             session.typed = session.access.login;
         }
         self.effects.touch(id);

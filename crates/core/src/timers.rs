@@ -18,7 +18,7 @@ impl Session {
         let waiting = self.waiting.iter().map(|waiting| waiting.deadline).min();
         let idle = self.expires_at().filter(|_| self.unprotected());
         let without_window = self.window == Window::None && !self.is_hibernating();
-        let wants = without_window || matches!(self.activity, ActivityState::Next(_));
+        let wants = without_window || matches!(self.contents.activity, ActivityState::Next(_));
         let retry = (wants && self.not_before > now).then_some(self.not_before);
         let cool = [self.hibernates_at(context.hibernate_after), Some(self.hibernate_not_before)];
         let cool = cool.into_iter().flatten().filter(|at| *at > now && !self.is_hibernating()).min();
