@@ -19,7 +19,7 @@ impl Session {
         self.failed_sign_ins = 0;
     }
 
-    /// Whether the portal refused the password that came with it, so that another one is welcome.
+    /// Returns whether the portal refused the password that came with it, so that another one is welcome.
     pub(crate) fn wants_password(&self) -> bool {
         self.refused && self.attention.is_some() && self.whose.password.is_some()
     }

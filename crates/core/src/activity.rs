@@ -55,7 +55,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Whether the portal cannot have heard of a sign-in that ended so.
+    /// Returns whether the portal cannot have heard of a sign-in that ended so.
     pub(crate) fn is_harmless(self) -> bool {
         matches!(self, Self::Unreachable | Self::Untyped | Self::Unrecorded { .. })
     }

@@ -19,7 +19,7 @@ use crate::time::Moment;
 /// What a client that was refused for lack of a place is told to wait.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Whether somebody of this name is asked for, whoever it is.
+/// Returns whether somebody of this name is asked for, whoever it is.
 fn same_name(name: Option<&String>, spec: &Spec) -> bool {
     name.is_some() && name == spec.name.as_ref()
 }

@@ -28,7 +28,7 @@ enum FreezeStep {
 }
 
 impl Session {
-    /// Whether its window could stand still now without anybody missing it.
+    /// Returns whether its window could stand still now without anybody missing it.
     pub(crate) fn can_freeze(&self, now: Moment) -> bool {
         let is_about_to_begin =
             matches!(self.contents.activity, ActivityState::Next(_)) && self.not_before <= now;
@@ -49,7 +49,7 @@ impl Session {
             && self.hibernate_requests.is_empty()
     }
 
-    /// When it freezes if nobody uses it until then. Where a person is needed it is looked at again and again,
+    /// Returns when it freezes if nobody uses it until then. Where a person is needed it is looked at again and again,
     /// and stays as it is.
     pub(crate) fn freezes_at(&self, freeze_after: Option<Duration>) -> Option<Moment> {
         let by_itself = self.freezes
@@ -60,7 +60,7 @@ impl Session {
         Some((self.last_used + after).max(self.freeze_not_before))
     }
 
-    /// Whether its page must run for what comes next.
+    /// Returns whether its page must run for what comes next.
     fn needs_page(&self, now: Moment) -> bool {
         matches!(self.window, Window::Saving(..))
             || self.in_use()
@@ -88,13 +88,13 @@ impl Session {
         (is_answered && !self.freeze_requests.is_empty()) || self.freeze_step(freeze_after, now).is_some()
     }
 
-    /// Whether its state is saved, so that it may freeze. A page that changes all the time is not waited for: what was due
-    /// when it came to rest is.
+    /// Returns whether its state is saved, so that it may freeze. A page that changes all the time is not waited for: what
+    /// was due when it came to rest is.
     fn is_saved_to_freeze(&self, now: Moment) -> bool {
         self.contents.saves.running.is_none() && self.contents.saves.due.is_none_or(|due| due > now)
     }
 
-    /// Whether it stands still, and has since its state was written down.
+    /// Returns whether it stands still, and has since its state was written down.
     pub(crate) fn is_frozen_as_written(&self) -> bool {
         let written = self.contents.saves.written
             && self.contents.saves.due.is_none()
@@ -124,7 +124,7 @@ impl Rules {
         }
     }
 
-    /// Whether a browser has windows, and all of them stand still.
+    /// Returns whether a browser has windows, and all of them stand still.
     #[must_use]
     pub fn all_windows_frozen(&self, shard: ShardId) -> bool {
         let windows = self.shards.get(shard).map(|shard| &shard.windows);

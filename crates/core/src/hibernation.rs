@@ -15,7 +15,7 @@ use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
-    /// Whether its window could go now without anybody missing it.
+    /// Returns whether its window could go now without anybody missing it.
     pub(crate) fn can_hibernate(&self, now: Moment) -> bool {
         self.can_hibernate_in_time() && self.hibernate_not_before <= now
     }
@@ -32,7 +32,7 @@ impl Session {
             && !self.is_wanted()
     }
 
-    /// Why a client's order for it is not taken on, with `waiting` others waiting for the same.
+    /// Returns why a client's order for it is not taken on, with `waiting` others waiting for the same.
     pub(crate) fn refusal(&self, waiting: usize, max_waiting: usize) -> Option<Refusal> {
         if self.in_use() || !self.waiting.is_empty() {
             Some(Refusal::InUse)
@@ -43,7 +43,7 @@ impl Session {
         }
     }
 
-    /// Whether a newcomer, or the passing of time, may make its window go.
+    /// Returns whether a newcomer, or the passing of time, may make its window go.
     pub(crate) fn may_hibernate(&self, now: Moment) -> bool {
         self.may_hibernate_in_time() && self.hibernate_not_before <= now
     }
@@ -53,23 +53,23 @@ impl Session {
         !self.policy.never_terminate && self.hibernate_requests.is_empty() && self.can_hibernate_in_time()
     }
 
-    /// Whether somebody waits for it.
+    /// Returns whether somebody waits for it.
     pub(crate) fn is_wanted(&self) -> bool {
         !self.waiting.is_empty() || !self.refresh_requests.is_empty() || !self.wake_requests.is_empty()
     }
 
-    /// When it hibernates if nobody uses it until then.
+    /// Returns when it hibernates if nobody uses it until then.
     pub(crate) fn hibernates_at(&self, hibernate_after: Option<Duration>) -> Option<Moment> {
         hibernate_after.map(|after| (self.last_used + after).max(self.hibernate_not_before))
     }
 
-    /// Whether its window is open and is not about to go.
+    /// Returns whether its window is open and is not about to go.
     #[must_use]
     pub fn keeps_window(&self) -> bool {
         self.ended.is_none() && !self.is_hibernating() && matches!(self.window, Window::Open(_))
     }
 
-    /// Why it is to hibernate now, if it is and can.
+    /// Returns why it is to hibernate now, if it is and can.
     fn why_hibernate(
         &self,
         draining: bool,
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// Whether somebody wants it whose wish changes what was to become of its window.
+    /// Returns whether somebody wants it whose wish changes what was to become of its window.
     fn is_kept_by_wish(&self) -> bool {
         let is_about_to_go =
             matches!(self.window, Window::Saving(_, CloseReason::Hibernate | CloseReason::Move));
@@ -94,7 +94,7 @@ impl Session {
         self.is_wanted() && (is_about_to_go || is_asked_to_go)
     }
 
-    /// Whether it hibernates, and somebody asked for that and was not told yet.
+    /// Returns whether it hibernates, and somebody asked for that and was not told yet.
     fn hibernates_as_asked(&self) -> bool {
         self.is_hibernating() && self.window == Window::None && !self.hibernate_requests.is_empty()
     }

@@ -96,12 +96,12 @@ impl Memory {
 }
 
 impl Session {
-    /// Whether its window stands still and is as small as it gets.
+    /// Returns whether its window stands still and is as small as it gets.
     fn is_small(&self, now: Moment) -> bool {
         matches!(self.contents.freeze_state, FreezeState::Frozen { since } if now.since(since) >= SHRINKING)
     }
 
-    /// Whether it is left alone for want of memory.
+    /// Returns whether it is left alone for want of memory.
     fn is_fresh(&self, now: Moment) -> bool {
         now < self.last_used + GRACE
     }
@@ -118,7 +118,7 @@ impl Session {
             && self.can_freeze_in_time()
     }
 
-    /// Whether its pages are to be ended for what they take. One that is going anyway is waited for.
+    /// Returns whether its pages are to be ended for what they take. One that is going anyway is waited for.
     pub(crate) fn is_oversized(&self, memory: Memory) -> bool {
         self.ended.is_none()
             && !self.is_hibernating()
@@ -167,7 +167,7 @@ impl Rules {
         }
     }
 
-    /// Whether one more window stays within the budget. The only one there is always does.
+    /// Returns whether one more window stays within the budget. The only one there is always does.
     pub(crate) fn has_memory(&mut self) -> bool {
         let Some(MemoryEstimate { memory, rest_bytes }) = self.sessions.context().memory else { return true };
         let claimed = self.sessions.fresh().claimed();
@@ -210,7 +210,7 @@ impl Rules {
         }
     }
 
-    /// Who takes the most, of those that take far more than a fair share, and than most others, and may go.
+    /// Returns who takes the most, of those that take far more than a fair share, and than most others, and may go.
     fn greediest_to_hibernate(&mut self, memory: Memory, now: Moment) -> Option<SessionId> {
         // As if all of them ran: who got colder meanwhile makes nobody look greedier.
         self.sessions.fresh();
@@ -231,7 +231,7 @@ impl Rules {
         candidates.find(|id| self.sessions.get(id).is_some_and(may_go))
     }
 
-    /// Who stands still already, or cannot. One that is just coming to a stand is waited for.
+    /// Returns who stands still already, or cannot. One that is just coming to a stand is waited for.
     fn least_used_to_hibernate(&mut self, now: Moment) -> Option<SessionId> {
         let id = self.sessions.first(Order::MayHibernate, |session| {
             !matches!(session.contents.freeze_state, FreezeState::Thawing { .. })

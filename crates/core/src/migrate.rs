@@ -19,7 +19,7 @@ use crate::time::Moment;
 const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Whether its window is on its way from one browser to another.
+    /// Returns whether its window is on its way from one browser to another.
     pub(crate) fn is_moving(&self) -> bool {
         match self.window {
             Window::Saving(_, CloseReason::Move | CloseReason::MoveOut) => true,
@@ -27,7 +27,7 @@ impl Session {
         }
     }
 
-    /// Until when new uses wait for it to move out, where its uses alone keep it from that.
+    /// Returns until when new uses wait for it to move out, where its uses alone keep it from that.
     pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
         let since = self.contents.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
         Some(since + MOVE_OUT_PATIENCE)
@@ -98,7 +98,7 @@ impl Rules {
         }
     }
 
-    /// When a window may be moved next out of a browser that is to be given up.
+    /// Returns when a window may be moved next out of a browser that is to be given up.
     pub(crate) fn next_move(&self, now: Moment) -> Option<Moment> {
         let retiring = self.shards.retiring();
         let sessions = retiring.flat_map(|shard| &shard.windows).filter_map(|id| self.sessions.get(id));

@@ -18,7 +18,7 @@ use crate::time::Moment;
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// Whether it stands in an open window and nothing is to be done in it.
+    /// Returns whether it stands in an open window and nothing is to be done in it.
     pub(crate) fn rests(&self) -> bool {
         self.ended.is_none()
             && self.established
@@ -26,7 +26,7 @@ impl Session {
             && matches!(self.window, Window::Open(_))
     }
 
-    /// When it is to be refreshed, if it rests and its site is not one of those that are left alone.
+    /// Returns when it is to be refreshed, if it rests and its site is not one of those that are left alone.
     pub(crate) fn refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
         let is_refreshed =
             self.rests() && self.attention.is_none() && !self.site.is_some_and(|site| quiet.contains(&site));

@@ -160,7 +160,7 @@ struct Counted {
 }
 
 impl Session {
-    /// Whether a report of a loss is about its window as it is now.
+    /// Returns whether a report of a loss is about its window as it is now.
     fn has_lost(&self, shard: ShardId, loss: WindowLoss) -> bool {
         let there = match self.window {
             Window::Open(at)

@@ -10,7 +10,7 @@ use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
-    /// When its state is to be written down, if that can be done.
+    /// Returns when its state is to be written down, if that can be done.
     pub(crate) fn save_due(&self) -> Option<Moment> {
         let at_rest = matches!(self.window, Window::Open(_) | Window::Saving(..))
             && !matches!(self.contents.activity, ActivityState::Running(_));
@@ -44,7 +44,7 @@ impl Rules {
         }
     }
 
-    /// Whether this save is still wanted: another may have taken its place, or the session may have ended.
+    /// Returns whether this save is still wanted: another may have taken its place, or the session may have ended.
     #[must_use]
     pub fn is_saving(&self, id: SessionId, ticket: Ticket) -> bool {
         self.session(id)

@@ -183,7 +183,7 @@ pub(crate) enum FreezeState {
 }
 
 impl FreezeState {
-    /// Whether something may be done in the pages.
+    /// Returns whether something may be done in the pages.
     pub(crate) fn runs(self) -> bool {
         matches!(self, Self::Running | Self::SavingFirst { .. })
     }
@@ -463,12 +463,12 @@ impl Session {
         }
     }
 
-    /// Whether it is to have no window until somebody wants it.
+    /// Returns whether it is to have no window until somebody wants it.
     pub(crate) fn is_hibernating(&self) -> bool {
         matches!(self.residence, Residence::Hibernating { .. })
     }
 
-    /// Whether it is to have a window again that is not ready yet.
+    /// Returns whether it is to have a window again that is not ready yet.
     pub(crate) fn is_recovering(&self) -> bool {
         self.residence == Residence::Recovering
     }
@@ -495,13 +495,13 @@ impl Session {
         };
     }
 
-    /// Whether somebody holds or uses it.
+    /// Returns whether somebody holds or uses it.
     #[must_use]
     pub fn in_use(&self) -> bool {
         !self.holds.is_empty() || self.uses > 0
     }
 
-    /// When it ends if nobody uses it until then.
+    /// Returns when it ends if nobody uses it until then.
     #[must_use]
     pub fn expires_at(&self) -> Option<Moment> {
         let mortal = !self.policy.keep_alive && !self.policy.never_terminate && self.ended.is_none();
@@ -511,19 +511,19 @@ impl Session {
         })
     }
 
-    /// When it is refreshed next, unless somebody uses it then.
+    /// Returns when it is refreshed next, unless somebody uses it then.
     #[must_use]
     pub fn next_refresh(&self) -> Option<Moment> {
         let interval = self.policy.refresh_interval().filter(|_| self.established && self.ended.is_none());
         interval.filter(|_| self.window != Window::None).map(|interval| self.due_at(interval))
     }
 
-    /// When a refresh is due where one is every `interval`.
+    /// Returns when a refresh is due where one is every `interval`.
     pub(crate) fn due_at(&self, interval: Duration) -> Moment {
         self.fresh_at + interval.saturating_sub(self.refresh_early)
     }
 
-    /// Whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.
+    /// Returns whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.
     pub(crate) fn unprotected(&self) -> bool {
         self.ended.is_none()
             && self.established
@@ -532,12 +532,12 @@ impl Session {
             && !self.is_wanted()
     }
 
-    /// Whether it takes up a place: until its window is gone, an ended or a cold one still does.
+    /// Returns whether it takes up a place: until its window is gone, an ended or a cold one still does.
     pub(crate) fn occupies(&self) -> bool {
         (self.ended.is_none() && !self.is_hibernating()) || self.window != Window::None
     }
 
-    /// Whether something of ours runs in it, or must before a client may have it.
+    /// Returns whether something of ours runs in it, or must before a client may have it.
     pub(crate) fn busy(&self, now: Moment) -> bool {
         let open = matches!(self.window, Window::Open(_)) && self.contents.freeze_state.runs();
         let there = self.established && !self.is_coming_back() && open;
@@ -561,7 +561,7 @@ impl Session {
         self.is_coming_back() || !self.established || !self.in_use()
     }
 
-    /// Whether it is being brought back without a person.
+    /// Returns whether it is being brought back without a person.
     pub(crate) fn is_coming_back(&self) -> bool {
         self.is_recovering() && self.attention.is_none()
     }

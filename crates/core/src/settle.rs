@@ -13,7 +13,7 @@ use crate::spec::Isolation;
 use crate::time::Moment;
 
 impl Session {
-    /// Whether it is to have a window and has none that is at least being opened.
+    /// Returns whether it is to have a window and has none that is at least being opened.
     pub(crate) fn needs_window(&self) -> bool {
         matches!(self.window, Window::None | Window::Placed(_))
             && self.ended.is_none()
@@ -29,7 +29,7 @@ impl Session {
         }
     }
 
-    /// Whether its site is left alone at the moment, and nobody waits for what is to be done in it.
+    /// Returns whether its site is left alone at the moment, and nobody waits for what is to be done in it.
     pub(crate) fn is_left_alone(&self, quiet: &BTreeSet<SiteId>) -> bool {
         let is_asked = !self.refresh_requests.is_empty() || self.is_wanted() || !self.established;
         !is_asked && self.site.is_some_and(|site| quiet.contains(&site))

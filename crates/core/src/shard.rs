@@ -207,12 +207,12 @@ impl Shards {
         stopped
     }
 
-    /// When the next browser becomes too old.
+    /// Returns when the next browser becomes too old.
     pub(crate) fn next_aging(&self, max_age: Duration) -> Option<Moment> {
         self.lists.aging.first().map(|(since, _)| *since + max_age)
     }
 
-    /// When the next browser of this kind may be started.
+    /// Returns when the next browser of this kind may be started.
     pub(crate) fn not_before(&self, launch: LaunchKey) -> Moment {
         self.health.get(&launch).copied().unwrap_or_default().not_before
     }
@@ -239,7 +239,7 @@ impl Shards {
         });
     }
 
-    /// When the next empty browser is to be ended.
+    /// Returns when the next empty browser is to be ended.
     pub(crate) fn next_linger_end(&self, linger: Duration) -> Option<Moment> {
         let idle = self.lists.idle.iter().filter_map(|id| self.all.get(id));
         idle.map(|shard| shard.empty_since + linger).min()

@@ -29,7 +29,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// How often it is refreshed; `None` is never.
+    /// Returns how often it is refreshed; `None` is never.
     #[must_use]
     pub fn refresh_interval(&self) -> Option<Duration> {
         match self.own_refresh {

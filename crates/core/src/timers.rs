@@ -7,7 +7,7 @@ use crate::session::{ActivityState, Session, Window};
 use crate::time::Moment;
 
 impl Session {
-    /// When time alone changes something for it next, as far as that follows from it and the context.
+    /// Returns when time alone changes something for it next, as far as that follows from it and the context.
     pub(crate) fn deadline(&self, context: &Context) -> Option<Moment> {
         let now = context.now;
         if let Some((ended_at, _)) = self.ended {
@@ -48,7 +48,7 @@ impl Rules {
             .min()
     }
 
-    /// When the next browser may be started that somebody waits for.
+    /// Returns when the next browser may be started that somebody waits for.
     fn next_start(&self, now: Moment) -> Option<Moment> {
         let sessions = self.sessions.index().without_window().filter_map(|id| self.sessions.get(&id));
         let waiting = sessions.filter(|session| session.window == Window::None);
