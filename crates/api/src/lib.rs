@@ -46,5 +46,7 @@ pub use session::{
     SessionsAnswer,
 };
 pub use sign_in::SignIn;
-pub use site::{DialogDefinition, RefreshDefinition, RefreshHow, RestoreFields, SignedInAs, SiteDefinition};
+pub use site::{
+    DialogDefinition, RefreshAsleep, RefreshDefinition, RefreshHow, RestoreFields, SignedInAs, SiteDefinition,
+};
 pub use validate::FieldError;

@@ -179,6 +179,17 @@ pub enum RefreshHow {
     Flow,
 }
 
+/// How the sign-in of a hibernated session is kept alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshAsleep {
+    /// Open a window with the session's state, load its page, refresh it as `how` says, save the state and close it.
+    #[default]
+    Window,
+    /// Not at all: the portal signs the session out, and it is signed in again when it wakes.
+    Never,
+}
+
 /// How and how often a sign-in is kept alive.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -193,6 +204,9 @@ pub struct RefreshDefinition {
     /// Must be less than `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Seconds>,
+    /// How it is refreshed while it hibernates.
+    #[serde(default)]
+    pub asleep: RefreshAsleep,
     /// For `visit` and `request`: the URL, `http` or `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use divan::Bencher;
 use pilotlight_core::{
-    Access, AccountId, Action, AdoptedShard, Input, Isolation, LaunchKey, Limits, LoginId, Memory, Moment,
-    PersistedSession, Policy, RequestId, Rules, SessionId, ShardId, SignInStatus, SiteId, Spec, Whose,
+    Access, AccountId, Action, AdoptedShard, AsleepRefresh, Input, Isolation, LaunchKey, Limits, LoginId,
+    Memory, Moment, PersistedSession, Policy, RequestId, Rules, SessionId, ShardId, SignInStatus, SiteId,
+    Spec, Whose,
 };
 
 /// Sessions that have a window.
@@ -106,6 +107,7 @@ fn persisted(number: u64, live: bool) -> PersistedSession {
         site: Some(SiteId(number % SITES)),
         max_sign_ins: None,
         refresh_jitter: Duration::from_secs(30),
+        asleep: AsleepRefresh::Visit,
         access: Access { account: Some(AccountId(number)), login: Some(LoginId(number)), can_sign_in: true },
         launch: LaunchKey(1),
         isolation: Isolation::Shared,

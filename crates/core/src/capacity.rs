@@ -11,7 +11,7 @@ use crate::index::{Order, Set};
 use crate::limits::AtCapacity;
 use crate::queue::{Newcomer, Queued};
 use crate::rules::Rules;
-use crate::session::{Residence, Session, Window};
+use crate::session::{Session, Window};
 use crate::session_mut::SessionMut;
 use crate::spec::{Difference, Spec};
 use crate::time::Moment;
@@ -110,7 +110,7 @@ impl Rules {
         let wanted = |session: &Session| {
             session.is_hibernating()
                 && session.ended.is_none()
-                && session.window == Window::None
+                && (session.window == Window::None || session.has_refresh_window())
                 && session.is_wanted()
         };
         let deadline = now + self.limits.queue_timeout;
@@ -153,11 +153,11 @@ impl Rules {
 
     fn wake_up(&mut self, id: SessionId) {
         let Some(mut session) = self.session_mut(id) else { return };
-        session.residence = Residence::Recovering;
         session.attention = None;
         session.failures = 0;
         session.not_before = session.now;
         session.last_used = session.now;
+        session.wake_residence();
         session.announce(NoticeKind::Waking, "somebody wants it");
     }
 

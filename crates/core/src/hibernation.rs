@@ -89,7 +89,8 @@ impl Session {
     /// Returns whether somebody wants it whose wish changes what was to become of its window.
     fn is_kept_by_wish(&self) -> bool {
         let is_about_to_go =
-            matches!(self.window, Window::Saving(_, CloseReason::Hibernate | CloseReason::Move));
+            matches!(self.window, Window::Saving(_, CloseReason::Hibernate | CloseReason::Move))
+                && !self.has_refresh_window();
         let is_asked_to_go = !self.is_hibernating() && !self.hibernate_requests.is_empty();
         self.is_wanted() && (is_about_to_go || is_asked_to_go)
     }
@@ -101,7 +102,9 @@ impl Session {
 
     /// Its window is about to go, and it will have none.
     pub(crate) fn is_leaving(&self) -> bool {
-        (self.is_hibernating() || self.ended.is_some()) && self.window != Window::None
+        (self.is_hibernating() || self.ended.is_some())
+            && self.window != Window::None
+            && !self.has_refresh_window()
     }
 }
 
@@ -206,6 +209,12 @@ impl SessionMut<'_> {
         let Window::Saving(shard, reason) = self.window else { return };
         let retry_at = self.now + self.limits.save_retry;
         match (saved, reason) {
+            (Ok(()), CloseReason::Hibernate) if self.has_refresh_window() => self.close_window(),
+            // Its portal may have changed its cookies: what was written down before may be worth nothing.
+            (Err(_), CloseReason::Hibernate) if self.has_refresh_window() => {
+                self.window = Window::Open(shard);
+                self.hibernate_not_before = retry_at;
+            }
             (Ok(()), _) | (Err(_), CloseReason::Restart) => {
                 self.residence = match reason {
                     CloseReason::Hibernate => Residence::Hibernating { was_recovering: false },

@@ -58,6 +58,8 @@ pub(crate) enum Order {
     Forget,
     /// Those at rest that have a refresh interval, by when the next refresh is due.
     Refresh,
+    /// Hibernated sessions that are to be refreshed, by when that is due.
+    AsleepRefresh,
     /// Refreshes that may begin as far as their session decides, by when the portal was last content.
     ReadyRefresh,
     /// The same of sign-ins.
@@ -99,9 +101,11 @@ pub(crate) enum Set {
     Saving,
     /// Are being refreshed.
     Refreshing,
+    /// Hibernate, and have or are to get a window for a refresh.
+    RefreshWindows,
 }
 
-const SETS: usize = Set::Refreshing as usize + 1;
+const SETS: usize = Set::RefreshWindows as usize + 1;
 
 /// Whose turn it is to get a window: newcomers first, since somebody waits for them; of those that lost theirs, first
 /// those that never terminate, then the most recently used.
@@ -172,6 +176,7 @@ impl Keys {
             (Set::Looks, session.rests() && session.attention.is_some()),
             (Set::Oversized, memory.is_some_and(|memory| session.is_oversized(memory))),
             (Set::Saving, session.contents.saves.running.is_some()),
+            (Set::RefreshWindows, is_living && session.has_refresh_window()),
             (Set::Refreshing, session.contents.activity == ActivityState::Running(Activity::Refresh)),
         ] {
             keys.sets[set as usize] = is_member;
@@ -194,6 +199,7 @@ impl Keys {
             (Order::Save, session.save_due()),
             (Order::Forget, ended_at.filter(|_| session.window == Window::None)),
             (Order::Refresh, session.refresh_due(&context.quiet)),
+            (Order::AsleepRefresh, session.asleep_refresh_due(&context.quiet)),
             (Order::ReadyRefresh, begins(Activity::Refresh)),
             (Order::ReadySignIn, begins(Activity::SignIn)),
             (Order::Unprotected, used(unprotected)),

@@ -11,6 +11,7 @@
 mod access;
 mod action;
 mod activity;
+mod asleep;
 mod backoff;
 mod capacity;
 mod drain;
@@ -55,5 +56,5 @@ pub use operation::{Ending, Operation, OperationAction, OperationInput, Operatio
 pub use persisted::{AdoptedShard, PersistedSession};
 pub use rules::Rules;
 pub use session::{Hold, Session};
-pub use spec::{Access, Difference, Isolation, Policy, PolicyPatch, Spec, Whose};
+pub use spec::{Access, AsleepRefresh, Difference, Isolation, Policy, PolicyPatch, Spec, Whose};
 pub use time::Moment;

@@ -22,6 +22,8 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Windows that exist, are being opened or are being closed.
     pub max_live: usize,
+    /// Windows beside those, in which hibernated sessions are refreshed.
+    pub asleep_windows: usize,
     /// Windows in one shared Chromium process.
     pub windows_per_browser: usize,
     /// What a newcomer meets on a full machine.
@@ -85,6 +87,7 @@ impl Default for Limits {
         Self {
             max_sessions: 1000,
             max_live: 20,
+            asleep_windows: 2,
             windows_per_browser: 16,
             at_capacity: AtCapacity::Hibernate,
             queue_timeout: Duration::from_secs(30),

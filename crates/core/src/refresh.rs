@@ -22,6 +22,7 @@ impl Session {
     pub(crate) fn rests(&self) -> bool {
         self.ended.is_none()
             && self.established
+            && !self.is_hibernating()
             && self.contents.activity == ActivityState::Idle
             && matches!(self.window, Window::Open(_))
     }

@@ -50,7 +50,12 @@ impl Rules {
             u32::from(session.contents.activity == ActivityState::Running(Activity::SignIn));
         session.ticket = ticket;
         session.window_gone();
-        if session.ended.is_some() || session.is_hibernating() {
+        if session.ended.is_some() {
+            return;
+        }
+        if session.is_hibernating() {
+            let random = session.effects.random();
+            session.not_before = session.now + session.limits.backoff.wait(failures.max(1), random);
             return;
         }
         session.recover();
@@ -94,6 +99,9 @@ impl Rules {
 
     pub(crate) fn window_lost(&mut self, id: SessionId, shard: ShardId, loss: WindowLoss) {
         let Some(mut session) = self.session_if(id, |session| session.has_lost(shard, loss)) else { return };
+        if session.has_refresh_window() {
+            return session.refresh_window_lost(loss);
+        }
         if let Some((activity, sentence)) = session.window_lost(shard, loss) {
             self.count_failure(id, activity, Failure::browser(sentence));
         }
@@ -138,6 +146,10 @@ impl Rules {
     /// Decides what follows from a failure, for the session and for those that sign in with the same.
     fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure) {
         let Some(mut session) = self.session_mut(id) else { return };
+        let is_of_sign_in = matches!(activity, Activity::SignIn | Activity::Look);
+        if session.has_refresh_window() && !is_of_sign_in {
+            return session.asleep_refresh_failed(failure);
+        }
         let Some(counted) = session.count_failure(activity, &failure) else { return };
         if counted.is_rejected {
             self.propagate_refusal(id, &failure);
@@ -286,6 +298,8 @@ impl SessionMut<'_> {
         self.establish();
         if let Some(kind) = kind {
             self.announce(kind, reason);
+        } else if activity == Activity::Visit && self.has_refresh_window() {
+            self.asleep_visit_ended();
         }
         self.answer_refresh_requests(&Ok(()));
     }

@@ -167,7 +167,7 @@ impl Rules {
     pub(crate) fn restart(&mut self, request: RequestId, id: SessionId) {
         let Some(mut session) = self.ask(request, id) else { return };
         // A cold one gets another window anyway.
-        if session.is_hibernating() && session.window == Window::None {
+        if session.is_hibernating() && (session.window == Window::None || session.has_refresh_window()) {
             return;
         }
         session.residence = Residence::Recovering;

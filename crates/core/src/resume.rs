@@ -1,10 +1,12 @@
 //! How new rules take up what an earlier run left.
 
+use std::collections::BTreeSet;
+
 use crate::activity::Activity;
 use crate::ids::{SessionId, ShardId};
 use crate::persisted::{AdoptedShard, PersistedSession};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Attempt, FreezeState, Residence, Session, Window};
+use crate::session::{ActivityState, Attempt, CloseReason, FreezeState, Residence, Session, Window};
 use crate::time::Moment;
 
 impl Session {
@@ -43,7 +45,7 @@ impl Rules {
         for shard in shards {
             self.shards.adopt(*shard, now);
         }
-        let mut lost = Vec::new();
+        let (mut lost, mut asleep) = (Vec::new(), BTreeSet::new());
         for kept in sessions {
             let live = kept.live;
             let mut session = Session::of(kept, now);
@@ -54,11 +56,16 @@ impl Rules {
             let id = session.id;
             if live && session.ended.is_none() {
                 lost.push((!session.policy.never_terminate, std::cmp::Reverse(session.last_used), id));
+            } else if session.ended.is_none() {
+                asleep.insert(id);
             }
             self.sessions.insert(session);
         }
         for (id, shard) in windows {
             self.take_up(*id, *shard, now);
+        }
+        for (id, shard) in windows.iter().filter(|(id, _)| asleep.contains(id)) {
+            self.send_away_again(*id, *shard);
         }
         lost.sort_unstable();
         for (_, _, id) in lost {
@@ -76,6 +83,20 @@ impl Rules {
             let interval = session.policy.refresh_interval();
             session.check_within(interval);
         }
+    }
+
+    /// A window that was to go, or was there for a refresh, when the rules ended. Its state may be newer than what was
+    /// written down.
+    fn send_away_again(&mut self, id: SessionId, shard: ShardId) {
+        let has_no_place = self.occupied() > self.limits.max_live;
+        let may_go = |session: &Session| session.contents.restored && !session.in_use();
+        let Some(mut session) = self.session_if(id, may_go) else { return };
+        session.residence = match has_no_place {
+            true => Residence::RefreshingAsleep { since: session.now },
+            false => Residence::Hibernating { was_recovering: false },
+        };
+        session.contents.activity = ActivityState::Idle;
+        session.save_and_close(shard, CloseReason::Hibernate);
     }
 
     /// A window that outlived the rules: whether a sign-in was typed in it whose outcome it shows, and how its page stands is looked at before anything else is done, and its

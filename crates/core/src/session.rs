@@ -85,7 +85,7 @@ use std::time::Duration;
 use crate::action::{EndedReason, State};
 use crate::activity::Activity;
 use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
-use crate::spec::{Access, Isolation, Policy, Spec, Whose};
+use crate::spec::{Access, AsleepRefresh, Isolation, Policy, Spec, Whose};
 use crate::time::Moment;
 
 /// The mark that somebody uses a session. It always ends by itself.
@@ -146,6 +146,11 @@ pub(crate) enum Residence {
     Hibernating {
         /// Whether it was recovering before, and goes on with that if its window stays after all.
         was_recovering: bool,
+    },
+    /// It is not, and has or gets one all the same, in which its sign-in is kept alive ([`crate::asleep`]).
+    RefreshingAsleep {
+        /// When that window was ordered.
+        since: Moment,
     },
 }
 
@@ -303,6 +308,7 @@ pub struct Session {
     pub(crate) site: Option<SiteId>,
     pub(crate) max_sign_ins: Option<usize>,
     pub(crate) refresh_jitter: Duration,
+    pub(crate) asleep: AsleepRefresh,
     pub(crate) access: Access,
     pub(crate) launch: LaunchKey,
     /// Whether its window is to have a browser of its own: what was asked for, until it holds up others.
@@ -380,6 +386,7 @@ impl Session {
             site: spec.site,
             max_sign_ins: spec.max_sign_ins,
             refresh_jitter: spec.refresh_jitter,
+            asleep: spec.asleep,
             access: spec.access,
             launch: spec.launch,
             isolation: spec.isolation,
@@ -420,7 +427,7 @@ impl Session {
     pub fn state(&self) -> State {
         if self.ended.is_some() {
             State::Ended
-        } else if self.is_hibernating() && self.window == Window::None {
+        } else if self.is_hibernating() && (self.window == Window::None || self.has_refresh_window()) {
             State::Hibernated
         } else if matches!(
             self.contents.activity,
@@ -465,7 +472,7 @@ impl Session {
 
     /// Returns whether it is to have no window until somebody wants it.
     pub(crate) fn is_hibernating(&self) -> bool {
-        matches!(self.residence, Residence::Hibernating { .. })
+        matches!(self.residence, Residence::Hibernating { .. } | Residence::RefreshingAsleep { .. })
     }
 
     /// Returns whether it is to have a window again that is not ready yet.
@@ -483,6 +490,7 @@ impl Session {
         self.residence = match self.residence {
             Residence::Settled | Residence::Recovering => Residence::Settled,
             Residence::Hibernating { .. } => Residence::Hibernating { was_recovering: false },
+            residence @ Residence::RefreshingAsleep { .. } => residence,
         };
     }
 
@@ -491,7 +499,9 @@ impl Session {
         self.residence = match self.residence {
             Residence::Hibernating { was_recovering: true } => Residence::Recovering,
             Residence::Hibernating { was_recovering: false } => Residence::Settled,
-            residence @ (Residence::Settled | Residence::Recovering) => residence,
+            residence @ (Residence::Settled | Residence::Recovering | Residence::RefreshingAsleep { .. }) => {
+                residence
+            }
         };
     }
 
@@ -515,7 +525,8 @@ impl Session {
     #[must_use]
     pub fn next_refresh(&self) -> Option<Moment> {
         let interval = self.policy.refresh_interval().filter(|_| self.established && self.ended.is_none());
-        interval.filter(|_| self.window != Window::None).map(|interval| self.due_at(interval))
+        let is_refreshed = !self.is_hibernating() || self.asleep != AsleepRefresh::Never;
+        interval.filter(|_| is_refreshed).map(|interval| self.due_at(interval))
     }
 
     /// Returns when a refresh is due where one is every `interval`.
@@ -534,13 +545,15 @@ impl Session {
 
     /// Returns whether it takes up a place: until its window is gone, an ended or a cold one still does.
     pub(crate) fn occupies(&self) -> bool {
-        (self.ended.is_none() && !self.is_hibernating()) || self.window != Window::None
+        (self.ended.is_none() && !self.is_hibernating())
+            || (self.window != Window::None && !self.has_refresh_window())
     }
 
     /// Returns whether something of ours runs in it, or must before a client may have it.
     pub(crate) fn busy(&self, now: Moment) -> bool {
         let open = matches!(self.window, Window::Open(_)) && self.contents.freeze_state.runs();
-        let there = self.established && !self.is_coming_back() && open;
+        // A window that is there for a refresh is nobody's before it has a place.
+        let there = self.established && !self.is_coming_back() && open && !self.is_hibernating();
         // It moves out once those who use it are through, unless they take too long; who holds it is not driven away.
         let waits_to_move_out = self.waits_to_move_out_until().is_some_and(|until| now < until);
         if !there || !self.refresh_requests.is_empty() || waits_to_move_out {

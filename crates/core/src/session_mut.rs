@@ -7,7 +7,7 @@ use crate::activity::Failure;
 use crate::effects::Effects;
 use crate::ids::RequestId;
 use crate::limits::Limits;
-use crate::session::{ActivityState, Contents, FreezeState, Session, Window};
+use crate::session::{ActivityState, Contents, FreezeState, Residence, Session, Window};
 use crate::shard::Shards;
 use crate::time::Moment;
 
@@ -118,6 +118,9 @@ impl SessionMut<'_> {
         }
         session.window = Window::None;
         session.contents = Contents::default();
+        if session.has_refresh_window() {
+            session.residence = Residence::Hibernating { was_recovering: false };
+        }
         self.touch();
     }
 
@@ -134,7 +137,10 @@ impl SessionMut<'_> {
     /// Answers those who wait for the outcome of a refresh or for its window.
     pub(crate) fn answer_refresh_requests(&mut self, outcome: &Result<(), Failure>) {
         let mut told = std::mem::take(&mut self.session.refresh_requests);
-        told.append(&mut self.session.wake_requests);
+        // Who wants its window waits for a place.
+        if !self.session.has_refresh_window() {
+            told.append(&mut self.session.wake_requests);
+        }
         for request in told {
             match outcome {
                 Ok(()) => self.answer_with_it(request),

@@ -17,7 +17,7 @@ impl Session {
     pub(crate) fn needs_window(&self) -> bool {
         matches!(self.window, Window::None | Window::Placed(_))
             && self.ended.is_none()
-            && !self.is_hibernating()
+            && (!self.is_hibernating() || self.has_refresh_window())
     }
 
     /// What is to begin in its window now, as far as the window decides.
@@ -43,6 +43,7 @@ impl Rules {
         self.settle_freezing(now);
         self.admit(now);
         self.reclaim_memory(now);
+        self.settle_asleep_refreshes(now);
         self.give_windows(now);
         for id in self.sessions.examined() {
             self.serve_waiting(id, now);

@@ -13,6 +13,18 @@ pub enum Isolation {
     Dedicated,
 }
 
+/// How a session is refreshed while it hibernates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AsleepRefresh {
+    /// It is not.
+    #[default]
+    Never,
+    /// Its page is loaded, which is how its portal is refreshed.
+    Visit,
+    /// Its page is loaded, and then its portal is refreshed in another way.
+    VisitAndRefresh,
+}
+
 /// What a client may choose, and change later, about how a session is treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -126,6 +138,8 @@ pub struct Spec {
     pub max_sign_ins: Option<usize>,
     /// Refreshes come up to so much earlier than they must.
     pub refresh_jitter: Duration,
+    /// How it is refreshed while it hibernates.
+    pub asleep: AsleepRefresh,
     /// With what it is signed in.
     pub access: Access,
     /// How its browser is started.

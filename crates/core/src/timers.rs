@@ -21,10 +21,12 @@ impl Session {
         let wants = without_window || matches!(self.contents.activity, ActivityState::Next(_));
         let retry = (wants && self.not_before > now).then_some(self.not_before);
         let cool = [self.hibernates_at(context.hibernate_after), Some(self.hibernate_not_before)];
-        let cool = cool.into_iter().flatten().filter(|at| *at > now && !self.is_hibernating()).min();
+        let may_go = !self.is_hibernating() || self.has_refresh_window();
+        let cool = cool.into_iter().flatten().filter(|at| *at > now && may_go).min();
         let freeze = self.freezes_at(context.freeze_after).filter(|at| *at > now);
+        let refresh_window = self.refresh_window_until().filter(|at| *at > now);
         let moving_out = self.waits_to_move_out_until().filter(|at| *at > now);
-        [holds, waiting, idle, retry, freeze, cool, moving_out].into_iter().flatten().min()
+        [holds, waiting, idle, retry, freeze, cool, moving_out, refresh_window].into_iter().flatten().min()
     }
 }
 
@@ -36,13 +38,15 @@ impl Rules {
         let session = index.order(Order::Due).next().map(|(at, _)| at);
         // A save that was due in the last step waits for another one to end.
         let save = index.next_after(Order::Save, self.sessions.context().now);
+        // One that is due waits for the end of another.
+        let asleep = index.next_after(Order::AsleepRefresh, self.sessions.context().now);
         let queue = self.queue.next_deadline();
         let drain = self.drain_waiters.iter().map(|drainer| drainer.deadline).min();
         let linger = self.shards.next_linger_end(self.limits.shard_linger);
         let look = (index.count(Set::Living) > 0).then_some(self.next_check);
         let aging = self.shards.next_aging(self.limits.browser_max_age).filter(|at| *at > now);
         let moving = self.next_move(now);
-        [session, save, queue, drain, linger, aging, look, moving, self.next_start(now)]
+        [session, save, asleep, queue, drain, linger, aging, look, moving, self.next_start(now)]
             .into_iter()
             .flatten()
             .min()

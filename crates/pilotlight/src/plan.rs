@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::{CreateSession, FieldError, Isolation, Seconds, Viewport};
+use pilotlight_api::{CreateSession, FieldError, Isolation, RefreshAsleep, RefreshHow, Seconds, Viewport};
 use pilotlight_checkpoint::{Checkpoint, StorageStateError};
 use pilotlight_chromium::{Proxy, WindowOptions};
 use pilotlight_core::{
-    self as core, Hold, HoldId, Moment, PersistedSession, Policy, SessionId, SiteId, Spec, Whose,
+    self as core, AsleepRefresh, Hold, HoldId, Moment, PersistedSession, Policy, SessionId, SiteId, Spec,
+    Whose,
 };
 use pilotlight_store::record::{HoldRecord, SessionRecord};
 use secrecy::ExposeSecret;
@@ -120,6 +121,7 @@ impl Planner {
             refresh_jitter: site
                 .and_then(|site| site.definition.refresh.jitter)
                 .map_or(Duration::ZERO, Seconds::to_duration),
+            asleep: asleep_refresh(&target),
             access: target.access(&self.fingerprint),
             launch,
             isolation: match wanted.isolation {
@@ -282,6 +284,22 @@ impl Planner {
                 .collect(),
         };
         Ok((kept, details))
+    }
+}
+
+/// Returns how a session is refreshed while it hibernates.
+fn asleep_refresh(target: &SessionTarget) -> AsleepRefresh {
+    let Some(site) = &target.site else {
+        // An empty page has nothing to keep.
+        return if target.start_url == EMPTY_PAGE { AsleepRefresh::Never } else { AsleepRefresh::Visit };
+    };
+    let refresh = &site.definition.refresh;
+    match (refresh.asleep, refresh.how) {
+        (RefreshAsleep::Never, _) => AsleepRefresh::Never,
+        (RefreshAsleep::Window, RefreshHow::Reload) => AsleepRefresh::Visit,
+        (RefreshAsleep::Window, RefreshHow::Visit | RefreshHow::Request | RefreshHow::Flow) => {
+            AsleepRefresh::VisitAndRefresh
+        }
     }
 }
 

@@ -468,6 +468,7 @@ fn limits(config: &Config) -> Limits {
     Limits {
         max_sessions: size(config.limits.max_sessions),
         max_live: size(config.limits.max_live),
+        asleep_windows: size(config.limits.asleep_windows),
         windows_per_browser: size(config.limits.windows_per_browser),
         at_capacity: match config.limits.at_capacity {
             config::AtCapacity::Hibernate => AtCapacity::Hibernate,

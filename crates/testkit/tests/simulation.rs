@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use pilotlight_testkit::simulation::{Report, run, run_operations, run_outage};
+use pilotlight_testkit::simulation::{Kept, Report, run, run_keep, run_operations, run_outage};
 
 const RUNS: u64 = 100;
 const STEPS: u64 = 10_000;
@@ -71,6 +71,25 @@ fn operations_begin_no_phase_twice_and_end() {
     assert_eq!(endings.len(), 6, "not every ending was seen: {endings:?}");
 }
 
+/// Windows for a tenth of all sessions, and clients that come and go.
+#[test]
+fn whoever_can_be_refreshed_in_time_is_never_signed_out() {
+    let first = RandomState::new().hash_one("first seed") >> 16;
+    let mut total = Kept::default();
+    let mut seed = first;
+    while total.steps < 1_000_000 {
+        let kept =
+            run_keep(seed, Duration::from_secs(12 * 3600)).unwrap_or_else(|sentence| panic!("{sentence}"));
+        assert_eq!(kept.signed_out, 0, "seed {seed}: {kept:?}");
+        total.steps += kept.steps;
+        total.asleep += kept.asleep;
+        total.taken_over += kept.taken_over;
+        seed += 1;
+    }
+    println!("seeds {first} to {}: {total:?}", seed - 1);
+    assert!(total.asleep > 0 && total.taken_over > 0, "{total:?}");
+}
+
 /// A simulation in which these never happen proves nothing.
 const EXPECTED: &[&str] = &[
     "session had",
@@ -91,6 +110,8 @@ const EXPECTED: &[&str] = &[
     "LastPageClosed",
     "Reopen begun",
     "Hibernating",
+    "refreshed while it hibernates",
+    "taken over from its refresh",
     "Moving",
     "parted",
     "Waking",

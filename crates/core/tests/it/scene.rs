@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use pilotlight_core::{
-    Access, AccountId, Action, Activity, Answer, AtCapacity, EndedReason, Failure, FailureKind, HoldId,
-    Input, Isolation, LaunchKey, Limits, LoginId, Moment, Policy, Refusal, RequestId, Rules, SessionId,
-    ShardId, SignInStatus, SiteId, Spec, State, Ticket, Whose, WindowLoss,
+    Access, AccountId, Action, Activity, Answer, AsleepRefresh, AtCapacity, EndedReason, Failure,
+    FailureKind, HoldId, Input, Isolation, LaunchKey, Limits, LoginId, Moment, Policy, Refusal, RequestId,
+    Rules, SessionId, ShardId, SignInStatus, SiteId, Spec, State, Ticket, Whose, WindowLoss,
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -108,8 +108,12 @@ impl Scene {
                     self.unanswered.push((session, ticket));
                     return None;
                 }
+                if self.silent {
+                    self.unanswered.push((session, ticket));
+                    return None;
+                }
                 let outcome = (self.outcome)(activity);
-                (!self.silent).then_some(Input::ActivityEnded { session, ticket, outcome })
+                Some(Input::ActivityEnded { session, ticket, outcome })
             }
             Action::Renew { session, from } => {
                 self.renewed.push((session, from));
@@ -152,6 +156,7 @@ impl Scene {
             site: Some(SiteId(1)),
             max_sign_ins: None,
             refresh_jitter: Duration::ZERO,
+            asleep: AsleepRefresh::Never,
             access: access(u64::try_from(number).unwrap()),
             launch: LaunchKey(1),
             isolation: Isolation::Shared,

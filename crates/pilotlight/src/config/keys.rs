@@ -21,6 +21,8 @@ use crate::memory::total_bytes;
 const MAX_LIST_ENTRIES: usize = 256;
 /// The range of `max_sessions` and `max_live`.
 const SESSIONS_RANGE: RangeInclusive<u32> = 1..=100_000;
+/// The range of `asleep_windows`.
+const ASLEEP_WINDOWS_RANGE: RangeInclusive<u32> = 0..=100;
 /// The range of `windows_per_browser`.
 const WINDOWS_PER_BROWSER_RANGE: RangeInclusive<u32> = 1..=256;
 /// The minimum memory budget: less than one window must be a mistake.
@@ -87,6 +89,11 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.integer(SESSIONS_RANGE).map(|x| c.limits.max_sessions = x),
     },
     Key { section: "limits", name: "max_live", set: |c, v| v.max_live().map(|x| c.limits.max_live = x) },
+    Key {
+        section: "limits",
+        name: "asleep_windows",
+        set: |c, v| v.integer(ASLEEP_WINDOWS_RANGE).map(|x| c.limits.asleep_windows = x),
+    },
     Key {
         section: "limits",
         name: "windows_per_browser",

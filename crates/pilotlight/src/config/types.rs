@@ -118,6 +118,8 @@ pub struct Limits {
     pub max_sessions: u32,
     /// Maximum number of live windows. `auto` is resolved.
     pub max_live: u32,
+    /// Maximum number of windows beside those, in which hibernated sessions are refreshed; 0 for none.
+    pub asleep_windows: u32,
     /// Maximum number of sessions in one browser process.
     pub windows_per_browser: u32,
     /// Memory budget of all browsers together.
@@ -276,6 +278,7 @@ impl Config {
             limits: Limits {
                 max_sessions: 1000,
                 max_live: auto_max_live(crate::memory::total_bytes()),
+                asleep_windows: 2,
                 windows_per_browser: 16,
                 memory_budget: MemoryBudget::Auto,
                 window_memory: MemoryBudget::Auto,

@@ -197,7 +197,8 @@ impl Checks {
                 (!held).then_some(()).ok_or(format!("{:?} is held and moved", notice.session))
             }
             Action::Announce(notice) if notice.kind == NoticeKind::Waking => {
-                self.see("Waking");
+                let had_window = world.windows.contains_key(&notice.session);
+                self.see(if had_window { "taken over from its refresh" } else { "Waking" });
                 // Whoever takes hold of it before it stands has nothing without a sign-in.
                 self.restarted.insert(notice.session);
                 Ok(())
@@ -209,9 +210,12 @@ impl Checks {
                 self.ends(notice.session, rules)
             }
             Action::Announce(notice) => {
-                self.see(&format!("{:?}", notice.kind));
+                let is_asleep = notice.state == State::Hibernated && notice.kind == NoticeKind::Refreshed;
+                let kind = format!("{:?}", notice.kind);
+                self.see(if is_asleep { "refreshed while it hibernates" } else { &kind });
                 Ok(())
             }
+            Action::OpenWindow { session, .. } => self.opens(*session, rules),
             Action::StartShard { .. } => {
                 self.see("shard started");
                 Ok(())
@@ -385,6 +389,16 @@ impl Checks {
         }
     }
 
+    /// Invariant 1: who gets a window unasked.
+    fn opens(&self, id: SessionId, rules: &Rules) -> Result<(), String> {
+        let session = rules.session(id).ok_or("a forgotten session gets a window")?;
+        let is_refreshed = session.policy.refresh_interval().is_some() && session.attention.is_none();
+        if session.has_refresh_window() && !is_refreshed {
+            return Err(format!("{id:?} is refreshed while it hibernates, and is not to be: {session:?}"));
+        }
+        Ok(())
+    }
+
     /// Invariants 1 and 2: whose window may go.
     fn cools(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
         self.see("Hibernating");
@@ -480,8 +494,17 @@ impl Checks {
     /// Invariants 3 (limited sign-ins), 4 (live windows), 5 (a truthful list) and 6 (equal requests share).
     pub(super) fn after(&mut self, rules: &Rules, world: &World, now: Moment) -> Result<(), String> {
         world.own_browsers_are_own()?;
-        if world.windows.len() > self.limits.max_live {
-            return Err(format!("{} windows with max_live {}", world.windows.len(), self.limits.max_live));
+        let is_asleep = |id: &&SessionId| rules.session(**id).is_some_and(Session::has_refresh_window);
+        let asleep = world.windows.keys().filter(is_asleep).count();
+        if asleep > self.limits.asleep_windows {
+            return Err(format!("{asleep} windows for refreshes of hibernated sessions"));
+        }
+        if world.windows.len() - asleep > self.limits.max_live {
+            return Err(format!(
+                "{} windows with max_live {}",
+                world.windows.len() - asleep,
+                self.limits.max_live
+            ));
         }
         if let Some((site, running)) =
             world.sign_ins().iter().find(|(_, running)| **running > self.limits.max_sign_ins_per_site)
@@ -496,7 +519,10 @@ impl Checks {
             if session.name.is_some() && !names.insert(session.name.as_ref()) {
                 return Err(format!("two living sessions are named {:?}", session.name));
             }
-            if session.state() == State::Hibernated && world.windows.contains_key(&session.id) {
+            if session.state() == State::Hibernated
+                && !session.has_refresh_window()
+                && world.windows.contains_key(&session.id)
+            {
                 return Err(format!("{:?} is said to hibernate and has a window: {session:?}", session.id));
             }
             let there = world.windows.contains_key(&session.id) || world.lost.contains(&session.id);

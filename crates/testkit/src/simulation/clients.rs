@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use pilotlight_core::{
-    Access, AccountId, Action, Answer, HoldId, Input, Isolation, LaunchKey, LoginId, Moment, Policy,
-    PolicyPatch, RequestId, SessionId, SiteId, Spec, Whose,
+    Access, AccountId, Action, Answer, AsleepRefresh, HoldId, Input, Isolation, LaunchKey, LoginId, Moment,
+    Policy, PolicyPatch, RequestId, SessionId, SiteId, Spec, Whose,
 };
 
 use super::chance::Chance;
 
 /// Sites of the fake world.
+const ASLEEP: [AsleepRefresh; 3] =
+    [AsleepRefresh::Never, AsleepRefresh::Visit, AsleepRefresh::VisitAndRefresh];
 pub(super) const SITES: u64 = 3;
 /// Accounts; each can be asked for with its password or with a wrong one.
 pub(super) const ACCOUNTS: u64 = 10;
@@ -128,6 +130,7 @@ impl Clients {
             site: with_site.then_some(SiteId(account % SITES)),
             max_sign_ins: None,
             refresh_jitter: Duration::from_secs(chance.below(60)),
+            asleep: ASLEEP[usize::try_from(session.0 % 3).unwrap_or_default()],
             access: Access {
                 account: with_site.then_some(AccountId(account)),
                 login: with_site.then_some(LoginId(account * 2 + wrong_password)),

@@ -8,6 +8,7 @@ mod chance;
 mod checks;
 mod clients;
 mod disk;
+mod keep;
 mod operations;
 mod outage;
 mod world;
@@ -26,6 +27,7 @@ use clients::Clients;
 use disk::{Disk, Settled};
 use world::World;
 
+pub use keep::{Kept, run as run_keep};
 pub use operations::run as run_operations;
 pub use outage::{Outage, run as run_outage};
 
@@ -90,6 +92,7 @@ fn random_limits(chance: &mut Chance) -> Limits {
     Limits {
         max_sessions: if chance.percent(80) { 1000 } else { max_live.min(4) },
         max_live,
+        asleep_windows: max_live % 3,
         windows_per_browser: chance.between(1, 5),
         at_capacity: match chance.below(4) {
             0 => AtCapacity::Terminate,

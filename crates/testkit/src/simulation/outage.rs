@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    Access, AccountId, Action, Activity, Failure, FailureKind, Input, Isolation, LaunchKey, Limits, LoginId,
-    Moment, Policy, RequestId, Rules, SessionId, SignInStatus, SiteId, Spec, State, Whose,
+    Access, AccountId, Action, Activity, AsleepRefresh, Failure, FailureKind, Input, Isolation, LaunchKey,
+    Limits, LoginId, Moment, Policy, RequestId, Rules, SessionId, SignInStatus, SiteId, Spec, State, Whose,
 };
 
 use super::chance::Chance;
@@ -169,6 +169,7 @@ fn spec(number: u64) -> Spec {
         site: Some(SiteId(1)),
         max_sign_ins: None,
         refresh_jitter: 3 * SECOND,
+        asleep: AsleepRefresh::Visit,
         access: Access { account: Some(AccountId(number)), login: Some(LoginId(number)), can_sign_in: true },
         launch: LaunchKey(1),
         isolation: Isolation::Shared,

@@ -355,6 +355,9 @@ impl World {
             Action::StartShard { shard, isolation, .. } => {
                 if isolation == Isolation::Dedicated {
                     self.own.insert(shard);
+                } else {
+                    // The next server may give the number of one again that was just starting.
+                    self.own.remove(&shard);
                 }
                 if !self.calm && chance.percent(4) {
                     let kind =

@@ -1,0 +1,183 @@
+//! Hibernated sessions are kept signed in.
+
+use std::collections::BTreeSet;
+
+use pilotlight_core::{
+    Activity, Answer, AsleepRefresh, FailureKind, Input, Limits, SessionId, SignInStatus, SiteId, Spec, State,
+};
+
+use crate::scene::{SECOND, Scene, failure};
+
+const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Sessions 1 to `count` that are refreshed each minute, of which `max_live` have a window.
+fn crowd(count: u128, max_live: usize, asleep: AsleepRefresh) -> Scene {
+    let mut scene = Scene::new(Limits { max_live, ..Limits::default() });
+    for number in 1..=count {
+        scene.create(number, |spec| refreshed(spec, asleep)).unwrap().unwrap();
+    }
+    scene
+}
+
+fn refreshed(spec: &mut Spec, asleep: AsleepRefresh) {
+    spec.asleep = asleep;
+    spec.policy.default_refresh = Some(EVERY);
+}
+
+/// What was begun in the window of a session since the last time this was asked.
+fn begun(scene: &mut Scene, number: u128) -> Vec<Activity> {
+    let begun = std::mem::take(&mut scene.begun);
+    begun.into_iter().filter(|(id, _)| *id == SessionId(number)).map(|(_, activity)| activity).collect()
+}
+
+#[test]
+fn a_hibernated_session_is_refreshed_on_its_interval_and_stays_hibernated() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    let saves = scene.saves;
+    begun(&mut scene, 1);
+    for _ in 0..10 {
+        scene.wait(EVERY + SECOND);
+        assert_eq!(scene.state(1), State::Hibernated);
+        assert_eq!(begun(&mut scene, 1), [Activity::Visit], "once each time");
+    }
+    assert!(scene.saves >= saves + 10, "what the portal changed is written down");
+    let session = scene.rules.session(SessionId(1)).unwrap();
+    assert!(session.last_refresh.unwrap() + EVERY + SECOND >= scene.now);
+    assert_eq!(scene.state(2), State::Ready, "nobody went for it");
+}
+
+#[test]
+fn where_loading_the_page_is_not_enough_the_sites_way_comes_after_it() {
+    let mut scene = crowd(2, 1, AsleepRefresh::VisitAndRefresh);
+    begun(&mut scene, 1);
+    scene.wait(EVERY + SECOND);
+    assert_eq!(begun(&mut scene, 1), [Activity::Visit, Activity::Refresh]);
+    assert_eq!(scene.state(1), State::Hibernated);
+}
+
+#[test]
+fn whoever_is_not_to_be_refreshed_is_left_alone() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Never);
+    scene.create(3, |spec| {
+        refreshed(spec, AsleepRefresh::Visit);
+        spec.policy.own_refresh = Some(None);
+    });
+    scene.create(4, |spec| refreshed(spec, AsleepRefresh::Visit));
+    // It hibernates by hand alone.
+    scene.create(5, |spec| {
+        refreshed(spec, AsleepRefresh::Visit);
+        spec.policy.never_terminate = true;
+    });
+    let request = scene.request();
+    scene.step(Input::Hibernate { request, session: SessionId(5) });
+    scene.create(6, |spec| refreshed(spec, AsleepRefresh::Never));
+    scene.begun.clear();
+    scene.wait(10 * EVERY);
+    let visited: BTreeSet<u128> = scene.begun.iter().map(|(id, _)| id.0).filter(|id| *id != 6).collect();
+    assert_eq!(visited, BTreeSet::from([4]));
+}
+
+#[test]
+fn as_many_windows_as_the_limit_says_are_enough_for_many_sessions() {
+    let mut scene = crowd(200, 2, AsleepRefresh::Visit);
+    scene.wait(EVERY + SECOND);
+    begun(&mut scene, 0);
+    scene.wait(EVERY + SECOND);
+    for number in 1..=198 {
+        assert_eq!(scene.state(number), State::Hibernated);
+    }
+    // A world that answers at once is in time for all of them.
+    let oldest = (1..=200).filter_map(|number| scene.rules.session(SessionId(number)).unwrap().last_refresh);
+    assert!(oldest.min().unwrap() + EVERY + SECOND >= scene.now);
+}
+
+#[test]
+fn whoever_was_signed_out_is_signed_in_again_once() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    begun(&mut scene, 1);
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::Visit => Ok(SignInStatus::SignedOut),
+        _ => Ok(SignInStatus::SignedIn),
+    });
+    scene.wait(EVERY + SECOND);
+    assert_eq!(begun(&mut scene, 1), [Activity::Visit, Activity::SignIn]);
+    assert_eq!(scene.state(1), State::Hibernated);
+}
+
+#[test]
+fn a_refused_password_is_typed_once_and_waits_for_a_person() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    begun(&mut scene, 1);
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::Visit => Ok(SignInStatus::SignedOut),
+        _ => Err(failure(FailureKind::Rejected)),
+    });
+    scene.wait(20 * EVERY);
+    assert_eq!(begun(&mut scene, 1), [Activity::Visit, Activity::SignIn]);
+    assert_eq!(scene.state(1), State::Hibernated);
+    assert!(scene.rules.session(SessionId(1)).unwrap().attention.is_some());
+}
+
+#[test]
+fn a_portal_that_is_down_is_tried_again_and_nobody_is_told_to_act() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
+    scene.wait(60 * EVERY);
+    assert_eq!(scene.state(1), State::Hibernated);
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
+    begun(&mut scene, 1);
+    scene.wait(EVERY + SECOND);
+    assert!(!begun(&mut scene, 1).is_empty(), "it is tried at least once a minute");
+    let session = scene.rules.session(SessionId(1)).unwrap();
+    assert!(session.attention.is_none() && session.last_refresh.unwrap() + EVERY >= scene.now);
+}
+
+#[test]
+fn quiet_sites_are_left_alone() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    let site = SiteId(2);
+    scene.create(3, |spec| {
+        refreshed(spec, AsleepRefresh::Visit);
+        spec.site = Some(site);
+    });
+    scene.create(4, |spec| refreshed(spec, AsleepRefresh::Visit));
+    scene.step(Input::Quiet { sites: BTreeSet::from([site]) });
+    begun(&mut scene, 3);
+    scene.wait(5 * EVERY);
+    assert_eq!(begun(&mut scene, 3), []);
+    scene.step(Input::Quiet { sites: BTreeSet::new() });
+    scene.wait(SECOND);
+    assert_eq!(begun(&mut scene, 3), [Activity::Visit]);
+}
+
+#[test]
+fn a_client_gets_the_window_that_is_being_refreshed_once_there_is_a_place() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    scene.hold(2, 3600 * SECOND, true).unwrap().unwrap();
+    scene.silent = true;
+    scene.wait(EVERY + SECOND);
+    assert_eq!(scene.state(1), State::Hibernated);
+    assert_eq!(scene.hold(1, 60 * SECOND, true), None, "the machine is full");
+    let request = scene.request();
+    scene.step(Input::Close { request, session: SessionId(2) });
+    assert_eq!(scene.state(1), State::Recovering, "its page is still loading");
+    scene.begun.clear();
+    let (_, ticket) = *scene.unanswered.iter().rfind(|(id, _)| *id == SessionId(1)).unwrap();
+    scene.silent = false;
+    let outcome = Ok(SignInStatus::SignedIn);
+    scene.step(Input::ActivityEnded { session: SessionId(1), ticket, outcome });
+    assert_eq!(scene.state(1), State::Ready);
+    assert!(matches!(scene.answers.last(), Some((_, Ok(Answer::Hold { .. })))), "{:?}", scene.answers.last());
+    assert_eq!(begun(&mut scene, 1), [], "its page was loaded once");
+}
+
+#[test]
+fn everything_put_to_rest_is_not_refreshed_any_more() {
+    let mut scene = crowd(3, 2, AsleepRefresh::Visit);
+    let request = scene.request();
+    scene.step(Input::Drain { request, timeout: 10 * SECOND });
+    assert_eq!(scene.answers.last(), Some(&(request, Ok(Answer::Done))));
+    scene.begun.clear();
+    scene.wait(10 * EVERY);
+    assert_eq!(scene.begun, []);
+}
