@@ -8,6 +8,7 @@
 mod access;
 mod browser_launcher;
 mod details;
+mod entry;
 mod events;
 mod failure_recorder;
 mod handle;
@@ -59,6 +60,7 @@ use crate::clock::{Clock, timestamp, wall};
 use crate::failures::Failures;
 use crate::fingerprint::Fingerprint;
 use crate::service_manager::Pulse;
+use entry::{Entries, Entry};
 use lasting::Awaiting;
 use message::{Left, Message, Report};
 use replies::{Pending, Unsent};
@@ -80,7 +82,7 @@ struct Keeper {
     address: SocketAddr,
     fingerprint: Arc<Fingerprint>,
     world: World,
-    details: BTreeMap<SessionId, Details>,
+    entries: Entries,
     pending: HashMap<RequestId, Pending>,
     last_request: u64,
     /// By how much the wall clock was ahead when everything was told, in milliseconds.
@@ -90,16 +92,13 @@ struct Keeper {
     /// For loans, which come back as messages.
     messages: mpsc::Sender<Message>,
     store_writer: StoreWriter,
-    /// What was last handed to the store writer.
-    written: BTreeMap<SessionId, PersistedSession>,
+    /// Which sessions are to be written down anew.
     unwritten: BTreeSet<SessionId>,
     flush_at: Option<Instant>,
     /// Who waits for what is not handed to the store writer yet.
     awaiting: Awaiting,
     /// Who waits for what the store writer has, in the order in which it got it.
     being_written: VecDeque<Awaiting>,
-    /// Sessions that somebody was told of, so that they are written down.
-    promised: BTreeSet<SessionId>,
 }
 
 /// What the keeper works with.
@@ -178,7 +177,7 @@ pub fn start(
             pages_out,
             failures,
         ),
-        details: BTreeMap::new(),
+        entries: Entries::default(),
         pending: HashMap::new(),
         last_request: 0,
         // What was set before is followed at the first look: records were read before it.
@@ -187,12 +186,10 @@ pub fn start(
         events: events.clone(),
         messages: messages.clone(),
         store_writer: StoreWriter::start(archive, report),
-        written: BTreeMap::new(),
         unwritten: BTreeSet::new(),
         flush_at: None,
         awaiting: Awaiting::default(),
         being_written: VecDeque::new(),
-        promised: BTreeSet::new(),
     };
     keeper.inherit(inheritance);
     let task = tokio::spawn(keeper.run(orders, reports, stop, pulse));
@@ -247,9 +244,7 @@ impl Keeper {
         }
         let mut sessions = Vec::new();
         for (id, (kept, details)) in inheritance.sessions {
-            self.details.insert(id, details);
-            self.written.insert(id, kept.clone());
-            self.promised.insert(id);
+            self.entries.insert(id, Entry { details, written: Some(kept.clone()), is_promised: true });
             sessions.push(kept);
         }
         self.step(Input::Resume { sessions, shards, windows });
@@ -270,9 +265,10 @@ impl Keeper {
         let by_ms = ahead.saturating_sub(self.ahead);
         tracing::info!(by_ms, "the system's clock was set; what is told follows it");
         self.ahead = ahead;
-        let all: Vec<SessionId> = self.details.keys().copied().collect();
+        let all: Vec<SessionId> = self.entries.iter().map(|(id, _)| id).collect();
         self.publish(&all);
-        self.unwritten.extend(self.written.keys().filter(|id| self.rules.session(**id).is_some()));
+        let written = self.entries.iter().filter(|(_, entry)| entry.written.is_some());
+        self.unwritten.extend(written.map(|(id, _)| id).filter(|id| self.rules.session(*id).is_some()));
         self.flush();
     }
 
@@ -284,9 +280,10 @@ impl Keeper {
             Message::Quiet { sites } => self.step(Input::Quiet { sites }),
             Message::CredentialChanged { name, written } => {
                 let named = |details: &Details| details.target.login.credential() == Some(name.as_str());
-                let sessions = self.details.iter().filter(|(_, details)| named(details));
-                let sessions =
-                    sessions.map(|(id, details)| (*id, details.target.access(&self.fingerprint))).collect();
+                let sessions = self.entries.iter().filter(|(_, entry)| named(&entry.details));
+                let sessions = sessions
+                    .map(|(id, entry)| (id, entry.details.target.access(&self.fingerprint)))
+                    .collect();
                 self.step(Input::AccessChanged { sessions });
                 self.flush_for(written, None);
             }
@@ -297,7 +294,7 @@ impl Keeper {
                 let input = order.into_input(request, session, &mut left);
                 let promise = Promise::of(&input, self.rules.session(session));
                 if let Some(details) = left.details {
-                    self.details.insert(session, *details);
+                    self.entries.insert(session, Entry::new(*details));
                 }
                 self.pending.insert(
                     request,
@@ -342,7 +339,7 @@ impl Keeper {
                 if !self.rules.is_saving(session, ticket) {
                     return;
                 }
-                if let Some(details) = self.details.get_mut(&session) {
+                if let Some(details) = self.entries.details_mut(session) {
                     details.left_at = checkpoint.tabs.first().map(|tab| tab.url.clone());
                 }
                 // Only now, so that the session itself is written down before.
@@ -353,7 +350,7 @@ impl Keeper {
                 Input::Saved { session, ticket, result: Err(failure) }
             }
             Report::Saved { session, ticket, result } => {
-                if let (Ok(bytes), Some(details)) = (&result, self.details.get_mut(&session)) {
+                if let (Ok(bytes), Some(details)) = (&result, self.entries.details_mut(session)) {
                     details.stored_bytes = Some(*bytes);
                     details.stored_at = Some(self.clock.now());
                     // What it began with is in there.
@@ -428,8 +425,8 @@ impl Keeper {
 
     /// A session signs in with what came with the request for another. It is written down with its next change.
     fn renew(&mut self, session: SessionId, from: SessionId) {
-        let Some(login) = self.details.get(&from).map(|details| details.target.login.clone()) else { return };
-        if let Some(details) = self.details.get_mut(&session) {
+        let Some(login) = self.entries.details(from).map(|details| details.target.login.clone()) else { return };
+        if let Some(details) = self.entries.details_mut(session) {
             details.target = Arc::new(SessionTarget { login, ..SessionTarget::clone(&details.target) });
             self.unwritten.insert(session);
         }
@@ -438,7 +435,7 @@ impl Keeper {
     /// Tells what a dialog of a session's page was answered. Its text may repeat what was typed there.
     fn dialog_answered(&self, window: &WindowId, dialog: AnsweredDialog) {
         let Some(session) = self.world.session_of(window) else { return };
-        let Some((rules, details)) = self.rules.session(session).zip(self.details.get(&session)) else {
+        let Some((rules, details)) = self.rules.session(session).zip(self.entries.details(session)) else {
             return;
         };
         let time = timestamp(self.clock.now());
@@ -446,7 +443,16 @@ impl Keeper {
         self.events.tell(events::of_dialog(rules, AnsweredDialog { text, ..dialog }, time));
     }
 
+    /// Has the rules take an input, and those that follow from it at once.
     fn step(&mut self, input: Input) {
+        let mut next = VecDeque::from([input]);
+        while let Some(input) = next.pop_front() {
+            next.extend(self.step_once(input));
+        }
+    }
+
+    /// Has the rules take an input and does what they order. Returns the inputs that follow.
+    fn step_once(&mut self, input: Input) -> impl Iterator<Item = Input> + use<> {
         let (mut changed, mut notices, mut replies) = (Vec::new(), Vec::new(), Vec::new());
         for action in self.rules.step(self.clock.now(), input) {
             match action {
@@ -456,7 +462,7 @@ impl Keeper {
                 Action::Save { session, ticket } => self.world.save(session, ticket, wall(self.clock.now())),
                 Action::StopShard { shard } => self.world.stop_shard(shard),
                 Action::OpenWindow { session, ticket, shard } => {
-                    if let Some(details) = self.details.get(&session) {
+                    if let Some(details) = self.entries.details(session) {
                         self.world.open(session, ticket, shard, details.window.clone());
                     }
                 }
@@ -466,7 +472,7 @@ impl Keeper {
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
                     let tried_at = self.rules.session(session).and_then(pilotlight_core::Session::tried_at);
-                    if let Some(details) = self.details.get(&session) {
+                    if let Some(details) = self.entries.details(session) {
                         self.world.begin(session, ticket, activity, details, tried_at);
                     }
                 }
@@ -474,10 +480,8 @@ impl Keeper {
                 Action::Renew { session, from } => self.renew(session, from),
                 Action::Changed { session } => changed.push(session),
                 Action::Forget { session } => {
-                    self.details.remove(&session);
                     self.unwritten.remove(&session);
-                    self.promised.remove(&session);
-                    if self.written.remove(&session).is_some() {
+                    if self.entries.remove(session).is_some_and(|entry| entry.written.is_some()) {
                         self.store_writer.write(StoreWrite::Forgotten(vec![Uuid::from_u128(session.0)]));
                     }
                     changed.push(session);
@@ -496,16 +500,14 @@ impl Keeper {
         if self.is_awaited() {
             self.flush();
         }
-        for session in unused {
-            self.step(Input::EndUse { session });
-        }
+        unused.into_iter().map(|session| Input::EndUse { session })
     }
 
     fn published(&self, id: SessionId) -> Option<Published> {
         let session = self.rules.session(id)?;
         let failure_url = self.events.failure_url(Uuid::from_u128(id.0));
         let window = self.world.window(id).cloned();
-        Some(Published::new(session, self.details.get(&id)?, window, self.address, failure_url))
+        Some(Published::new(session, self.entries.details(id)?, window, self.address, failure_url))
     }
 
     fn publish(&mut self, changed: &[SessionId]) {
@@ -514,9 +516,8 @@ impl Keeper {
             return;
         }
         for id in changed {
-            let Some((session, details)) = self.rules.session(*id).zip(self.details.get_mut(id)) else {
-                continue;
-            };
+            let known = self.rules.session(*id).zip(self.entries.details_mut(*id));
+            let Some((session, details)) = known else { continue };
             details.owners.retain(|id, _| session.holds.iter().any(|hold| hold.id == *id));
             if session.ended.is_some() {
                 details.forget_secrets();

@@ -67,22 +67,21 @@ impl Keeper {
     pub(super) fn note_unwritten(&mut self, changed: &[SessionId]) {
         let (mut ended, mut forgotten) = (Vec::new(), Vec::new());
         for id in changed {
-            let Some(kept) = self.rules.session(*id).and_then(Session::persisted) else {
-                continue;
-            };
-            if self.written.get(id) == Some(&kept) {
+            let kept = self.rules.session(*id).and_then(Session::persisted);
+            let Some((kept, entry)) = kept.zip(self.entries.get_mut(*id)) else { continue };
+            if entry.written.as_ref() == Some(&kept) {
                 continue;
             }
-            let is_news = self.written.get(id).is_none_or(|written| written.ended != kept.ended);
+            let is_news = entry.written.as_ref().is_none_or(|written| written.ended != kept.ended);
             if kept.ended.is_some() && is_news {
                 // One that was promised to nobody need not be remembered: there may be no room for it.
-                if !self.promised.contains(id) {
+                if entry.is_promised {
+                    ended.push(record(&in_wall_time(&kept), &entry.details));
+                } else {
                     forgotten.push(Uuid::from_u128(id.0));
-                } else if let Some(details) = self.details.get(id) {
-                    ended.push(record(&in_wall_time(&kept), details));
                 }
                 self.unwritten.remove(id);
-                self.written.insert(*id, kept);
+                entry.written = Some(kept);
             } else {
                 self.unwritten.insert(*id);
             }
@@ -100,11 +99,12 @@ impl Keeper {
 
     /// Has the states of ended sessions removed that an earlier server had no room to remove.
     pub(super) fn strip_ended(&self) {
-        let has_state =
-            |id: &SessionId| self.details.get(id).is_some_and(|details| details.stored_at.is_some());
-        let ended = self.written.iter().filter(|(id, kept)| kept.ended.is_some() && has_state(id));
-        let records: Vec<_> =
-            ended.filter_map(|(id, kept)| Some(record(&in_wall_time(kept), self.details.get(id)?))).collect();
+        let with_state = self.entries.iter().filter(|(_, entry)| entry.details.stored_at.is_some());
+        let ended = with_state.filter_map(|(_, entry)| {
+            let kept = entry.written.as_ref().filter(|kept| kept.ended.is_some())?;
+            Some(record(&in_wall_time(kept), &entry.details))
+        });
+        let records: Vec<_> = ended.collect();
         if !records.is_empty() {
             self.store_writer.write(StoreWrite::Ended(records));
         }
@@ -133,10 +133,10 @@ impl Keeper {
         let mut beginnings = Vec::new();
         for id in std::mem::take(&mut self.unwritten) {
             let kept = self.rules.session(id).and_then(Session::persisted);
-            if let Some((kept, details)) = kept.zip(self.details.get(&id)) {
-                records.push(record(&in_wall_time(&kept), details));
-                let is_new = self.written.insert(id, kept).is_none();
-                let beginning = details.begins_with.clone().filter(|_| is_new);
+            if let Some((kept, entry)) = kept.zip(self.entries.get_mut(id)) {
+                records.push(record(&in_wall_time(&kept), &entry.details));
+                let is_new = entry.written.replace(kept).is_none();
+                let beginning = entry.details.begins_with.clone().filter(|_| is_new);
                 beginnings.extend(beginning.map(|checkpoint| (Uuid::from_u128(id.0), checkpoint)));
             }
         }
@@ -147,7 +147,8 @@ impl Keeper {
         let awaiting = std::mem::take(&mut self.awaiting);
         // Of one that does not stand yet nothing is written, but it must be possible.
         let waited_for = awaiting.waiters.iter().filter_map(|waiter| waiter.session);
-        let expected = waited_for.filter(|id| !self.written.contains_key(id));
+        let is_written = |id| self.entries.get(id).is_some_and(|entry| entry.written.is_some());
+        let expected = waited_for.filter(|id| !is_written(*id));
         let expected = expected.map(|id| Uuid::from_u128(id.0)).collect();
         self.store_writer.write(StoreWrite::Sessions { records, beginnings, expected, is_awaited });
         if is_awaited {
@@ -196,7 +197,7 @@ impl Keeper {
     fn stands_already(&self, promised: &Promised) -> bool {
         matches!(promised.reply, Reply::Session(_, false))
             && promised.promise == Some(Promise::Created)
-            && self.promised.contains(&promised.session)
+            && self.entries.get(promised.session).is_some_and(|entry| entry.is_promised)
     }
 
     fn keep(&mut self, promised: Promised) {
@@ -207,8 +208,10 @@ impl Keeper {
             drop(sender.send(Err(Refused::ByRules(Refusal::Ended(reason)))));
             return;
         }
-        if promise == Some(Promise::Created) {
-            self.promised.insert(session);
+        if promise == Some(Promise::Created)
+            && let Some(entry) = self.entries.get_mut(session)
+        {
+            entry.is_promised = true;
         }
         // A hold that nobody takes would only be in the way.
         if let Err(Ok(Reply::Hold(hold, _))) = sender.send(Ok(reply)) {
@@ -234,7 +237,7 @@ impl Keeper {
                 later.tags = tags.take();
             }
         }
-        if let Some(details) = self.details.get_mut(&session)
+        if let Some(details) = self.entries.details_mut(session)
             && let Some(tags) = tags
         {
             details.tags = tags;

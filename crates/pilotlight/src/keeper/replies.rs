@@ -42,13 +42,13 @@ impl Keeper {
         let pending = self.pending.remove(&request)?;
         let mut tags_before = None;
         if let (Some(tags), Ok(_)) = (pending.tags, &answer)
-            && let Some(details) = self.details.get_mut(&pending.session)
+            && let Some(details) = self.entries.details_mut(pending.session)
         {
             tags_before = Some(std::mem::replace(&mut details.tags, tags));
             self.unwritten.insert(pending.session);
         }
         if let (Some(owner), Ok(Answer::Hold { hold, .. })) = (pending.owner, &answer)
-            && let Some(details) = self.details.get_mut(&pending.session)
+            && let Some(details) = self.entries.details_mut(pending.session)
         {
             details.owners.insert(*hold, owner);
         }
@@ -70,7 +70,7 @@ impl Keeper {
         });
         // An order that did not become a session leaves nothing behind.
         if self.rules.session(pending.session).is_none() && !self.pending_for(pending.session) {
-            self.details.remove(&pending.session);
+            self.entries.remove(pending.session);
         }
         let reply = match reply {
             Ok(reply) if pending.is_lasting => {
