@@ -172,11 +172,11 @@ impl Keys {
             (Set::Leaving, session.is_leaving()),
             (Set::ComingBack, is_coming_back),
             (Set::Moving, is_living && session.is_moving()),
-            (Set::MovingOut, is_living && session.contents.moves_out_since.is_some()),
+            (Set::MovingOut, is_living && session.is_to_move_out()),
             (Set::Looks, session.rests() && session.attention.is_some()),
             (Set::Oversized, memory.is_some_and(|memory| session.is_oversized(memory))),
             (Set::Saving, session.contents.saves.running.is_some()),
-            (Set::RefreshWindows, is_living && session.has_refresh_window()),
+            (Set::RefreshWindows, session.has_refresh_window()),
             (Set::Refreshing, session.contents.activity == ActivityState::Running(Activity::Refresh)),
         ] {
             keys.sets[set as usize] = is_member;

@@ -27,6 +27,11 @@ impl Session {
         }
     }
 
+    /// Returns whether its window is to go into a browser of its own. One that is there for a refresh goes anyway.
+    pub(crate) fn is_to_move_out(&self) -> bool {
+        self.contents.moves_out_since.is_some() && !self.has_refresh_window()
+    }
+
     /// Returns until when new uses wait for it to move out, where its uses alone keep it from that.
     pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
         let since = self.contents.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
@@ -59,7 +64,7 @@ impl Rules {
                 Window::Saving(_, reason) => reason == CloseReason::Move,
                 _ => false,
             };
-            session.contents.moves_out_since.is_some()
+            session.is_to_move_out()
                 && window
                 && is_idle
                 && session.ended.is_none()
