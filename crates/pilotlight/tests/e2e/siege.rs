@@ -1,8 +1,12 @@
 //! A hostile client, a hostile page and a hostile neighbour, all in the browser that has the windows of twenty
-//! others. None of these loses its window or its state; how long they wait, with the three and without, is printed.
+//! others. None of these loses its window or its state; how long they wait, with the three and without, is printed,
+//! and what was done while they waited.
 //!
 //! `make siege` takes ten minutes and as long again before it, without the three, to compare with; in the ordinary
-//! run it is short.
+//! run it is short. To find out what a single act does, set `PILOTLIGHT_SIEGE_ONLY` to a part of its name, or to that
+//! of its attacker: `PILOTLIGHT_SIEGE_ONLY=screenshots make siege`.
+
+mod report;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -17,6 +21,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::report::{Act, Log, Place, Use, by_act, quantile, stalls, summary};
 use crate::chaos::PATIENCE;
 use crate::support::{TestEnv, account, path, test_env_with, with};
 
@@ -35,6 +40,43 @@ const FIRST_ID: usize = 1_000_000;
 /// Hostile clients at once.
 const CLIENTS: usize = 8;
 
+/// What the hostile client does in turn.
+const CLIENT_ACTS: [&str; 4] = ["unanswered calls", "long messages", "deep messages", "long replies"];
+/// What the hostile page does in turn, by its own script.
+const PAGE_ACTS: [(&str, &str); 7] = [
+    ("console", "for (let i = 0; i < 5e4; i++) console.log('x'.repeat(1000))"),
+    (
+        "name of a frame",
+        "const f = document.createElement('iframe'); f.name = 'x'.repeat(100 << 20); document.body.append(f); 1",
+    ),
+    (
+        "memory",
+        "globalThis.kept = []; for (let i = 0; i < 400; i++) kept.push(new Uint8Array(1 << 20).fill(i)); 1",
+    ),
+    ("endless script", "const until = Date.now() + 8000; while (Date.now() < until); 1"),
+    ("popups", "for (let i = 0; i < 50; i++) window.open('about:blank'); 1"),
+    (
+        "titles and history",
+        "for (let i = 0; i < 2e4; i++) { document.title = 't' + i; history.replaceState(0, '', '#' + i) } 1",
+    ),
+    ("alerts", "setInterval(() => alert(1), 10); 1"),
+];
+/// What the hostile neighbour does in turn, over HTTP.
+const NEIGHBOUR_ACTS: [&str; 3] = ["half requests", "screenshots", "long values"];
+
+/// What the server does for an attacker before each act: its window is opened, restored or moved.
+const OPENING: &str = "(its window)";
+
+/// One of the three.
+struct Attacker<'a> {
+    env: &'a TestEnv,
+    /// Also the name of its session.
+    name: &'static str,
+    /// The browser of the others.
+    shard: &'a Option<String>,
+    log: &'a Log,
+}
+
 fn sessions_and_time() -> (usize, Duration) {
     let seconds = std::env::var("PILOTLIGHT_SIEGE_SECONDS").ok();
     let seconds = seconds.map(|seconds| seconds.parse().expect("PILOTLIGHT_SIEGE_SECONDS is no number"));
@@ -42,8 +84,8 @@ fn sessions_and_time() -> (usize, Duration) {
 }
 
 /// Uses every one of the others for a time, on a thread of its own: what the attackers do in theirs would count as
-/// waiting otherwise. Returns how long each use took.
-async fn use_apart(client: &Client, others: &[Session], time: Duration) -> Vec<Duration> {
+/// waiting otherwise.
+async fn use_apart(client: &Client, others: &[Session], time: Duration) -> Vec<Use> {
     let (client, others) = (client.with_own_connections(), others.to_vec());
     let using = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -52,33 +94,25 @@ async fn use_apart(client: &Client, others: &[Session], time: Duration) -> Vec<D
     tokio::task::spawn_blocking(using).await.unwrap()
 }
 
-/// Uses every one of the others again and again until `end`, and gives how long each use took.
-async fn use_all(client: &Client, others: &[Session], end: Instant) -> Vec<Duration> {
-    let taken = RefCell::new(Vec::new());
+/// Uses every one of the others again and again until `end`.
+async fn use_all(client: &Client, others: &[Session], end: Instant) -> Vec<Use> {
+    let done = RefCell::new(Vec::new());
     let uses = others.iter().enumerate().map(|(index, session)| {
-        let taken = &taken;
+        let done = &done;
         async move {
             let mut next = Instant::now();
             while next < end {
                 sleep_until(next).await;
                 let began = Instant::now();
                 let kept = client.evaluate(session, "window.kept").await;
-                taken.borrow_mut().push(began.elapsed());
+                done.borrow_mut().push(Use { began, took: began.elapsed() });
                 assert_eq!(kept, format!("user-{index}"), "its window was lost");
                 next = (next + USE_EVERY).max(Instant::now());
             }
         }
     });
     join_all(uses).await;
-    taken.into_inner()
-}
-
-/// The value that this part of all does not exceed.
-fn quantile(sorted: &[Duration], part: f64) -> Duration {
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let place = part * sorted.len().saturating_sub(1) as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the list")]
-    sorted.get(place.round() as usize).copied().unwrap_or_default()
+    done.into_inner()
 }
 
 /// A session that may be lost is there again: a new one if it has ended.
@@ -95,8 +129,7 @@ async fn send(client: &mut DevTools, page: &str, id: usize, params: &Value) -> R
 }
 
 /// What a hostile client does over the DevTools protocol, in its own session.
-async fn client_attacks(env: &TestEnv, round: usize) {
-    let Some(session) = there(env.client(), "hostile-client", &env.portal.url()).await else { return };
+async fn client_attacks(env: &TestEnv, session: &Session, act: &str) {
     let url = session.cdp_url.clone().unwrap_or_default();
     let token = env.client().token();
     let attacks = (0..CLIENTS).map(|_| async {
@@ -105,8 +138,8 @@ async fn client_attacks(env: &TestEnv, round: usize) {
         let attach = json!({ "targetId": listed["targetInfos"][0]["targetId"], "flatten": true });
         let Ok(Ok(attached)) = client.exchange(None, "Target.attachToTarget", &attach).await else { return };
         let page = attached["sessionId"].as_str().unwrap_or_default().to_owned();
-        match round % 4 {
-            0 => {
+        match act {
+            "unanswered calls" => {
                 let waiting = json!({ "expression": "new Promise(() => {})", "awaitPromise": true });
                 for id in 0..UNANSWERED {
                     if send(&mut client, &page, FIRST_ID + id, &waiting).await.is_err() {
@@ -115,13 +148,13 @@ async fn client_attacks(env: &TestEnv, round: usize) {
                 }
                 drop(client.exchange(None, "Browser.getVersion", &json!({})).await);
             }
-            1 => {
+            "long messages" => {
                 let large = json!({ "expression": format!("'{}'.length", "x".repeat(70 << 20)) });
                 for _ in 0..3 {
                     drop(client.exchange(Some(&page), "Runtime.evaluate", &large).await);
                 }
             }
-            2 => {
+            "deep messages" => {
                 // As text: a value of this depth overflows the stack of whoever writes it.
                 let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
                 for id in 0..100 {
@@ -143,32 +176,22 @@ async fn client_attacks(env: &TestEnv, round: usize) {
 }
 
 /// What a hostile page does by its own script.
-async fn page_attacks(env: &TestEnv, round: usize) {
-    const ACTS: [&str; 7] = [
-        "for (let i = 0; i < 5e4; i++) console.log('x'.repeat(1000))",
-        "const f = document.createElement('iframe'); f.name = 'x'.repeat(100 << 20); document.body.append(f); 1",
-        "globalThis.kept = []; for (let i = 0; i < 400; i++) kept.push(new Uint8Array(1 << 20).fill(i)); 1",
-        "const until = Date.now() + 8000; while (Date.now() < until); 1",
-        "for (let i = 0; i < 50; i++) window.open('about:blank'); 1",
-        "for (let i = 0; i < 2e4; i++) { document.title = 't' + i; history.replaceState(0, '', '#' + i) } 1",
-        "setInterval(() => alert(1), 10); 1",
-    ];
-    let Some(session) = there(env.client(), "hostile-page", &env.portal.url()).await else { return };
-    let act = json!({ "expression": ACTS[round % ACTS.len()] });
+async fn page_attacks(env: &TestEnv, session: &Session, act: &str) {
+    let script = PAGE_ACTS.iter().find(|(name, _)| *name == act).map(|(_, script)| *script);
     let client = env.client();
-    let acting = client.request(Method::POST, &path(&session, "/evaluate")).json(&act);
+    let acting = client.request(Method::POST, &path(session, "/evaluate"));
+    let acting = acting.json(&json!({ "expression": script.unwrap() }));
     drop(timeout(ACT_TIMEOUT, client.try_send(acting)).await);
-    let navigate = client.request(Method::POST, &path(&session, "/navigate"));
+    let navigate = client.request(Method::POST, &path(session, "/navigate"));
     let navigate = navigate.json(&json!({ "url": format!("{}login", env.portal.url()) }));
     drop(timeout(ACT_TIMEOUT, client.try_send(navigate)).await);
 }
 
 /// What a hostile neighbour does over HTTP, with and without the token.
-async fn neighbour_attacks(env: &TestEnv, round: usize) {
+async fn neighbour_attacks(env: &TestEnv, session: &Session, act: &str) {
     let client = env.client();
-    let Some(session) = there(client, "hostile-neighbour", &env.portal.url()).await else { return };
-    match round % 3 {
-        0 => {
+    match act {
+        "half requests" => {
             let strangers = (0..500).map(|_| async {
                 let Ok(mut socket) = TcpStream::connect(env.server.address()).await else { return None };
                 drop(socket.write_all(b"GET /sessions HTTP/1.1\r\nHost: ").await);
@@ -178,14 +201,14 @@ async fn neighbour_attacks(env: &TestEnv, round: usize) {
             drop(timeout(ACT_TIMEOUT / 2, std::future::pending::<()>()).await);
             drop(half_open);
         }
-        1 => {
-            let picture = path(&session, "/screenshot?full_page=true");
+        "screenshots" => {
+            let picture = path(session, "/screenshot?full_page=true");
             let pictures = (0..50).map(|_| client.try_send(client.request(Method::GET, &picture)));
             drop(timeout(ACT_TIMEOUT, join_all(pictures)).await);
         }
         _ => {
             let large = json!({ "expression": "'x'.repeat(30 << 20)" });
-            let evaluate = path(&session, "/evaluate");
+            let evaluate = path(session, "/evaluate");
             let values =
                 (0..8).map(|_| client.try_send(client.request(Method::POST, &evaluate).json(&large)));
             drop(timeout(ACT_TIMEOUT, join_all(values)).await);
@@ -193,14 +216,40 @@ async fn neighbour_attacks(env: &TestEnv, round: usize) {
     }
 }
 
-/// Attacks again and again until `end`; gives how often.
-async fn until(end: Instant, mut attack: impl AsyncFnMut(usize)) -> usize {
-    let mut round = 0;
-    while Instant::now() < end {
-        attack(round).await;
-        round += 1;
+impl Attacker<'_> {
+    /// Attacks again and again until `end`, with each of `acts` in turn; gives how often.
+    async fn attack(
+        &self,
+        acts: &[&'static str],
+        end: Instant,
+        attack: impl AsyncFn(&TestEnv, &Session, &str),
+    ) -> usize {
+        let mut round = 0;
+        while !acts.is_empty() && Instant::now() < end {
+            let act = Act { attacker: self.name, name: acts[round % acts.len()] };
+            let began = Instant::now();
+            let session = there(self.env.client(), self.name, &self.env.portal.url()).await;
+            self.log.add(Act { name: OPENING, ..act }, Place::None, began);
+            if let Some(session) = session {
+                let place = match &session.shard {
+                    None => Place::None,
+                    shard if shard == self.shard => Place::Shared,
+                    _ => Place::Own,
+                };
+                let began = Instant::now();
+                attack(self.env, &session, act.name).await;
+                self.log.add(act, place, began);
+            }
+            round += 1;
+        }
+        round
     }
-    round
+}
+
+/// Those acts that are to be tried.
+fn chosen(attacker: &str, acts: impl IntoIterator<Item = &'static str>) -> Vec<&'static str> {
+    let only = std::env::var("PILOTLIGHT_SIEGE_ONLY").unwrap_or_default();
+    acts.into_iter().filter(|act| act.contains(&only) || attacker.contains(&only)).collect()
 }
 
 #[tokio::test]
@@ -216,16 +265,24 @@ async fn hostile_sessions_take_nothing_from_their_neighbours() {
         others.push(session);
     }
     let shard = env.client().session(&others[0]).await.shard;
-    let mut before = use_apart(env.client(), &others, time).await;
-    let end = Instant::now() + time;
+    let before = use_apart(env.client(), &others, time).await;
+    let (start, log) = (Instant::now(), Log::default());
+    let end = start + time;
+    let attacker = |name| Attacker { env: &env, name, shard: &shard, log: &log };
+    let [client, page, neighbour] = ["hostile-client", "hostile-page", "hostile-neighbour"].map(attacker);
+    let acts = [
+        chosen(client.name, CLIENT_ACTS),
+        chosen(page.name, PAGE_ACTS.map(|(name, _)| name)),
+        chosen(neighbour.name, NEIGHBOUR_ACTS),
+    ];
     let attacks = async {
         tokio::join!(
-            until(end, async |round| client_attacks(&env, round).await),
-            until(end, async |round| page_attacks(&env, round).await),
-            until(end, async |round| neighbour_attacks(&env, round).await),
+            client.attack(&acts[0], end, client_attacks),
+            page.attack(&acts[1], end, page_attacks),
+            neighbour.attack(&acts[2], end, neighbour_attacks),
         )
     };
-    let (mut during, rounds) = join(use_apart(env.client(), &others, time), attacks).await;
+    let (during, rounds) = join(use_apart(env.client(), &others, time), attacks).await;
     for (index, session) in others.iter().enumerate() {
         let now = wait_for("a session that is served", PATIENCE, async || {
             let now = env.client().session(session).await;
@@ -235,12 +292,12 @@ async fn hostile_sessions_take_nothing_from_their_neighbours() {
         assert_eq!(env.client().evaluate(session, "window.kept").await, format!("user-{index}"));
     }
     env.each_signed_in_once();
-    before.sort();
-    during.sort();
-    let shown = |uses: &[Duration]| {
-        format!("{} uses, p50 {:?}, p99 {:?}", uses.len(), quantile(uses, 0.5), quantile(uses, 0.99))
-    };
     println!("{count} sessions for {time:?}; rounds of client, page and neighbour: {rounds:?}");
-    println!("without them: {}\nwith them: {}", shown(&before), shown(&during));
-    assert!(rounds.0 > 0 && rounds.1 > 0 && rounds.2 > 0, "nobody attacked: {rounds:?}");
+    println!("without them: {}\nwith them: {}", summary(&before), summary(&during));
+    println!("{}{}", by_act(&log, &during), stalls(&log, &during, quantile(&before, 0.99), start));
+    let rounds = [rounds.0, rounds.1, rounds.2];
+    assert!(rounds.iter().any(|rounds| *rounds > 0), "PILOTLIGHT_SIEGE_ONLY names no act");
+    for (rounds, acts) in rounds.iter().zip(&acts) {
+        assert!(*rounds > 0 || acts.is_empty(), "somebody did not attack: {rounds:?}");
+    }
 }
