@@ -3,20 +3,14 @@
 //!
 //! A window moves by being saved and closed; its session then gets another one, as any that lost its window.
 
-use std::time::Duration;
-
 use crate::action::NoticeKind;
 use crate::ids::{SessionId, ShardId};
 use crate::index::Set;
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, Session, Window};
+use crate::session::{ActivityState, CloseReason, MOVE_OUT_PATIENCE, Session, Waiting, Window, Wish};
 use crate::session_mut::SessionMut;
 use crate::spec::Isolation;
 use crate::time::Moment;
-
-/// How long new uses of a window wait for those before them to end, so that it can move out. A person who steers it may
-/// not end for hours.
-const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Returns whether its window is on its way from one browser to another.
@@ -36,6 +30,14 @@ impl Session {
     pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
         let since = self.contents.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
         Some(since + MOVE_OUT_PATIENCE)
+    }
+
+    /// Returns until when a newcomer waits for those who hold the session with others, so that it can move out: where
+    /// clients come and go one after the other, there would never be a moment without any.
+    pub(crate) fn comes_after_move_out(&self, newcomer: &Waiting) -> Option<Moment> {
+        let Wish::Hold { shared: true, .. } = newcomer.wish else { return None };
+        let is_held = !self.holds.is_empty() && self.holds.iter().all(|hold| hold.shared);
+        (self.is_to_move_out() && is_held).then_some(newcomer.patient_until)
     }
 }
 

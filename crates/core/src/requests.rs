@@ -75,7 +75,8 @@ impl Rules {
             return session.effects.answer(request, Err(Refusal::TooMany));
         }
         let deadline = session.now + limits.queue_timeout;
-        session.waiting.push(Waiting { request, deadline, wish });
+        let waiting = Waiting::new(request, wish, deadline, session.now);
+        session.waiting.push(waiting);
     }
 
     /// Gives the session to those who wait, in their order, once nothing of ours runs in it.
@@ -86,7 +87,11 @@ impl Rules {
         for request in std::mem::take(&mut session.wake_requests) {
             session.answer_with_it(request);
         }
-        for waiting in std::mem::take(&mut session.waiting) {
+        let is_patient =
+            |waiting: &&Waiting| session.comes_after_move_out(waiting).is_some_and(|until| now < until);
+        let (later, next): (Vec<Waiting>, Vec<Waiting>) = session.waiting.iter().partition(is_patient);
+        session.waiting = later;
+        for waiting in next {
             let answer = session.serve(waiting.wish);
             session.effects.answer(waiting.request, answer);
         }

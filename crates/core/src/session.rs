@@ -88,6 +88,10 @@ use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, Site
 use crate::spec::{Access, AsleepRefresh, Isolation, Policy, Spec, Whose};
 use crate::time::Moment;
 
+/// How long new uses of a window wait for those before them to end, so that it can move out. A person who steers it may
+/// not end for hours.
+pub(crate) const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The mark that somebody uses a session. It always ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
@@ -271,6 +275,15 @@ pub(crate) struct Waiting {
     pub(crate) request: RequestId,
     pub(crate) deadline: Moment,
     pub(crate) wish: Wish,
+    /// Until when it waits for others to go.
+    pub(crate) patient_until: Moment,
+}
+
+impl Waiting {
+    /// One that came `now`.
+    pub(crate) fn new(request: RequestId, wish: Wish, deadline: Moment, now: Moment) -> Self {
+        Self { request, deadline, wish, patient_until: now + MOVE_OUT_PATIENCE }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

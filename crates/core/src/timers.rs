@@ -25,7 +25,9 @@ impl Session {
         let cool = cool.into_iter().flatten().filter(|at| *at > now && may_go).min();
         let freeze = self.freezes_at(context.freeze_after).filter(|at| *at > now);
         let refresh_window = self.refresh_window_until().filter(|at| *at > now);
-        let moving_out = self.waits_to_move_out_until().filter(|at| *at > now);
+        let newcomers = self.waiting.iter().filter_map(|waiting| self.comes_after_move_out(waiting));
+        let moving_out = self.waits_to_move_out_until().into_iter().chain(newcomers);
+        let moving_out = moving_out.filter(|at| *at > now).min();
         [holds, waiting, idle, retry, freeze, cool, moving_out, refresh_window].into_iter().flatten().min()
     }
 }

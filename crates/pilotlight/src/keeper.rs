@@ -425,7 +425,9 @@ impl Keeper {
 
     /// A session signs in with what came with the request for another. It is written down with its next change.
     fn renew(&mut self, session: SessionId, from: SessionId) {
-        let Some(login) = self.entries.details(from).map(|details| details.target.login.clone()) else { return };
+        let Some(login) = self.entries.details(from).map(|details| details.target.login.clone()) else {
+            return;
+        };
         if let Some(details) = self.entries.details_mut(session) {
             details.target = Arc::new(SessionTarget { login, ..SessionTarget::clone(&details.target) });
             self.unwritten.insert(session);

@@ -1,7 +1,9 @@
 //! Sessions that have no window: who hibernates, who comes back, and what outlasts the rules.
 
+use std::time::Duration;
+
 use pilotlight_core::{
-    Activity, AdoptedShard, Answer, AtCapacity, FailureKind, Input, Isolation, LaunchKey, Limits,
+    Activity, AdoptedShard, Answer, AtCapacity, FailureKind, HoldId, Input, Isolation, LaunchKey, Limits,
     PersistedSession, Refusal, Session, SessionId, ShardId, SignInStatus, State, WindowLoss,
 };
 
@@ -298,6 +300,32 @@ fn one_that_holds_others_up_is_not_taken_from_who_holds_it_and_new_uses_wait() {
     scene.step(Input::EndUse { session: SessionId(1) });
     assert_ne!(shard_of(&scene, 1), Some(shared));
     assert_eq!(scene.answer(request), Some(Ok(Answer::MayUse)));
+}
+
+#[test]
+fn clients_that_come_one_after_the_other_do_not_keep_one_that_holds_others_up() {
+    let (mut scene, shared) = unruly(|scene| drop(scene.hold(1, 60 * SECOND, true)));
+    let newcomer = |scene: &mut Scene, number| {
+        let (request, hold) = (scene.request(), HoldId(number));
+        let ttl = Duration::from_secs(60);
+        scene.step(Input::Hold { request, session: SessionId(1), hold, ttl, shared: true });
+        request
+    };
+    let first = newcomer(&mut scene, 1001);
+    assert_eq!(scene.answer(first), None, "it comes after those who are there");
+    // They may stay, and then nobody waits for that without end.
+    scene.wait(11 * SECOND);
+    assert!(matches!(scene.answer(first), Some(Ok(Answer::Hold { .. }))));
+    assert_eq!(shard_of(&scene, 1), Some(shared));
+    let second = newcomer(&mut scene, 1002);
+    assert_eq!((scene.answer(second), shard_of(&scene, 1)), (None, Some(shared)));
+    let holds = scene.rules.session(SessionId(1)).unwrap().holds.clone();
+    for hold in holds {
+        let request = scene.request();
+        scene.step(Input::ReleaseHold { request, session: SessionId(1), hold: hold.id });
+    }
+    assert!(matches!(scene.answer(second), Some(Ok(Answer::Hold { .. }))));
+    assert_ne!(shard_of(&scene, 1), Some(shared));
 }
 
 #[test]
