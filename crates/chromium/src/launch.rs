@@ -54,6 +54,8 @@ pub struct LaunchPlan {
     pub environment: HashMap<String, String>,
     /// Whether the kernel may merge equal pages of its processes with those of others. Needs a shim.
     pub merges_pages: bool,
+    /// Whether its processes, and its shim, yield the processor to all others. Needs a shim.
+    pub yields: bool,
     /// What it may reach beside the system and its own folder.
     pub reach: Reach,
 }

@@ -47,7 +47,7 @@ impl Rules {
         let is_shared = self.shards.get(shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
         let is_in_it = |session: &Session| session.ended.is_none() && session.shard() == Some(shard);
         if let Some(mut session) = self.session_if(id, |session| is_shared && is_in_it(session)) {
-            session.isolation = Isolation::Dedicated;
+            session.isolation = Isolation::Quarantined;
             session.contents.moves_out_since = session.contents.moves_out_since.or(Some(session.now));
         }
     }

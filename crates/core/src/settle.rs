@@ -94,7 +94,7 @@ impl Rules {
         let (launch, isolation) = (session.launch, session.isolation);
         let found = match isolation {
             Isolation::Shared => self.shards.with_room(launch),
-            Isolation::Dedicated => None,
+            Isolation::Dedicated | Isolation::Quarantined => None,
         };
         let shard = match found {
             Some(shard) => shard,

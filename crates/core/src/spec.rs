@@ -11,6 +11,8 @@ pub enum Isolation {
     Shared,
     /// A process and a profile of its own.
     Dedicated,
+    /// The same, for a session that held up the others of its browser. Its processes yield to all others.
+    Quarantined,
 }
 
 /// How a session is refreshed while it hibernates.

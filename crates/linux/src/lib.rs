@@ -1,6 +1,6 @@
 //! What Linux says of memory and processes, and what it lets us do about them: how much memory the machine or the
 //! cgroup has, who waits for it, where it is swapped to, what a process takes, how a process's cold pages get out of
-//! the way, and who goes first where nothing helps.
+//! the way, who goes first where nothing helps, and who yields the processor.
 //!
 //! Readers ask `/proc` and `/sys` anew at each call and answer `None` where the kernel does not say; parsers
 //! are pure. Nothing here decides when something is to be done, knows what a browser is, or changes anything
@@ -16,6 +16,8 @@ pub mod merge;
 pub mod oom;
 #[forbid(unsafe_code)]
 pub mod pressure;
+#[forbid(unsafe_code)]
+pub mod priority;
 #[forbid(unsafe_code)]
 pub mod process;
 #[forbid(unsafe_code)]

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::SUBCOMMAND;
 use super::client::{Kept, ShimError, Survivor, listener_of};
 use super::process::PREFIX;
-use super::protocol::{CARD, Card, Description, PROTOCOLS, Report};
+use super::protocol::{CARD, Card, Description, PROTOCOLS, Report, YIELDS};
 use crate::launch::{
     BrowserUsers, EXIT_GRACE, LaunchError, LaunchPlan, LockedFolder, passed_on, sweep_browsers,
 };
@@ -125,7 +125,11 @@ impl ShimLauncher {
     pub(crate) async fn start(&self, plan: &LaunchPlan) -> Result<Kept, LaunchError> {
         let description = self.description(plan);
         let path = self.options.program.clone();
-        let child = self.command().spawn().map_err(|source| LaunchError::Spawn { path, source })?;
+        let mut command = self.command();
+        if plan.yields {
+            command.env(YIELDS, "1");
+        }
+        let child = command.spawn().map_err(|source| LaunchError::Spawn { path, source })?;
         let (sender, launched) = oneshot::channel();
         // A task of its own: if the caller gives up meanwhile, the browser must not stay behind.
         tokio::spawn(async move {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pilotlight_linux::{merge, oom};
+use pilotlight_linux::{merge, oom, priority};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -22,7 +22,7 @@ use super::HELLO_TIMEOUT;
 use super::control::{Shim, tell};
 use super::protocol::{
     CARD, Card, DESCRIPTION_BYTES_MAX, Description, GREETING, Greeting, PROTOCOL, Report, Role, SOCKET,
-    Tiding, control_codec,
+    Tiding, YIELDS, control_codec,
 };
 use super::relay::{Relay, lock};
 use crate::launch::{DirectLauncher, LockedFolder, Started, keep_memory_private};
@@ -47,6 +47,10 @@ pub fn run() -> ExitCode {
     // What the server may do to processes is not its browsers' business. Before there are other threads.
     let _ = rustix::thread::clear_ambient_capability_set();
     let _ = oom::put_above("self", "self", oom::SHIM);
+    if std::env::var_os(YIELDS).is_some() {
+        // Inherited by the browser. Where it cannot be, this browser is as others are.
+        let _ = priority::yield_to_others();
+    }
     // After what is written to /proc/self, which is root's from here on.
     keep_memory_private();
     match begin() {

@@ -37,6 +37,10 @@ pub(super) const SOCKET: &str = "shim.sock";
 /// What [`Card`] is written to.
 pub(super) const CARD: &str = "shim.json";
 
+/// The variable that a shim is started with that yields the processor to all others, with its browser. It is not in the
+/// description since that is read too late for it.
+pub(super) const YIELDS: &str = "PILOTLIGHT_SHIM_YIELDS";
+
 /// The codec of control connections.
 pub(super) fn control_codec() -> PipeCodec {
     PipeCodec::new(CONTROL_MESSAGE_BYTES_MAX)
@@ -72,6 +76,8 @@ impl Description {
             preferences: self.preferences.clone(),
             environment: self.environment.clone(),
             merges_pages: self.merges_pages,
+            // The shim saw to that when it began, and its browser inherits it.
+            yields: false,
             reach: self.reach.clone(),
         })
     }

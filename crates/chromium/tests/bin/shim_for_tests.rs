@@ -48,6 +48,7 @@ fn serve(run_directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
             preferences,
             environment: HashMap::new(),
             merges_pages: false,
+            yields: false,
             reach: Reach::default(),
         };
         let (browser, _events) = Browser::start(&launcher, plan).await?;

@@ -18,12 +18,13 @@ use pilotlight_cdp::protocol::target::{
 };
 use pilotlight_cdp::{Connection, PipeCodec, Scope};
 use pilotlight_chromium::find::Engine;
-use pilotlight_chromium::launch::DirectLauncher;
+use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan};
 use pilotlight_chromium::launcher::{Launched, Launcher};
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_chromium::shim::{ShimError, ShimLauncher, ShimOptions, Survivor};
 use pilotlight_chromium::{Browser, BrowserEvent, LostWindow, StartError, Window, WindowOptions};
 use pilotlight_linux::ProcessMemory;
+use pilotlight_linux::priority::{YIELDING, niceness};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -228,6 +229,20 @@ async fn a_server_killed_hard_loses_nothing() {
     assert_eq!(value(&windows["its window"], "kept").await, json!(42));
     browser.close().await;
     assert!(is_empty(run.path()));
+}
+
+#[tokio::test]
+async fn one_that_yields_the_processor_does_so_with_its_browser() {
+    let run = run_directory();
+    let plan = plan(&Profile::Dense.into(), Engine::HeadlessShell, HashMap::new());
+    let plan = LaunchPlan { yields: true, ..plan };
+    let (browser, _events) = Browser::start(&launcher(run.path()), plan).await.unwrap();
+    let window = browser.open_window(WindowOptions::default()).await.unwrap();
+    let renderer = window.renderer_pids().await.unwrap()[0];
+    for process in [browser.shim().unwrap().pid(), browser.pid(), renderer] {
+        assert!(niceness(process).unwrap() >= YIELDING, "{process}");
+    }
+    browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

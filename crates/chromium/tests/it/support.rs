@@ -78,6 +78,7 @@ pub(crate) fn plan(
         preferences: resolved.preferences,
         environment,
         merges_pages: false,
+        yields: false,
         reach: Reach::default(),
     }
 }

@@ -193,6 +193,7 @@ impl Bench<'_> {
             preferences: candidate.preferences,
             environment: std::env::vars().collect(),
             merges_pages: false,
+            yields: false,
             reach: Reach::default(),
         };
         let started = Instant::now();

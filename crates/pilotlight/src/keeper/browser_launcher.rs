@@ -56,10 +56,23 @@ pub struct Inherited {
 struct Label {
     profile: String,
     dedicated: bool,
+    /// It is of a session that held others up. Earlier servers did not say.
+    #[serde(default)]
+    quarantined: bool,
     /// When, in milliseconds since 1970.
     started_at_ms: u64,
     /// Of the switches and settings, so that a profile that was changed is told from what it was.
     digest: String,
+}
+
+impl Label {
+    fn isolation(&self) -> Isolation {
+        match (self.dedicated, self.quarantined) {
+            (false, _) => Isolation::Shared,
+            (true, false) => Isolation::Dedicated,
+            (true, true) => Isolation::Quarantined,
+        }
+    }
 }
 
 /// By what a window's session is known to the next server.
@@ -200,7 +213,8 @@ impl BrowserLauncher {
         let engine = binary.engine;
         let label = Label {
             profile: name.clone(),
-            dedicated: isolation == Isolation::Dedicated,
+            dedicated: isolation != Isolation::Shared,
+            quarantined: isolation == Isolation::Quarantined,
             started_at_ms: now.0,
             digest: digest(&resolved, self.chromium.merge_pages),
         };
@@ -211,6 +225,7 @@ impl BrowserLauncher {
             preferences: resolved.preferences,
             environment: self.environment.clone(),
             merges_pages: self.chromium.merge_pages,
+            yields: isolation == Isolation::Quarantined,
             reach: self.reach.clone(),
         };
         let started = Browser::start(&self.shim_launcher.labelled(&label), plan).await;
@@ -286,7 +301,7 @@ impl BrowserLauncher {
         AdoptedShard {
             id,
             launch: launch.unwrap_or(nobodys),
-            isolation: if label.dedicated { Isolation::Dedicated } else { Isolation::Shared },
+            isolation: label.isolation(),
             since: Moment(label.started_at_ms),
             outdated: launch.is_none(),
         }

@@ -110,6 +110,14 @@ impl Process {
         line.split_whitespace().next()?.parse().ok()
     }
 
+    /// Returns its nice value: the higher it is, the more it leaves the processor to others.
+    #[must_use]
+    pub fn niceness(&self) -> Option<i32> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).ok()?;
+        // Field 19 of proc(5); the first after the name is the third.
+        stat.get(stat.rfind(')')? + 2..)?.split(' ').nth(16)?.parse().ok()
+    }
+
     /// Kills it like `kill -9`.
     ///
     /// # Panics

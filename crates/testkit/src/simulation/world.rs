@@ -353,7 +353,7 @@ impl World {
     pub(super) fn obey(&mut self, action: &Action, chance: &mut Chance, now: Moment) -> Result<(), String> {
         match *action {
             Action::StartShard { shard, isolation, .. } => {
-                if isolation == Isolation::Dedicated {
+                if isolation != Isolation::Shared {
                     self.own.insert(shard);
                 } else {
                     // The next server may give the number of one again that was just starting.
