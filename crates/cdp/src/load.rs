@@ -25,6 +25,11 @@ const MESSAGE_COST_BYTES: usize = 4 * 1024;
 /// Within this time a window is through with all that its clients may still have had on their way. One that has moved
 /// too much for longer does so by itself.
 const FLOOD_AFTER: Duration = Duration::from_secs(40);
+/// So much within [`FLOOD_WITHIN`] is a flood though clients asked for it: so many calls can be on their way that their
+/// replies, which cannot be made to wait either, would come for hours.
+const FLOOD_BYTES: usize = 512 * MIB;
+/// See [`FLOOD_BYTES`].
+const FLOOD_WITHIN: Duration = Duration::from_secs(10);
 /// How many sources are kept before those that are idle are forgotten.
 const SOURCES_KEPT: usize = 1024;
 
@@ -73,6 +78,20 @@ struct Load {
 struct Over {
     since: Instant,
     floods: bool,
+    /// What has come since a moment, up to [`FLOOD_WITHIN`] ago.
+    lately: (Instant, usize),
+}
+
+impl Over {
+    /// Counts what comes, and returns whether it is a flood by now.
+    fn add(&mut self, bytes: usize, now: Instant, is_unasked: bool) -> bool {
+        if now.saturating_duration_since(self.lately.0) > FLOOD_WITHIN {
+            self.lately = (now, 0);
+        }
+        self.lately.1 = self.lately.1.saturating_add(bytes);
+        let is_endless = is_unasked && now.saturating_duration_since(self.since) >= FLOOD_AFTER;
+        is_endless || self.lately.1 > FLOOD_BYTES
+    }
 }
 
 impl Loads {
@@ -92,7 +111,8 @@ impl Loads {
         self.is_shared.load(Ordering::Acquire)
     }
 
-    /// Counts a message, and returns what is found by it. Only what comes unasked, as events do, can be a flood.
+    /// Counts a message, and returns what is found by it. What does not come unasked, as events do, is a flood only
+    /// where it is very much at once.
     pub(crate) fn add(&self, source: Source, bytes: usize, is_unasked: bool) -> Option<Excess> {
         if !self.is_shared() {
             return None;
@@ -135,10 +155,10 @@ impl Load {
             return None;
         }
         let Some(over) = &mut self.over else {
-            self.over = Some(Over { since: now, floods: false });
+            self.over = Some(Over { since: now, floods: false, lately: (now, bytes) });
             return Some(Excess::HoldsUp);
         };
-        let floods = is_unasked && !over.floods && now.saturating_duration_since(over.since) >= FLOOD_AFTER;
+        let floods = over.add(bytes, now, is_unasked) && !over.floods;
         over.floods |= floods;
         floods.then_some(Excess::Floods)
     }
@@ -179,7 +199,7 @@ mod tests {
         assert_eq!(loads.rests_until(&Source::Group("B".into()), Instant::now()), None, "others do not wait");
         advance(Duration::from_secs(2)).await;
         assert_eq!(loads.rests_until(&group(), Instant::now()), None);
-        for _ in 0..100 {
+        for _ in 0..7 {
             assert!(loads.add(group(), 64 * MIB, true) <= Some(Excess::HoldsUp));
         }
         let wait = loads.rests_until(&group(), Instant::now()).unwrap() - Instant::now();
@@ -236,6 +256,17 @@ mod tests {
             advance(Duration::from_secs(1)).await;
         }
         assert!(!found.is_empty() && !found.contains(&Excess::Floods), "{found:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_replies_at_once_than_anybody_can_wait_with_are_a_flood() {
+        let loads = loads();
+        let mut found = Vec::new();
+        for second in 0..6 {
+            found.extend(loads.add(group(), 100 * MIB, false).map(|excess| (second, excess)));
+            advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(found, [(0, Excess::HoldsUp), (5, Excess::Floods)]);
     }
 
     #[tokio::test(start_paused = true)]

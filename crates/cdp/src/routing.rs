@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +43,19 @@ const MAX_ID: i64 = i32::MAX as i64;
 
 /// What a call gets: the raw result, or Chromium's refusal. A dropped sender means a closed connection.
 pub(crate) type RawReply = Result<Box<RawValue>, RemoteError>;
+
+/// What is read of an event that tells of a target: in which context it is, which is how windows are named.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToldTarget {
+    target_info: InContext,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InContext {
+    browser_context_id: Option<String>,
+}
 
 /// Which events a subscriber wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,8 +266,10 @@ impl Router {
 
     /// Hands one message to whoever waits for it: `message` as it came, `envelope` as it was read.
     pub(crate) fn route(&self, envelope: &Envelope<'_>, message: &Bytes) {
-        if let Some(session) = &envelope.session {
-            self.session_moved(&SessionId::from(&*session.0), message.len(), envelope.id.is_none());
+        if self.outbound.loads.is_shared()
+            && let Some(source) = self.source_of_message(envelope)
+        {
+            self.moved(source, message.len(), envelope.id.is_none());
         }
         if let Some(id) = envelope.id {
             let mut tables = self.tables();
@@ -322,6 +338,21 @@ impl Router {
             None => return,
         };
         self.tell_of(Some(source), method);
+    }
+
+    /// Returns who made the browser send a message. What it tells of a target is the doing of that target's window, and
+    /// not of whoever listens: every client hears of the targets of all windows.
+    fn source_of_message(&self, envelope: &Envelope<'_>) -> Option<Source> {
+        let told = envelope.method.as_ref().and_then(|method| method.0.strip_prefix("Target.target"));
+        match told {
+            Some("Created" | "InfoChanged") => {
+                let told: ToldTarget = serde_json::from_str(envelope.params?.get()).ok()?;
+                Some(Source::Own(told.target_info.browser_context_id?.into()))
+            }
+            // They name no window, and are short.
+            Some(_) => None,
+            None => Some(self.source_of(&SessionId::from(&*envelope.session.as_ref()?.0))),
+        }
     }
 
     fn source_of(&self, session: &SessionId) -> Source {
@@ -424,6 +455,30 @@ mod tests {
         drop(calls.drain(..2));
         router.tables().last_id = MAX_ID;
         assert_eq!(router.register().unwrap().id, 2, "1 still waits");
+    }
+
+    /// Every client hears of all targets, and each of those can have an address of 2 MiB.
+    #[tokio::test]
+    async fn what_is_told_of_a_target_counts_for_its_window_and_not_for_who_listens() {
+        let outbound = Arc::<Outbound>::default();
+        outbound.loads.set_shared(true);
+        let router = Arc::new(Router::with_next_id(1, Arc::clone(&outbound)));
+        let (client, mut heard) = crate::tap::open(&router, &outbound, "A", 1_000);
+        client.adopt("S".into());
+        let mut subscription = router.subscribe(Scope::Root, 10);
+        let url = "x".repeat(2 << 20);
+        for kind in ["Created", "InfoChanged"] {
+            for _ in 0..20 {
+                let event = format!(
+                    r#"{{"method":"Target.target{kind}","params":{{"targetInfo":{{"targetId":"T","type":"page","url":"{url}","browserContextId":"B"}}}},"sessionId":"S"}}"#
+                );
+                router.route(&Envelope::parse(event.as_bytes()).unwrap(), &Bytes::from(event.clone()));
+                assert!(heard.try_next().is_some());
+            }
+        }
+        let told = subscription.try_next().unwrap();
+        assert_eq!((told.method.as_str(), told.params.get()), (HOLDS_OTHERS_UP, r#"{"group":"B"}"#));
+        assert!(subscription.try_next().is_none() && client.rests_until().is_none());
     }
 
     #[test]
