@@ -21,6 +21,7 @@ use crate::envelope::{Envelope, SessionId, Text};
 use crate::error::CdpError;
 use crate::framing::{self, Frame, FrameCodec, MAX_MESSAGE_BYTES};
 use crate::load::{Source, time_of};
+use crate::long_work::work_on;
 use crate::outbound::{LARGE_MESSAGE_BYTES, Next, Outbound};
 use crate::protocol::browser::GetVersion;
 use crate::routing::{NotRegistered, RawReply, Router, Scope, Subscription};
@@ -106,7 +107,7 @@ impl Connection {
         let params = serde_json::value::to_raw_value(&command)
             .map_err(|source| CdpError::Write { method: C::METHOD.into(), source })?;
         let result = self.call_raw(session, C::METHOD, &params, timeout).await?;
-        serde_json::from_str(result.get())
+        work_on(result.get().len(), || serde_json::from_str(result.get()))
             .map_err(|source| CdpError::Reply { method: C::METHOD.into(), source })
     }
 
@@ -175,6 +176,11 @@ impl Connection {
         self.shared.outbound.loads.set_shared(is_shared);
     }
 
+    /// Whether [`Self::set_shared`] was said.
+    pub fn is_shared(&self) -> bool {
+        self.shared.outbound.loads.is_shared()
+    }
+
     /// Says to which group, such as a window, a session of our own belongs, so that what all of them move counts
     /// together; `None` where the session is over.
     pub fn set_group(&self, session: &SessionId, group: Option<&str>) {
@@ -237,10 +243,12 @@ async fn read(
     let reading = async {
         while let Some(frame) = frames.next().await {
             match frame {
-                Ok(Frame::Message(message)) => match Envelope::parse(&message) {
-                    Ok(envelope) => router.route(&envelope, &message),
-                    Err(error) => tracing::warn!(%error, "a message of the browser could not be read"),
-                },
+                Ok(Frame::Message(message)) => {
+                    work_on(message.len(), || match Envelope::parse(&message) {
+                        Ok(envelope) => router.route(&envelope, &message),
+                        Err(error) => tracing::warn!(%error, "a message of the browser could not be read"),
+                    });
+                }
                 Ok(Frame::PassedOver(message)) => router.pass_over(&message),
                 Err(error) => return tracing::warn!(%error, "the stream from the browser broke"),
             }

@@ -14,6 +14,7 @@ mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod load;
+mod long_work;
 mod outbound;
 pub mod protocol;
 mod routing;
@@ -28,6 +29,7 @@ pub use envelope::{Envelope, RemoteError, SessionId, Text};
 pub use error::CdpError;
 pub use framing::{FramingError, MAX_MESSAGE_BYTES, PipeCodec, end_of_message};
 pub use load::{BURST_BYTES, SUSTAINED_BYTES_PER_SECOND};
+pub use long_work::{LONG_WORK_BYTES, work_on};
 pub use outbound::{GROUP_QUEUE_BYTES, IN_FLIGHT_BYTES, LARGE_MESSAGE_BYTES, OUTBOUND_QUEUE_MESSAGES};
 pub use routing::{Event, FLOODS, HOLDS_OTHERS_UP, MAX_PENDING_CALLS, MESSAGE_TOO_LONG, Scope, Subscription};
 pub use tap::{TapReceiver, TapSender};

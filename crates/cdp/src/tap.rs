@@ -13,6 +13,7 @@ use crate::envelope::SessionId;
 use crate::error::CdpError;
 use crate::framing::{self, MAX_MESSAGE_BYTES};
 use crate::load::{Group, Source};
+use crate::long_work::work_on;
 use crate::outbound::{Outbound, TapId};
 use crate::routing::Router;
 use crate::taps::{Outlet, Waiting};
@@ -64,7 +65,7 @@ impl TapSender {
     /// # Errors
     /// Where the connection is closed or the message cannot be sent.
     pub async fn send(&self, message: Bytes) -> Result<(), CdpError> {
-        framing::check(&message, MAX_MESSAGE_BYTES)
+        work_on(message.len(), || framing::check(&message, MAX_MESSAGE_BYTES))
             .map_err(|source| CdpError::Framing { method: "a client's command".into(), source })?;
         let bytes = message.len();
         self.outbound.push(&self.group, self.id, message).await.map_err(|_| CdpError::Closed)?;

@@ -40,6 +40,7 @@ pub use error::{LostWindow, StartError, WindowError};
 pub use event::{AnsweredBy, AnsweredDialog, BrowserEvent, WindowId};
 pub use guest::{Guest, NewPage};
 pub use limits::TABS_MAX;
+pub use pilotlight_cdp::{LONG_WORK_BYTES, work_on};
 pub use proxy::{Proxy, ProxyError};
 pub use state::WindowSummary;
 pub use window::{Beside, Format, PageInfo, RequestWatch, Shown, Traffic, Window};

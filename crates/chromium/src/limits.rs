@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const TABS_MAX: usize = 32;
 /// How many guests a window may have.
 pub const GUESTS_MAX: usize = 16;
+/// How many values of any size are asked for at once of a window whose browser has others. Their replies cannot be made
+/// to wait, and how long they are is known only when they have come. One may wait in its page for what another does.
+pub(crate) const VALUES_AT_ONCE: usize = 2;
 /// How long a new page waits for its guests.
 pub const GUEST_HOLD_MAX: Duration = Duration::from_secs(5);
 /// How long the commands of a page's set-up may take.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 use crate::error::WindowError;
 use crate::event::{BrowserEvent, WindowId};
-use crate::limits::GUESTS_MAX;
+use crate::limits::{GUESTS_MAX, VALUES_AT_ONCE};
 use crate::proxy::Credentials;
 
 pub use dialog::Dialog;
@@ -76,6 +76,8 @@ pub(crate) struct WindowState {
     pub(crate) leaving: watch::Sender<usize>,
     /// Taken by the one of them that is sending something large.
     pub(crate) large_messages: Arc<Semaphore>,
+    /// Taken by whoever asks for a value for a client.
+    pub(crate) values: Semaphore,
     /// Taken by whoever takes a picture for a client. To draw one keeps the browser from all its other windows.
     pub(crate) pictures: Semaphore,
     /// How many people steer it at the moment.
@@ -102,6 +104,7 @@ impl WindowState {
             guest_places: Arc::new(Semaphore::new(GUESTS_MAX)),
             leaving: watch::Sender::new(0),
             large_messages: Arc::new(Semaphore::new(1)),
+            values: Semaphore::new(VALUES_AT_ONCE),
             pictures: Semaphore::new(1),
             steered: AtomicUsize::new(0),
             answers: Answers::default(),

@@ -21,13 +21,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use pilotlight_cdp::CdpError;
 use pilotlight_cdp::protocol::browser::{GetVersion, Version};
 use pilotlight_cdp::protocol::page::{BringToFront, CaptureScreenshot, Clip, GetLayoutMetrics};
 use pilotlight_cdp::protocol::target::DisposeBrowserContext;
+use pilotlight_cdp::{CdpError, work_on};
 use pilotlight_linux::ProcessMemory;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 
 use crate::call::look_at;
 use crate::error::WindowError;
@@ -155,6 +155,17 @@ impl Window {
         self.shard.connection.rest(self.id().as_str()).await;
     }
 
+    /// Waits until a client may ask for a value of any size, and returns the place to be kept until the value is there.
+    /// Where the browser has other windows, two are asked for at once, and [`Self::rest`] comes before.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if !self.shard.connection.is_shared() {
+            return None;
+        }
+        let turn = self.state.values.acquire().await.ok();
+        self.rest().await;
+        turn
+    }
+
     /// Evaluates an expression in the main page, awaits a promise, and gives the result as JSON. What JSON
     /// cannot say is `null`; a `BigInt` is its digits as a string.
     ///
@@ -175,12 +186,13 @@ impl Window {
     }
 
     /// A picture of the main page: what is seen, or the full page up to [`SCREENSHOT_SIDE_MAX`]. Of one window one is
-    /// taken at a time.
+    /// taken at a time, after a [`Self::rest`].
     ///
     /// # Errors
     /// Where the page does not draw within [`SCREENSHOT_TIMEOUT`].
     pub async fn screenshot(&self, format: Format, full_page: bool) -> Result<Bytes, WindowError> {
         let _one_at_a_time = self.state.pictures.acquire().await.map_err(|_| WindowError::Closed)?;
+        self.rest().await;
         let tab = self.main_tab()?;
         self.screenshot_of(&tab, format, full_page).await
     }
@@ -304,7 +316,8 @@ async fn picture(
         command: "Page.captureScreenshot".into(),
         reason: error.to_string(),
     };
-    Ok(BASE64_STANDARD.decode(picture.data).map_err(refused)?.into())
+    let decoded = work_on(picture.data.len(), || BASE64_STANDARD.decode(picture.data));
+    Ok(decoded.map_err(refused)?.into())
 }
 
 /// Disposes of a window's context. The browser being gone is as good.

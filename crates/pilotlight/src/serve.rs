@@ -1,6 +1,7 @@
 //! `pilotlight serve`: runs the server in this process, with its log, until a signal.
 
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
 
 use pilotlight_store::StoreError;
 use tracing_subscriber::EnvFilter;
@@ -9,6 +10,10 @@ use crate::config::Config;
 use crate::exit::{self, Failure};
 use crate::sentence::with_sources;
 use crate::server::{self, Browsers, ServeError, Signals, StateDirError};
+
+/// How many threads there are for tasks at least. A task that works for long without a pause, as at unmasking a long
+/// message of a client, leaves the others to the rest, among which the kernel divides what processors there are.
+const WORKERS_MIN: usize = 4;
 
 /// The default log level, without `PILOTLIGHT_LOG`.
 const DEFAULT_LOG: &str = "info";
@@ -48,7 +53,9 @@ pub(crate) fn run<F>(work: F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), ServeError>>,
 {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.max(WORKERS_MIN))
         .enable_all()
         .build()
         .map_err(|error| Failure::new(exit::FAILED, format!("failed to start the async runtime: {error}")))?;

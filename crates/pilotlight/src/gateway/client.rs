@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use pilotlight_chromium::{Guest, NewPage};
+use pilotlight_chromium::{Guest, NewPage, work_on};
 use pilotlight_gateway::{Identity, Out, VirtualBrowser};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
@@ -137,16 +137,17 @@ impl Client {
                 () = stop.cancelled() => return DisconnectReason::Stopping,
                 message = self.guest.receiver.next() => {
                     let Some(message) = message else { return DisconnectReason::Lost };
-                    self.browser.from_browser(&message, &mut ids);
+                    work_on(message.len(), || self.browser.from_browser(&message, &mut ids));
                     for _ in 1..BATCH {
                         let Some(message) = self.guest.receiver.try_next() else { break };
-                        self.browser.from_browser(&message, &mut ids);
+                        work_on(message.len(), || self.browser.from_browser(&message, &mut ids));
                     }
                 }
                 message = socket.next(), if is_ready && self.browser.listens() && rests_until.is_none() => match message {
                     Some(Ok(message)) if message.is_text() => {
                         has_heard = true;
-                        self.browser.from_client(message.as_payload(), &mut ids);
+                        let message = message.as_payload();
+                        work_on(message.len(), || self.browser.from_client(message, &mut ids));
                         if self.browser.hears_dialogs() {
                             self.guest.answers_dialogs();
                         }

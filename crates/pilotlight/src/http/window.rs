@@ -10,7 +10,8 @@ use pilotlight_api::{
     ErrorBody, ErrorCode, EvaluateAnswer, EvaluateRequest, ImageFormat, NavigateRequest, ScreenshotQuery,
     SessionAnswer,
 };
-use pilotlight_chromium::{Format, WindowError};
+use pilotlight_chromium::{Format, LONG_WORK_BYTES, WindowError, work_on};
+use serde_json::Value;
 
 use super::App;
 use super::problem::{Body, Id, Parameters, Problem};
@@ -65,12 +66,35 @@ pub(super) async fn evaluate(
     State(app): State<App>,
     Id(id): Id,
     Body(request): Body<EvaluateRequest>,
-) -> Result<Json<EvaluateAnswer>, Problem> {
+) -> Result<Response, Problem> {
     request.validate()?;
     let using = app.keeper.window(id).await?;
-    using.window.rest().await;
+    let turn = tokio::time::timeout(TIMEOUT, using.window.turn()).await;
+    let _turn = turn.map_err(|_| Problem::new(ErrorCode::Busy, "Other expressions are still evaluated"))?;
     let result = using.window.evaluate(&request.expression, TIMEOUT).await?;
-    Ok(Json(EvaluateAnswer { success: true, result }))
+    Ok(work_on(written_bytes(&result), || Json(EvaluateAnswer { success: true, result }).into_response()))
+}
+
+/// Returns roughly how long a value is as JSON, or at least that it is long.
+fn written_bytes(value: &Value) -> usize {
+    let mut bytes = 0;
+    let mut values = vec![value];
+    while let Some(value) = values.pop().filter(|_| bytes < LONG_WORK_BYTES) {
+        bytes += match value {
+            Value::String(text) => text.len(),
+            Value::Array(_) | Value::Object(_) => 2,
+            Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        };
+        match value {
+            Value::Array(items) => values.extend(items),
+            Value::Object(items) => {
+                bytes += items.keys().map(String::len).sum::<usize>();
+                values.extend(items.values());
+            }
+            _ => {}
+        }
+    }
+    bytes
 }
 
 /// Takes a screenshot of the session's page.
@@ -85,7 +109,6 @@ pub(super) async fn screenshot(
     Parameters(query): Parameters<ScreenshotQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let using = app.keeper.window(id).await?;
-    using.window.rest().await;
     let (format, content_type) = match query.format {
         ImageFormat::Png => (Format::Png, "image/png"),
         ImageFormat::Jpeg => (Format::Jpeg, "image/jpeg"),
