@@ -5,6 +5,7 @@
 //! directory go, unless a shim keeps it: then it stays until it is closed or killed in so many words.
 
 mod adopt;
+mod main_thread;
 mod spare;
 
 use std::collections::BTreeMap;
@@ -122,6 +123,7 @@ impl Browser {
         let closing = Arc::new(AtomicBool::new(false));
         tokio::spawn(watch_end(Arc::clone(&shard), process.clone(), Arc::clone(&closing), events));
         tokio::spawn(spare::keep(Arc::clone(&shard)));
+        tokio::spawn(main_thread::watch(Arc::clone(&shard), process.pid));
         Self { shard, process, product, closing, shim }
     }
 

@@ -109,6 +109,25 @@ pub fn main_thread_time(pid: u32) -> Option<Duration> {
     time_in(&fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).ok()?)
 }
 
+/// What the main thread of a process has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MainThread {
+    /// How long it ran.
+    pub ran: Duration,
+    /// How long it would have run, had there been a processor for it.
+    pub waited: Duration,
+}
+
+/// What the main thread of a process has done so far, more exactly than [`main_thread_time`] says; `None` where the
+/// process has ended, or the kernel does not count it.
+#[must_use]
+pub fn main_thread(pid: u32) -> Option<MainThread> {
+    // In nanoseconds: `Documentation/scheduler/sched-stats.rst`.
+    let counted = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
+    let mut fields = counted.split_whitespace().map(|field| field.parse().map(Duration::from_nanos).ok());
+    Some(MainThread { ran: fields.next()??, waited: fields.next()?? })
+}
+
 fn time_in(stat: &str) -> Option<Duration> {
     // User and system time are the 12th and 13th field behind the name, in ticks: proc(5).
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -210,6 +229,8 @@ mod tests {
         assert_eq!(processor_time(u32::MAX), None);
         assert!(main_thread_time(own).unwrap() <= processor_time(own).unwrap());
         assert_eq!(main_thread_time(u32::MAX), None);
+        assert!(main_thread(own).unwrap().ran > Duration::ZERO);
+        assert_eq!(main_thread(u32::MAX), None);
     }
 
     #[test]

@@ -1,0 +1,189 @@
+//! Which window keeps the main thread of a shared browser busy.
+//!
+//! All windows of a browser wait for its main thread, and pages reach it in ways that never show in the protocol: by
+//! titles, by history, by popups. A page can have it do nothing else for seconds. So it is looked at from outside: where
+//! it never rests between two looks, all windows wait, and the window whose renderers did nearly all that renderers did
+//! lately is who keeps it busy. That counts together, as what windows transfer does, until it is more than the others
+//! can bear.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotlight_linux::process::{MainThread, main_thread};
+use pilotlight_linux::processor_time;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::event::{BrowserEvent, WindowId};
+use crate::state::{Shard, WindowState, lock};
+
+/// How often it is looked at: nobody notices what is shorter.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// It rests for less than this part of the time between two looks. Each message wakes it, also where it has little to do.
+const REST: u32 = 20;
+/// It ran for at least this part. Where it merely waits for a processor, the machine has too few.
+const RAN: u32 = 4;
+/// How often it is looked at how long renderers have run, and how many of these looks are kept: a page may have sent
+/// what keeps the main thread busy for a while.
+const RENDERERS_EVERY: Duration = Duration::from_millis(500);
+const RENDERERS_LOOKS: usize = 3;
+/// How much of the time of a main thread that does not rest is borne of one window, …
+const BORNE: Duration = Duration::from_secs(1);
+/// … and in which part of the time it is forgotten.
+const FORGOTTEN: u32 = 50;
+/// How many windows are kept in mind.
+const WINDOWS_KEPT: usize = 256;
+
+/// Looks after the main thread of a browser until the browser is gone.
+pub(super) async fn watch(shard: Arc<Shard>, pid: u32) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut before, mut renderers, mut strain) = (None, Renderers::default(), Strain::default());
+    loop {
+        tokio::select! {
+            () = shard.connection.closed() => return,
+            _ = ticks.tick() => {}
+        }
+        let windows = shard.windows();
+        let is_shared = shard.connection.is_shared() && windows.len() > 1;
+        // Frozen windows neither keep it busy nor wait for it.
+        if !is_shared || windows.iter().all(|window| window.is_still()) {
+            (before, renderers) = (None, Renderers::default());
+            continue;
+        }
+        let Some(now) = main_thread(pid).map(|thread| (Instant::now(), thread)) else { continue };
+        renderers.look(&windows, now.0);
+        let Some(before) = before.replace(now) else { continue };
+        let Some(stalled) = stalled(before, now) else { continue };
+        if let Some(window) = strain.add(stalled, &renderers.ran(&windows), now.0) {
+            tracing::warn!(%window, "a page keeps the main thread of its browser busy");
+            shard.tell(BrowserEvent::WindowHeldOthersUp { window });
+        }
+    }
+}
+
+/// Returns how long the main thread ran between two looks, where it did not rest.
+fn stalled(before: (Instant, MainThread), now: (Instant, MainThread)) -> Option<Duration> {
+    let elapsed = now.0 - before.0;
+    let ran = now.1.ran.saturating_sub(before.1.ran);
+    let waited = now.1.waited.saturating_sub(before.1.waited);
+    let is_restless = (ran + waited) * REST >= elapsed * (REST - 1);
+    (is_restless && ran * RAN >= elapsed && !elapsed.is_zero()).then_some(ran)
+}
+
+/// How long the renderers of each window had run, at the last few looks.
+#[derive(Debug, Default)]
+struct Renderers(VecDeque<(Instant, HashMap<WindowId, Duration>)>);
+
+impl Renderers {
+    fn look(&mut self, windows: &[Arc<WindowState>], now: Instant) {
+        if self.0.back().is_some_and(|(at, _)| now - *at < RENDERERS_EVERY) {
+            return;
+        }
+        if self.0.len() >= RENDERERS_LOOKS {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, times(windows)));
+    }
+
+    /// Returns how long those of each window have run lately.
+    fn ran(&self, windows: &[Arc<WindowState>]) -> Vec<(WindowId, Duration)> {
+        let Some((_, before)) = self.0.front() else { return Vec::new() };
+        let ran = times(windows).into_iter().map(|(window, time)| {
+            let before = before.get(&window).copied().unwrap_or_default();
+            (window, time.saturating_sub(before))
+        });
+        ran.collect()
+    }
+}
+
+fn times(windows: &[Arc<WindowState>]) -> HashMap<WindowId, Duration> {
+    let time = |window: &Arc<WindowState>| {
+        let tabs = window.tabs.borrow();
+        let known = tabs.iter().filter_map(|tab| Some(lock(&tab.renderer).as_ref()?.process.pid()));
+        // Popups share the renderer of their opener.
+        let pids: BTreeSet<u32> = known.collect();
+        (window.id.clone(), pids.into_iter().filter_map(processor_time).sum())
+    };
+    windows.iter().map(time).collect()
+}
+
+/// How long each window has kept the main thread from all others.
+#[derive(Debug, Default)]
+struct Strain(HashMap<WindowId, (Duration, Instant)>);
+
+impl Strain {
+    /// Counts a time without rest, and returns the window that has caused more of that than is borne. It is found again
+    /// only after as much more.
+    fn add(&mut self, stalled: Duration, ran: &[(WindowId, Duration)], now: Instant) -> Option<WindowId> {
+        let total: Duration = ran.iter().map(|(_, time)| *time).sum();
+        let (window, most) = ran.iter().max_by_key(|(_, time)| *time)?;
+        // Of several that are busy none can be told to be the cause.
+        if *most * 4 < total * 3 || most.is_zero() {
+            return None;
+        }
+        if self.0.len() >= WINDOWS_KEPT {
+            self.0.retain(|_, (time, since)| *time > (now - *since) / FORGOTTEN);
+        }
+        let (time, since) = self.0.entry(window.clone()).or_insert((Duration::ZERO, now));
+        *time = time.saturating_sub((now - *since) / FORGOTTEN) + stalled;
+        *since = now;
+        let is_too_much = *time > BORNE;
+        if is_too_much {
+            *time = Duration::ZERO;
+        }
+        is_too_much.then(|| window.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn thread(ran: u32, waited: u32) -> MainThread {
+        MainThread { ran: MS * ran, waited: MS * waited }
+    }
+
+    #[test]
+    fn it_is_held_up_where_it_runs_without_rest() {
+        let then = Instant::now();
+        let found =
+            |ran, waited| stalled((then, thread(7, 7)), (then + MS * 100, thread(7 + ran, 7 + waited)));
+        assert_eq!(found(100, 0), Some(MS * 100));
+        assert_eq!(found(60, 36), Some(MS * 60), "another process had the processor meanwhile");
+        assert_eq!(found(90, 0), None, "it rested");
+        assert_eq!(found(20, 80), None, "the machine has too few processors");
+        assert_eq!(stalled((then, thread(7, 7)), (then, thread(7, 7))), None);
+    }
+
+    #[test]
+    fn who_keeps_it_busy_is_found_and_others_are_not() {
+        let [one, other] = ["A", "B"].map(WindowId::new);
+        let mut now = Instant::now();
+        let mut add = |strain: &mut Strain, ran: [u32; 2]| {
+            now += MS * 100;
+            let ran = [(one.clone(), MS * ran[0]), (other.clone(), MS * ran[1])];
+            strain.add(MS * 100, &ran, now)
+        };
+        let mut strain = Strain::default();
+        let found: Vec<_> = (0..30).map(|_| add(&mut strain, [400, 100])).collect();
+        let found: Vec<_> =
+            found.into_iter().enumerate().filter_map(|(at, found)| Some((at, found?))).collect();
+        assert_eq!(found, [(10, one.clone()), (21, one.clone())]);
+        let mut strain = Strain::default();
+        assert!((0..100).all(|_| add(&mut strain, [250, 200]).is_none()), "both were busy");
+        assert!((0..100).all(|_| add(&mut strain, [0, 0]).is_none()), "nobody was");
+    }
+
+    #[test]
+    fn what_is_rare_is_borne_for_ever() {
+        let window = WindowId::new("A");
+        let (mut strain, mut now) = (Strain::default(), Instant::now());
+        for _ in 0..1000 {
+            now += Duration::from_secs(10);
+            assert_eq!(strain.add(MS * 150, &[(window.clone(), MS * 500)], now), None);
+        }
+    }
+}
