@@ -311,6 +311,66 @@ async fn a_page_that_makes_the_browser_tell_much_gets_a_browser_of_its_own_with_
     assert_eq!(env.client().session(&moved).await.shard, moved.shard);
     let newcomer = env.window("newcomer", json!({})).await;
     assert_eq!(newcomer.shard, neighbour.session.shard);
+    // It yields the processor to all others, as a whole.
+    let browsers = env.server.processes().into_iter().filter(|process| process.role() == Role::Browser);
+    let nice: Vec<_> = browsers.filter_map(|process| process.niceness()).collect();
+    let [least, most] = [nice.iter().min(), nice.iter().max()].map(Option::unwrap);
+    assert!(nice.len() == 2 && *most >= 10 && least < most, "{nice:?}");
+}
+
+#[tokio::test]
+async fn a_page_that_keeps_the_browser_busy_gets_a_browser_of_its_own() {
+    let (env, neighbour, hostile) = neighbours("").await;
+    let mut events = env.client().events("/events").await;
+    // Which renderer is whose is known once its memory was measured.
+    wait_for("its memory to be measured", SOON, async || {
+        let now = env.client().session(&hostile).await;
+        expect_that(now.memory_bytes.is_some_and(|bytes| bytes > 0), now)
+    })
+    .await;
+    // Nothing of this shows in the protocol.
+    let titles = "for (let i = 0; i < 2e4; i++) document.title = 't' + i; 1";
+    let until = Instant::now() + EVENTUALLY;
+    while env.client().session(&hostile).await.shard == hostile.shard {
+        assert!(Instant::now() < until, "it is not found");
+        env.client().post(&path(&hostile, "/evaluate"), &json!({ "expression": titles })).await;
+    }
+    has_moved(&env, &hostile).await;
+    let told = events.kind(EventKind::Moving, SOON).await;
+    assert_eq!(told.session_id, Some(hostile.session_id));
+    neighbour.is_well(&env).await;
+    assert_eq!(env.client().session(&neighbour.session).await.shard, neighbour.session.shard);
+}
+
+/// Their replies cannot be made to wait, however long they are.
+#[tokio::test]
+async fn of_a_window_that_shares_its_browser_two_values_are_asked_for_at_once() {
+    let (env, _neighbour, session) = neighbours("").await;
+    let mut client = connect(&env, &session).await.unwrap();
+    let page = client.first_page().await;
+    client.evaluate(&page, "globalThis.goes = []; globalThis.asked = 0").await;
+    let mut values = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let (client, evaluate) = (env.client().clone(), path(&session, "/evaluate"));
+        let waits = json!({ "expression": "asked += 1; new Promise((go) => goes.push(go))" });
+        values.spawn(async move { client.post(&evaluate, &waits).await.expect(200) });
+    }
+    let mut most = 0;
+    for answered in 0..5 {
+        // As many as it takes for a third one to come, too.
+        for _ in 0..50 {
+            let waiting = client.evaluate(&page, "goes.length").await;
+            most = most.max(waiting.as_u64().unwrap());
+        }
+        wait_for("one that is asked for", SOON, async || {
+            let asked = client.evaluate(&page, "asked").await;
+            expect_that(asked.as_u64().is_some_and(|asked| asked > answered), asked)
+        })
+        .await;
+        client.evaluate(&page, "goes.shift()(1)").await;
+        assert_eq!(values.join_next().await.unwrap().unwrap().body["result"], 1);
+    }
+    assert_eq!(most, 2);
 }
 
 #[tokio::test]
