@@ -24,6 +24,9 @@ use super::visit::{KEEP_EVERY, Visit};
 const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
 /// How long a client may leave a message untaken.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a client is pinged that is not listened to: where it has gone, that shows when it is written to, since what
+/// it has sent before is not read. Its session must not wait for it.
+const PING_EVERY: Duration = Duration::from_secs(1);
 /// How many messages of the browser are taken before the client is listened to again.
 const BATCH: usize = 64;
 
@@ -92,6 +95,8 @@ struct Client {
     meter: Meter,
     /// When the hold is to be kept up.
     keep: Interval,
+    /// When it is to be pinged, where it is not listened to.
+    ping: Interval,
 }
 
 impl Client {
@@ -105,7 +110,9 @@ impl Client {
         let browser = VirtualBrowser::new(identity, guest.pages.ids());
         let mut keep = interval(KEEP_EVERY);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { browser, guest, visit, files, terms, held: HashMap::new(), meter, keep }
+        let mut ping = interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { browser, guest, visit, files, terms, held: HashMap::new(), meter, keep, ping }
     }
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(
@@ -179,6 +186,11 @@ impl Client {
                     self.browser.pages(self.guest.pages.ids(), &mut ids);
                 }
                 _ = self.keep.tick() => self.visit.keep().await,
+                _ = self.ping.tick(), if rests_until.is_some() => {
+                    if let Err(reason) = ping(socket).await {
+                        return reason;
+                    }
+                }
                 () = self.meter.overdue() => return DisconnectReason::Broken,
             }
         }
@@ -196,7 +208,7 @@ impl Client {
                     has_written = true;
                 }
                 Out::Browser(message) => {
-                    self.send(message).await?;
+                    self.send(socket, message).await?;
                 }
                 Out::Release(page) => drop(self.held.remove(&page)),
                 Out::OwnContext(context) => self.guest.own_context(&context),
@@ -212,13 +224,18 @@ impl Client {
     }
 
     /// To the browser. That may take as long as what others of its session have sent before.
-    async fn send(&mut self, message: Bytes) -> Result<(), DisconnectReason> {
+    async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut WebSocketStream<S>,
+        message: Bytes,
+    ) -> Result<(), DisconnectReason> {
         let sending = self.guest.sender.send(message);
         tokio::pin!(sending);
         loop {
             tokio::select! {
                 sent = &mut sending => return sent.map_err(|_| DisconnectReason::Lost),
                 _ = self.keep.tick() => self.visit.keep().await,
+                _ = self.ping.tick() => ping(socket).await?,
             }
         }
     }
@@ -255,6 +272,12 @@ fn text(message: Bytes) -> Result<Message, DisconnectReason> {
         return Err(DisconnectReason::Lost);
     }
     Ok(Message::text(message))
+}
+
+async fn ping<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+) -> Result<(), DisconnectReason> {
+    write(socket.send(Message::ping(Bytes::new()))).await
 }
 
 async fn write<E>(writing: impl Future<Output = Result<(), E>>) -> Result<(), DisconnectReason> {
