@@ -342,6 +342,25 @@ async fn a_page_that_keeps_the_browser_busy_gets_a_browser_of_its_own() {
     assert_eq!(env.client().session(&neighbour.session).await.shard, neighbour.session.shard);
 }
 
+/// What it sent before is not read while it waits, so that its end does not show there.
+#[tokio::test]
+async fn who_goes_while_it_is_made_to_wait_does_not_keep_its_session() {
+    let (env, _neighbour, hostile) = neighbours("").await;
+    let mut client = connect(&env, &hostile).await.unwrap();
+    let page = client.first_page().await;
+    client.call(Some(&page), "Runtime.enable", json!({})).await;
+    let many = json!({ "expression": "for (let i = 0; i < 6e4; i++) console.log(i)" });
+    client.call(Some(&page), "Runtime.evaluate", many).await;
+    client.tell(Some(&page), "Runtime.evaluate", &json!({ "expression": "1" })).await;
+    drop(client);
+    // It would wait for 20 s.
+    wait_for("the end of its hold", Duration::from_secs(10), async || {
+        let now = env.client().session(&hostile).await;
+        expect_that(!now.in_use, now)
+    })
+    .await;
+}
+
 /// Their replies cannot be made to wait, however long they are.
 #[tokio::test]
 async fn of_a_window_that_shares_its_browser_two_values_are_asked_for_at_once() {
