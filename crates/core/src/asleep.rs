@@ -116,7 +116,7 @@ impl SessionMut<'_> {
                 self.touch();
             }
             Window::Open(shard) if self.contents.restored => {
-                self.save_and_close(shard, CloseReason::Hibernate)
+                self.save_and_close(shard, CloseReason::Hibernate);
             }
             Window::Saving(..) | Window::Closing(_) => {}
             Window::Placed(_) | Window::Opening(_) | Window::Open(_) => self.close_window(),

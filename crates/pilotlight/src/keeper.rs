@@ -508,7 +508,8 @@ impl Keeper {
     fn published(&self, id: SessionId) -> Option<Published> {
         let session = self.rules.session(id)?;
         let failure_url = self.events.failure_url(Uuid::from_u128(id.0));
-        let window = self.world.window(id).cloned();
+        // One that is there for a refresh alone is nobody's.
+        let window = self.world.window(id).filter(|_| !session.has_refresh_window()).cloned();
         Some(Published::new(session, self.entries.details(id)?, window, self.address, failure_url))
     }
 

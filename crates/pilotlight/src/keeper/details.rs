@@ -102,7 +102,7 @@ impl Published {
             tabs: 0,
             isolation: details.isolation,
             profile: details.profile.clone(),
-            shard: session.shard().map(shard_name),
+            shard: session.shard().filter(|_| !session.has_refresh_window()).map(shard_name),
             memory_bytes: None,
             swapped_bytes: None,
             memory_measure: None,

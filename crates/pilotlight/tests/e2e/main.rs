@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a test says what it measured")]
 
 mod access;
+mod asleep;
 mod bad_input;
 mod bench;
 mod budget;

@@ -553,7 +553,7 @@ impl Checks {
         }
         for session in rules.living() {
             let is_idle = !session.in_use() && session.state() != State::NeedsAttention;
-            if world.unruly.contains(&session.id) && is_idle {
+            if world.unruly.contains(&session.id) && is_idle && !session.has_refresh_window() {
                 return Err(format!("{:?} holds others up and stays with them: {session:?}", session.id));
             }
             if session.state() == State::Hibernated {
@@ -574,6 +574,8 @@ impl Checks {
                 world.windows.contains_key(&session.id)
                     && !session.policy.never_terminate
                     && !session.in_use()
+                    // It goes anyway.
+                    && !session.has_refresh_window()
             });
             if let Some(spare) = spare {
                 return Err(format!("{} of {budget} are taken, and {spare:?} is not colder", world.used()));

@@ -179,7 +179,7 @@ fn spec(number: u64) -> Spec {
         site: Some(SiteId(1)),
         max_sign_ins: None,
         refresh_jitter: 30 * SECOND,
-        asleep: if number % 2 == 0 { AsleepRefresh::Visit } else { AsleepRefresh::VisitAndRefresh },
+        asleep: if number.is_multiple_of(2) { AsleepRefresh::Visit } else { AsleepRefresh::VisitAndRefresh },
         access: Access { account: Some(AccountId(number)), login: Some(LoginId(number)), can_sign_in: true },
         launch: LaunchKey(1),
         isolation: Isolation::Shared,
