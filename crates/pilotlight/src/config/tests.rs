@@ -134,6 +134,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_SERVER_WEBHOOK_SECRET", "sixteen letters!"),
             ("PILOTLIGHT_LIMITS_MAX_SESSIONS", "20"),
             ("PILOTLIGHT_LIMITS_MAX_LIVE", "10"),
+            ("PILOTLIGHT_LIMITS_ASLEEP_WINDOWS", "3"),
             ("PILOTLIGHT_LIMITS_WINDOWS_PER_BROWSER", "4"),
             ("PILOTLIGHT_LIMITS_MEMORY_BUDGET", "6GiB"),
             ("PILOTLIGHT_LIMITS_WINDOW_MEMORY", "1GiB"),
@@ -167,6 +168,7 @@ fn every_key_is_a_variable() {
     let config = Config::load(&sources).unwrap();
     let hosts: Vec<_> = config.server.allowed_hosts.iter().map(ToString::to_string).collect();
     assert_eq!(hosts, ["example.org", "other.test:8443"]);
+    assert_eq!(config.limits.asleep_windows, 3);
     assert_eq!(config.limits.memory_budget, MemoryBudget::Bytes(6 << 30));
     assert_eq!(config.limits.window_memory, MemoryBudget::Bytes(1 << 30));
     assert_eq!(config.limits.at_capacity, AtCapacity::Terminate);
