@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::action::NoticeKind;
 use crate::activity::{Activity, Failure, FailureKind};
+use crate::backoff::Backoff;
 use crate::ids::{SessionId, SiteId};
 use crate::index::{Order, Set};
 use crate::input::WindowLoss;
@@ -25,22 +26,33 @@ use crate::time::Moment;
 
 /// How long such a window may wait for what is to be done in it: for its browser to start, or for its turn to sign in.
 const WAIT_MAX: Duration = Duration::from_secs(120);
+/// However short its interval, a hibernated session is not refreshed more often than this.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Session {
     /// When it is to be refreshed while it hibernates; `None` where it does not, or is not to be.
     pub(crate) fn asleep_refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
-        let may_be_refreshed = self.is_hibernating()
+        let is_refreshed = self.is_hibernating()
             && self.window == Window::None
             && self.ended.is_none()
             && self.established
-            && self.asleep != AsleepRefresh::Never
+            && self.may_be_refreshed_asleep()
             && !self.in_use()
             && !self.is_wanted()
-            // Where a person is needed, no window helps that nobody looks into.
-            && self.attention.is_none()
             && !self.site.is_some_and(|site| quiet.contains(&site));
-        let interval = self.policy.refresh_interval().filter(|_| may_be_refreshed)?;
-        Some(self.due_at(interval).max(self.not_before))
+        let interval = self.policy.refresh_interval().filter(|_| is_refreshed)?;
+        Some(self.due_at(interval).max(self.fresh_at + MIN_INTERVAL).max(self.not_before))
+    }
+
+    /// Whether a refresh would be worth a window. Where a person is needed, none helps that nobody looks into; what was
+    /// refused is not typed again unasked.
+    pub(crate) fn may_be_refreshed_asleep(&self) -> bool {
+        self.asleep != AsleepRefresh::Never && !self.is_person_needed && !self.refused
+    }
+
+    /// Whether loading its page is only the first half of its refresh.
+    fn is_half_refreshed_by_visit(&self) -> bool {
+        self.has_refresh_window() && self.asleep == AsleepRefresh::VisitAndRefresh
     }
 
     /// Returns whether it hibernates, and has or gets a window in which it is refreshed.
@@ -69,6 +81,8 @@ impl Session {
             }
             (Window::Open(_), _) if self.hibernate_not_before > now => false,
             (Window::Open(_), ActivityState::Idle) => true,
+            // What came of a sign-in is found out first, or it would be typed again.
+            (Window::Open(_), ActivityState::Next(_)) if self.tried_at().is_some() => is_late,
             (Window::Open(_), ActivityState::Next(_)) => {
                 is_late || self.not_before > now || self.is_left_alone(quiet)
             }
@@ -98,11 +112,16 @@ impl Rules {
         let free = self.limits.asleep_windows.saturating_sub(index.count(Set::RefreshWindows));
         let due: Vec<SessionId> = index.until(Order::AsleepRefresh, now).take(free).collect();
         for id in due {
-            if let Some(mut session) = self.session_mut(id) {
-                session.residence = Residence::RefreshingAsleep { since: session.now };
-                session.not_before = session.now;
-                session.touch();
+            let Some(mut session) = self.session_mut(id) else { continue };
+            let starts_at = session.shards.not_before(session.launch);
+            // While its browser does not start, others have the place.
+            if starts_at > now {
+                session.not_before = starts_at;
+                continue;
             }
+            session.residence = Residence::RefreshingAsleep { since: session.now };
+            session.not_before = session.now;
+            session.touch();
         }
     }
 }
@@ -110,6 +129,10 @@ impl Rules {
 impl SessionMut<'_> {
     /// What the portal has changed is written down where anything can have changed, and the window closes.
     fn end_refresh_window(&mut self) {
+        let is_done = matches!(self.window, Window::Open(_)) && self.contents.activity == ActivityState::Idle;
+        if !is_done {
+            self.try_again_later(self.limits.backoff);
+        }
         match self.window {
             Window::None => {
                 self.residence = Residence::Hibernating { was_recovering: false };
@@ -123,31 +146,37 @@ impl SessionMut<'_> {
         }
     }
 
-    /// The page was loaded and is signed in.
-    pub(crate) fn asleep_visit_ended(&mut self) {
-        match self.asleep {
-            AsleepRefresh::VisitAndRefresh => {
-                self.contents.activity = ActivityState::Next(Activity::Refresh);
-                self.not_before = self.now;
-            }
-            AsleepRefresh::Visit | AsleepRefresh::Never => {
-                self.last_refresh = Some(self.now);
-                self.announce(NoticeKind::Refreshed, "it was refreshed while it hibernates");
-            }
+    /// Its page was loaded and is signed in: begins the refresh, where that is another thing. Returns whether it is.
+    pub(crate) fn is_refreshed_after_visit(&mut self) -> bool {
+        let is_half = self.is_half_refreshed_by_visit();
+        if is_half {
+            self.contents.activity = ActivityState::Next(Activity::Refresh);
+            self.not_before = self.now;
         }
+        is_half
+    }
+
+    /// Its page was loaded and is signed in, which is all that there is to its refresh.
+    pub(crate) fn asleep_visit_ended(&mut self) {
+        self.last_refresh = Some(self.now);
+        self.announce(NoticeKind::Refreshed, "it was refreshed while it hibernates");
+    }
+
+    fn try_again_later(&mut self, backoff: Backoff) {
+        let random = self.effects.random();
+        self.failures += 1;
+        self.not_before = self.not_before.max(self.now + backoff.wait(self.failures, random));
     }
 
     /// What was done in the window of a refresh failed. It is tried again later in another one.
     pub(crate) fn asleep_refresh_failed(&mut self, failure: Failure) {
-        let random = self.effects.random();
         let mut backoff = self.limits.backoff;
-        self.failures += 1;
         self.contents.activity = ActivityState::Idle;
         self.unreachable = failure.kind == FailureKind::Unreachable;
         if failure.kind.is_harmless() {
             backoff.longest = backoff.longest.min(self.limits.longest_outage_wait);
         }
-        self.not_before = self.now + backoff.wait(self.failures, random);
+        self.try_again_later(backoff);
         self.announce(NoticeKind::RefreshFailed, &failure.sentence);
         self.answer_refresh_requests(&Err(failure));
     }
@@ -155,6 +184,9 @@ impl SessionMut<'_> {
     /// The same where its page, or the window itself, was lost. One without pages has its cookies still, which are
     /// written down.
     pub(crate) fn refresh_window_lost(&mut self, loss: WindowLoss) {
+        // What it came to is not known, so that it counts.
+        self.failed_sign_ins += u32::from(self.contents.activity == ActivityState::Running(Activity::SignIn));
+        self.contents.attempt = self.contents.attempt.stopped();
         self.asleep_refresh_failed(Failure::browser("its page was lost"));
         if loss != WindowLoss::Emptied {
             self.close_window();
@@ -168,14 +200,22 @@ impl SessionMut<'_> {
         if !had_refresh_window {
             return;
         }
+        // It waits for a person, or cannot be signed in: the client gets it as it gets any other.
+        if self.attention.is_some() {
+            return self.close_window();
+        }
         if let Window::Saving(shard, CloseReason::Hibernate) = self.window {
             self.window = Window::Open(shard);
         }
         // What runs in it goes on. A page that stands is looked at, as one is that outlived a server.
         let is_idle = self.contents.activity == ActivityState::Idle;
-        if matches!(self.window, Window::Open(_)) && is_idle && self.contents.restored {
-            self.contents.activity = ActivityState::Next(Activity::Look);
-            self.residence = Residence::Settled;
+        if matches!(self.window, Window::Open(_)) && is_idle {
+            if self.contents.restored {
+                self.contents.activity = ActivityState::Next(Activity::Look);
+                self.residence = Residence::Settled;
+            } else {
+                self.contents.activity = ActivityState::Next(Activity::Visit);
+            }
         }
     }
 }

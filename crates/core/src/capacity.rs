@@ -153,11 +153,12 @@ impl Rules {
 
     fn wake_up(&mut self, id: SessionId) {
         let Some(mut session) = self.session_mut(id) else { return };
-        session.attention = None;
         session.failures = 0;
         session.not_before = session.now;
         session.last_used = session.now;
         session.wake_residence();
+        session.attention = None;
+        session.is_person_needed = false;
         session.announce(NoticeKind::Waking, "somebody wants it");
     }
 

@@ -97,7 +97,8 @@ impl Session {
 
     /// Returns whether it hibernates, and somebody asked for that and was not told yet.
     fn hibernates_as_asked(&self) -> bool {
-        self.is_hibernating() && self.window == Window::None && !self.hibernate_requests.is_empty()
+        let is_away = self.window == Window::None || self.has_refresh_window();
+        self.is_hibernating() && is_away && !self.hibernate_requests.is_empty()
     }
 
     /// Its window is about to go, and it will have none.

@@ -107,7 +107,8 @@ pub(crate) enum Set {
 
 const SETS: usize = Set::RefreshWindows as usize + 1;
 
-/// Whose turn it is to get a window: newcomers first, since somebody waits for them; of those that lost theirs, first
+/// Whose turn it is to get a window: newcomers first, since somebody waits for them, and with them hibernated sessions
+/// that are refreshed, since there are few; of those that lost theirs, first
 /// those that never terminate, then the most recently used.
 type WindowOrder = (bool, bool, Reverse<Moment>);
 
@@ -176,7 +177,7 @@ impl Keys {
             (Set::Looks, session.rests() && session.attention.is_some()),
             (Set::Oversized, memory.is_some_and(|memory| session.is_oversized(memory))),
             (Set::Saving, session.contents.saves.running.is_some()),
-            (Set::RefreshWindows, session.has_refresh_window()),
+            (Set::RefreshWindows, session.has_refresh_window() && (is_living || has_window)),
             (Set::Refreshing, session.contents.activity == ActivityState::Running(Activity::Refresh)),
         ] {
             keys.sets[set as usize] = is_member;

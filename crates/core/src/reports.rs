@@ -82,6 +82,10 @@ impl Rules {
                 session.contents.activity = ActivityState::Next(Activity::Visit);
                 session.touch();
             }
+            Err(failure) if session.has_refresh_window() => {
+                session.asleep_refresh_failed(failure);
+                session.window_gone();
+            }
             Err(failure) => {
                 session.window_gone();
                 self.count_failure(id, Activity::Visit, failure);
@@ -147,7 +151,8 @@ impl Rules {
     fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure) {
         let Some(mut session) = self.session_mut(id) else { return };
         let is_of_sign_in = matches!(activity, Activity::SignIn | Activity::Look);
-        if session.has_refresh_window() && !is_of_sign_in {
+        // What never reached the portal is repeated, and no person has to be asked for it.
+        if session.has_refresh_window() && (!is_of_sign_in || failure.kind.is_harmless()) {
             return session.asleep_refresh_failed(failure);
         }
         let Some(counted) = session.count_failure(activity, &failure) else { return };
@@ -271,12 +276,16 @@ impl SessionMut<'_> {
     }
 
     fn is_signed_in(&mut self, activity: Activity) {
+        if activity == Activity::Visit && self.is_refreshed_after_visit() {
+            return;
+        }
         let random = self.effects.random();
         self.failures = 0;
         self.clear_refusal();
         let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
         self.refresh_early = Duration::from_millis(random % (early_ms + 1));
         let needed_a_person = self.attention.take().is_some();
+        self.is_person_needed = false;
         self.has_recovered();
         self.fresh_at = self.now;
         let (kind, reason) = match activity {
@@ -342,7 +351,12 @@ impl SessionMut<'_> {
 
     fn needs_person(&mut self, sentence: String) {
         self.why.clone_from(&sentence);
+        if self.has_refresh_window() {
+            // Its state says that it hibernates all the while.
+            self.announce_aside(NoticeKind::SignInFailed, &sentence);
+        }
         self.attention = Some(sentence);
+        self.is_person_needed = true;
         self.has_recovered();
         self.save_by(self.now + self.limits.save_delay);
         self.establish();

@@ -64,8 +64,11 @@ impl Rules {
         for (id, shard) in windows {
             self.take_up(*id, *shard, now);
         }
+        // Their places come first.
+        let has_none = |id: &SessionId| self.sessions.get(id).is_some_and(Session::is_hibernating);
+        let wanted = lost.iter().filter(|(_, _, id)| has_none(id)).count();
         for (id, shard) in windows.iter().filter(|(id, _)| asleep.contains(id)) {
-            self.send_away_again(*id, *shard);
+            self.send_away_again(*id, *shard, wanted);
         }
         lost.sort_unstable();
         for (_, _, id) in lost {
@@ -87,16 +90,22 @@ impl Rules {
 
     /// A window that was to go, or was there for a refresh, when the rules ended. Its state may be newer than what was
     /// written down.
-    fn send_away_again(&mut self, id: SessionId, shard: ShardId) {
-        let has_no_place = self.occupied() > self.limits.max_live;
+    ///
+    /// What came of a sign-in that was typed in it is looked at before.
+    fn send_away_again(&mut self, id: SessionId, shard: ShardId, wanted: usize) {
+        let has_no_place = self.occupied() + wanted > self.limits.max_live;
         let may_go = |session: &Session| session.contents.restored && !session.in_use();
         let Some(mut session) = self.session_if(id, may_go) else { return };
-        session.residence = match has_no_place {
-            true => Residence::RefreshingAsleep { since: session.now },
-            false => Residence::Hibernating { was_recovering: false },
-        };
-        session.contents.activity = ActivityState::Idle;
-        session.save_and_close(shard, CloseReason::Hibernate);
+        let was_tried = session.tried_at().is_some();
+        if has_no_place {
+            session.residence = Residence::RefreshingAsleep { since: session.now };
+        } else if !was_tried {
+            session.residence = Residence::Hibernating { was_recovering: false };
+        }
+        if !was_tried {
+            session.contents.activity = ActivityState::Idle;
+            session.save_and_close(shard, CloseReason::Hibernate);
+        }
     }
 
     /// A window that outlived the rules: whether a sign-in was typed in it whose outcome it shows, and how its page stands is looked at before anything else is done, and its

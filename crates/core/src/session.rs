@@ -17,6 +17,9 @@
 //! 3. It hibernates: for a client, for want of places or of memory, after a while, or for a drain (`hibernation`).
 //! 4. Somebody wants it, and it has a place (`capacity`). If its window was not gone yet, it stays as it was before.
 //!
+//! While it hibernates it is `RefreshingAsleep` from the moment in which its refresh is due (`asleep`) until the window of
+//! that is gone again (`session_mut`), or a client gets it (`capacity`).
+//!
 //! # Where its window is
 //!
 //! ```text
@@ -337,6 +340,8 @@ pub struct Session {
     pub(crate) contents: Contents,
     /// The portal refused its sign-in: without a client's word it is not tried again, lest the account be locked.
     pub(crate) refused: bool,
+    /// Nothing but a person's doing helps, as far as was last seen.
+    pub(crate) is_person_needed: bool,
     /// What the sign-in that runs, or ran last, is typing.
     pub(crate) typed: Option<LoginId>,
     /// Sign-ins in a row that were typed, or may have been, and came to nothing.
@@ -410,6 +415,7 @@ impl Session {
             window: Window::None,
             contents: Contents::default(),
             refused: false,
+            is_person_needed: false,
             typed: None,
             failed_sign_ins: 0,
             ticket: Ticket(0),
@@ -538,7 +544,7 @@ impl Session {
     #[must_use]
     pub fn next_refresh(&self) -> Option<Moment> {
         let interval = self.policy.refresh_interval().filter(|_| self.established && self.ended.is_none());
-        let is_refreshed = !self.is_hibernating() || self.asleep != AsleepRefresh::Never;
+        let is_refreshed = !self.is_hibernating() || self.may_be_refreshed_asleep();
         interval.filter(|_| is_refreshed).map(|interval| self.due_at(interval))
     }
 

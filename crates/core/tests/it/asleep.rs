@@ -181,3 +181,87 @@ fn everything_put_to_rest_is_not_refreshed_any_more() {
     scene.wait(10 * EVERY);
     assert_eq!(scene.begun, []);
 }
+
+/// Whether the session was refreshed within its interval, and nobody is asked to do anything.
+fn is_kept(scene: &Scene, number: u128) -> bool {
+    let session = scene.rules.session(SessionId(number)).unwrap();
+    let last = session.last_refresh.max(session.signed_in_at);
+    session.attention.is_none() && last.is_some_and(|at| at + EVERY + SECOND >= scene.now)
+}
+
+#[test]
+fn a_sign_in_that_never_reaches_the_portal_is_repeated_until_it_does() {
+    for kind in [FailureKind::Unreachable, FailureKind::Untyped] {
+        let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+        scene.outcome = Box::new(move |activity| match activity {
+            Activity::Visit => Ok(SignInStatus::SignedOut),
+            _ => Err(failure(kind)),
+        });
+        scene.wait(60 * EVERY);
+        assert_eq!(scene.state(1), State::Hibernated);
+        scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
+        scene.wait(2 * EVERY);
+        assert!(is_kept(&scene, 1), "{kind:?}: {:?}", scene.rules.session(SessionId(1)));
+    }
+}
+
+#[test]
+fn windows_that_cannot_be_opened_for_an_hour_end_no_refreshes() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    scene.hold(2, 7200 * SECOND, true).unwrap().unwrap();
+    scene.opens = false;
+    let request = scene.request();
+    scene.step(Input::Wake { request, session: SessionId(1) });
+    scene.wait(29 * SECOND);
+    assert_eq!(scene.answer(request), None, "it waits for a place, and not for a refresh");
+    scene.wait(60 * EVERY);
+    scene.opens = true;
+    scene.wait(6 * EVERY);
+    assert!(is_kept(&scene, 1), "{:?}", scene.rules.session(SessionId(1)));
+}
+
+#[test]
+fn what_failed_before_it_hibernated_does_not_keep_it_from_being_refreshed() {
+    let mut scene = Scene::new(Limits { max_live: 1, ..Limits::default() });
+    scene.create(1, |spec| refreshed(spec, AsleepRefresh::Visit)).unwrap().unwrap();
+    scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
+    scene.wait(60 * EVERY);
+    assert!(scene.rules.session(SessionId(1)).unwrap().attention.is_some());
+    let request = scene.request();
+    scene.step(Input::Hibernate { request, session: SessionId(1) });
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
+    scene.wait(6 * EVERY);
+    assert_eq!(scene.state(1), State::Hibernated);
+    assert!(is_kept(&scene, 1), "{:?}", scene.rules.session(SessionId(1)));
+}
+
+#[test]
+fn a_page_that_comes_is_no_refresh_where_the_site_has_another_way() {
+    let mut scene = crowd(2, 1, AsleepRefresh::VisitAndRefresh);
+    begun(&mut scene, 1);
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::Visit => Ok(SignInStatus::SignedIn),
+        _ => Err(failure(FailureKind::Unexpected)),
+    });
+    scene.wait(EVERY + SECOND);
+    let tried = begun(&mut scene, 1).len();
+    scene.wait(EVERY / 2);
+    assert!(begun(&mut scene, 1).len() > tried, "it is not tried again before its next interval");
+    assert!(!is_kept(&scene, 1));
+}
+
+#[test]
+fn a_client_that_comes_when_a_person_is_needed_gets_no_window_that_is_said_to_be_ready() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Visit);
+    scene.outcome = Box::new(|_| Ok(SignInStatus::PersonNeeded("a captcha".to_owned())));
+    scene.wait(EVERY + SECOND);
+    assert_eq!(scene.state(1), State::Hibernated);
+    scene.begun.clear();
+    scene.wait(10 * EVERY);
+    assert_eq!(begun(&mut scene, 1), [], "nobody looks into it");
+    let request = scene.request();
+    scene.step(Input::Close { request, session: SessionId(2) });
+    let request = scene.request();
+    scene.step(Input::Wake { request, session: SessionId(1) });
+    assert_eq!(scene.state(1), State::NeedsAttention);
+}

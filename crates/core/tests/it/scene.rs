@@ -31,6 +31,8 @@ pub(crate) struct Scene {
     pub(crate) freezes: usize,
     pub(crate) thaws: usize,
     pub(crate) renewed: Vec<(SessionId, SessionId)>,
+    /// Whether windows can be opened.
+    pub(crate) opens: bool,
     /// Whose pages were ended.
     pub(crate) ended_pages: Vec<SessionId>,
 }
@@ -59,6 +61,7 @@ impl Scene {
             freezes: 0,
             thaws: 0,
             renewed: Vec::new(),
+            opens: true,
             ended_pages: Vec::new(),
         }
     }
@@ -82,7 +85,8 @@ impl Scene {
             }
             Action::StopShard { shard } => Some(Input::ShardEnded { shard, failure: None }),
             Action::OpenWindow { session, ticket, .. } => {
-                Some(Input::WindowOpened { session, ticket, result: Ok(()) })
+                let result = if self.opens { Ok(()) } else { Err(failure(FailureKind::Browser)) };
+                Some(Input::WindowOpened { session, ticket, result })
             }
             Action::Save { session, ticket } => {
                 self.saves += 1;

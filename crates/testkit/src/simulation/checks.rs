@@ -392,7 +392,7 @@ impl Checks {
     /// Invariant 1: who gets a window unasked.
     fn opens(&self, id: SessionId, rules: &Rules) -> Result<(), String> {
         let session = rules.session(id).ok_or("a forgotten session gets a window")?;
-        let is_refreshed = session.policy.refresh_interval().is_some() && session.attention.is_none();
+        let is_refreshed = session.policy.refresh_interval().is_some();
         if session.has_refresh_window() && !is_refreshed {
             return Err(format!("{id:?} is refreshed while it hibernates, and is not to be: {session:?}"));
         }
