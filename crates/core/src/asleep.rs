@@ -202,7 +202,12 @@ impl SessionMut<'_> {
         }
         // It waits for a person, or cannot be signed in: the client gets it as it gets any other.
         if self.attention.is_some() {
-            return self.close_window();
+            return match self.window {
+                Window::Open(shard) | Window::Saving(shard, _) if self.contents.restored => {
+                    self.save_and_close(shard, CloseReason::Restart);
+                }
+                _ => self.close_window(),
+            };
         }
         if let Window::Saving(shard, CloseReason::Hibernate) = self.window {
             self.window = Window::Open(shard);

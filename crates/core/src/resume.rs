@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::activity::Activity;
 use crate::ids::{SessionId, ShardId};
+use crate::index::Set;
 use crate::persisted::{AdoptedShard, PersistedSession};
 use crate::rules::Rules;
 use crate::session::{ActivityState, Attempt, CloseReason, FreezeState, Residence, Session, Window};
@@ -93,7 +94,9 @@ impl Rules {
     ///
     /// What came of a sign-in that was typed in it is looked at before.
     fn send_away_again(&mut self, id: SessionId, shard: ShardId, wanted: usize) {
-        let has_no_place = self.occupied() + wanted > self.limits.max_live;
+        let refreshing = self.sessions.fresh().count(Set::RefreshWindows);
+        let has_no_place =
+            self.occupied() + wanted > self.limits.max_live && refreshing < self.limits.asleep_windows;
         let may_go = |session: &Session| session.contents.restored && !session.in_use();
         let Some(mut session) = self.session_if(id, may_go) else { return };
         let was_tried = session.tried_at().is_some();
