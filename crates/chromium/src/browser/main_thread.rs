@@ -6,7 +6,7 @@
 //! lately is who keeps it busy. That counts together, as what windows transfer does, until it is more than the others
 //! can bear.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ const RENDERERS_LOOKS: usize = 3;
 const BORNE: Duration = Duration::from_secs(1);
 /// … and in which part of the time it is forgotten.
 const FORGOTTEN: u32 = 50;
+/// The renderers of the window that causes it run for at least this part of the time.
+const BUSY: u32 = 4;
 /// How many windows are kept in mind.
 const WINDOWS_KEPT: usize = 256;
 
@@ -55,7 +57,8 @@ pub(super) async fn watch(shard: Arc<Shard>, pid: u32) {
         renderers.look(&windows, now.0);
         let Some(before) = before.replace(now) else { continue };
         let Some(stalled) = stalled(before, now) else { continue };
-        if let Some(window) = strain.add(stalled, &renderers.ran(&windows), now.0) {
+        let (span, ran) = renderers.ran(&windows, now.0);
+        if let Some(window) = strain.add(stalled, span, &ran, now.0) {
             tracing::warn!(%window, "a page keeps the main thread of its browser busy");
             shard.tell(BrowserEvent::WindowHeldOthersUp { window });
         }
@@ -71,9 +74,12 @@ fn stalled(before: (Instant, MainThread), now: (Instant, MainThread)) -> Option<
     (is_restless && ran * RAN >= elapsed && !elapsed.is_zero()).then_some(ran)
 }
 
+/// How long each renderer of a window has run in all, by its process id.
+type Times = HashMap<WindowId, BTreeMap<u32, Duration>>;
+
 /// How long the renderers of each window had run, at the last few looks.
 #[derive(Debug, Default)]
-struct Renderers(VecDeque<(Instant, HashMap<WindowId, Duration>)>);
+struct Renderers(VecDeque<(Instant, Times)>);
 
 impl Renderers {
     fn look(&mut self, windows: &[Arc<WindowState>], now: Instant) {
@@ -86,24 +92,30 @@ impl Renderers {
         self.0.push_back((now, times(windows)));
     }
 
-    /// Returns how long those of each window have run lately.
-    fn ran(&self, windows: &[Arc<WindowState>]) -> Vec<(WindowId, Duration)> {
-        let Some((_, before)) = self.0.front() else { return Vec::new() };
-        let ran = times(windows).into_iter().map(|(window, time)| {
-            let before = before.get(&window).copied().unwrap_or_default();
-            (window, time.saturating_sub(before))
+    /// Returns for how long it was looked, and how long the renderers of each window have run meanwhile. One that was not
+    /// known before, though it may have run for hours, counts from the next look on.
+    fn ran(&self, windows: &[Arc<WindowState>], now: Instant) -> (Duration, Vec<(WindowId, Duration)>) {
+        let Some((at, before)) = self.0.front() else { return (Duration::ZERO, Vec::new()) };
+        let lately = |window: &WindowId, times: BTreeMap<u32, Duration>| -> Duration {
+            let before = |pid: &u32| before.get(window)?.get(pid).copied();
+            times.iter().filter_map(|(pid, time)| Some(time.saturating_sub(before(pid)?))).sum()
+        };
+        let ran = times(windows).into_iter().map(|(window, times)| {
+            let lately = lately(&window, times);
+            (window, lately)
         });
-        ran.collect()
+        (now - *at, ran.collect())
     }
 }
 
-fn times(windows: &[Arc<WindowState>]) -> HashMap<WindowId, Duration> {
+fn times(windows: &[Arc<WindowState>]) -> Times {
     let time = |window: &Arc<WindowState>| {
         let tabs = window.tabs.borrow();
         let known = tabs.iter().filter_map(|tab| Some(lock(&tab.renderer).as_ref()?.process.pid()));
         // Popups share the renderer of their opener.
         let pids: BTreeSet<u32> = known.collect();
-        (window.id.clone(), pids.into_iter().filter_map(processor_time).sum())
+        let times = pids.into_iter().filter_map(|pid| Some((pid, processor_time(pid)?)));
+        (window.id.clone(), times.collect())
     };
     windows.iter().map(time).collect()
 }
@@ -115,11 +127,17 @@ struct Strain(HashMap<WindowId, (Duration, Instant)>);
 impl Strain {
     /// Counts a time without rest, and returns the window that has caused more of that than is borne. It is found again
     /// only after as much more.
-    fn add(&mut self, stalled: Duration, ran: &[(WindowId, Duration)], now: Instant) -> Option<WindowId> {
+    fn add(
+        &mut self,
+        stalled: Duration,
+        span: Duration,
+        ran: &[(WindowId, Duration)],
+        now: Instant,
+    ) -> Option<WindowId> {
         let total: Duration = ran.iter().map(|(_, time)| *time).sum();
         let (window, most) = ran.iter().max_by_key(|(_, time)| *time)?;
-        // Of several that are busy none can be told to be the cause.
-        if *most * 5 < total * 3 || most.is_zero() {
+        // Of several that are busy none can be told to be the cause, and one that hardly runs is none.
+        if *most * 5 < total * 3 || *most * BUSY < span || most.is_zero() {
             return None;
         }
         if self.0.len() >= WINDOWS_KEPT {
@@ -166,7 +184,7 @@ mod tests {
         let mut add = |strain: &mut Strain, ran: [u32; 2]| {
             now += MS * 100;
             let ran = [(one.clone(), MS * ran[0]), (other.clone(), MS * ran[1])];
-            strain.add(MS * 100, &ran, now)
+            strain.add(MS * 100, MS * 1000, &ran, now)
         };
         let mut strain = Strain::default();
         let found: Vec<_> = (0..30).map(|_| add(&mut strain, [400, 100])).collect();
@@ -176,6 +194,7 @@ mod tests {
         let mut strain = Strain::default();
         assert!((0..100).all(|_| add(&mut strain, [250, 190]).is_none()), "both were busy");
         assert!((0..100).all(|_| add(&mut strain, [0, 0]).is_none()), "nobody was");
+        assert!((0..100).all(|_| add(&mut strain, [200, 0]).is_none()), "it hardly ran");
     }
 
     #[test]
@@ -184,7 +203,7 @@ mod tests {
         let (mut strain, mut now) = (Strain::default(), Instant::now());
         for _ in 0..1000 {
             now += Duration::from_secs(10);
-            assert_eq!(strain.add(MS * 150, &[(window.clone(), MS * 500)], now), None);
+            assert_eq!(strain.add(MS * 150, MS * 1000, &[(window.clone(), MS * 500)], now), None);
         }
     }
 }
