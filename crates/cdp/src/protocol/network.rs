@@ -46,6 +46,8 @@ objects! {
     Request {
         /// Such as `POST`.
         method: String,
+        /// Where it goes.
+        url: String,
     }
 
     /// What it is answered.
@@ -62,6 +64,9 @@ notifications! {
         request_id: String,
         /// The document that the request belongs to.
         loader_id: String,
+        /// The URL of that document.
+        #[serde(rename = "documentURL")]
+        document_url: String,
         /// The frame.
         frame_id: Option<String>,
         /// What is asked for.

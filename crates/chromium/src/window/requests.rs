@@ -1,6 +1,7 @@
 //! What a page sends, and what it is answered: whether a portal has heard of a sign-in, and what it says to it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use pilotlight_cdp::protocol::network::{
 use pilotlight_cdp::{Event, Notification, Scope, Subscription};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use url::Url;
 
 use super::{COMMAND_TIMEOUT, Window};
 use crate::call::send;
@@ -22,21 +24,25 @@ use crate::state::{Shard, Tab, lock};
 const EVENTS_QUEUE: usize = 4096;
 /// How many requests without an answer are told apart.
 const PENDING_MAX: usize = 1024;
+/// How long the answer to a GET is waited for.
+const GET_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that refuse what was sent because of what is in it. Others of 400 to 499 speak of the client's pace
 /// (408, 425, 429) or of the address (404, 405).
 const REFUSALS: [u16; 6] = [400, 401, 403, 409, 422, 423];
 
-/// What the main page has sent since [`RequestWatch::mark`]. Pictures, styles, scripts, fonts, preflights and beacons
-/// are left out.
+/// What the main page has sent to its own site since [`Window::watch_requests`]. Pictures, styles, fonts, preflights and
+/// beacons are left out, and so is what goes elsewhere, such as telemetry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traffic {
     /// Whether anything was sent.
     pub any: bool,
-    /// How many requests for documents, or with another method than GET, have no answer yet.
+    /// Whether a document is on its way.
+    pub is_loading: bool,
+    /// How many requests have no answer yet, the document's among them.
     pub pending: usize,
     /// The status of the latest answer that refused a request with another method than GET.
     pub refused: Option<u16>,
-    /// How long nothing was sent and no answer came.
+    /// How long nothing was sent and no answer came; scripts that were loaded count as well.
     pub quiet_for: Duration,
     /// Whether everything was seen. Where the page tells faster than it is read, it is not.
     pub is_complete: bool,
@@ -75,18 +81,13 @@ impl Window {
 }
 
 impl RequestWatch {
-    /// Counts anew from now on. What is on its way stays so.
-    pub fn mark(&self) {
-        let mut log = lock(&self.log);
-        (log.any, log.refused, log.last) = (false, None, Instant::now());
-    }
-
-    /// What was sent since then.
+    /// What was sent so far.
     pub fn traffic(&self) -> Traffic {
-        let log = lock(&self.log);
+        let (log, now) = (lock(&self.log), Instant::now());
         Traffic {
             any: log.any,
-            pending: log.pending.values().filter(|request| request.is_awaited()).count(),
+            is_loading: log.pending.values().any(|request| request.is_document),
+            pending: log.pending.values().filter(|request| request.is_awaited(now)).count(),
             refused: log.refused,
             quiet_for: log.last.elapsed(),
             is_complete: log.is_complete,
@@ -123,13 +124,23 @@ struct Pending {
     loader: String,
     is_document: bool,
     is_get: bool,
+    sent_at: Instant,
 }
 
 impl Pending {
-    /// Whether what comes of it is worth waiting for. GETs of scripts may stay open for ever, by design.
-    fn is_awaited(&self) -> bool {
-        self.is_document || !self.is_get
+    /// Whether what comes of it is worth waiting for. GETs may stay open for ever, by design.
+    fn is_awaited(&self, now: Instant) -> bool {
+        self.is_document || !self.is_get || now.duration_since(self.sent_at) < GET_TIMEOUT
     }
+}
+
+/// Whether a request goes to the site that its document is of: the same host, or one of the same last two labels.
+fn is_own(url: &str, document_url: &str) -> bool {
+    let host = |url: &str| Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let Some((to, of)) = host(url).zip(host(document_url)) else { return true };
+    let site = |host: &str| host.rsplitn(3, '.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    let is_name = |host: &str| host.parse::<IpAddr>().is_err() && host.contains('.');
+    to == of || (is_name(&to) && is_name(&of) && site(&to) == site(&of))
 }
 
 #[derive(Debug)]
@@ -170,8 +181,12 @@ impl Log {
     }
 
     fn sent(&mut self, sent: RequestWillBeSent, now: Instant) {
-        if !matches!(sent.kind.as_deref(), Some("Document" | "XHR" | "Fetch")) {
-            return;
+        match sent.kind.as_deref() {
+            // What the page does next may be in there.
+            Some("Script") => return self.last = now,
+            Some("Document") => {}
+            Some("XHR" | "Fetch") if is_own(&sent.request.url, &sent.document_url) => {}
+            _ => return,
         }
         if let Some(redirected) = &sent.redirect_response {
             self.answered(&sent.request_id, redirected.status);
@@ -184,7 +199,8 @@ impl Log {
         let is_document = sent.kind.as_deref() == Some("Document")
             && sent.frame_id.as_ref().is_none_or(|frame| *frame == self.main_frame);
         let is_get = matches!(sent.request.method.as_str(), "GET" | "HEAD");
-        self.pending.insert(sent.request_id, Pending { loader: sent.loader_id, is_document, is_get });
+        let request = Pending { loader: sent.loader_id, is_document, is_get, sent_at: now };
+        self.pending.insert(sent.request_id, request);
     }
 
     fn received(&mut self, received: &ResponseReceived, now: Instant) {
@@ -218,6 +234,8 @@ mod tests {
 
     use super::*;
 
+    const PAGE: &str = "https://www.portal.test/login";
+
     fn log() -> Log {
         Log::new("main".to_owned(), Instant::now())
     }
@@ -230,7 +248,8 @@ mod tests {
 
     fn sends(log: &mut Log, id: &str, kind: &str, method: &str) {
         let sent = json!({
-            "requestId": id, "loaderId": "L1", "frameId": "main", "type": kind, "request": { "method": method },
+            "requestId": id, "loaderId": "L1", "frameId": "main", "type": kind, "documentURL": PAGE,
+            "request": { "method": method, "url": "https://api.portal.test/sign-in" },
         });
         told(log, "Network.requestWillBeSent", &sent);
     }
@@ -240,7 +259,7 @@ mod tests {
     }
 
     fn awaited(log: &Log) -> usize {
-        log.pending.values().filter(|request| request.is_awaited()).count()
+        log.pending.values().filter(|request| request.is_awaited(Instant::now())).count()
     }
 
     #[test]
@@ -270,12 +289,31 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_that_stays_open_is_not_waited_for_and_a_document_is() {
+    fn a_poll_that_stays_open_is_not_waited_for_long_and_a_document_is() {
         let mut log = log();
         sends(&mut log, "poll", "Fetch", "GET");
-        assert_eq!(awaited(&log), 0);
-        sends(&mut log, "page", "Document", "GET");
         assert_eq!(awaited(&log), 1);
+        let later = Instant::now() + GET_TIMEOUT;
+        assert!(log.pending.values().all(|request| !request.is_awaited(later)));
+        sends(&mut log, "page", "Document", "GET");
+        assert_eq!(log.pending.values().filter(|request| request.is_awaited(later)).count(), 1);
+    }
+
+    #[test]
+    fn what_goes_to_another_site_says_nothing_of_a_sign_in() {
+        let mut log = log();
+        let elsewhere = json!({
+            "requestId": "t", "loaderId": "L1", "frameId": "main", "type": "Fetch", "documentURL": PAGE,
+            "request": { "method": "POST", "url": "https://telemetry.test/collect" },
+        });
+        told(&mut log, "Network.requestWillBeSent", &elsewhere);
+        gets(&mut log, "t", 401);
+        assert_eq!((log.any, awaited(&log), log.refused), (false, 0, None));
+        assert!(
+            is_own("https://login.portal.test/", PAGE)
+                && is_own("http://127.0.0.1:1/", "http://127.0.0.1:2/")
+        );
+        assert!(!is_own("http://127.0.0.2/", "http://127.0.0.1/") && !is_own("http://b/", "http://a/"));
     }
 
     #[test]
@@ -283,13 +321,13 @@ mod tests {
         let mut log = log();
         sends(&mut log, "beacon", "Fetch", "POST");
         let page = json!({
-            "requestId": "L2", "loaderId": "L2", "frameId": "main", "type": "Document",
-            "request": { "method": "POST" },
+            "requestId": "L2", "loaderId": "L2", "frameId": "main", "type": "Document", "documentURL": PAGE,
+            "request": { "method": "POST", "url": PAGE },
         });
         told(&mut log, "Network.requestWillBeSent", &page);
         let on = json!({
-            "requestId": "L2", "loaderId": "L2", "frameId": "main", "type": "Document",
-            "request": { "method": "GET" }, "redirectResponse": { "status": 302 },
+            "requestId": "L2", "loaderId": "L2", "frameId": "main", "type": "Document", "documentURL": PAGE,
+            "request": { "method": "GET", "url": PAGE }, "redirectResponse": { "status": 302 },
         });
         told(&mut log, "Network.requestWillBeSent", &on);
         assert_eq!(awaited(&log), 2);

@@ -9,13 +9,13 @@ use std::time::Duration;
 use pilotlight_chromium::{RequestWatch, Traffic, Window};
 use pilotlight_core::{Failure, FailureKind, Moment, SignInStatus};
 use pilotlight_flow::condition::Condition;
-use pilotlight_flow::page::{Page, Scope};
+use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::placeholders::TOTP;
-use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, replay_part};
+use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay_part};
 use pilotlight_flow::schema::{Flow, Step};
 use pilotlight_flow::selector::{Part, Selector};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::session_target::{
     ActivityObserver, POLL, PROBE_TIMEOUT, SessionTarget, failure, holds, of_window, portal_fault,
@@ -29,6 +29,8 @@ const UNANSWERED_TIMEOUT: Duration = Duration::from_secs(60);
 /// A form that is still (or again) there after this long, with nothing on its way, means a refusal where something
 /// says so: a new document, an answer of refusal, or the form itself.
 const REFUSED_AFTER: Duration = Duration::from_secs(2);
+/// The same where only the looks of the form say so: a page may show a message, or empty its form, on its way on.
+const COMPLAINED_FOR: Duration = Duration::from_secs(5);
 /// What the field for the code of a second factor is marked with (HTML, `autocomplete`).
 const CODE_FIELD: &str = "input[autocomplete~='one-time-code']";
 /// When the present document began to come, in milliseconds since 1970.
@@ -129,10 +131,17 @@ impl SessionTarget {
         self.form(window).await.is_some()
     }
 
-    /// The field of the sign-in flow that the page shows; of several, the last.
+    /// The field of the sign-in flow that the page shows; of several, the last. A page that hangs shows none.
     async fn form(&self, window: &Window) -> Option<FieldState> {
+        timeout(PROBE_TIMEOUT, self.form_now(window)).await.ok().flatten()
+    }
+
+    async fn form_now(&self, window: &Window) -> Option<FieldState> {
         let flow = self.site.as_ref()?.sign_in.as_ref()?;
-        for step in flow.steps.iter().rev().filter(|step| is_typing(step)) {
+        // A flow that types into no field is known by what it works on first.
+        let first = flow.steps.iter().find(|step| !step.selectors().is_empty());
+        let first = first.filter(|_| !flow.steps.iter().any(is_typing));
+        for step in flow.steps.iter().rev().filter(|step| is_typing(step)).chain(first) {
             let scope = Scope { target: step.target.clone(), frame: step.frame.clone() };
             for selector in step.selectors() {
                 let found = window.find(&scope, selector).await.unwrap_or_default();
@@ -220,7 +229,7 @@ impl Attempt<'_> {
             }
             observer.typing().await?;
             self.requests = window.watch_requests().await.ok();
-            let before = self.mark();
+            let before = self.window.navigation_count();
             replayed = replay_part(window, flow, first..first + 1, &values, &options, on_event).await;
             if replayed.is_ok() {
                 self.typed = Some(Typed { navigations: before, ..Typed::default() });
@@ -251,7 +260,7 @@ impl Attempt<'_> {
         let mut marked = None;
         let observe = |event| {
             if let Event::Begins(Progress { kind: "change", .. }) = event {
-                marked = Some(self.mark());
+                marked = Some(window.navigation_count());
             }
             observer.on_event(event);
         };
@@ -262,19 +271,12 @@ impl Attempt<'_> {
         replayed
     }
 
-    /// Something is about to be typed: what is sent from now on may be the sign-in. Returns how often the page has gone
-    /// on to another document.
-    fn mark(&self) -> u64 {
-        self.requests.iter().for_each(RequestWatch::mark);
-        self.window.navigation_count()
-    }
-
     /// Waits until it is known what the portal did. `error` is what kept the flow from its end: a recording may expect
     /// what a refusal does not bring.
     async fn outcome(&self, error: Option<&ReplayError>) -> Result<SignInStatus, Failure> {
         let began = Instant::now();
+        let (target, window) = (self.target, self.window);
         loop {
-            let (target, window) = (self.target, self.window);
             if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
                 target.look(window).await
             {
@@ -284,10 +286,15 @@ impl Attempt<'_> {
             if status >= 500 {
                 return Err(portal_fault(status));
             }
-            let (form, traffic) = (target.form(window).await, self.traffic());
-            let verdict = self.verdict(form.as_ref(), traffic, began.elapsed(), error.is_some());
-            if form.is_none()
-                && self.has_answered()
+            // A page that is gone answers nothing any more.
+            let is_lost = error.is_some_and(is_of_browser);
+            let traffic = self.traffic().filter(|_| !is_lost);
+            let form = target.form(window).await;
+            let is_all_typed = self.typed.as_ref().is_some_and(|typed| typed.is_all);
+            let gives_up_early = error.is_some() && (is_lost || !is_all_typed);
+            let verdict = self.verdict(form.as_ref(), traffic, began.elapsed(), gives_up_early);
+            let is_judged = verdict != Verdict::Open && self.typed.is_some();
+            if (is_judged || (form.is_none() && self.has_answered(error.is_some())))
                 && let Some(answer) = target.other_answer(window).await
             {
                 return Err(answer);
@@ -295,16 +302,16 @@ impl Attempt<'_> {
             match verdict {
                 Verdict::Open => sleep(POLL).await,
                 Verdict::Refused => return Err(target.refusal(window).await),
-                verdict => return Err(self.failure(&verdict, error).await),
+                verdict => return Err(self.failure(&verdict, error)),
             }
         }
     }
 
     /// Whether something came since something was last typed, so that what the page shows is an answer.
-    fn has_answered(&self) -> bool {
-        let Some(typed) = &self.typed else { return false };
+    fn has_answered(&self, is_stuck: bool) -> bool {
+        let Some(typed) = &self.typed else { return !is_stuck };
         let went_on = self.window.navigation_count() > typed.navigations;
-        went_on || self.traffic().is_none_or(|traffic| traffic.any && traffic.pending == 0)
+        went_on || self.traffic().is_none_or(|traffic| traffic.any)
     }
 
     /// What was sent and answered; `None` where that is not known.
@@ -318,29 +325,31 @@ impl Attempt<'_> {
         form: Option<&FieldState>,
         traffic: Option<Traffic>,
         waited: Duration,
-        is_stuck: bool,
+        gives_up_early: bool,
     ) -> Verdict {
         let Some(typed) = &self.typed else {
-            return if is_stuck || waited >= ANSWERED_TIMEOUT { Verdict::Elsewhere } else { Verdict::Open };
+            return match (gives_up_early, waited >= ANSWERED_TIMEOUT) {
+                (true, _) => Verdict::Elsewhere,
+                (false, false) => Verdict::Open,
+                (false, true) if form.is_some() => Verdict::Silent,
+                (false, true) => Verdict::Elsewhere,
+            };
         };
         let went_on = self.window.navigation_count() > typed.navigations;
-        judge(typed, went_on, form, traffic, waited, is_stuck)
+        judge(typed, went_on, form, traffic, waited, gives_up_early)
     }
 
-    async fn failure(&self, verdict: &Verdict, error: Option<&ReplayError>) -> Failure {
+    fn failure(&self, verdict: &Verdict, error: Option<&ReplayError>) -> Failure {
         let seconds = |limit: Duration| limit.as_secs();
         let url = self.window.summary().url;
         match verdict {
-            Verdict::Silent => match self.target.other_answer(self.window).await {
-                Some(answer) => answer,
-                None => failure(
-                    FailureKind::Rejected,
-                    format!(
-                        "the portal answered the sign-in, but {} s later it still shows its form: the user name or the password is wrong, or the portal is slow",
-                        seconds(ANSWERED_TIMEOUT)
-                    ),
+            Verdict::Silent => failure(
+                FailureKind::Rejected,
+                format!(
+                    "{} s after the sign-in the portal still shows its form: the user name or the password is wrong, or the portal is slow",
+                    seconds(ANSWERED_TIMEOUT)
                 ),
-            },
+            ),
             Verdict::Slow => failure(
                 FailureKind::Unexpected,
                 format!(
@@ -366,37 +375,48 @@ impl Attempt<'_> {
 }
 
 /// Judges a sign-in `waited` after its flow ended, or got stuck. `went_on` says whether another document came since
-/// something was last typed; without `traffic` it is not known what was sent.
+/// something was last typed; without `traffic` it is not known what was sent. Where a flow got stuck between its fields,
+/// the page is not as it was recorded, and it is given up early, unless the portal says no.
 fn judge(
     typed: &Typed,
     went_on: bool,
     form: Option<&FieldState>,
     traffic: Option<Traffic>,
     waited: Duration,
-    is_stuck: bool,
+    gives_up_early: bool,
 ) -> Verdict {
-    // Where a flow got stuck between its fields, the page is not as it was recorded, unless the portal says no.
-    let is_late = waited >= if is_stuck && !typed.is_all { REFUSED_AFTER } else { ANSWERED_TIMEOUT };
-    let is_pending = traffic.is_some_and(|traffic| traffic.pending > 0);
+    let is_late = waited >= if gives_up_early { REFUSED_AFTER } else { ANSWERED_TIMEOUT };
+    let is_refused = traffic.is_some_and(|traffic| traffic.refused.is_some());
+    let complains =
+        form.zip(typed.form.as_ref()).is_some_and(|(form, before)| before.is_turned_down_by(form));
+    // What a new document does is not part of the sign-in any more.
+    let is_pending =
+        traffic.is_some_and(|traffic| if went_on { traffic.is_loading } else { traffic.pending > 0 });
     if is_pending {
-        return if waited >= UNANSWERED_TIMEOUT { Verdict::Slow } else { Verdict::Open };
+        return match waited >= UNANSWERED_TIMEOUT {
+            false => Verdict::Open,
+            true if form.is_some() && (is_refused || complains) => Verdict::Refused,
+            true => Verdict::Slow,
+        };
     }
-    let Some(form) = form else {
+    if form.is_none() {
         return if is_late { Verdict::Elsewhere } else { Verdict::Open };
-    };
-    let was_asked = traffic.is_none_or(|traffic| traffic.any);
-    let is_quiet =
-        traffic.is_none_or(|traffic| traffic.quiet_for >= REFUSED_AFTER) && waited >= REFUSED_AFTER;
-    let says_no = traffic.is_some_and(|traffic| traffic.refused.is_some())
-        || typed.form.as_ref().is_some_and(|before| before.is_turned_down_by(form));
-    if is_quiet && (went_on || (was_asked && says_no)) {
-        return Verdict::Refused;
     }
-    match (is_late, was_asked) {
-        (false, _) => Verdict::Open,
-        (true, false) => Verdict::NotSent,
-        (true, true) if typed.is_all => Verdict::Silent,
-        (true, true) => Verdict::Elsewhere,
+    let quiet_for = traffic.map_or(waited, |traffic| traffic.quiet_for.min(waited));
+    let was_asked = traffic.is_none_or(|traffic| traffic.any);
+    let says_no = if went_on {
+        waited >= REFUSED_AFTER
+    } else if is_refused {
+        quiet_for >= REFUSED_AFTER
+    } else {
+        was_asked && complains && quiet_for >= COMPLAINED_FOR
+    };
+    match (says_no, is_late) {
+        (true, _) => Verdict::Refused,
+        (false, false) => Verdict::Open,
+        (false, true) if !was_asked && !complains => Verdict::NotSent,
+        (false, true) if typed.is_all => Verdict::Silent,
+        (false, true) => Verdict::Elsewhere,
     }
 }
 
@@ -405,6 +425,10 @@ impl FieldState {
     fn is_turned_down_by(&self, now: &Self) -> bool {
         (self.is_filled && !now.is_filled) || (!now.says.is_empty() && now.says != self.says)
     }
+}
+
+fn is_of_browser(error: &ReplayError) -> bool {
+    matches!(error.cause, StepError::Page(PageError::Gone(_) | PageError::Refused { .. }))
 }
 
 fn is_typing(step: &Step) -> bool {
@@ -440,7 +464,7 @@ mod tests {
     /// A portal that was asked and has answered, a while ago.
     fn answered() -> Traffic {
         let quiet_for = Duration::from_secs(60);
-        Traffic { any: true, pending: 0, refused: None, quiet_for, is_complete: true }
+        Traffic { any: true, is_loading: false, pending: 0, refused: None, quiet_for, is_complete: true }
     }
 
     /// The verdict after these seconds.
@@ -453,14 +477,13 @@ mod tests {
         let as_typed = form(true, "cookies");
         let refused = Traffic { refused: Some(401), ..answered() };
         assert_eq!(after(3, Some(&as_typed), refused), Verdict::Refused);
-        assert_eq!(after(3, Some(&form(false, "cookies")), answered()), Verdict::Refused);
-        assert_eq!(after(3, Some(&form(true, "wrong")), answered()), Verdict::Refused);
-        assert_eq!(
-            after(3, Some(&form(true, "")), answered()),
-            Verdict::Open,
-            "a message that goes says nothing"
-        );
-        assert_eq!(after(3, Some(&as_typed), answered()), Verdict::Open);
+        for complaint in [form(false, "cookies"), form(true, "wrong")] {
+            assert_eq!(after(3, Some(&complaint), answered()), Verdict::Open, "it may be on its way on");
+            assert_eq!(after(6, Some(&complaint), answered()), Verdict::Refused);
+        }
+        let quieter = form(true, "");
+        assert_eq!(after(6, Some(&quieter), answered()), Verdict::Open, "a message that goes says nothing");
+        assert_eq!(after(6, Some(&as_typed), answered()), Verdict::Open);
         assert_eq!(after(16, Some(&as_typed), answered()), Verdict::Silent);
     }
 
@@ -477,14 +500,27 @@ mod tests {
     fn a_portal_that_has_not_answered_is_slow_and_not_contradicted() {
         let pending = Traffic { pending: 1, refused: Some(401), ..answered() };
         assert_eq!(after(59, Some(&form(false, "wrong")), pending), Verdict::Open);
-        assert_eq!(after(61, Some(&form(false, "wrong")), pending), Verdict::Slow);
+        assert_eq!(after(61, Some(&form(false, "wrong")), pending), Verdict::Refused);
+        let only_slow = Traffic { refused: None, ..pending };
+        assert_eq!(after(61, Some(&form(true, "cookies")), only_slow), Verdict::Slow);
     }
 
     #[test]
-    fn what_was_never_sent_is_no_refusal_whatever_the_form_says() {
+    fn what_a_new_document_sends_by_itself_holds_up_no_verdict() {
+        let shown = form(false, "");
+        let polls = Traffic { pending: 3, quiet_for: Duration::ZERO, ..answered() };
+        let verdict = |traffic| judge(&typed(), true, Some(&shown), Some(traffic), REFUSED_AFTER, true);
+        assert_eq!(verdict(polls), Verdict::Refused);
+        assert_eq!(verdict(Traffic { is_loading: true, ..polls }), Verdict::Open);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_no_refusal_unless_the_form_itself_complains() {
         let unasked = Traffic { any: false, ..answered() };
-        assert_eq!(after(3, Some(&form(true, "Fill this in")), unasked), Verdict::Open);
-        assert_eq!(after(16, Some(&form(true, "Fill this in")), unasked), Verdict::NotSent);
+        assert_eq!(after(6, Some(&form(true, "cookies")), unasked), Verdict::Open);
+        assert_eq!(after(16, Some(&form(true, "cookies")), unasked), Verdict::NotSent);
+        assert_eq!(after(6, Some(&form(true, "Too short")), unasked), Verdict::Open);
+        assert_eq!(after(16, Some(&form(true, "Too short")), unasked), Verdict::Silent);
     }
 
     #[test]
