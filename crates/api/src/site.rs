@@ -254,7 +254,9 @@ mod tests {
             "start_url": "http://127.0.0.1:8099/",
             "sign_in": {"title": "sign in", "steps": []},
             "signed_in": {"any": [{"selector": "#user"}]},
-            "refresh": {"how": "visit", "every": 300, "url": "http://127.0.0.1:8099/ping"},
+            "refresh": {
+                "how": "visit", "every": 300, "asleep": "never", "url": "http://127.0.0.1:8099/ping"
+            },
             "restore_fields": "events"
         });
         let site: SiteDefinition = serde_json::from_value(json.clone()).unwrap();
