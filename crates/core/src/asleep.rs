@@ -170,13 +170,9 @@ impl SessionMut<'_> {
 
     /// What was done in the window of a refresh failed. It is tried again later in another one.
     pub(crate) fn asleep_refresh_failed(&mut self, failure: Failure) {
-        let mut backoff = self.limits.backoff;
         self.contents.activity = ActivityState::Idle;
         self.unreachable = failure.kind == FailureKind::Unreachable;
-        if failure.kind.is_harmless() {
-            backoff.longest = backoff.longest.min(self.limits.longest_outage_wait);
-        }
-        self.try_again_later(backoff);
+        self.try_again_later(self.limits.backoff_after(failure.kind));
         self.announce(NoticeKind::RefreshFailed, &failure.sentence);
         self.answer_refresh_requests(&Err(failure));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::activity::FailureKind;
 use crate::backoff::Backoff;
 
 /// What happens to a newcomer on a full machine.
@@ -80,6 +81,15 @@ pub struct Limits {
     pub max_holds: usize,
     /// Requests that wait for one session.
     pub max_waiting: usize,
+}
+
+impl Limits {
+    /// Returns the waits between tries after a failure of this kind.
+    pub(crate) fn backoff_after(&self, kind: FailureKind) -> Backoff {
+        let longest = self.backoff.longest;
+        let longest = if kind.is_harmless() { longest.min(self.longest_outage_wait) } else { longest };
+        Backoff { longest, ..self.backoff }
+    }
 }
 
 impl Default for Limits {

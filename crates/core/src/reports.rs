@@ -393,10 +393,7 @@ impl SessionMut<'_> {
         }
         self.failures += 1;
         self.unreachable = failure.kind == FailureKind::Unreachable;
-        let mut backoff = self.limits.backoff;
-        if failure.kind.is_harmless() {
-            backoff.longest = backoff.longest.min(self.limits.longest_outage_wait);
-        }
+        let backoff = self.limits.backoff_after(failure.kind);
         // What failed while the portal was not there says nothing of a sign-in once it is.
         let is_typed = activity == Activity::SignIn && !failure.kind.is_harmless();
         let failures = if is_typed { self.failed_sign_ins } else { self.failures };

@@ -11,6 +11,7 @@ mod disk;
 mod keep;
 mod operations;
 mod outage;
+mod specs;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pilotlight_core::{
-    Access, AccountId, Action, Activity, AsleepRefresh, HoldId, Input, Isolation, LaunchKey, Limits, LoginId,
-    Moment, NoticeKind, Policy, RequestId, Rules, Session, SessionId, SignInStatus, SiteId, Spec, State,
-    Ticket, Whose,
+    Action, Activity, AsleepRefresh, HoldId, Input, Limits, Moment, NoticeKind, RequestId, Rules, Session,
+    SessionId, SignInStatus, State, Ticket,
 };
 
 use super::chance::Chance;
+use super::specs::kept_alive;
 
 const SESSIONS: u64 = 60;
 const WINDOWS: usize = 6;
@@ -82,8 +82,11 @@ struct Scene {
 impl Scene {
     fn run(&mut self, end: Moment) -> Result<(), String> {
         for number in 0..SESSIONS {
+            let is_even = number.is_multiple_of(2);
+            let asleep = if is_even { AsleepRefresh::Visit } else { AsleepRefresh::VisitAndRefresh };
+            let spec = kept_alive(number, EVERY, 30 * SECOND, asleep);
             let session = SessionId(u128::from(number) + 1);
-            let input = Input::Create { request: RequestId(number), session, spec: Box::new(spec(number)) };
+            let input = Input::Create { request: RequestId(number), session, spec: Box::new(spec) };
             self.after(600_000, Next::Told(input));
         }
         self.reports.insert((self.now + BEGINNING, 0), Next::Comes);
@@ -168,28 +171,5 @@ impl Scene {
             };
             self.after(SLOWEST_MS, next);
         }
-    }
-}
-
-fn spec(number: u64) -> Spec {
-    Spec {
-        name: None,
-        identity: Some(number),
-        whose: Whose::default(),
-        site: Some(SiteId(1)),
-        max_sign_ins: None,
-        refresh_jitter: 30 * SECOND,
-        asleep: if number.is_multiple_of(2) { AsleepRefresh::Visit } else { AsleepRefresh::VisitAndRefresh },
-        access: Access { account: Some(AccountId(number)), login: Some(LoginId(number)), can_sign_in: true },
-        launch: LaunchKey(1),
-        isolation: Isolation::Shared,
-        freezes: true,
-        policy: Policy {
-            keep_alive: true,
-            never_terminate: false,
-            idle_timeout: 1800 * SECOND,
-            default_refresh: Some(EVERY),
-            own_refresh: None,
-        },
     }
 }

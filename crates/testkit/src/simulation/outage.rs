@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pilotlight_core::{
-    Access, AccountId, Action, Activity, AsleepRefresh, Failure, FailureKind, Input, Isolation, LaunchKey,
-    Limits, LoginId, Moment, Policy, RequestId, Rules, SessionId, SignInStatus, SiteId, Spec, State, Whose,
+    Action, Activity, AsleepRefresh, Failure, FailureKind, Input, Limits, Moment, RequestId, Rules,
+    SessionId, SignInStatus, State,
 };
 
 use super::chance::Chance;
+use super::specs::kept_alive;
 
 const SESSIONS: u64 = 20;
 const SECOND: Duration = Duration::from_secs(1);
@@ -74,8 +75,9 @@ struct Scene {
 impl Scene {
     fn run(&mut self) -> Result<Outage, String> {
         for number in 0..SESSIONS {
+            let spec = kept_alive(number, 15 * SECOND, 3 * SECOND, AsleepRefresh::Visit);
             let session = SessionId(u128::from(number) + 1);
-            let input = Input::Create { request: RequestId(number), session, spec: Box::new(spec(number)) };
+            let input = Input::Create { request: RequestId(number), session, spec: Box::new(spec) };
             self.reported += 1;
             self.reports
                 .insert((self.now + Duration::from_millis(self.chance.below(60_000)), self.reported), input);
@@ -158,29 +160,6 @@ impl Scene {
             *self.sign_ins.entry(session).or_default() += 1;
         }
         Ok(if self.signed_in.contains(&session) { SignInStatus::SignedIn } else { SignInStatus::SignedOut })
-    }
-}
-
-fn spec(number: u64) -> Spec {
-    Spec {
-        name: None,
-        identity: Some(number),
-        whose: Whose::default(),
-        site: Some(SiteId(1)),
-        max_sign_ins: None,
-        refresh_jitter: 3 * SECOND,
-        asleep: AsleepRefresh::Visit,
-        access: Access { account: Some(AccountId(number)), login: Some(LoginId(number)), can_sign_in: true },
-        launch: LaunchKey(1),
-        isolation: Isolation::Shared,
-        freezes: true,
-        policy: Policy {
-            keep_alive: true,
-            never_terminate: false,
-            idle_timeout: 1800 * SECOND,
-            default_refresh: Some(15 * SECOND),
-            own_refresh: None,
-        },
     }
 }
 
