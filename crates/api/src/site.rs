@@ -186,6 +186,9 @@ pub enum RefreshAsleep {
     /// Open a window with the session's state, load its page, refresh it as `how` says, save the state and close it.
     #[default]
     Window,
+    /// Load one document in a window with the session's cookies, without scripts, pictures and frames, and save the
+    /// cookies. If the document does not show that the session is signed in, the same as `window` follows.
+    Document,
     /// Not at all: the portal signs the session out, and it is signed in again when it wakes.
     Never,
 }
@@ -284,5 +287,19 @@ mod tests {
             assert_eq!(site.validate().unwrap_err().field, field, "{json}");
         }
         assert!(serde_json::from_str::<SignIn>("5").is_err());
+    }
+
+    #[test]
+    fn refreshes_of_hibernated_sessions_are_read_by_their_names() {
+        for (name, asleep) in [
+            ("window", RefreshAsleep::Window),
+            ("document", RefreshAsleep::Document),
+            ("never", RefreshAsleep::Never),
+        ] {
+            let refresh: RefreshDefinition =
+                serde_json::from_value(serde_json::json!({ "asleep": name })).unwrap();
+            assert_eq!((refresh.asleep, refresh.validate()), (asleep, Ok(())), "{name}");
+        }
+        assert_eq!(RefreshDefinition::default().asleep, RefreshAsleep::Window);
     }
 }

@@ -7,7 +7,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use pilotlight_cdp::protocol::fetch::{
-    AuthAnswer, AuthRequired, ContinueRequest, ContinueWithAuth, RequestPaused,
+    AuthAnswer, AuthRequired, ContinueRequest, ContinueWithAuth, FailRequest, RequestPaused,
 };
 use pilotlight_cdp::protocol::page::{
     DialogClosed, FrameNavigated, FrameStartedNavigating, FrameStoppedLoading, LifecycleEvent,
@@ -36,6 +36,7 @@ use crate::event::{BrowserEvent, WindowId};
 use crate::renderer;
 use crate::reopen::reopen_and_tell;
 use crate::state::{RemoteFrame, Shard, Tab, WindowState, lock, mark_changed, shown};
+use crate::window::may_be_sent;
 
 /// What is said of messages that were too long, or too many, and were a guest's.
 #[derive(serde::Deserialize)]
@@ -129,7 +130,12 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
         | IndexedDbContentUpdated::METHOD => mark_changed(shard, &window),
         "Fetch.requestPaused" => {
             let paused: RequestPaused = event.read()?;
-            send(&shard.connection, session, ContinueRequest { request_id: paused.request_id });
+            if may_be_sent(&window, &tab, &paused) {
+                send(&shard.connection, session, ContinueRequest { request_id: paused.request_id });
+            } else {
+                let fail = FailRequest { request_id: paused.request_id, error_reason: "BlockedByClient" };
+                send(&shard.connection, session, fail);
+            }
         }
         "Fetch.authRequired" => answer_proxy(&shard.connection, &window, &tab, session, event.read()?),
         "Inspector.targetReloadedAfterCrash" if *session == tab.session => {

@@ -86,6 +86,8 @@ pub(crate) struct WindowState {
     pub(crate) answers: Answers,
     /// Its pages are frozen, or about to be.
     pub(crate) still: AtomicBool,
+    /// It has the cookies of a session and nothing else of it, for good.
+    bare: AtomicBool,
     /// What is remembered between captures.
     pub(crate) record: Record,
 }
@@ -109,6 +111,7 @@ impl WindowState {
             steered: AtomicUsize::new(0),
             answers: Answers::default(),
             still: AtomicBool::new(false),
+            bare: AtomicBool::new(false),
             record: Record::default(),
         }
     }
@@ -127,6 +130,14 @@ impl WindowState {
 
     pub(crate) fn set_still(&self, still: bool) {
         self.still.store(still, Ordering::Release);
+    }
+
+    pub(crate) fn is_bare(&self) -> bool {
+        self.bare.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_bare(&self) {
+        self.bare.store(true, Ordering::Release);
     }
 
     pub(crate) fn set_closing(&self) {

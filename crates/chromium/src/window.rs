@@ -3,6 +3,7 @@
 //! Every method ends within the time that it is given. Nothing here waits on a page that is gone or has
 //! crashed, and no URL in an error carries a user name or password.
 
+mod bare;
 mod beside;
 mod freeze;
 mod heartbeat;
@@ -37,6 +38,8 @@ pub(crate) use crate::limits::COMMAND_TIMEOUT;
 use crate::renderer;
 use crate::state::{Shard, Tab, WindowState, WindowSummary, lock};
 
+pub use bare::BareWindow;
+pub(crate) use bare::may_be_sent;
 pub use beside::Beside;
 pub(crate) use navigation::{check_url, navigate_tab};
 pub(crate) use planted::Planted;

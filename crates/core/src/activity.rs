@@ -5,6 +5,9 @@
 pub enum Activity {
     /// Load the session's page, with everything that was written down of it.
     Visit,
+    /// Load a document of its portal in a window that has the session's cookies and nothing else, write down the cookies
+    /// that this changed, and see from the document how it stands. The window is worth nothing else, whatever comes of it.
+    LoadDocument,
     /// Load the page again after its renderer crashed or hung.
     Repair,
     /// Load the session's page where the window shows none, since its last page was closed.

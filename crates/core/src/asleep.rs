@@ -4,7 +4,14 @@
 //! hibernated ── due ──> window opens ──> Visit ──> Refresh, where the site's way is another ──> saved ──> window closes
 //!      ^                     │             │ signed out: SignIn                                               │
 //!      └───── failed or lost: tried again with backoff <────────────────────────────────────────────────────┘
+//!
+//! hibernated ── due ──> window opens ──> LoadDocument, its cookies written down ──> window closes
+//!      ^                                                                                │
+//!      └──────────── not signed in by that: due at once, in the way above <─────────────┘
 //! ```
+//! The second is that of [`AsleepRefresh::Document`]. Its window has no more of the session than its cookies, so that its
+//! state is never written down, and nobody gets it: whoever wants the session waits for the window to be gone.
+//!
 //! The session counts as hibernated all the while. Its window takes nobody's place, so that it exists on a full machine
 //! too; of such windows there are [`Limits::asleep_windows`](crate::Limits::asleep_windows) at most. A client that wants
 //! the session gets the window as soon as there is a place for it.
@@ -13,9 +20,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::action::NoticeKind;
-use crate::activity::{Activity, Failure, FailureKind};
+use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
 use crate::backoff::Backoff;
-use crate::ids::{SessionId, SiteId};
+use crate::ids::{SessionId, SiteId, Ticket};
 use crate::index::{Order, Set};
 use crate::input::WindowLoss;
 use crate::rules::Rules;
@@ -30,6 +37,27 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Session {
+    /// Returns what comes first in a window that was opened for it.
+    pub(crate) fn first_activity(&self) -> Activity {
+        let is_document = self.asleep.how == AsleepRefresh::Document && !self.asleep.needs_state;
+        if self.has_refresh_window() && is_document { Activity::LoadDocument } else { Activity::Visit }
+    }
+
+    /// Returns whether its window has, or is about to have, its cookies and nothing else of it.
+    pub(crate) fn loads_document(&self) -> bool {
+        matches!(
+            self.contents.activity,
+            ActivityState::Next(Activity::LoadDocument) | ActivityState::Running(Activity::LoadDocument)
+        )
+    }
+
+    /// Returns whether this is the activity that loads a document in its window at the moment.
+    #[must_use]
+    pub fn is_loading_document(&self, ticket: Ticket) -> bool {
+        let runs = self.contents.activity == ActivityState::Running(Activity::LoadDocument);
+        runs && self.ticket == ticket && self.ended.is_none()
+    }
+
     /// When it is to be refreshed while it hibernates; `None` where it does not, or is not to be.
     pub(crate) fn asleep_refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
         let is_refreshed = self.is_hibernating()
@@ -47,12 +75,13 @@ impl Session {
     /// Whether a refresh would be worth a window. Where a person is needed, none helps that nobody looks into; what was
     /// refused is not typed again unasked.
     pub(crate) fn may_be_refreshed_asleep(&self) -> bool {
-        self.asleep != AsleepRefresh::Never && !self.is_person_needed && !self.refused
+        self.asleep.how != AsleepRefresh::Never && !self.is_person_needed && !self.refused
     }
 
     /// Whether loading its page is only the first half of its refresh.
     fn is_half_refreshed_by_visit(&self) -> bool {
-        self.has_refresh_window() && self.asleep == AsleepRefresh::VisitAndRefresh
+        let is_half = matches!(self.asleep.how, AsleepRefresh::VisitAndRefresh | AsleepRefresh::Document);
+        self.has_refresh_window() && is_half
     }
 
     /// Returns whether it hibernates, and has or gets a window in which it is refreshed.
@@ -162,6 +191,22 @@ impl SessionMut<'_> {
         self.announce(NoticeKind::Refreshed, "it was refreshed while it hibernates");
     }
 
+    /// A document was loaded in a window that has nothing of its state but its cookies, which are written down. The
+    /// window goes, whatever this came to.
+    pub(crate) fn document_loaded(&mut self, outcome: Result<SignInStatus, Failure>) {
+        match outcome {
+            Ok(SignInStatus::SignedIn) => self.is_signed_in(Activity::LoadDocument),
+            // A document may not show that it is signed in, and is no place to sign it in. It is overdue as before, and
+            // so the next one whose turn it is.
+            Ok(_) => {
+                self.asleep.needs_state = true;
+                self.not_before = self.fresh_at;
+            }
+            Err(failure) => self.asleep_refresh_failed(failure),
+        }
+        self.close_window();
+    }
+
     fn try_again_later(&mut self, backoff: Backoff) {
         let random = self.effects.random();
         self.failures += 1;
@@ -180,11 +225,12 @@ impl SessionMut<'_> {
     /// The same where its page, or the window itself, was lost. One without pages has its cookies still, which are
     /// written down.
     pub(crate) fn refresh_window_lost(&mut self, loss: WindowLoss) {
+        let has_state = !self.loads_document();
         // What it came to is not known, so that it counts.
         self.failed_sign_ins += u32::from(self.contents.activity == ActivityState::Running(Activity::SignIn));
         self.contents.attempt = self.contents.attempt.stopped();
         self.asleep_refresh_failed(Failure::browser("its page was lost"));
-        if loss != WindowLoss::Emptied {
+        if loss != WindowLoss::Emptied || !has_state {
             self.close_window();
         }
     }

@@ -111,6 +111,7 @@ impl Rules {
             session.is_hibernating()
                 && session.ended.is_none()
                 && (session.window == Window::None || session.has_refresh_window())
+                && !session.loads_document()
                 && session.is_wanted()
         };
         let deadline = now + self.limits.queue_timeout;

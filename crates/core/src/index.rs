@@ -191,7 +191,11 @@ impl Keys {
         let ready = session.ready(context.now).filter(|activity| match activity {
             Activity::Refresh => !session.in_use() && !session.is_left_alone(&context.quiet),
             Activity::SignIn => session.may_sign_in() && !session.is_left_alone(&context.quiet),
-            Activity::Visit | Activity::Repair | Activity::Reopen | Activity::Look => false,
+            Activity::Visit
+            | Activity::LoadDocument
+            | Activity::Repair
+            | Activity::Reopen
+            | Activity::Look => false,
         });
         let begins = |activity: Activity| (ready == Some(activity)).then_some(session.fresh_at);
         let unprotected = session.unprotected();

@@ -62,7 +62,7 @@ impl Session {
             site: self.site,
             max_sign_ins: self.max_sign_ins,
             refresh_jitter: self.refresh_jitter,
-            asleep: self.asleep,
+            asleep: self.asleep.how,
             access: self.access,
             launch: self.launch,
             isolation: self.isolation,

@@ -79,7 +79,7 @@ impl Rules {
         match result {
             Ok(()) => {
                 session.window = Window::Open(shard);
-                session.contents.activity = ActivityState::Next(Activity::Visit);
+                session.contents.activity = ActivityState::Next(session.first_activity());
                 session.touch();
             }
             Err(failure) if session.has_refresh_window() => {
@@ -126,6 +126,9 @@ impl Rules {
             self.portal_answers(id);
         }
         let Some(mut session) = self.session_mut(id) else { return };
+        if activity == Activity::LoadDocument {
+            return session.document_loaded(outcome);
+        }
         match outcome {
             Ok(SignInStatus::SignedIn) => session.is_signed_in(activity),
             Ok(SignInStatus::PersonNeeded(sentence)) => session.needs_person(sentence),
@@ -260,7 +263,7 @@ impl SessionMut<'_> {
         self.contents.activity = ActivityState::Idle;
         self.contents.attempt = self.contents.attempt.stopped();
         self.freeze_not_before = self.now + self.limits.freeze_settle;
-        self.contents.restored |= outcome.is_ok();
+        self.contents.restored |= outcome.is_ok() && activity != Activity::LoadDocument;
         // A look that failed has not told what came of a sign-in.
         let is_settled =
             outcome.as_ref().map_or_else(|failure| failure.kind == FailureKind::Rejected, |_| true);
@@ -275,7 +278,7 @@ impl SessionMut<'_> {
         self.touch();
     }
 
-    fn is_signed_in(&mut self, activity: Activity) {
+    pub(crate) fn is_signed_in(&mut self, activity: Activity) {
         if activity == Activity::Visit && self.is_refreshed_after_visit() {
             return;
         }
@@ -286,6 +289,7 @@ impl SessionMut<'_> {
         self.refresh_early = Duration::from_millis(random % (early_ms + 1));
         let needed_a_person = self.attention.take().is_some();
         self.is_person_needed = false;
+        self.asleep.needs_state = false;
         self.has_recovered();
         self.fresh_at = self.now;
         let (kind, reason) = match activity {
@@ -296,6 +300,10 @@ impl SessionMut<'_> {
             Activity::Refresh => {
                 self.last_refresh = Some(self.now);
                 (Some(NoticeKind::Refreshed), "it was refreshed and is signed in")
+            }
+            Activity::LoadDocument => {
+                self.last_refresh = Some(self.now);
+                (Some(NoticeKind::Refreshed), "its portal was asked while it hibernates, and it is signed in")
             }
             Activity::Visit | Activity::Repair | Activity::Reopen => (None, "its page is there"),
             Activity::Look if needed_a_person => (None, "a person has signed it in"),
@@ -432,7 +440,7 @@ impl SessionMut<'_> {
                 let is_unfit = failure.kind == FailureKind::Untyped && self.failures >= tries;
                 self.refused || is_unfit || self.failures >= self.limits.refresh_tries + tries
             }
-            Activity::Visit | Activity::Repair | Activity::Reopen => {
+            Activity::Visit | Activity::LoadDocument | Activity::Repair | Activity::Reopen => {
                 if matches!(self.window, Window::Open(_)) {
                     self.contents.activity = ActivityState::Next(activity);
                 }
@@ -446,7 +454,9 @@ impl SessionMut<'_> {
         let kind = match activity {
             Activity::SignIn | Activity::Look => NoticeKind::SignInFailed,
             Activity::Refresh => NoticeKind::RefreshFailed,
-            Activity::Visit | Activity::Repair | Activity::Reopen => NoticeKind::RecoveryFailed,
+            Activity::Visit | Activity::LoadDocument | Activity::Repair | Activity::Reopen => {
+                NoticeKind::RecoveryFailed
+            }
         };
         self.announce(kind, &failure.sentence);
         Some(Counted { is_rejected: is_refused, ends: None })

@@ -88,7 +88,7 @@ use std::time::Duration;
 use crate::action::{EndedReason, State};
 use crate::activity::Activity;
 use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
-use crate::spec::{Access, AsleepRefresh, Isolation, Policy, Spec, Whose};
+use crate::spec::{Access, AsleepWay, Isolation, Policy, Spec, Whose};
 use crate::time::Moment;
 
 /// How long new uses of a window wait for those before them to end, so that it can move out. A person who steers it may
@@ -324,7 +324,7 @@ pub struct Session {
     pub(crate) site: Option<SiteId>,
     pub(crate) max_sign_ins: Option<usize>,
     pub(crate) refresh_jitter: Duration,
-    pub(crate) asleep: AsleepRefresh,
+    pub(crate) asleep: AsleepWay,
     pub(crate) access: Access,
     pub(crate) launch: LaunchKey,
     /// Whether its window is to have a browser of its own: what was asked for, until it holds up others.
@@ -404,7 +404,7 @@ impl Session {
             site: spec.site,
             max_sign_ins: spec.max_sign_ins,
             refresh_jitter: spec.refresh_jitter,
-            asleep: spec.asleep,
+            asleep: spec.asleep.into(),
             access: spec.access,
             launch: spec.launch,
             isolation: spec.isolation,
@@ -579,7 +579,8 @@ impl Session {
             return true;
         }
         match self.contents.activity {
-            ActivityState::Running(_) | ActivityState::Next(Activity::Visit | Activity::Repair) => true,
+            ActivityState::Running(_)
+            | ActivityState::Next(Activity::Visit | Activity::LoadDocument | Activity::Repair) => true,
             // Who has it already may share it; everybody else gets it with its page.
             ActivityState::Next(Activity::Reopen) => !self.in_use(),
             ActivityState::Next(Activity::SignIn) => self.not_before <= now && self.may_sign_in(),

@@ -159,7 +159,7 @@ impl Rules {
         let index = self.sessions.index();
         let is_quiet = session.is_left_alone(&self.sessions.context().quiet);
         let allowed = match activity {
-            Activity::Visit | Activity::Repair => true,
+            Activity::Visit | Activity::LoadDocument | Activity::Repair => true,
             Activity::Look => !session.in_use(),
             // Before it ever stood, or on its way back, a use has nothing without it.
             Activity::Reopen => !session.in_use() || session.is_coming_back() || !session.established,

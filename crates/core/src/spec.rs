@@ -25,6 +25,23 @@ pub enum AsleepRefresh {
     Visit,
     /// Its page is loaded, and then its portal is refreshed in another way.
     VisitAndRefresh,
+    /// A document is loaded with its cookies alone. Where that does not show that it is signed in, the same as
+    /// [`Self::VisitAndRefresh`].
+    Document,
+}
+
+/// The same, with what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AsleepWay {
+    pub(crate) how: AsleepRefresh,
+    /// A document alone did not show that it is signed in: it takes a window with all of its state, until that has.
+    pub(crate) needs_state: bool,
+}
+
+impl From<AsleepRefresh> for AsleepWay {
+    fn from(how: AsleepRefresh) -> Self {
+        Self { how, needs_state: false }
+    }
 }
 
 /// What a client may choose, and change later, about how a session is treated.

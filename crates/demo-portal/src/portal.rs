@@ -57,6 +57,8 @@ pub struct PortalOptions {
     pub captcha: bool,
     /// How many wrong passwords in a row lock an account.
     pub lock_after: u64,
+    /// Whether each page comes with a new session cookie, after which nobody is known by the one before.
+    pub rotates_cookie: bool,
 }
 
 impl Default for PortalOptions {
@@ -67,6 +69,7 @@ impl Default for PortalOptions {
             sign_in_delay: Duration::ZERO,
             captcha: false,
             lock_after: 10,
+            rotates_cookie: false,
         }
     }
 }
@@ -96,6 +99,7 @@ pub struct Portal {
 #[derive(Debug)]
 struct Shared {
     sign_in_delay: Duration,
+    rotates_cookie: bool,
     ledger: Mutex<Ledger>,
     is_down: AtomicBool,
     has_captcha: AtomicBool,
@@ -119,6 +123,7 @@ impl Portal {
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             sign_in_delay: options.sign_in_delay,
+            rotates_cookie: options.rotates_cookie,
             ledger: Mutex::new(Ledger::new(options.session_timeout, PASSWORD.to_owned(), options.lock_after)),
             is_down: AtomicBool::new(false),
             has_captcha: AtomicBool::new(options.captcha),

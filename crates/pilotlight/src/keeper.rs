@@ -8,6 +8,7 @@
 mod access;
 mod browser_launcher;
 mod details;
+mod document;
 mod entry;
 mod events;
 mod failure_recorder;
@@ -369,6 +370,13 @@ impl Keeper {
                 // Whoever is no longer the one to type hears nothing, and has been ended.
                 if self.rules.session(session).is_some_and(|session| session.tried_at().is_some()) {
                     self.flush_for(written, Some(session));
+                }
+                return;
+            }
+            Report::Cookies { session, ticket, cookies, written } => {
+                // Of a session that was closed meanwhile nothing may come back into the store.
+                if self.rules.session(session).is_some_and(|session| session.is_loading_document(ticket)) {
+                    self.store_writer.write(StoreWrite::Cookies { session, cookies, written });
                 }
                 return;
             }

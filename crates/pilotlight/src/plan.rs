@@ -296,6 +296,7 @@ fn asleep_refresh(target: &SessionTarget) -> AsleepRefresh {
     let refresh = &site.definition.refresh;
     match (refresh.asleep, refresh.how) {
         (RefreshAsleep::Never, _) => AsleepRefresh::Never,
+        (RefreshAsleep::Document, _) => AsleepRefresh::Document,
         (RefreshAsleep::Window, RefreshHow::Reload) => AsleepRefresh::Visit,
         (RefreshAsleep::Window, RefreshHow::Visit | RefreshHow::Request | RefreshHow::Flow) => {
             AsleepRefresh::VisitAndRefresh

@@ -84,10 +84,11 @@ fn whoever_can_be_refreshed_in_time_is_never_signed_out() {
         total.steps += kept.steps;
         total.asleep += kept.asleep;
         total.taken_over += kept.taken_over;
+        total.documents_in_vain += kept.documents_in_vain;
         seed += 1;
     }
     println!("seeds {first} to {}: {total:?}", seed - 1);
-    assert!(total.asleep > 0 && total.taken_over > 0, "{total:?}");
+    assert!(total.asleep > 0 && total.taken_over > 0 && total.documents_in_vain > 0, "{total:?}");
 }
 
 /// A simulation in which these never happen proves nothing.
@@ -103,6 +104,7 @@ const EXPECTED: &[&str] = &[
     "Refresh begun",
     "Repair begun",
     "Look begun",
+    "LoadDocument begun",
     "SignInFailed",
     "RefreshFailed",
     "WindowLost",

@@ -53,6 +53,12 @@ commands! {
         mobile: bool,
     }
 
+    /// Whether the page's own scripts run. What we evaluate runs in any case.
+    SetScriptExecutionDisabled = "Emulation.setScriptExecutionDisabled" -> Nothing {
+        /// Whether they do not.
+        value: bool,
+    }
+
     /// Whether the page sees a touch screen.
     SetTouchEmulationEnabled = "Emulation.setTouchEmulationEnabled" -> Nothing {
         /// Whether it does.

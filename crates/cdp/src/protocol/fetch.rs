@@ -21,6 +21,14 @@ commands! {
         request_id: String,
     }
 
+    /// Has a held request fail.
+    FailRequest = "Fetch.failRequest" -> Nothing {
+        /// Which.
+        request_id: String,
+        /// Such as `BlockedByClient`.
+        error_reason: &'static str,
+    }
+
     /// Answers a held request in the server's place.
     FulfillRequest = "Fetch.fulfillRequest" -> Nothing {
         /// Which.
@@ -97,6 +105,10 @@ notifications! {
     RequestPaused = "Fetch.requestPaused" {
         /// Which.
         request_id: String,
+        /// The frame that it is for.
+        frame_id: Option<String>,
+        /// `Document`, `XHR`, `Fetch`, `Image` and so on.
+        resource_type: Option<String>,
     }
 
     /// A password is asked for.

@@ -55,6 +55,11 @@ pub(super) async fn capture(
     now_ms: u64,
     purpose: Purpose,
 ) -> Result<Checkpoint, WindowError> {
+    // A checkpoint of it would lack all that the session has stored, and take the place of the one that has it.
+    if window.state.is_bare() {
+        let reason = "it has nothing of its session but cookies".to_owned();
+        return Err(WindowError::Refused { command: "to read the state of the window".to_owned(), reason });
+    }
     let capturing = async {
         let record = &window.state.record;
         let _alone = record.capturing.lock().await;

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "what is measured is shown with `--nocapture`")]
 
 mod app;
+mod bare;
 mod browser;
 mod capture;
 mod capture_changes;

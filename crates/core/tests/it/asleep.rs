@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use pilotlight_core::{
-    Activity, Answer, AsleepRefresh, FailureKind, Input, Limits, SessionId, SignInStatus, SiteId, Spec, State,
+    Activity, Answer, AsleepRefresh, FailureKind, Input, Limits, SessionId, SignInStatus, SiteId, Spec,
+    State, WindowLoss,
 };
 
 use crate::scene::{SECOND, Scene, failure};
@@ -264,4 +265,118 @@ fn a_client_that_comes_when_a_person_is_needed_gets_no_window_that_is_said_to_be
     let request = scene.request();
     scene.step(Input::Wake { request, session: SessionId(1) });
     assert_eq!(scene.state(1), State::NeedsAttention);
+}
+
+#[test]
+fn a_document_alone_keeps_a_session_and_no_window_without_its_state_is_written_down() {
+    let mut scene = crowd(1, 1, AsleepRefresh::Document);
+    let request = scene.request();
+    scene.step(Input::Hibernate { request, session: SessionId(1) });
+    let saves = scene.saves;
+    begun(&mut scene, 1);
+    for _ in 0..10 {
+        scene.wait(EVERY + SECOND);
+        assert_eq!(scene.state(1), State::Hibernated);
+        assert_eq!(begun(&mut scene, 1), [Activity::LoadDocument], "once each time");
+        assert!(is_kept(&scene, 1));
+    }
+    assert_eq!(scene.saves, saves, "a window that lacks its state was written down");
+    let session = scene.rules.session(SessionId(1)).unwrap();
+    assert_eq!(session.shard(), None, "its window is still there");
+}
+
+#[test]
+fn where_a_document_does_not_show_a_sign_in_a_window_with_all_state_is_next() {
+    for not in [SignInStatus::SignedOut, SignInStatus::PersonNeeded("a captcha".to_owned())] {
+        let mut scene = crowd(2, 1, AsleepRefresh::Document);
+        begun(&mut scene, 1);
+        let document = not.clone();
+        scene.outcome = Box::new(move |activity| match activity {
+            Activity::LoadDocument => Ok(document.clone()),
+            _ => Ok(SignInStatus::SignedIn),
+        });
+        let saves = scene.saves;
+        scene.wait(EVERY + SECOND);
+        let expected = [Activity::LoadDocument, Activity::Visit, Activity::Refresh];
+        assert_eq!(begun(&mut scene, 1), expected, "{not:?}");
+        assert!(scene.saves > saves, "what the portal changed is written down");
+        assert!(is_kept(&scene, 1));
+        scene.wait(EVERY + SECOND);
+        assert_eq!(begun(&mut scene, 1), expected, "a document is tried first again");
+    }
+}
+
+#[test]
+fn whoever_is_signed_out_by_a_document_is_signed_in_again_in_a_window() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Document);
+    begun(&mut scene, 1);
+    scene.outcome = Box::new(|activity| match activity {
+        Activity::LoadDocument | Activity::Visit => Ok(SignInStatus::SignedOut),
+        _ => Ok(SignInStatus::SignedIn),
+    });
+    scene.wait(EVERY + SECOND);
+    assert_eq!(begun(&mut scene, 1), [Activity::LoadDocument, Activity::Visit, Activity::SignIn]);
+    assert_eq!(scene.state(1), State::Hibernated);
+}
+
+#[test]
+fn a_window_for_a_document_that_is_lost_is_closed_and_not_repaired() {
+    for loss in [WindowLoss::Crashed, WindowLoss::Hung, WindowLoss::Emptied, WindowLoss::Gone] {
+        let mut scene = crowd(2, 2, AsleepRefresh::Document);
+        let request = scene.request();
+        scene.step(Input::Hibernate { request, session: SessionId(1) });
+        scene.silent = true;
+        scene.wait(EVERY);
+        assert_eq!(begun(&mut scene, 1).last(), Some(&Activity::LoadDocument));
+        let shard = scene.rules.session(SessionId(1)).and_then(pilotlight_core::Session::shard).unwrap();
+        let request = scene.request();
+        scene.step(Input::Wake { request, session: SessionId(1) });
+        scene.silent = false;
+        let saves = scene.saves;
+        scene.step(Input::WindowLost { session: SessionId(1), shard, loss });
+        assert_eq!(begun(&mut scene, 1), [Activity::Visit], "{loss:?}: it gets a window with its state");
+        assert_eq!((scene.state(1), scene.saves), (State::Ready, saves), "{loss:?}");
+    }
+}
+
+#[test]
+fn a_client_that_comes_while_a_document_is_loaded_gets_a_window_with_all_state() {
+    for outcome in [
+        Ok(SignInStatus::SignedIn),
+        Ok(SignInStatus::SignedOut),
+        Err(failure(FailureKind::Unreachable)),
+        Err(failure(FailureKind::Unrecorded { is_full: true })),
+    ] {
+        let mut scene = crowd(2, 2, AsleepRefresh::Document);
+        let request = scene.request();
+        scene.step(Input::Hibernate { request, session: SessionId(1) });
+        scene.silent = true;
+        scene.wait(EVERY);
+        let (_, ticket) = *scene.unanswered.iter().rfind(|(id, _)| *id == SessionId(1)).unwrap();
+        let session = |scene: &Scene| scene.rules.session(SessionId(1)).unwrap().is_loading_document(ticket);
+        assert!(session(&scene));
+        assert_eq!(scene.hold(1, 60 * SECOND, true), None, "it waits for the document");
+        assert_eq!(scene.state(1), State::Hibernated);
+        scene.begun.clear();
+        scene.silent = false;
+        let saves = scene.saves;
+        scene.step(Input::ActivityEnded { session: SessionId(1), ticket, outcome: outcome.clone() });
+        assert_eq!(begun(&mut scene, 1), [Activity::Visit], "{outcome:?}");
+        assert_eq!((scene.state(1), scene.saves), (State::Ready, saves), "{outcome:?}");
+        assert!(matches!(scene.answers.last(), Some((_, Ok(Answer::Hold { .. })))), "{outcome:?}");
+        assert!(!session(&scene), "its cookies are no longer taken");
+    }
+}
+
+#[test]
+fn a_portal_that_is_down_is_asked_again_for_its_document() {
+    let mut scene = crowd(2, 1, AsleepRefresh::Document);
+    begun(&mut scene, 1);
+    scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
+    scene.wait(10 * EVERY);
+    let tried = begun(&mut scene, 1);
+    assert!(tried.len() > 5 && tried.iter().all(|activity| *activity == Activity::LoadDocument), "{tried:?}");
+    scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
+    scene.wait(2 * EVERY);
+    assert!(is_kept(&scene, 1));
 }

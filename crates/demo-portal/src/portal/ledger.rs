@@ -264,6 +264,12 @@ impl Ledger {
         true
     }
 
+    /// From now on `new_token` is the session's name, and the old one is nobody's. `false` where it is nobody's already.
+    pub(super) fn rename(&mut self, token: &str, new_token: String) -> bool {
+        let session = self.sessions.remove(token);
+        session.is_some_and(|session| self.sessions.insert(new_token, session).is_none())
+    }
+
     /// Looks at how far the appointment of this session came, and changes it; `None` where it is nobody's.
     pub(super) fn update_draft<T>(&mut self, token: &str, change: impl FnOnce(&mut Draft) -> T) -> Option<T> {
         self.sessions.get_mut(token).map(|session| change(&mut session.draft))

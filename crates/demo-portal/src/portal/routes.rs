@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -84,6 +84,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/logout", get(sign_out))
         .route("/captcha", get(show_captcha).post(solve_captcha))
         .route("/api/keep_alive", get(keep_alive).post(keep_alive))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), rotate_cookie))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), unless_down))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), sending::note))
         .merge(control)
@@ -96,6 +97,24 @@ async fn unless_down(State(portal): Portal, request: Request, next: Next) -> Res
         return (StatusCode::SERVICE_UNAVAILABLE, "The portal is closed for maintenance.").into_response();
     }
     next.run(request).await
+}
+
+/// Gives a new cookie with each page, where the portal does that.
+async fn rotate_cookie(State(portal): Portal, request: Request, next: Next) -> Response {
+    let is_page = portal.rotates_cookie && request.method() == Method::GET && is_document(request.headers());
+    let token = cookie(request.headers(), SESSION_COOKIE).filter(|_| is_page).map(str::to_owned);
+    let response = next.run(request).await;
+    let Some(token) = token else { return response };
+    let new_token = new_token();
+    if !portal.ledger().rename(&token, new_token.clone()) {
+        return response;
+    }
+    (AppendHeaders([(SET_COOKIE, session_cookie(&new_token))]), response).into_response()
+}
+
+/// Whether a browser asks for what is to be a page of its own.
+pub(super) fn is_document(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|destination| destination == "document")
 }
 
 /// The page for the one who is signed in; everybody else is sent to the log-in.

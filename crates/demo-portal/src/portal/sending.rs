@@ -22,7 +22,7 @@ use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::routes::{MAX_BODY_BYTES, signed_in};
+use super::routes::{MAX_BODY_BYTES, is_document, signed_in};
 use super::{Shared, pages};
 
 /// The most requests that are remembered; what comes after them is counted as [`Sent::forgotten`].
@@ -54,12 +54,16 @@ pub struct Sent {
     pub forgotten: u64,
     /// How many GETs there were.
     pub gets: u64,
+    /// How many of them were for what became a page of its own, as a browser says.
+    #[serde(default)]
+    pub documents: u64,
 }
 
 impl Sent {
-    pub(super) fn note(&mut self, request: Received) {
+    pub(super) fn note(&mut self, request: Received, is_document: bool) {
         if matches!(request.method.as_str(), "GET" | "HEAD") {
             self.gets += 1;
+            self.documents += u64::from(is_document);
         } else if self.others.len() < MAX_REMEMBERED {
             self.others.push(request);
         } else {
@@ -92,7 +96,8 @@ pub(super) async fn note(State(portal): Portal, request: Request, next: Next) ->
     let is_secret = parts.uri.path().starts_with("/login");
     let shown = if is_secret { String::new() } else { String::from_utf8_lossy(&body).into_owned() };
     let user = portal.user_of(&parts.headers).unwrap_or_default();
-    portal.ledger().sent.note(Received { user, method: parts.method.to_string(), path, body: shown });
+    let received = Received { user, method: parts.method.to_string(), path, body: shown };
+    portal.ledger().sent.note(received, is_document(&parts.headers));
     next.run(Request::from_parts(parts, Body::from(body))).await
 }
 

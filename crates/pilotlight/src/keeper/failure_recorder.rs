@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pilotlight_api::FailedStep;
+use pilotlight_checkpoint::Cookie;
 use pilotlight_chromium::{Format, Window};
 use pilotlight_core::{Activity, Failure, FailureKind, SessionId, Ticket};
 use pilotlight_flow::replay::ReplayError;
@@ -38,6 +39,20 @@ impl<'a> FailureRecorder<'a> {
         Self { session, ticket, reports, stuck_at: Mutex::default() }
     }
 
+    /// Reports something that is to be written down, and waits until it is.
+    async fn written(
+        &self,
+        report: Report,
+        waits: oneshot::Receiver<Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        drop(self.reports.send(report).await);
+        let stopping = |_| {
+            let sentence = "the server is stopping".to_owned();
+            Err(Failure { kind: FailureKind::Browser, sentence })
+        };
+        waits.await.unwrap_or_else(stopping)
+    }
+
     /// Keeps what is seen of a sign-in that failed, or of a flow that was to keep one.
     pub(super) async fn keep(
         self,
@@ -61,13 +76,13 @@ impl<'a> FailureRecorder<'a> {
 impl ActivityObserver for FailureRecorder<'_> {
     async fn typing(&self) -> Result<(), Failure> {
         let (written, waits) = oneshot::channel();
-        let report = Report::Typing { session: self.session, ticket: self.ticket, written };
-        drop(self.reports.send(report).await);
-        let stopping = |_| {
-            let sentence = "the server is stopping".to_owned();
-            Err(Failure { kind: FailureKind::Browser, sentence })
-        };
-        waits.await.unwrap_or_else(stopping)
+        self.written(Report::Typing { session: self.session, ticket: self.ticket, written }, waits).await
+    }
+
+    async fn keep_cookies(&self, cookies: Vec<Cookie>) -> Result<(), Failure> {
+        let (written, waits) = oneshot::channel();
+        let report = Report::Cookies { session: self.session, ticket: self.ticket, cookies, written };
+        self.written(report, waits).await
     }
 
     fn on_failure(&self, error: &ReplayError) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pilotlight_checkpoint::Checkpoint;
+use pilotlight_checkpoint::{Checkpoint, Cookie};
 use pilotlight_chromium::{Browser, BrowserEvent, Window};
 use pilotlight_core::{
     Failure, HoldId, Input, Memory, Moment, PolicyPatch, Refusal, RequestId, SessionId, ShardId,
@@ -216,6 +216,14 @@ pub(super) enum Report {
     Typing {
         session: SessionId,
         ticket: Ticket,
+        written: WrittenSender,
+    },
+    /// A session hibernates with these cookies from now on.
+    Cookies {
+        session: SessionId,
+        ticket: Ticket,
+        cookies: Vec<Cookie>,
+        /// Told once they are written down, or could not be.
         written: WrittenSender,
     },
     ActivityEnded {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_api::{RefreshHow, RestoreFields};
-use pilotlight_checkpoint::Checkpoint;
+use pilotlight_checkpoint::{Checkpoint, Cookie};
 use pilotlight_chromium::{RestoreFields as Fields, Shown, Window, WindowError};
 use pilotlight_core::{Activity, Failure, FailureKind, Moment, SignInStatus};
 use pilotlight_flow::condition::Condition;
@@ -21,7 +21,7 @@ use crate::credentials::Login;
 use crate::sentence::with_sources;
 
 /// The longest that a page may take to load.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest that any activity may take; a sign-in of many steps is the slowest.
 const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a loaded page may take to show whether it is signed in.
@@ -42,6 +42,9 @@ const WHO_IS_SHOWN: &str =
 pub(super) trait ActivityObserver: Sync {
     /// A sign-in is about to be typed. Returns once that is written down.
     fn typing(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// These are the cookies of a session that hibernates from now on. Returns once that is written down.
+    fn keep_cookies(&self, cookies: Vec<Cookie>) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// A flow could not go on.
     fn on_failure(&self, error: &ReplayError);
@@ -82,6 +85,7 @@ impl SessionTarget {
         let work = async {
             match activity {
                 Activity::Visit => self.visit(window, checkpoint).await,
+                Activity::LoadDocument => self.load_document(window, checkpoint, observer).await,
                 Activity::Repair => {
                     if window.heartbeat(PROBE_TIMEOUT).await.is_err() {
                         window.revive().await.map_err(of_window)?;

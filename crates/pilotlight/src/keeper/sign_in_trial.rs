@@ -3,6 +3,7 @@
 //! Nothing of it stays: neither the browser nor what was typed.
 
 use bytes::Bytes;
+use pilotlight_checkpoint::Cookie;
 use pilotlight_chromium::{Browser, Format, WindowOptions};
 use pilotlight_core::{Activity, Failure, FailureKind, Isolation, ShardId, SignInStatus};
 use pilotlight_flow::replay::{Event, ReplayError};
@@ -40,6 +41,10 @@ struct ProgressReporter {
 
 impl ActivityObserver for ProgressReporter {
     async fn typing(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn keep_cookies(&self, _cookies: Vec<Cookie>) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_checkpoint::Checkpoint;
+use pilotlight_checkpoint::{Checkpoint, Cookie};
 use pilotlight_core::{Failure, FailureKind, SessionId, Ticket};
 use pilotlight_store::{Archive, SessionRecord, StoreError};
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::message::Report;
+use super::message::{Report, WrittenSender};
 use crate::sentence::with_sources;
 
 /// Writes that wait. The keeper never waits: it sends few and small ones, and checkpoints are limited by the
@@ -43,6 +43,8 @@ pub(super) enum StoreWrite {
     Forgotten(Vec<Uuid>),
     /// The state of a window.
     Checkpoint { session: SessionId, ticket: Ticket, checkpoint: Box<Checkpoint> },
+    /// The cookies that a session has now. Everything else that is written down of its window stays as it is.
+    Cookies { session: SessionId, cookies: Vec<Cookie>, written: WrittenSender },
 }
 
 /// Hands writes to the store writer.
@@ -162,7 +164,18 @@ impl WriterTask {
                 let result = saved.map_err(|error| not_written(&error));
                 drop(self.reports.send(Report::Saved { session, ticket, result }).await);
             }
+            StoreWrite::Cookies { session, cookies, written } => {
+                let replaced = self.replace_cookies(Uuid::from_u128(session.0), cookies).await;
+                // Whoever waited may have been ended.
+                let _ = written.send(replaced.map_err(|error| not_written(&error)));
+            }
         }
+    }
+
+    /// Nothing comes between reading and writing: only this task writes states.
+    async fn replace_cookies(&self, id: Uuid, cookies: Vec<Cookie>) -> Result<(), StoreError> {
+        let checkpoint = self.archive.checkpoint(id).await?.ok_or(StoreError::NoSession(id))?;
+        self.archive.save_checkpoint(id, checkpoint.with_cookies(cookies)).await.map(drop)
     }
 
     async fn begin_with(&self, id: Uuid, checkpoint: Arc<Checkpoint>) -> Result<(), StoreError> {

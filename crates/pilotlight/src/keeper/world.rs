@@ -423,7 +423,9 @@ impl World {
             let observer = FailureRecorder::new(session, ticket, &reports);
             let work = async {
                 let checkpoint = match activity {
-                    Activity::Visit => newest_checkpoint(&archive, session, begins_with).await?,
+                    Activity::Visit | Activity::LoadDocument => {
+                        newest_checkpoint(&archive, session, begins_with).await?
+                    }
                     _ => None,
                 };
                 target.perform(activity, &window, checkpoint.as_ref(), tried_at, &observer).await

@@ -10,8 +10,8 @@ use pilotlight_core::{
 use super::chance::Chance;
 
 /// Sites of the fake world.
-const ASLEEP: [AsleepRefresh; 3] =
-    [AsleepRefresh::Never, AsleepRefresh::Visit, AsleepRefresh::VisitAndRefresh];
+const ASLEEP: [AsleepRefresh; 4] =
+    [AsleepRefresh::Never, AsleepRefresh::Visit, AsleepRefresh::VisitAndRefresh, AsleepRefresh::Document];
 pub(super) const SITES: u64 = 3;
 /// Accounts; each can be asked for with its password or with a wrong one.
 pub(super) const ACCOUNTS: u64 = 10;
@@ -130,7 +130,7 @@ impl Clients {
             site: with_site.then_some(SiteId(account % SITES)),
             max_sign_ins: None,
             refresh_jitter: Duration::from_secs(chance.below(60)),
-            asleep: ASLEEP[usize::try_from(session.0 % 3).unwrap_or_default()],
+            asleep: ASLEEP[usize::try_from(session.0 % 4).unwrap_or_default()],
             access: Access {
                 account: with_site.then_some(AccountId(account)),
                 login: with_site.then_some(LoginId(account * 2 + wrong_password)),

@@ -35,6 +35,8 @@ pub struct Kept {
     pub asleep: u64,
     /// Clients that came to a session while it was being refreshed so.
     pub taken_over: u64,
+    /// Documents that did not show that one is signed in.
+    pub documents_in_vain: u64,
     /// Sessions that the portal signed out though it could have been asked in time.
     pub signed_out: u64,
 }
@@ -82,8 +84,11 @@ struct Scene {
 impl Scene {
     fn run(&mut self, end: Moment) -> Result<(), String> {
         for number in 0..SESSIONS {
-            let is_even = number.is_multiple_of(2);
-            let asleep = if is_even { AsleepRefresh::Visit } else { AsleepRefresh::VisitAndRefresh };
+            let asleep = match number % 3 {
+                0 => AsleepRefresh::Visit,
+                1 => AsleepRefresh::VisitAndRefresh,
+                _ => AsleepRefresh::Document,
+            };
             let spec = kept_alive(number, EVERY, 30 * SECOND, asleep);
             let session = SessionId(u128::from(number) + 1);
             let input = Input::Create { request: RequestId(number), session, spec: Box::new(spec) };
@@ -134,7 +139,12 @@ impl Scene {
             if activity != Activity::Look {
                 self.heard_of.insert(session, self.now);
             }
-            SignInStatus::SignedIn
+            if activity == Activity::LoadDocument && self.chance.percent(5) {
+                self.kept.documents_in_vain += 1;
+                SignInStatus::SignedOut
+            } else {
+                SignInStatus::SignedIn
+            }
         } else {
             self.kept.signed_out += u64::from(self.heard_of.contains_key(&session));
             SignInStatus::SignedOut

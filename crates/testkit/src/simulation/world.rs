@@ -89,6 +89,8 @@ pub(super) struct World {
     started: BTreeSet<ShardId>,
     /// Windows that have shown what they are to show.
     pub(super) shown: BTreeSet<SessionId>,
+    /// Windows that have the cookies of their sessions and nothing else.
+    pub(super) bare: BTreeSet<SessionId>,
     /// Windows whose state was written down since they were opened.
     pub(super) saved: BTreeSet<SessionId>,
     /// Windows whose last page was closed, and whose state was not written down since.
@@ -311,6 +313,7 @@ impl World {
         self.still.remove(&session);
         self.moved.remove(&session);
         self.shown.remove(&session);
+        self.bare.remove(&session);
     }
 
     /// The server dies and a new one takes up what is left: browsers that had answered, with those windows of
@@ -406,6 +409,9 @@ impl World {
                 }
                 self.later(chance, now, Report::Thawed(session, ticket));
             }
+            Action::Save { session, .. } if self.bare.contains(&session) => {
+                return Err(format!("what {session:?} has stored is overwritten with a window without it"));
+            }
             Action::Save { session, ticket } => self.later(chance, now, Report::Saved(session, ticket)),
             Action::EndPages { session } => {
                 if !self.oversized.remove(&session) {
@@ -435,7 +441,12 @@ impl World {
             Action::Begin { session, ticket, activity } => {
                 self.signing_in.remove(&session);
                 self.begun.insert(session, ticket);
-                if activity == Activity::SignIn {
+                if self.bare.contains(&session) {
+                    return Err(format!("{activity:?} in the window of {session:?}, which lacks its state"));
+                }
+                if activity == Activity::LoadDocument {
+                    self.bare.insert(session);
+                } else if activity == Activity::SignIn {
                     self.begin_sign_in(session, ticket)?;
                     self.later(chance, now, Report::Typing(session, ticket));
                 } else if activity == Activity::Look {

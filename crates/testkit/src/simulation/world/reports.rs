@@ -110,7 +110,8 @@ impl World {
                 if activity != Activity::Look || outcome.is_ok() {
                     self.tried.remove(&session);
                 }
-                if self.begun.get(&session) == Some(&ticket) && outcome.is_ok() {
+                let shows = activity != Activity::LoadDocument;
+                if self.begun.get(&session) == Some(&ticket) && outcome.is_ok() && shows {
                     self.shown.insert(session);
                     if activity != Activity::Look {
                         self.blank.remove(&session);
@@ -176,6 +177,9 @@ impl World {
                 return Err(rejected());
             }
             Activity::SignIn | Activity::Look => {}
+            // It may not show what a page does.
+            Activity::LoadDocument if chance.percent(50) => return Ok(SignInStatus::SignedIn),
+            Activity::LoadDocument => return Ok(SignInStatus::SignedOut),
             Activity::Visit | Activity::Refresh | Activity::Repair | Activity::Reopen => {
                 self.refusals.remove(&session);
             }

@@ -1,0 +1,164 @@
+//! Keeping a hibernated session signed in with a document alone: in a bare window with its cookies, without scripts,
+//! pictures or anything else that a page is made of.
+//!
+//! What comes back of the session is its cookies, and they go into the checkpoint that it has. Everything else in there
+//! is never read from a window that does not have it: a [`BareWindow`] gives no checkpoint.
+
+use std::time::Duration;
+
+use pilotlight_api::RefreshHow;
+use pilotlight_checkpoint::{Checkpoint, Cookie};
+use pilotlight_chromium::{BareWindow, Window};
+use pilotlight_core::{Failure, FailureKind, SignInStatus};
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+use super::session_target::{
+    ActivityObserver, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, of_window, portal_fault, response_status,
+};
+
+/// How long it is tried to write down what the portal has changed: without it the next refresh comes signed out.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long after a failed write it is tried again.
+const WRITE_RETRY: Duration = Duration::from_secs(2);
+/// Whether the page asks for a password.
+const ASKS_FOR_PASSWORD: &str = "document.querySelector('input[type=password]') !== null";
+
+impl SessionTarget {
+    /// Loads a document of the portal with the cookies of `checkpoint`, and has those written down that this changed.
+    ///
+    /// [`SignInStatus::SignedIn`] is certain; anything else may only mean that a document does not show it.
+    pub(super) async fn load_document(
+        &self,
+        window: &Window,
+        checkpoint: Option<&Checkpoint>,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        // The portal would know nobody.
+        let Some(checkpoint) = checkpoint else { return Ok(SignInStatus::SignedOut) };
+        let bare = window.make_bare(&checkpoint.cookies, LOAD_TIMEOUT).await.map_err(of_window)?;
+        let url = self.document_url();
+        let loaded = bare.load(url, LOAD_TIMEOUT).await;
+        // Whatever came of it, the portal may no longer know the cookies that it was sent.
+        keep_cookies(&bare, &checkpoint.cookies, observer).await?;
+        let is_document = loaded.map_err(of_window)?;
+        let standing =
+            if is_document { self.shown_by(bare.window(), url).await? } else { SignInStatus::SignedOut };
+        if standing != SignInStatus::SignedIn {
+            tracing::info!(
+                window = %window.id(),
+                "a document alone does not show that a session is signed in; a window with all of its state is to tell"
+            );
+        }
+        Ok(standing)
+    }
+
+    /// The URL of the site's refresh, or else the start page.
+    fn document_url(&self) -> &str {
+        let url = self.site.as_ref().and_then(|site| site.definition.refresh.url.as_deref());
+        url.unwrap_or(&self.start_url)
+    }
+
+    /// How a document stands that was asked for at `asked`.
+    async fn shown_by(&self, page: &Window, asked: &str) -> Result<SignInStatus, Failure> {
+        let status = response_status(page).await;
+        match status {
+            401 | 403 => return Ok(SignInStatus::SignedOut),
+            500.. => return Err(portal_fault(status)),
+            _ => {}
+        }
+        let definition = self.site.as_ref().map(|site| &site.definition);
+        let is_page = definition.is_none_or(|definition| definition.refresh.how != RefreshHow::Request);
+        if is_page {
+            let looked = match self.look(page).await {
+                Err(failure) if failure.kind == FailureKind::Unexpected => SignInStatus::SignedOut,
+                looked => looked?,
+            };
+            let is_told = definition.is_some_and(|definition| definition.signed_in.is_some());
+            if is_told || looked != SignInStatus::SignedIn {
+                return Ok(looked);
+            }
+        }
+        // Where no condition can tell, anything but the page that was asked for is taken for a sign-in page.
+        let is_it = (200..300).contains(&status) && is_same_page(asked, &page.summary().url);
+        let asks = page.evaluate(ASKS_FOR_PASSWORD, PROBE_TIMEOUT).await.map_err(of_window)?;
+        let stays = is_it && asks == serde_json::Value::Bool(false);
+        Ok(if stays { SignInStatus::SignedIn } else { SignInStatus::SignedOut })
+    }
+}
+
+/// Has cookies written down that differ from what they were. Returns once they are.
+async fn keep_cookies(
+    bare: &BareWindow,
+    before: &[Cookie],
+    observer: &impl ActivityObserver,
+) -> Result<(), Failure> {
+    let now = bare.cookies().await.map_err(of_window)?;
+    if are_equal(before, &now) {
+        return Ok(());
+    }
+    let deadline = Instant::now() + WRITE_TIMEOUT;
+    loop {
+        match observer.keep_cookies(now.clone()).await {
+            Err(Failure { kind: FailureKind::Unrecorded { .. }, .. }) if Instant::now() < deadline => {
+                sleep(WRITE_RETRY).await;
+            }
+            kept => return kept,
+        }
+    }
+}
+
+/// In whatever order they come.
+fn are_equal(before: &[Cookie], now: &[Cookie]) -> bool {
+    before.len() == now.len() && now.iter().all(|cookie| before.contains(cookie))
+}
+
+/// Whether two URLs have the same host and path.
+fn is_same_page(asked: &str, shown: &str) -> bool {
+    let page = |url: &str| {
+        let url = Url::parse(url).ok()?;
+        Some((url.host_str()?.to_owned(), url.path().trim_end_matches('/').to_owned()))
+    };
+    page(asked).is_some_and(|asked| page(shown) == Some(asked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_host_or_path_is_another_page() {
+        for (shown, is_same) in [
+            ("https://portal.test/app", true),
+            ("https://portal.test/app/?tab=1#top", true),
+            ("https://portal.test/login?next=/app", false),
+            ("https://login.portal.test/app", false),
+            ("about:blank", false),
+        ] {
+            assert_eq!(is_same_page("http://portal.test/app", shown), is_same, "{shown}");
+        }
+        assert!(!is_same_page("nowhere", "nowhere"));
+    }
+
+    #[test]
+    fn cookies_are_equal_in_any_order() {
+        let cookie = |name: &str, value: &str| Cookie {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            domain: "portal.test".to_owned(),
+            path: "/".to_owned(),
+            expires: None,
+            http_only: false,
+            secure: false,
+            same_site: None,
+            priority: None,
+            source_scheme: None,
+            source_port: None,
+            partition_key: None,
+        };
+        let (a, b) = (cookie("a", "1"), cookie("b", "1"));
+        assert!(are_equal(&[a.clone(), b.clone()], &[b.clone(), a.clone()]));
+        assert!(!are_equal(&[a.clone(), b.clone()], std::slice::from_ref(&a)));
+        assert!(!are_equal(&[a, b.clone()], &[cookie("a", "2"), b]));
+    }
+}
