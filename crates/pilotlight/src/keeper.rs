@@ -18,6 +18,7 @@ mod live;
 mod message;
 mod page_out;
 mod record;
+mod refreshes;
 mod replies;
 mod session_target;
 mod sign_in;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use pilotlight_chromium::{AnsweredDialog, BrowserEvent, WindowId};
 use pilotlight_core::{
     Action, Failure, FailureKind, Input, Limits, PersistedSession, Promise, RequestId, Rules, SessionId,
-    ShardId, WindowLoss,
+    ShardId, SignInStatus, Ticket, WindowLoss,
 };
 use pilotlight_linux::Destination;
 use pilotlight_store::Archive;
@@ -53,6 +54,7 @@ pub use events::Events;
 pub use handle::{Directory, KeeperHandle};
 pub use message::Refused;
 pub(crate) use record::reason_of;
+pub use refreshes::RefreshCounts;
 pub use session_target::SessionTarget;
 pub use sign_in_trial::{Told, TrialOutcome, try_sign_in};
 pub use using::Using;
@@ -64,6 +66,7 @@ use crate::service_manager::Pulse;
 use entry::{Entries, Entry};
 use lasting::Awaiting;
 use message::{Left, Message, Report};
+use refreshes::how;
 use replies::{Pending, Unsent};
 use store_writer::{StoreWrite, StoreWriter};
 use world::World;
@@ -90,6 +93,7 @@ struct Keeper {
     ahead: i64,
     directory: watch::Sender<Arc<Directory>>,
     events: Events,
+    refreshes: RefreshCounts,
     /// For loans, which come back as messages.
     messages: mpsc::Sender<Message>,
     store_writer: StoreWriter,
@@ -185,6 +189,7 @@ pub fn start(
         ahead: 0,
         directory,
         events: events.clone(),
+        refreshes: RefreshCounts::default(),
         messages: messages.clone(),
         store_writer: StoreWriter::start(archive, report),
         unwritten: BTreeSet::new(),
@@ -381,6 +386,7 @@ impl Keeper {
                 return;
             }
             Report::ActivityEnded { session, ticket, outcome } => {
+                self.count_refresh(session, ticket, &outcome);
                 let is_refusal = matches!(&outcome, Err(failure) if failure.kind == FailureKind::Rejected);
                 self.step(Input::ActivityEnded { session, ticket, outcome });
                 if is_refusal {
@@ -390,6 +396,16 @@ impl Keeper {
             }
         };
         self.step(input);
+    }
+
+    /// Counts what came of an activity, where that was a refresh.
+    fn count_refresh(&mut self, session: SessionId, ticket: Ticket, outcome: &Result<SignInStatus, Failure>) {
+        let refreshed = self.rules.session(session).zip(self.entries.details(session));
+        if let Some((session, details)) = refreshed
+            && let Some(kind) = session.refreshed_by(ticket, outcome.as_ref().ok())
+        {
+            self.refreshes.count(how(kind, &details.target), outcome);
+        }
     }
 
     /// Where nobody's page runs in a browser any more, its own processes do nothing either.
@@ -535,10 +551,12 @@ impl Keeper {
             }
         }
         let updates: Vec<_> = changed.iter().map(|id| (*id, self.published(*id).map(Arc::new))).collect();
+        let (due_refresh, refreshes) = (self.rules.due_refresh(), self.refreshes.clone());
         self.directory.send_modify(|directory| {
             let directory = Arc::make_mut(directory);
             directory.generation += 1;
             directory.browsers = browsers;
+            (directory.due_refresh, directory.refreshes) = (due_refresh, refreshes);
             for (id, published) in updates {
                 match published {
                     Some(published) => directory.sessions.insert(id.0, published),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use pilotlight_core::{
-    Activity, Answer, AsleepRefresh, FailureKind, Input, Limits, SessionId, SignInStatus, SiteId, Spec,
-    State, WindowLoss,
+    Activity, Answer, AsleepRefresh, FailureKind, Input, Limits, RefreshKind, SessionId, SignInStatus,
+    SiteId, Spec, State, WindowLoss,
 };
 
 use crate::scene::{SECOND, Scene, failure};
@@ -379,4 +379,52 @@ fn a_portal_that_is_down_is_asked_again_for_its_document() {
     scene.outcome = Box::new(|_| Ok(SignInStatus::SignedIn));
     scene.wait(2 * EVERY);
     assert!(is_kept(&scene, 1));
+}
+
+#[test]
+fn the_refresh_that_waits_longest_is_known_and_what_failed_is_not_late() {
+    let mut scene = Scene::new(Limits { max_live: 1, asleep_windows: 1, ..Limits::default() });
+    for number in 1..=4 {
+        scene.create(number, |spec| refreshed(spec, AsleepRefresh::Document)).unwrap().unwrap();
+    }
+    scene.wait(EVERY / 2);
+    let due = scene.rules.due_refresh().unwrap();
+    assert_eq!((due.at > scene.now, due.interval), (true, EVERY));
+    // One window, in which nothing comes to an end.
+    scene.silent = true;
+    scene.wait(2 * EVERY);
+    let late = scene.now.since(scene.rules.due_refresh().unwrap().at);
+    assert!(late > EVERY && late < 2 * EVERY, "{late:?}");
+    // A portal that is down is asked again later, in time.
+    let mut scene = Scene::new(Limits { max_live: 1, ..Limits::default() });
+    for number in 1..=4 {
+        scene.create(number, |spec| refreshed(spec, AsleepRefresh::Document)).unwrap().unwrap();
+    }
+    scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
+    scene.wait(10 * EVERY);
+    assert!(scene.rules.due_refresh().unwrap().at >= scene.now);
+}
+
+#[test]
+fn refreshes_are_told_apart_by_their_way() {
+    for (asleep, activity, outcome, kind) in [
+        (
+            AsleepRefresh::Document,
+            Activity::LoadDocument,
+            SignInStatus::SignedIn,
+            Some(RefreshKind::Document),
+        ),
+        (AsleepRefresh::Visit, Activity::Visit, SignInStatus::SignedIn, Some(RefreshKind::Page)),
+        (AsleepRefresh::VisitAndRefresh, Activity::Visit, SignInStatus::SignedIn, None),
+        (AsleepRefresh::VisitAndRefresh, Activity::Visit, SignInStatus::SignedOut, Some(RefreshKind::Page)),
+    ] {
+        let mut scene = crowd(2, 1, asleep);
+        scene.silent = true;
+        scene.wait(EVERY + SECOND);
+        let (_, ticket) = *scene.unanswered.iter().rfind(|(id, _)| *id == SessionId(1)).unwrap();
+        assert_eq!(begun(&mut scene, 1).last(), Some(&activity));
+        let session = scene.rules.session(SessionId(1)).unwrap();
+        assert_eq!(session.refreshed_by(ticket, Some(&outcome)), kind, "{asleep:?} {outcome:?}");
+        assert_eq!(session.refreshed_by(pilotlight_core::Ticket(0), Some(&outcome)), None);
+    }
 }

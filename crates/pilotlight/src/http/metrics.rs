@@ -1,6 +1,7 @@
 //! `/metrics`: Prometheus text, made from what is published at the moment of the scrape.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 
 use axum::extract::State;
 use axum::http::header;
@@ -8,7 +9,7 @@ use axum::response::IntoResponse;
 use pilotlight_api::{ErrorCode, MemoryMeasure, SessionState};
 use pilotlight_linux::Memory;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -122,6 +123,17 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
         let help = "Memory available without swapping";
         registry.register("memory_available_bytes", help, bytes(now.available_bytes));
     }
+    let late = directory.late_refresh(app.keeper.clock().now());
+    let lag = Gauge::<f64, AtomicU64>::default();
+    lag.set(late.map_or(0.0, |(by, _)| by.as_secs_f64()));
+    let help = "How late the refresh is that has been due longest and has not begun";
+    registry.register("refresh_lag_seconds", help, lag);
+    let refreshes = Family::<[(&str, &str); 2], Counter>::default();
+    for (how, outcome, count) in directory.refreshes.iter() {
+        refreshes.get_or_create(&[("how", how), ("outcome", outcome)]).inc_by(count);
+    }
+    let help = "Number of refreshes since the server started, by way and outcome";
+    registry.register("refreshes", help, refreshes);
     let store_healthy = i64::from(app.archive.health().borrow().is_none());
     let help = "Whether the last write to the store succeeded (1) or not (0)";
     registry.register("store_healthy", help, gauge(store_healthy));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +13,9 @@ use super::App;
 use super::problem::{Body, Problem};
 use crate::clock::timestamp;
 use crate::memory::machine_is_short;
+
+/// What is less late than this is not worth a word, however short the interval.
+const LATE_MIN: Duration = Duration::from_secs(5);
 
 /// Whether the server has come up and is not going down.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +56,10 @@ pub(super) async fn health(State(app): State<App>) -> Json<Health> {
     let living = || directory.sessions.values().filter(|published| published.ended().is_none());
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let active_sessions = count(living().count());
-    let reasons = reasons(&app, living().filter(|one| one.state() == SessionState::NeedsAttention).count());
+    let late = directory.late_refresh(app.keeper.clock().now()).and_then(late_refreshes);
+    let mut reasons =
+        reasons(&app, living().filter(|one| one.state() == SessionState::NeedsAttention).count());
+    reasons.extend(late);
     let status = if reasons.is_empty() { HealthStatus::Healthy } else { HealthStatus::Degraded };
     Json(Health {
         status,
@@ -93,6 +100,18 @@ fn reasons(app: &App, waiting: usize) -> Vec<String> {
     reasons.into_iter().flatten().collect()
 }
 
+/// Returns what is said of refreshes that come later than a tenth of their interval.
+fn late_refreshes((by, interval): (Duration, Duration)) -> Option<String> {
+    let is_late = by > LATE_MIN && by > interval / 10;
+    is_late.then(|| {
+        format!(
+            "Sessions are refreshed too late: one that is to be refreshed every {} s is {} s late",
+            interval.as_secs(),
+            by.as_secs()
+        )
+    })
+}
+
 /// Returns whether the server accepts requests.
 #[utoipa::path(get, path = "/ready", tag = "server", security(()), responses(
     (status = 200, description = "The server is ready", body = MessageAnswer),
@@ -121,4 +140,21 @@ pub(super) async fn drain(
     app.readiness.rest();
     app.keeper.drain(request.timeout.to_duration()).await?;
     Ok(Json(MessageAnswer::new("All sessions are hibernated")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_is_too_late_a_tenth_of_its_interval_after_it_was_due() {
+        let seconds = Duration::from_secs;
+        assert_eq!(late_refreshes((seconds(30), seconds(300))), None);
+        assert_eq!(late_refreshes((seconds(5), seconds(3))), None);
+        let said = late_refreshes((seconds(31), seconds(300)));
+        assert_eq!(
+            said.as_deref(),
+            Some("Sessions are refreshed too late: one that is to be refreshed every 300 s is 31 s late")
+        );
+    }
 }

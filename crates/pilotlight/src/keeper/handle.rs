@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_api::{Event, EventKind, PatchSession, Seconds, Session};
-use pilotlight_core::{HoldId, Memory, Moment, PolicyPatch, SessionId, ShardId, Spec};
+use pilotlight_core::{DueRefresh, HoldId, Memory, Moment, PolicyPatch, SessionId, ShardId, Spec};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::details::{Details, Published};
 use super::events::Events;
 use super::message::{Message, Order, Refused, Reply};
+use super::refreshes::RefreshCounts;
 use super::using::Using;
 use crate::clock::{Clock, timestamp};
 
@@ -24,6 +25,19 @@ pub struct Directory {
     pub sessions: BTreeMap<u128, Arc<Published>>,
     /// The browsers that run.
     pub browsers: BTreeMap<ShardId, BrowserProcess>,
+    /// The refresh that is due longest and has not begun.
+    pub due_refresh: Option<DueRefresh>,
+    /// How often sessions were refreshed since the server started, and what came of it.
+    pub refreshes: RefreshCounts,
+}
+
+impl Directory {
+    /// By how much the refresh is late at `now` that is due longest, and how often it is to be.
+    #[must_use]
+    pub fn late_refresh(&self, now: Moment) -> Option<(Duration, Duration)> {
+        let due = self.due_refresh.filter(|due| due.at < now)?;
+        Some((now.since(due.at), due.interval))
+    }
 }
 
 /// The processes of a browser.

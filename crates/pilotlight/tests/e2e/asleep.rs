@@ -100,6 +100,11 @@ async fn a_document_alone_keeps_it_signed_in_with_a_cookie_that_changes_each_tim
     let (gets, documents) = (after.gets - before.gets, after.documents - before.documents);
     assert!(documents >= 5 && gets == documents, "{gets} requests for {documents} documents");
     assert_eq!(after.others, before.others, "something was sent");
+    let metrics = String::from_utf8(env.client().get("/metrics").await.expect(200).bytes).unwrap();
+    let counted = "pilotlight_refreshes_total{how=\"document\",outcome=\"signed_in\"} ";
+    let counted = metrics.lines().find_map(|line| line.strip_prefix(counted)?.parse::<u64>().ok());
+    assert!(counted.is_some_and(|counted| counted >= documents), "{documents} documents: {metrics}");
+    assert!(metrics.contains("pilotlight_refresh_lag_seconds"), "{metrics}");
     env.order(&asleep, "/wake").await;
     assert_eq!(env.read(&asleep).await, brought_back("asleep"), "it lost what it had");
     env.each_signed_in_once();
