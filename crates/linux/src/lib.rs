@@ -31,6 +31,8 @@ mod text;
 
 pub use machine::Memory;
 pub use pressure::Pressure;
-pub use process::{Measure, ProcessMemory, Seen, main_thread_time, processor_time, trees};
+pub use process::{
+    Measure, ProcessMemory, Seen, main_thread_time, processor_time, processor_time_with_children, trees,
+};
 pub use reclaim::{Destination, ReclaimError, Reclaimer};
 pub use swap::{Swap, SwapKind};

@@ -103,6 +103,14 @@ pub fn processor_time(pid: u32) -> Option<Duration> {
     time_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// The processor time that a process has taken so far, with that of its children that have ended and were waited for;
+/// `None` where it has ended.
+#[must_use]
+pub fn processor_time_with_children(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(time_in(&stat)? + childrens_time_in(&stat)?)
+}
+
 /// The processor time that the main thread of a process has taken so far; `None` where it has ended.
 #[must_use]
 pub fn main_thread_time(pid: u32) -> Option<Duration> {
@@ -130,7 +138,16 @@ pub fn main_thread(pid: u32) -> Option<MainThread> {
 
 fn time_in(stat: &str) -> Option<Duration> {
     // User and system time are the 12th and 13th field behind the name, in ticks: proc(5).
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    ticks_in(stat, 11)
+}
+
+/// The same of children that were waited for.
+fn childrens_time_in(stat: &str) -> Option<Duration> {
+    ticks_in(stat, 13)
+}
+
+fn ticks_in(stat: &str, place: usize) -> Option<Duration> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(place);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(Duration::from_millis((user + system) * 1000 / clock_ticks_per_second().max(1)))
 }

@@ -8,6 +8,7 @@ mod cdp;
 mod crowd;
 mod devtools;
 mod fixture;
+mod keep;
 mod picture;
 mod report;
 mod server;
@@ -37,19 +38,25 @@ const SPINNER_TICK: Duration = Duration::from_millis(120);
 /// What to measure.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Benchmarks to run [default: all]
+    /// Benchmarks to run [default: all but `keep`]
     #[arg(value_enum, value_name = "ROW")]
     rows: Vec<Row>,
     /// Number of measurements of each row
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Number of sessions in the benchmark `crowd`
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    /// Number of sessions in the benchmarks `crowd` and `keep`
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000))]
     sessions: u32,
     /// How long windows stay frozen in the benchmark `crowd` before their memory is measured: Chromium clears a hidden
     /// page's caches within 4 minutes and releases its last frame within 10
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     rest: Seconds,
+    /// How long each way is measured in the benchmark `keep`
+    #[arg(long, value_name = "DURATION", default_value = "30m")]
+    span: Seconds,
+    /// How often sessions are refreshed in the benchmark `keep`. The portal signs out after a fifth longer
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    every: Seconds,
     /// Write a chart of memory over the number of sessions to this file, as SVG
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
@@ -67,9 +74,17 @@ enum Row {
     Crowd,
     /// Memory of the server with a hundred windows, and of each shim
     Server,
+    /// Keeping hibernated sessions signed in, in each way, against a separate chromedriver and Chromium for each that
+    /// reloads its page
+    Keep,
 }
 
 impl Row {
+    /// Returns whether it runs where none is named. `keep` takes an hour and a half.
+    fn is_usual(self) -> bool {
+        self != Self::Keep
+    }
+
     /// Returns the number of progress steps.
     fn steps(self, arguments: &BenchArgs) -> u64 {
         match self {
@@ -77,6 +92,7 @@ impl Row {
             Self::Wake => wake::steps(arguments.rounds),
             Self::Crowd => crowd::steps(arguments.sessions),
             Self::Server => u64::from(server::SESSIONS),
+            Self::Keep => keep::steps(arguments.sessions),
         }
     }
 }
@@ -117,7 +133,7 @@ async fn measure(
     arguments: &BenchArgs,
     stop: &CancellationToken,
 ) -> Result<Report, Failure> {
-    let all = Row::value_variants().iter();
+    let all = Row::value_variants().iter().filter(|row| row.is_usual());
     let rows: BTreeSet<Row> = if arguments.rows.is_empty() {
         all.copied().collect()
     } else {
@@ -146,6 +162,11 @@ async fn measure(
                     server::measure(fixture, &progress).await
                 });
                 lines.extend(alone.await?);
+            }
+            Row::Keep => {
+                let span =
+                    keep::Span { lasts: arguments.span.to_duration(), every: arguments.every.to_duration() };
+                lines.extend(keep::measure(config, arguments.sessions, span, stop, &progress).await?);
             }
             Row::Crowd => {
                 let rest = arguments.rest.to_duration();

@@ -41,7 +41,9 @@ impl Window {
             tab.call(connection, &tab.session, SetScriptExecutionDisabled { value: true }, COMMAND_TIMEOUT),
             cookies::write(&self.shard, &self.state, cookies, timeout),
         );
-        (held?, silent?, written?);
+        held?;
+        silent?;
+        written?;
         Ok(BareWindow { window: self.clone() })
     }
 }

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
@@ -57,6 +57,9 @@ pub struct Sent {
     /// How many of them were for what became a page of its own, as a browser says.
     #[serde(default)]
     pub documents: u64,
+    /// How many bytes the bodies of all answers had together, as far as their length was known.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Sent {
@@ -98,7 +101,9 @@ pub(super) async fn note(State(portal): Portal, request: Request, next: Next) ->
     let user = portal.user_of(&parts.headers).unwrap_or_default();
     let received = Received { user, method: parts.method.to_string(), path, body: shown };
     portal.ledger().sent.note(received, is_document(&parts.headers));
-    next.run(Request::from_parts(parts, Body::from(body))).await
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    portal.ledger().sent.bytes += response.body().size_hint().exact().unwrap_or(0);
+    response
 }
 
 pub(super) fn sending_routes() -> Router<Arc<Shared>> {

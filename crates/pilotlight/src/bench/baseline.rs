@@ -47,6 +47,9 @@ pub(super) struct Baselines {
 #[derive(Debug)]
 struct Driver {
     pid: u32,
+    port: u16,
+    /// Of its session.
+    id: String,
     _child: Child,
 }
 
@@ -118,13 +121,17 @@ impl Baselines {
     pub(super) async fn add(&mut self, portal: &str, page: &str) -> Result<Duration, Failure> {
         let user = format!("baseline-{}", self.drivers.len());
         let driver = self.start_driver(&user).await?;
-        let (pid, port) = (driver.pid, driver.port);
-        self.drivers.push(Driver { pid, _child: driver.child });
+        let port = driver.port;
+        let started_driver = Driver { pid: driver.pid, port, id: String::new(), _child: driver.child };
+        self.drivers.push(started_driver);
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "binary": self.browser } } } });
         let started = std::time::Instant::now();
         let made = self.ask(port, "/session", &wanted).await?;
         let took = started.elapsed();
         let id = made["sessionId"].as_str().unwrap_or_default().to_owned();
+        if let Some(driver) = self.drivers.last_mut() {
+            driver.id.clone_from(&id);
+        }
         self.ask(port, &format!("/session/{id}/url"), &json!({ "url": format!("{portal}login") })).await?;
         let sign_in = "return fetch('/login', { method: 'POST', body: new URLSearchParams({ \
             username: arguments[0], password: arguments[1] }) }).then(answer => answer.url)";
@@ -137,6 +144,13 @@ impl Baselines {
             return Err(Failure::new(exit::FAILED, format!("the baseline is not signed in: {seen}")));
         }
         Ok(took)
+    }
+
+    /// Loads the page of a driver again, by its number from 0.
+    pub(super) async fn reload(&self, number: u32) -> Result<(), Failure> {
+        let driver = usize::try_from(number).ok().and_then(|number| self.drivers.get(number));
+        let Some(Driver { port, id, .. }) = driver else { return Ok(()) };
+        self.ask(*port, &format!("/session/{id}/refresh"), &json!({})).await.map(drop)
     }
 
     async fn start_driver(&self, user: &str) -> Result<Started, Failure> {

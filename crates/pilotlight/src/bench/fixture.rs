@@ -7,7 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, Session};
+use pilotlight_api::{
+    CreateSession, CreatedAnswer, ErrorBody, EvaluateAnswer, RefreshAsleep, RefreshDefinition, RefreshHow,
+    Seconds, Session,
+};
 use pilotlight_chromium::launch::{BrowserUsers, RunAs};
 use pilotlight_demo_portal::{PASSWORD, Portal, PortalOptions};
 use reqwest::Method;
@@ -41,13 +44,48 @@ const CHROMIUM: &str = "navigator.userAgentData?.getHighEntropyValues(['fullVers
     told.fullVersionList.filter(({brand}) => /chrom/i.test(brand)).map(({brand, version}) => `${brand} ${version}`)[0]) \
     ?? navigator.userAgent";
 
+/// How a fixture keeps its sessions signed in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keeping {
+    /// How often they are refreshed. The portal signs out whoever it has not heard from for a fifth longer.
+    pub(super) every: Duration,
+    /// How those are that hibernate.
+    pub(super) asleep: RefreshAsleep,
+    /// The page of the portal that is loaded.
+    pub(super) page: &'static str,
+}
+
+impl Keeping {
+    fn refresh(self, portal: &str) -> RefreshDefinition {
+        let is_document = self.asleep == RefreshAsleep::Document;
+        RefreshDefinition {
+            how: if is_document { RefreshHow::Visit } else { RefreshHow::Reload },
+            url: is_document.then(|| format!("{portal}{}", self.page)),
+            every: Some(Seconds::new(self.every.as_secs())),
+            jitter: Some(Seconds::new(self.every.as_secs() / 5)),
+            asleep: self.asleep,
+            flow: None,
+        }
+    }
+}
+
 /// Runs `work` with a new fixture, which is removed afterwards, also when the benchmark is stopped.
 pub(super) async fn with_fixture<T>(
     config: Config,
     stop: &CancellationToken,
     work: impl AsyncFnOnce(&Fixture) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let fixture = Fixture::start(config).await.map_err(|error| failure(&error))?;
+    with_fixture_of(config, None, stop, work).await
+}
+
+/// The same with a fixture that refreshes its sessions.
+pub(super) async fn with_fixture_of<T>(
+    config: Config,
+    keeping: Option<Keeping>,
+    stop: &CancellationToken,
+    work: impl AsyncFnOnce(&Fixture) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let fixture = Fixture::start(config, keeping).await.map_err(|error| failure(&error))?;
     let done = stop.run_until_cancelled(work(&fixture)).await;
     fixture.end().await;
     done.unwrap_or_else(|| Err(stopped()))
@@ -68,16 +106,22 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    /// Starts both with the browser and the launch profile of `config`, without automatic refreshes and freezing.
-    async fn start(mut config: Config) -> Result<Self, ServeError> {
+    /// Starts both with the browser and the launch profile of `config`, without freezing, and with no other automatic
+    /// refreshes than `keeping` says.
+    async fn start(mut config: Config, keeping: Option<Keeping>) -> Result<Self, ServeError> {
         let mut folder = tempfile::Builder::new();
         let folder = folder.prefix("pilotlight-bench-").permissions(Permissions::from_mode(PASSABLE));
         let folder = folder.tempdir().map_err(ServeError::System)?;
-        let portal = Portal::start(PortalOptions::default()).await;
+        let usual = PortalOptions::default();
+        let session_timeout = keeping.map_or(usual.session_timeout, |keeping| keeping.every * 6 / 5);
+        let portal = Portal::start(PortalOptions { session_timeout, ..usual }).await;
         let portal = portal.map_err(|error| ServeError::System(io::Error::other(error)))?;
         let site = demo_site(&portal.url());
         let mut site = site.map_err(|error| ServeError::System(io::Error::other(error)))?;
         site.definition.refresh.every = None;
+        if let Some(keeping) = keeping {
+            site.definition.refresh = keeping.refresh(&portal.url());
+        }
         config.sites = [(SITE.to_owned(), site)].into();
         config.stored_sites.clear();
         config.broken_sites.clear();
@@ -150,6 +194,13 @@ impl Fixture {
         let directory = self.server.app.keeper.directory();
         // A browser is a child of its shim.
         directory.browsers.values().map(|browser| browser.shim_pid.unwrap_or(browser.pid)).collect()
+    }
+
+    /// Returns how late the refresh is that has been due longest.
+    pub(super) fn latest_refresh(&self) -> Duration {
+        let keeper = &self.server.app.keeper;
+        let late = keeper.directory().late_refresh(keeper.clock().now());
+        late.map_or(Duration::ZERO, |(by, _)| by)
     }
 
     /// The main process of one of our browsers, if one runs.

@@ -1,0 +1,244 @@
+//! The benchmark `keep`: what it costs to keep hibernated sessions signed in at a portal that signs out whoever it does
+//! not hear from, with each way of refreshing them, against a separate chromedriver and Chromium for each that loads
+//! its page again.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use indicatif::ProgressBar;
+use pilotlight_api::RefreshAsleep;
+use pilotlight_linux::{ProcessMemory, Swap, processor_time_with_children, trees};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::baseline::Baselines;
+use super::fixture::{Fixture, Keeping, with_fixture_of};
+use super::report::{Line, Samples};
+use crate::config::{Config, MemoryBudget};
+use crate::exit::Failure;
+
+/// The page that every session shows: as large as those of real portals.
+const PAGE: &str = "heavy";
+/// The most windows that sessions may have.
+const WINDOWS: u32 = 10;
+/// The most instances of the baseline: its cost per session does not depend on how many there are.
+const BASELINES: u32 = 10;
+/// Number of sessions that are signed in at the same time.
+const AT_ONCE: usize = 4;
+/// How often memory and delays are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long, and how often.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// How long is measured.
+    pub(super) lasts: Duration,
+    /// How often sessions are refreshed.
+    pub(super) every: Duration,
+}
+
+/// What it took.
+struct Taken {
+    sessions: u32,
+    /// Processor seconds.
+    work: f64,
+    /// Bytes that the portal sent.
+    bytes: u64,
+    /// The most memory, in MB.
+    megabytes: f64,
+    /// By how much the latest refresh was late, in seconds.
+    latest: f64,
+    sign_ins: u64,
+    hours: f64,
+}
+
+impl Taken {
+    fn per_session_hour(&self, amount: f64) -> f64 {
+        amount / f64::from(self.sessions.max(1)) / self.hours
+    }
+}
+
+pub(super) fn steps(sessions: u32) -> u64 {
+    u64::from(sessions) * 2 + u64::from(sessions.min(BASELINES))
+}
+
+pub(super) async fn measure(
+    config: &Config,
+    sessions: u32,
+    span: Span,
+    stop: &CancellationToken,
+    progress: &ProgressBar,
+) -> Result<Vec<Line>, Failure> {
+    let mut config = config.clone();
+    config.limits.max_live = WINDOWS;
+    config.limits.max_sessions = config.limits.max_sessions.max(sessions);
+    config.limits.memory_budget = MemoryBudget::Bytes(u64::MAX);
+    let keeping = |asleep| Keeping { every: span.every, asleep, page: PAGE };
+    let baseline = async |fixture: &Fixture| {
+        measure_baseline(&config, fixture, sessions.min(BASELINES), span, progress).await
+    };
+    let never = keeping(RefreshAsleep::Never);
+    let baseline = with_fixture_of(config.clone(), Some(never), stop, baseline).await?;
+    let mut lines = Vec::new();
+    for (name, asleep) in [("document", RefreshAsleep::Document), ("window", RefreshAsleep::Window)] {
+        let work = async |fixture: &Fixture| measure_way(fixture, sessions, name, span, progress).await;
+        let taken = with_fixture_of(config.clone(), Some(keeping(asleep)), stop, work).await?;
+        lines.extend(told(name, &taken, &baseline));
+    }
+    Ok(lines)
+}
+
+fn told(name: &str, taken: &Taken, baseline: &Taken) -> Vec<Line> {
+    let line = |case: &str, measured: f64, what, unit, baseline: Option<f64>, reach| Line {
+        row: "keep",
+        case: format!("{} sessions, {name}, {case}", taken.sessions),
+        measured: Samples::one(measured).of(what, unit),
+        baseline: baseline
+            .map(|baseline| Samples::one(baseline).of("chromedriver and Chromium, one each", unit)),
+        reach,
+    };
+    let work = |taken: &Taken| taken.per_session_hour(taken.work);
+    let traffic = |taken: &Taken| taken.per_session_hour(taken.bytes as f64 / 1e6);
+    let memory = |taken: &Taken| taken.megabytes / f64::from(taken.sessions.max(1));
+    let hour = "hibernated, for one session and one hour";
+    vec![
+        line("processor", work(taken), hour, "s", Some(work(baseline)), 1.0),
+        line("traffic", traffic(taken), hour, "MB", Some(traffic(baseline)), 1.0),
+        line("memory", memory(taken), "all together, for each session", "MB", Some(memory(baseline)), 0.25),
+        line("memory in all", taken.megabytes, "browsers, shims, server and portal", "MB", None, 800.0),
+        line("latest", taken.latest, "how late the latest refresh began", "s", None, 30.0),
+        line(
+            "sign-ins",
+            taken.sign_ins as f64 / f64::from(taken.sessions.max(1)),
+            "sign-ins of one session, as the portal counts them",
+            "",
+            None,
+            1.0,
+        ),
+    ]
+}
+
+/// The server runs in this process, and so does the portal: what both take is counted.
+async fn measure_way(
+    fixture: &Fixture,
+    sessions: u32,
+    name: &str,
+    span: Span,
+    progress: &ProgressBar,
+) -> Result<Taken, Failure> {
+    progress.set_message(format!("{sessions} hibernated sessions, refreshed by a {name}"));
+    let page = format!("{}{PAGE}", fixture.portal.url());
+    let begin = |number: u32| {
+        let page = &page;
+        async move {
+            let id = fixture.sign_in(&format!("driver-{number}")).await?;
+            fixture.order(id, "navigate", &json!({ "url": page })).await?;
+            fixture.order(id, "hibernate", &json!({})).await?;
+            progress.inc(1);
+            Ok::<(), Failure>(())
+        }
+    };
+    stream::iter(0..sessions).map(begin).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    let own = std::process::id();
+    let roots = || [fixture.roots(), vec![own]].concat();
+    let mut measuring = Measuring::begin(fixture, &roots()).await;
+    let end = Instant::now() + span.lasts;
+    while Instant::now() < end {
+        sleep_until((Instant::now() + LOOK_EVERY).min(end)).await;
+        measuring.look(&roots(), fixture.latest_refresh()).await;
+    }
+    Ok(measuring.end(fixture, &roots(), sessions))
+}
+
+/// Uses only the portal of `fixture`.
+async fn measure_baseline(
+    config: &Config,
+    fixture: &Fixture,
+    sessions: u32,
+    span: Span,
+    progress: &ProgressBar,
+) -> Result<Taken, Failure> {
+    progress.set_message(format!("the baseline: {sessions} times chromedriver and Chromium"));
+    let (portal, page) = (fixture.portal.url(), format!("{}{PAGE}", fixture.portal.url()));
+    let mut baselines = Baselines::start(&config.chromium).await?;
+    for _ in 0..sessions {
+        baselines.add(&portal, &page).await?;
+        progress.inc(1);
+    }
+    let roots = baselines.roots();
+    let mut measuring = Measuring::begin(fixture, &roots).await;
+    let end = Instant::now() + span.lasts;
+    // Spread over the interval, each after its own.
+    let (mut next, mut number) = (Instant::now(), 0);
+    loop {
+        next += span.every / sessions.max(1);
+        if next >= end {
+            break;
+        }
+        sleep_until(next).await;
+        baselines.reload(number).await?;
+        number = (number + 1) % sessions.max(1);
+        measuring.look(&roots, Duration::ZERO).await;
+    }
+    sleep_until(end).await;
+    Ok(measuring.end(fixture, &roots, sessions))
+}
+
+/// A measurement under way.
+struct Measuring {
+    began: Instant,
+    work: Duration,
+    bytes: u64,
+    megabytes: f64,
+    latest: Duration,
+}
+
+impl Measuring {
+    async fn begin(fixture: &Fixture, roots: &[u32]) -> Self {
+        Self {
+            began: Instant::now(),
+            work: work(roots),
+            bytes: fixture.portal.sent().bytes,
+            megabytes: memory(roots).await,
+            latest: Duration::ZERO,
+        }
+    }
+
+    async fn look(&mut self, roots: &[u32], late: Duration) {
+        self.megabytes = self.megabytes.max(memory(roots).await);
+        self.latest = self.latest.max(late);
+    }
+
+    fn end(self, fixture: &Fixture, roots: &[u32], sessions: u32) -> Taken {
+        Taken {
+            sessions,
+            work: work(roots).saturating_sub(self.work).as_secs_f64(),
+            bytes: fixture.portal.sent().bytes.saturating_sub(self.bytes),
+            megabytes: self.megabytes,
+            latest: self.latest.as_secs_f64(),
+            sign_ins: fixture.portal.total_sign_ins(),
+            hours: self.began.elapsed().as_secs_f64() / 3600.0,
+        }
+    }
+}
+
+/// With what those have taken that have ended: each document has a process of its own.
+fn work(roots: &[u32]) -> Duration {
+    let mut all: Vec<u32> = trees(roots).concat();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter().filter_map(processor_time_with_children).sum()
+}
+
+async fn memory(roots: &[u32]) -> f64 {
+    let roots = roots.to_owned();
+    let weigh = move || {
+        let mut all = trees(&roots).concat();
+        all.sort_unstable();
+        all.dedup();
+        let memory: ProcessMemory = all.into_iter().filter_map(ProcessMemory::of).sum();
+        memory.bytes + Swap::now().held_bytes(memory.swapped_bytes)
+    };
+    tokio::task::spawn_blocking(weigh).await.unwrap_or_default() as f64 / 1e6
+}
