@@ -52,6 +52,93 @@ impl fmt::Display for SessionState {
     }
 }
 
+/// Whether a session is signed in, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignInStatus {
+    /// The session is signed in.
+    SignedIn,
+    /// The session is signed out, or its page looks like it.
+    SignedOut,
+    /// The session was not checked yet, or has no conditions that tell.
+    #[default]
+    Unknown,
+    /// The session is signed out, and the portal rejected its sign-in.
+    Refused,
+    /// A person is needed to continue.
+    PersonNeeded,
+}
+
+impl SignInStatus {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::SignedIn, Self::SignedOut, Self::Unknown, Self::Refused, Self::PersonNeeded];
+
+    /// Returns the name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SignedIn => "signed_in",
+            Self::SignedOut => "signed_out",
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+            Self::PersonNeeded => "person_needed",
+        }
+    }
+}
+
+impl fmt::Display for SignInStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What showed whether a session is signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignInHow {
+    /// The site's conditions, on the page as it was or as it was loaded.
+    Conditions,
+    /// A sign-in: of this session, or of another one with the same user name and password that the portal rejected.
+    SignIn,
+    /// A refresh.
+    Refresh,
+    /// Nothing: neither the session nor its site has conditions.
+    NoConditions,
+    /// The page of a session without conditions shows a password field.
+    PasswordField,
+    /// The page of a session without conditions was loaded again and came to another address.
+    Moved,
+}
+
+impl SignInHow {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Conditions, Self::SignIn, Self::Refresh, Self::NoConditions, Self::PasswordField, Self::Moved];
+
+    /// Returns the name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conditions => "conditions",
+            Self::SignIn => "sign_in",
+            Self::Refresh => "refresh",
+            Self::NoConditions => "no_conditions",
+            Self::PasswordField => "password_field",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+/// Whether a session is signed in, when that was checked, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SessionSignIn {
+    /// Whether it is signed in. A session without a window has the last known status.
+    pub status: SignInStatus,
+    /// When that was last checked; null if it never was.
+    pub checked_at: Option<Timestamp>,
+    /// What showed it; null if it was never checked.
+    pub how: Option<SignInHow>,
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -157,8 +244,11 @@ pub struct Session {
     pub created_at: Timestamp,
     /// When a client last used the session. A refresh does not count as use.
     pub last_used: Timestamp,
-    /// When the session was last found to be signed in.
+    /// When the session was last refreshed and not found to be signed out.
     pub last_refresh: Option<Timestamp>,
+    /// Whether the session is signed in, as far as is known.
+    #[serde(default)]
+    pub sign_in: SessionSignIn,
     /// When the session last signed in; null if it never did.
     pub signed_in_at: Option<Timestamp>,
     /// When the session is refreshed next; null if it is not refreshed.
@@ -260,6 +350,7 @@ mod tests {
         "session_id": "0198c1c2-0000-7000-8000-000000000001", "name": "acme-emodal", "site": "portal",
         "username": "acme", "credential": null, "state": "ready", "in_use": false, "holds": [], "keep_alive": true, "never_terminate": false,
         "created_at": "2026-11-22T12:00:00Z", "last_used": "2026-11-22T12:00:00Z", "last_refresh": null,
+        "sign_in": { "status": "signed_in", "checked_at": "2026-11-22T12:00:01Z", "how": "conditions" },
         "signed_in_at": null, "next_refresh": null, "refresh_interval": 300, "idle_timeout": 1800,
         "checkpoint_at": null,
         "expires_at": null, "url": "https://portal.test/", "title": "Portal", "tabs": 1, "isolation": "shared",
@@ -292,5 +383,20 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
+        for status in SignInStatus::ALL {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
+        for how in SignInHow::ALL {
+            assert_eq!(serde_json::to_value(how).unwrap(), how.as_str());
+        }
+    }
+
+    #[test]
+    fn a_session_of_an_older_server_does_not_say_whether_it_is_signed_in() {
+        let mut example: serde_json::Value = serde_json::from_str(EXAMPLE).unwrap();
+        assert!(example.as_object_mut().unwrap().remove("sign_in").is_some());
+        let session: Session = serde_json::from_value(example).unwrap();
+        let expected = SessionSignIn { status: SignInStatus::Unknown, checked_at: None, how: None };
+        assert_eq!(session.sign_in, expected);
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use divan::Bencher;
 use pilotlight_core::{
     Access, AccountId, Action, AdoptedShard, AsleepRefresh, Input, Isolation, LaunchKey, Limits, LoginId,
-    Memory, Moment, PersistedSession, Policy, RequestId, Rules, SessionId, ShardId, SignInStatus, SiteId,
-    Spec, Whose,
+    Memory, Moment, PersistedSession, Policy, RequestId, Rules, SessionId, ShardId, SignIn, SignInStatus,
+    SiteId, Spec, Whose,
 };
 
 /// Sessions that have a window.
@@ -126,6 +126,7 @@ fn persisted(number: u64, live: bool) -> PersistedSession {
         created_at: START,
         last_used: START,
         last_refresh: None,
+        sign_in: SignIn::default(),
         signed_in_at: Some(START),
         attention: None,
         refused: false,

@@ -17,6 +17,7 @@ impl Session {
     pub(crate) fn clear_refusal(&mut self) {
         self.refused = false;
         self.failed_sign_ins = 0;
+        self.sign_in.forget_refusal();
     }
 
     /// Returns whether the portal refused the password that came with it, so that another one is welcome.
@@ -61,7 +62,10 @@ impl Rules {
             return session.end(EndedReason::SignInFailed, Some(failure));
         }
         // What was changed while it was typed has not been refused.
-        session.refused |= session.typed == session.access.login;
+        if session.typed == session.access.login {
+            session.refused = true;
+            session.note_refusal();
+        }
         session.contents.attempt = session.contents.attempt.settled();
         session.touch();
     }
@@ -124,6 +128,7 @@ impl SessionMut<'_> {
         self.touch();
         if self.contents.activity == ActivityState::Next(Activity::SignIn) {
             self.contents.activity = ActivityState::Idle;
+            self.note_refusal();
             self.attention = Some(failure.sentence.clone());
             self.has_recovered();
             self.announce(NoticeKind::SignInFailed, &failure.sentence);

@@ -23,14 +23,30 @@ pub enum Activity {
 /// How a window stands with its portal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignInStatus {
-    /// Signed in, or a plain window, which has nothing to sign in to.
+    /// Signed in.
     SignedIn,
     /// Signed out.
     SignedOut,
+    /// Its page is there, and nothing tells: there are no conditions, or the page is not of its site.
+    Unknown,
+    /// The same, and its page looks signed out.
+    LooksSignedOut(Suspicion),
     /// No page is shown that could tell.
     ShowsNothing,
     /// Only a person can go on; the sentence says why.
     PersonNeeded(String),
+}
+
+/// Why a page without conditions looks signed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspicion {
+    /// It shows a password field.
+    PasswordField,
+    /// It was loaded again and came to another address.
+    Moved {
+        /// Which: without its query.
+        to: String,
+    },
 }
 
 /// Kinds of failure that the rules treat differently.

@@ -195,7 +195,10 @@ impl SessionMut<'_> {
     /// window goes, whatever this came to.
     pub(crate) fn document_loaded(&mut self, outcome: Result<SignInStatus, Failure>) {
         match outcome {
-            Ok(SignInStatus::SignedIn) => self.is_signed_in(Activity::LoadDocument),
+            Ok(status @ (SignInStatus::SignedIn | SignInStatus::Unknown)) => {
+                self.note_sign_in(Activity::LoadDocument, &status);
+                self.stands(Activity::LoadDocument, status == SignInStatus::SignedIn);
+            }
             // A document may not show that it is signed in, and is no place to sign it in. It is overdue as before, and
             // so the next one whose turn it is.
             Ok(_) => {
@@ -243,7 +246,7 @@ impl SessionMut<'_> {
             return;
         }
         // It waits for a person, or cannot be signed in: the client gets it as it gets any other.
-        if self.attention.is_some() {
+        if self.waits_for_person() {
             return match self.window {
                 Window::Open(shard) | Window::Saving(shard, _) if self.contents.restored => {
                     self.save_and_close(shard, CloseReason::Restart);

@@ -6,9 +6,20 @@ use crate::capacity::RETRY_AFTER;
 use crate::ids::SessionId;
 use crate::queue::Queued;
 use crate::rules::Rules;
-use crate::session::{Waiting, Window};
+use crate::session::{Session, Waiting, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
+
+impl Session {
+    /// Returns whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.
+    pub(crate) fn unprotected(&self) -> bool {
+        self.ended.is_none()
+            && self.established
+            && !self.policy.never_terminate
+            && !self.in_use()
+            && !self.is_wanted()
+    }
+}
 
 impl Rules {
     /// Ends what is over of a session, and the session itself.

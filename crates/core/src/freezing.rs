@@ -53,7 +53,7 @@ impl Session {
     /// and stays as it is.
     pub(crate) fn freezes_at(&self, freeze_after: Option<Duration>) -> Option<Moment> {
         let by_itself = self.freezes
-            && self.attention.is_none()
+            && !self.waits_for_person()
             && self.contents.freeze_state.runs()
             && !self.is_hibernating();
         let after = freeze_after.filter(|_| by_itself)?;

@@ -93,7 +93,7 @@ pub(crate) enum Set {
     Moving,
     /// Are to move into a browser of their own.
     MovingOut,
-    /// Wait for a person, and are looked at when refreshes are checked.
+    /// Wait for a person, or look signed out, and are looked at when refreshes are checked.
     Looks,
     /// Take more memory than a window may.
     Oversized,
@@ -174,7 +174,7 @@ impl Keys {
             (Set::ComingBack, is_coming_back),
             (Set::Moving, is_living && session.is_moving()),
             (Set::MovingOut, is_living && session.is_to_move_out()),
-            (Set::Looks, session.rests() && session.attention.is_some()),
+            (Set::Looks, session.is_looked_at()),
             (Set::Oversized, memory.is_some_and(|memory| session.is_oversized(memory))),
             (Set::Saving, session.contents.saves.running.is_some()),
             (Set::RefreshWindows, session.has_refresh_window() && (is_living || has_window)),

@@ -113,7 +113,7 @@ impl Session {
     /// The same, now or a while later.
     pub(crate) fn may_be_frozen_in_time(&self) -> bool {
         self.freezes
-            && self.attention.is_none()
+            && !self.waits_for_person()
             && self.contents.freeze_state == FreezeState::Running
             && self.can_freeze_in_time()
     }

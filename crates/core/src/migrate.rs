@@ -74,7 +74,7 @@ impl Rules {
                 && session.contents.restored
                 && session.tried_at().is_none()
                 // A person may be at it, who does not use it just now.
-                && session.attention.is_none()
+                && !session.waits_for_person()
                 && session.hibernate_not_before <= now
         };
         let moving_out: Vec<SessionId> = self.sessions.fresh().set(Set::MovingOut).collect();

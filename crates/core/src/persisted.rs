@@ -3,6 +3,7 @@
 use crate::action::EndedReason;
 use crate::ids::{LaunchKey, SessionId, ShardId};
 use crate::session::{Hold, Session};
+use crate::sign_in::SignIn;
 use crate::spec::{Isolation, Spec};
 use crate::time::Moment;
 
@@ -21,6 +22,8 @@ pub struct PersistedSession {
     pub last_refresh: Option<Moment>,
     /// When a sign-in last worked.
     pub signed_in_at: Option<Moment>,
+    /// How it stands with its portal, as far as was last seen.
+    pub sign_in: SignIn,
     /// What a person should know or do.
     pub attention: Option<String>,
     /// Whether the portal refused its sign-in.
@@ -76,6 +79,7 @@ impl Session {
             last_used: self.last_used,
             last_refresh: self.last_refresh,
             signed_in_at: self.signed_in_at,
+            sign_in: self.sign_in.clone(),
             attention: self.attention.clone(),
             refused: self.refused,
             tried_at: self.tried_at(),

@@ -30,7 +30,7 @@ impl Session {
     /// Returns when it is to be refreshed, if it rests and its site is not one of those that are left alone.
     pub(crate) fn refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
         let is_refreshed =
-            self.rests() && self.attention.is_none() && !self.site.is_some_and(|site| quiet.contains(&site));
+            self.rests() && !self.waits_for_person() && !self.site.is_some_and(|site| quiet.contains(&site));
         let interval = self.policy.refresh_interval().filter(|_| is_refreshed);
         interval.map(|interval| self.due_at(interval))
     }
@@ -49,17 +49,18 @@ impl Rules {
     /// Schedules a refresh of each session whose last one is older than its interval, and a look at each that waits for a
     /// person. Sets when the next check is due.
     pub(crate) fn schedule_refreshes(&mut self, now: Moment) {
-        let looks: Vec<SessionId> = self.sessions.fresh().set(Set::Looks).collect();
-        for id in looks {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.contents.activity = ActivityState::Next(Activity::Look);
-            }
-        }
         let due: Vec<SessionId> = self.sessions.fresh().until(Order::Refresh, now).collect();
         for id in due {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.contents.activity = ActivityState::Next(Activity::Refresh);
                 session.not_before = now;
+            }
+        }
+        // Looks come after the refreshes, which they would put off for ever where both are due.
+        let looks: Vec<SessionId> = self.sessions.fresh().set(Set::Looks).collect();
+        for id in looks {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.contents.activity = ActivityState::Next(Activity::Look);
             }
         }
         let index = self.sessions.fresh();

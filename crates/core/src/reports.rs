@@ -129,8 +129,13 @@ impl Rules {
         if activity == Activity::LoadDocument {
             return session.document_loaded(outcome);
         }
+        let before = outcome.as_ref().ok().map(|status| session.note_sign_in(activity, status));
         match outcome {
-            Ok(SignInStatus::SignedIn) => session.is_signed_in(activity),
+            Ok(SignInStatus::SignedIn) => session.stands(activity, true),
+            Ok(SignInStatus::Unknown) => session.stands(activity, false),
+            Ok(SignInStatus::LooksSignedOut(suspicion)) => {
+                session.looks_signed_out(activity, &suspicion, &before.unwrap_or_default());
+            }
             Ok(SignInStatus::PersonNeeded(sentence)) => session.needs_person(sentence),
             Ok(SignInStatus::SignedOut) => session.signed_out(activity),
             Ok(SignInStatus::ShowsNothing) => session.shows_nothing(activity),
@@ -278,20 +283,15 @@ impl SessionMut<'_> {
         self.touch();
     }
 
-    pub(crate) fn is_signed_in(&mut self, activity: Activity) {
+    /// Its page is there, and is signed in, as far as that `is_known`.
+    pub(crate) fn stands(&mut self, activity: Activity, is_known: bool) {
         if activity == Activity::Visit && self.is_refreshed_after_visit() {
             return;
         }
-        let random = self.effects.random();
-        self.failures = 0;
-        self.clear_refusal();
-        let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
-        self.refresh_early = Duration::from_millis(random % (early_ms + 1));
         let needed_a_person = self.attention.take().is_some();
-        self.is_person_needed = false;
-        self.asleep.needs_state = false;
-        self.has_recovered();
-        self.fresh_at = self.now;
+        // The portal hears nothing of a look; of a person who was needed it has.
+        let is_heard_of = activity != Activity::Look || needed_a_person;
+        self.stands_since(if is_heard_of { self.now } else { self.fresh_at });
         let (kind, reason) = match activity {
             Activity::SignIn => {
                 self.signed_in_at = Some(self.now);
@@ -299,15 +299,24 @@ impl SessionMut<'_> {
             }
             Activity::Refresh => {
                 self.last_refresh = Some(self.now);
-                (Some(NoticeKind::Refreshed), "it was refreshed and is signed in")
+                let reason = if is_known { "it was refreshed and is signed in" } else { "it was refreshed" };
+                (Some(NoticeKind::Refreshed), reason)
+            }
+            Activity::Look if needed_a_person && is_known => (None, "a person has signed it in"),
+            Activity::Look if needed_a_person => (None, "its page no longer looks signed out"),
+            Activity::Look if is_known => (None, "it is signed in"),
+            Activity::Look | Activity::Visit | Activity::Repair | Activity::Reopen => {
+                (None, "its page is there")
             }
             Activity::LoadDocument => {
                 self.last_refresh = Some(self.now);
-                (Some(NoticeKind::Refreshed), "its portal was asked while it hibernates, and it is signed in")
+                let reason = if is_known {
+                    "its portal was asked while it hibernates, and it is signed in"
+                } else {
+                    "its portal was asked while it hibernates"
+                };
+                (Some(NoticeKind::Refreshed), reason)
             }
-            Activity::Visit | Activity::Repair | Activity::Reopen => (None, "its page is there"),
-            Activity::Look if needed_a_person => (None, "a person has signed it in"),
-            Activity::Look => (None, "it is signed in"),
         };
         reason.clone_into(&mut self.why);
         let delay = if activity == Activity::SignIn { Duration::ZERO } else { self.limits.save_delay };
@@ -321,6 +330,19 @@ impl SessionMut<'_> {
         self.answer_refresh_requests(&Ok(()));
     }
 
+    /// Nothing holds it up any more. `fresh_at` is when the portal last heard of it.
+    pub(crate) fn stands_since(&mut self, fresh_at: Moment) {
+        let random = self.effects.random();
+        let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
+        self.refresh_early = Duration::from_millis(random % (early_ms + 1));
+        self.failures = 0;
+        self.clear_refusal();
+        self.is_person_needed = false;
+        self.asleep.needs_state = false;
+        self.has_recovered();
+        self.fresh_at = fresh_at;
+    }
+
     fn signed_out(&mut self, activity: Activity) {
         if self.attention.is_some() && activity == Activity::Look {
             return;
@@ -329,6 +351,7 @@ impl SessionMut<'_> {
         if !self.access.can_sign_in {
             self.needs_person("it is signed out and can only be signed in by hand".to_owned());
         } else if self.refused {
+            self.note_refusal();
             let sentence = "its portal refused the sign-in, which is not repeated unasked".to_owned();
             self.needs_person(sentence);
         } else if attempts_exhausted {
@@ -372,7 +395,7 @@ impl SessionMut<'_> {
     }
 
     /// Tells those who asked for it that it stands.
-    fn establish(&mut self) {
+    pub(crate) fn establish(&mut self) {
         if !self.established {
             self.established = true;
             self.last_used = self.now;
@@ -433,6 +456,9 @@ impl SessionMut<'_> {
                 is_refused = failure.kind == FailureKind::Rejected && !is_outdated;
                 // What was typed too often counts as refused, also for whoever brings the window back.
                 self.refused |= is_refused || self.failed_sign_ins >= tries;
+                if is_refused {
+                    self.note_refusal();
+                }
                 // Only what never reached the sign-in form is repeated without end.
                 if !self.refused {
                     self.contents.activity = ActivityState::Next(Activity::SignIn);

@@ -19,6 +19,10 @@ impl Session {
         session.signed_in_at = kept.signed_in_at;
         session.attention = kept.attention;
         session.refused = kept.refused;
+        session.sign_in = kept.sign_in;
+        if !session.refused {
+            session.sign_in.forget_refusal();
+        }
         session.contents.attempt =
             kept.tried_at.map_or(Attempt::None, |typed_at| Attempt::Unknown { typed_at });
         session.typed = session.access.login;

@@ -88,6 +88,7 @@ use std::time::Duration;
 use crate::action::{EndedReason, State};
 use crate::activity::Activity;
 use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
+use crate::sign_in::SignIn;
 use crate::spec::{Access, AsleepWay, Isolation, Policy, Spec, Whose};
 use crate::time::Moment;
 
@@ -312,6 +313,8 @@ pub struct Session {
     pub last_refresh: Option<Moment>,
     /// When a sign-in last worked.
     pub signed_in_at: Option<Moment>,
+    /// How it stands with its portal, as far as was last seen.
+    pub sign_in: SignIn,
     /// What a person should know or do.
     pub attention: Option<String>,
     /// When and why it ended.
@@ -396,6 +399,7 @@ impl Session {
             last_used: now,
             last_refresh: None,
             signed_in_at: None,
+            sign_in: SignIn::default(),
             attention: None,
             ended: None,
             holds: Vec::new(),
@@ -551,15 +555,6 @@ impl Session {
     /// Returns when a refresh is due where one is every `interval`.
     pub(crate) fn due_at(&self, interval: Duration) -> Moment {
         self.fresh_at + interval.saturating_sub(self.refresh_early)
-    }
-
-    /// Returns whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.
-    pub(crate) fn unprotected(&self) -> bool {
-        self.ended.is_none()
-            && self.established
-            && !self.policy.never_terminate
-            && !self.in_use()
-            && !self.is_wanted()
     }
 
     /// Returns whether it takes up a place: until its window is gone, an ended or a cold one still does.

@@ -22,8 +22,10 @@ mod refreshes;
 mod replies;
 mod session_target;
 mod sign_in;
+mod sign_in_status;
 mod sign_in_trial;
 mod store_writer;
+mod suspicion;
 mod using;
 mod watchdog;
 mod world;
@@ -56,6 +58,7 @@ pub use message::Refused;
 pub(crate) use record::reason_of;
 pub use refreshes::RefreshCounts;
 pub use session_target::SessionTarget;
+pub(crate) use sign_in_status::sign_in_of;
 pub use sign_in_trial::{Told, TrialOutcome, try_sign_in};
 pub use using::Using;
 
@@ -69,6 +72,7 @@ use message::{Left, Message, Report};
 use refreshes::how;
 use replies::{Pending, Unsent};
 use store_writer::{StoreWrite, StoreWriter};
+use suspicion::KnownBefore;
 use world::World;
 
 /// Orders of clients that wait for the keeper.
@@ -497,9 +501,9 @@ impl Keeper {
                 Action::EndPages { session } => self.world.end_pages(session),
                 Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
-                    let tried_at = self.rules.session(session).and_then(pilotlight_core::Session::tried_at);
+                    let known = self.rules.session(session).map(KnownBefore::of).unwrap_or_default();
                     if let Some(details) = self.entries.details(session) {
-                        self.world.begin(session, ticket, activity, details, tried_at);
+                        self.world.begin(session, ticket, activity, details, known);
                     }
                 }
                 Action::Answer { request, answer } => replies.extend(self.answer(request, answer)),

@@ -22,7 +22,7 @@ use crate::clock::wall;
 use crate::config;
 use crate::credentials::{Credentials, Login};
 use crate::fingerprint::Fingerprint;
-use crate::keeper::{BrowserLauncher, CannotSignIn, Details, SessionTarget, reason_of};
+use crate::keeper::{BrowserLauncher, CannotSignIn, Details, SessionTarget, reason_of, sign_in_of};
 use crate::sites::Sites;
 
 /// The start page of a window whose client navigates by itself.
@@ -268,6 +268,7 @@ impl Planner {
             last_used: Moment(record.last_used_ms),
             last_refresh: record.last_refresh_ms.map(Moment),
             signed_in_at: record.signed_in_at_ms.map(Moment),
+            sign_in: sign_in_of(record.sign_in.as_ref()),
             attention,
             refused: record.refused,
             tried_at: record.tried_at_ms.map(Moment),

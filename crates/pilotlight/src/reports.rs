@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use pilotlight_api::{Event, EventKind, Session, SessionState, SiteReportAnswer};
+use pilotlight_api::{Event, EventKind, Session, SessionState, SignInStatus, SiteReportAnswer};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock::timestamp;
@@ -95,6 +95,7 @@ impl Reports {
             .collect();
         let is_signed_in = |session: &&Session| {
             matches!(session.state, SessionState::Ready | SessionState::Frozen | SessionState::Hibernated)
+                && session.sign_in.status == SignInStatus::SignedIn
         };
         let signed_in: Vec<&Session> = sessions.iter().filter(is_signed_in).collect();
         let holding = signed_in.iter().filter_map(|session| session.signed_in_at.map(|at| seconds(at, now)));

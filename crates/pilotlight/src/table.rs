@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
-use pilotlight_api::{Event, MemoryMeasure, Session};
+use pilotlight_api::{Event, MemoryMeasure, Session, SessionSignIn};
 
 use crate::sentence::{printable, size};
 
@@ -17,6 +17,7 @@ pub(crate) fn sessions(sessions: &[Session], now: Timestamp) -> String {
         "SITE",
         "USER",
         "STATE",
+        "SIGN-IN",
         "IN USE",
         "LAST USED",
         "REFRESHED",
@@ -31,6 +32,7 @@ pub(crate) fn sessions(sessions: &[Session], now: Timestamp) -> String {
             text(session.site.as_deref()),
             text(session.username.as_deref()),
             session.state.to_string(),
+            session.sign_in.status.to_string(),
             yes_or_no(session.in_use).to_owned(),
             ago(Some(session.last_used), now),
             ago(session.last_refresh, now),
@@ -54,6 +56,7 @@ pub(crate) fn session(session: &Session, now: Timestamp) -> String {
         ("username", optional(session.username.as_deref())),
         ("credential", optional(session.credential.as_deref())),
         ("state", session.state.to_string()),
+        ("sign_in", sign_in(&session.sign_in, now)),
         ("attention", optional(session.attention.as_deref())),
         ("in_use", yes_or_no(session.in_use).to_owned()),
         ("keep_alive", yes_or_no(session.keep_alive).to_owned()),
@@ -77,6 +80,14 @@ pub(crate) fn session(session: &Session, now: Timestamp) -> String {
         ("tags", if tags.is_empty() { "-".to_owned() } else { tags.join(" ") }),
     ];
     lines(&[], fields.into_iter().map(|(name, value)| vec![name.to_owned(), value]))
+}
+
+/// Formats whether a session is signed in, how that is known, and since when.
+fn sign_in(sign_in: &SessionSignIn, now: Timestamp) -> String {
+    match sign_in.how.zip(sign_in.checked_at) {
+        Some((how, at)) => format!("{} ({}, {})", sign_in.status, how.as_str(), ago(Some(at), now)),
+        None => sign_in.status.to_string(),
+    }
 }
 
 /// Formats an event as one line.

@@ -51,6 +51,9 @@ pub struct SessionRecord {
     pub last_refresh_ms: Option<u64>,
     /// When it was last signed in.
     pub signed_in_at_ms: Option<u64>,
+    /// Whether it was signed in when that was last checked.
+    #[serde(default)]
+    pub sign_in: Option<SignInRecord>,
     /// What a person needs to know or do.
     pub attention: Option<String>,
     /// Whether the portal rejected its sign-in, so that it is not retried automatically.
@@ -108,6 +111,23 @@ pub struct ProxyRecord {
     pub password: Option<SecretString>,
     /// Hosts that are accessed without it.
     pub bypass: Option<String>,
+}
+
+/// Whether a session was signed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInRecord {
+    /// The status, as clients see it.
+    pub status: String,
+    /// What showed it, as clients see it.
+    pub how: String,
+    /// When it was checked.
+    pub checked_at_ms: u64,
+    /// The address, without its query, to which the page of a session without conditions has moved.
+    #[serde(default)]
+    pub moved_to: Option<String>,
+    /// Whether a person was asked to look, because the page of a session without conditions looks signed out.
+    #[serde(default)]
+    pub is_asked: bool,
 }
 
 /// When and why a session ended.

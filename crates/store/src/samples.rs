@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::keys::Keyring;
 use crate::operation::{DownloadRecord, FaultRecord, OperationRecord, ScreenshotRecord, StageRecord};
-use crate::record::{CredentialRecord, EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
+use crate::record::{CredentialRecord, EndedRecord, HoldRecord, ProxyRecord, SessionRecord, SignInRecord};
 
 /// The id of [`record`].
 pub(crate) const ID: Uuid = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001);
@@ -129,6 +129,13 @@ pub(crate) fn record() -> SessionRecord {
         last_used_ms: 2,
         last_refresh_ms: Some(3),
         signed_in_at_ms: Some(4),
+        sign_in: Some(SignInRecord {
+            status: "signed_out".to_owned(),
+            how: "moved".to_owned(),
+            checked_at_ms: 9,
+            moved_to: text("https://portal.example/login"),
+            is_asked: true,
+        }),
         attention: text("needs a person"),
         refused: true,
         tried_at_ms: Some(8),

@@ -11,6 +11,7 @@ mod disk;
 mod keep;
 mod operations;
 mod outage;
+mod sign_ins;
 mod specs;
 mod world;
 

@@ -113,6 +113,7 @@ const EXPECTED: &[&str] = &[
     "Reopen begun",
     "Hibernating",
     "refreshed while it hibernates",
+    "asked about a page that looks signed out",
     "taken over from its refresh",
     "Moving",
     "parted",

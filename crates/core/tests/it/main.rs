@@ -11,3 +11,4 @@ mod memory;
 mod operations;
 mod promises;
 mod scene;
+mod sign_in;

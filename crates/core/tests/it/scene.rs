@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pilotlight_core::{
     Access, AccountId, Action, Activity, Answer, AsleepRefresh, AtCapacity, EndedReason, Failure,
-    FailureKind, HoldId, Input, Isolation, LaunchKey, Limits, LoginId, Moment, Policy, Refusal, RequestId,
-    Rules, SessionId, ShardId, SignInStatus, SiteId, Spec, State, Ticket, Whose, WindowLoss,
+    FailureKind, HoldId, Input, Isolation, LaunchKey, Limits, LoginId, Moment, Notice, Policy, Refusal,
+    RequestId, Rules, SessionId, ShardId, SignInStatus, SiteId, Spec, State, Ticket, Whose, WindowLoss,
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +31,7 @@ pub(crate) struct Scene {
     pub(crate) freezes: usize,
     pub(crate) thaws: usize,
     pub(crate) renewed: Vec<(SessionId, SessionId)>,
+    pub(crate) notices: Vec<Notice>,
     /// Whether windows can be opened.
     pub(crate) opens: bool,
     /// Whose pages were ended.
@@ -61,6 +62,7 @@ impl Scene {
             freezes: 0,
             thaws: 0,
             renewed: Vec::new(),
+            notices: Vec::new(),
             opens: true,
             ended_pages: Vec::new(),
         }
@@ -121,6 +123,10 @@ impl Scene {
             }
             Action::Renew { session, from } => {
                 self.renewed.push((session, from));
+                None
+            }
+            Action::Announce(notice) => {
+                self.notices.push(notice);
                 None
             }
             Action::Answer { request, answer } => {

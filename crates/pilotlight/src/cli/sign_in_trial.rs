@@ -129,9 +129,10 @@ async fn attempt(
         Ok(SignInStatus::SignedIn) => {
             return output.line(&json!({"success": true}), || "signed in".to_owned());
         }
-        Ok(SignInStatus::SignedOut | SignInStatus::ShowsNothing) => {
+        Ok(SignInStatus::SignedOut | SignInStatus::LooksSignedOut(_) | SignInStatus::ShowsNothing) => {
             "the page still shows that the session is signed out".to_owned()
         }
+        Ok(SignInStatus::Unknown) => "the site has no condition `signed_in` that could tell".to_owned(),
         Ok(SignInStatus::PersonNeeded(why)) => why,
         Err(failure) => failure.sentence,
     };

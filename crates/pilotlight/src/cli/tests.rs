@@ -30,6 +30,7 @@ fn session(id: &str, name: Option<&str>) -> Value {
         "session_id": id, "name": name, "site": "portal", "username": "acme", "state": "ready", "in_use": false,
         "keep_alive": true, "never_terminate": false, "created_at": "2026-11-22T12:00:00Z",
         "last_used": "2026-11-22T12:09:55Z", "last_refresh": "2026-11-22T12:05:00Z", "expires_at": null,
+        "sign_in": { "status": "signed_in", "checked_at": "2026-11-22T12:05:00Z", "how": "refresh" },
         "url": "http://127.0.0.1:8099/", "title": "Port\u{1b}[31mal", "tabs": 1, "isolation": "shared",
         "profile": "dense", "shard": "s1", "memory_bytes": 61_341_696, "swapped_bytes": 20_000_000,
         "memory_measure": "proportional", "storage_bytes": null, "cdp_url": null,
@@ -144,12 +145,13 @@ fn tables_are_for_people() {
     let sessions = three();
     assert_eq!(
         table::sessions(&sessions[..1], now),
-        "ID        NAME  SITE    USER  STATE  IN USE  LAST USED  REFRESHED  MEMORY  SWAPPED  URL\n\
-         0198c1c2  one   portal  acme  ready  no      5s ago     5m ago     61 MB   20 MB    http://127.0.0.1:8099/"
+        "ID        NAME  SITE    USER  STATE  SIGN-IN    IN USE  LAST USED  REFRESHED  MEMORY  SWAPPED  URL\n\
+         0198c1c2  one   portal  acme  ready  signed_in  no      5s ago     5m ago     61 MB   20 MB    http://127.0.0.1:8099/"
     );
     assert_eq!(table::sessions(&[], now), "");
     let shown = table::session(&sessions[0], now);
     assert!(shown.contains("last_refresh     2026-11-22T12:05:00Z (5m ago)"), "{shown}");
+    assert!(shown.contains("sign_in          signed_in (refresh, 5m ago)"), "{shown}");
     assert!(shown.contains("memory_measure   proportional"), "{shown}");
     assert!(shown.contains("tags             team:a"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "a page's title must not command the terminal: {shown:?}");

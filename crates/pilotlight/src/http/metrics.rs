@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use pilotlight_api::{ErrorCode, MemoryMeasure, SessionState};
+use pilotlight_api::{ErrorCode, MemoryMeasure, SessionState, SignInStatus};
 use pilotlight_linux::Memory;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -53,6 +53,10 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
     for state in STATES {
         sessions.get_or_create(&[("state", state.as_str())]).set(0);
     }
+    let by_sign_in = Family::<[(&str, &str); 1], Gauge>::default();
+    for status in SignInStatus::ALL {
+        by_sign_in.get_or_create(&[("status", status.as_str())]).set(0);
+    }
     let (memory, swapped) = (ByMeasure::default(), ByMeasure::default());
     for measure in MEASURES {
         memory.get_or_create(&[("measure", measure.as_str())]).set(0);
@@ -62,6 +66,9 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
     let mut shards: BTreeMap<String, u64> = BTreeMap::new();
     for session in directory.sessions.values().map(|published| published.now()) {
         sessions.get_or_create(&[("state", session.state.as_str())]).inc();
+        if session.state != SessionState::Ended {
+            by_sign_in.get_or_create(&[("status", session.sign_in.status.as_str())]).inc();
+        }
         in_use += i64::from(session.in_use);
         if let Some(measure) = session.memory_measure {
             let add = |family: &ByMeasure, bytes: Option<u64>| {
@@ -81,6 +88,8 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
         "Number of sessions by state, including sessions that ended within the last hour",
         sessions,
     );
+    let help = "Number of sessions that have not ended, by sign-in status";
+    registry.register("sessions_by_sign_in", help, by_sign_in);
     registry.register("sessions_in_use", "Number of sessions in use", gauge(in_use));
     registry.register(
         "browsers",

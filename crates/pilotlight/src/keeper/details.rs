@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::events::live_url;
 use super::live::LiveWindow;
 use super::session_target::SessionTarget;
+use super::sign_in_status;
 use crate::clock::timestamp;
 
 /// A session's site, page, window and marks.
@@ -91,6 +92,7 @@ impl Published {
             created_at: timestamp(session.created_at),
             last_used: timestamp(session.last_used),
             last_refresh: session.last_refresh.map(timestamp),
+            sign_in: sign_in_status::published(&session.sign_in),
             signed_in_at: session.signed_in_at.map(timestamp),
             next_refresh: session.next_refresh().map(timestamp),
             refresh_interval: session.policy.refresh_interval().unwrap_or_default().as_secs(),

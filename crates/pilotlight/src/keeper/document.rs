@@ -27,7 +27,8 @@ const ASKS_FOR_PASSWORD: &str = "document.querySelector('input[type=password]') 
 impl SessionTarget {
     /// Loads a document of the portal with the cookies of `checkpoint`, and has those written down that this changed.
     ///
-    /// [`SignInStatus::SignedIn`] is certain; anything else may only mean that a document does not show it.
+    /// [`SignInStatus::SignedIn`] is certain, and where no condition can tell, nothing speaks against
+    /// [`SignInStatus::Unknown`]; anything else may only mean that a document does not show it.
     pub(super) async fn load_document(
         &self,
         window: &Window,
@@ -44,7 +45,7 @@ impl SessionTarget {
         let is_document = loaded.map_err(of_window)?;
         let standing =
             if is_document { self.shown_by(bare.window(), url).await? } else { SignInStatus::SignedOut };
-        if standing != SignInStatus::SignedIn {
+        if !matches!(standing, SignInStatus::SignedIn | SignInStatus::Unknown) {
             tracing::info!(
                 window = %window.id(),
                 "a document alone does not show that a session is signed in; a window with all of its state is to tell"
@@ -75,7 +76,7 @@ impl SessionTarget {
                 looked => looked?,
             };
             let is_told = definition.is_some_and(|definition| definition.signed_in.is_some());
-            if is_told || looked != SignInStatus::SignedIn {
+            if is_told || !matches!(looked, SignInStatus::SignedIn | SignInStatus::Unknown) {
                 return Ok(looked);
             }
         }
@@ -83,7 +84,7 @@ impl SessionTarget {
         let is_it = (200..300).contains(&status) && is_same_page(asked, &page.summary().url);
         let asks = page.evaluate(ASKS_FOR_PASSWORD, PROBE_TIMEOUT).await.map_err(of_window)?;
         let stays = is_it && asks == serde_json::Value::Bool(false);
-        Ok(if stays { SignInStatus::SignedIn } else { SignInStatus::SignedOut })
+        Ok(if stays { SignInStatus::Unknown } else { SignInStatus::SignedOut })
     }
 }
 

@@ -27,6 +27,7 @@ fn in_wall_time(kept: &PersistedSession) -> PersistedSession {
     let moments = [&mut written.created_at, &mut written.last_used].into_iter();
     let perhaps = [&mut written.last_refresh, &mut written.signed_in_at, &mut written.tried_at];
     let moments = moments.chain(perhaps.into_iter().flatten());
+    let moments = moments.chain(written.sign_in.checked_at_mut());
     let moments = moments.chain(written.ended.as_mut().map(|(at, _)| at));
     for moment in moments.chain(written.holds.iter_mut().map(|hold| &mut hold.expires_at)) {
         *moment = wall(*moment);

@@ -8,6 +8,7 @@ use pilotlight_store::record::{EndedRecord, HoldRecord, ProxyRecord, SessionReco
 use uuid::Uuid;
 
 use super::details::{Details, ended_reason};
+use super::sign_in_status::recorded;
 
 /// Returns a session as it is written down.
 pub(super) fn record(kept: &PersistedSession, details: &Details) -> SessionRecord {
@@ -40,6 +41,7 @@ pub(super) fn record(kept: &PersistedSession, details: &Details) -> SessionRecor
         last_used_ms: kept.last_used.0,
         last_refresh_ms: kept.last_refresh.map(|at| at.0),
         signed_in_at_ms: kept.signed_in_at.map(|at| at.0),
+        sign_in: recorded(&kept.sign_in),
         attention: kept.attention.clone(),
         refused: kept.refused,
         tried_at_ms: kept.tried_at.map(|at| at.0),

@@ -9,13 +9,14 @@ use std::time::Duration;
 use pilotlight_api::{RefreshHow, RestoreFields};
 use pilotlight_checkpoint::{Checkpoint, Cookie};
 use pilotlight_chromium::{RestoreFields as Fields, Shown, Window, WindowError};
-use pilotlight_core::{Activity, Failure, FailureKind, Moment, SignInStatus};
+use pilotlight_core::{Activity, Failure, FailureKind, SignInStatus, Suspicion};
 use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::replay::{Event, ReplayError, ReplayOptions, StepError, replay};
 use pilotlight_flow::selector::Selector;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::suspicion::{KnownBefore, SHOWS_PASSWORD_FIELD};
 use crate::config::Site;
 use crate::credentials::Login;
 use crate::sentence::with_sources;
@@ -26,6 +27,9 @@ pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a loaded page may take to show whether it is signed in.
 const STANDING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the scripts of a page that was loaded may take until they go on to a sign-in page. Nobody waits for a refresh,
+/// but while a session hibernates, others wait for its window.
+const SETTLED_AFTER: Duration = Duration::from_millis(300);
 /// How long a page may take to answer the simplest question.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The page of a window that shows nothing.
@@ -79,12 +83,12 @@ impl SessionTarget {
         activity: Activity,
         window: &Window,
         checkpoint: Option<&Checkpoint>,
-        tried_at: Option<Moment>,
+        known: &KnownBefore,
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
         let work = async {
             match activity {
-                Activity::Visit => self.visit(window, checkpoint).await,
+                Activity::Visit => self.visit(window, checkpoint, known).await,
                 Activity::LoadDocument => self.load_document(window, checkpoint, observer).await,
                 Activity::Repair => {
                     if window.heartbeat(PROBE_TIMEOUT).await.is_err() {
@@ -97,23 +101,29 @@ impl SessionTarget {
                 }
                 Activity::Reopen => self.reopen(window).await,
                 Activity::Look if self.has_lost_its_page(window).await => Ok(SignInStatus::ShowsNothing),
-                Activity::Look => match (self.look(window).await?, tried_at) {
+                Activity::Look => match (self.look(window).await?, known.tried_at) {
                     (SignInStatus::SignedOut, Some(at)) => self.came_to(window, at).await,
                     (standing, _) => Ok(standing),
                 },
-                Activity::Refresh => self.refresh(window, observer).await,
+                Activity::Refresh => self.refresh(window, known, observer).await,
                 Activity::SignIn => self.sign_in(window, observer).await,
             }
         };
-        timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
+        let outcome = timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
             let typed = activity == Activity::SignIn;
             let kind = if typed { FailureKind::Unexpected } else { FailureKind::Unreachable };
             Err(failure(kind, "the portal took too long to answer".to_owned()))
-        })
+        });
+        outcome.map(|status| known.applied(status, &window.summary().url))
     }
 
     /// Gives an empty window everything that was written down, or else the start page.
-    async fn visit(&self, window: &Window, checkpoint: Option<&Checkpoint>) -> Result<SignInStatus, Failure> {
+    async fn visit(
+        &self,
+        window: &Window,
+        checkpoint: Option<&Checkpoint>,
+        known: &KnownBefore,
+    ) -> Result<SignInStatus, Failure> {
         let Some(checkpoint) = checkpoint else {
             loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
             return self.standing(window).await;
@@ -126,12 +136,12 @@ impl SessionTarget {
         // Where its page is no longer to be had, the start page may still be.
         let restored = window.restore(checkpoint, fields, LOAD_TIMEOUT).await;
         // It is empty where its last page had just been closed.
-        let is_empty = checkpoint.tabs.first().is_none_or(|tab| tab.url == EMPTY_PAGE);
-        if restored.is_ok() && !is_empty {
+        let left_at = checkpoint.tabs.first().map(|tab| tab.url.as_str()).filter(|url| *url != EMPTY_PAGE);
+        if let Some(left_at) = left_at.filter(|_| restored.is_ok()) {
             // A page from within may not show that it is signed in; the start page does.
-            match self.standing(window).await {
-                Ok(SignInStatus::SignedOut) => {}
-                standing => return standing,
+            match self.standing(window).await? {
+                SignInStatus::SignedOut => {}
+                status => return Ok(self.settled(window, status, left_at, known, known.is_asleep).await),
             }
         }
         loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
@@ -141,6 +151,7 @@ impl SessionTarget {
     async fn refresh(
         &self,
         window: &Window,
+        known: &KnownBefore,
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
         // A script that hangs would hold up everything; asking ends it where it does not let itself be asked.
@@ -157,23 +168,32 @@ impl SessionTarget {
                 };
             }
             (Some(RefreshHow::Flow), _) => return self.refresh_by_flow(window, observer).await,
-            _ => return self.refresh_by_loading(window).await,
+            _ => return self.refresh_by_loading(window, known).await,
         }
         self.standing(window).await
     }
 
     /// Loads what the window shows once more. What may be the answer to a form stays as it is: the start page is
     /// loaded beside it, in a page that nobody sees.
-    async fn refresh_by_loading(&self, window: &Window) -> Result<SignInStatus, Failure> {
+    async fn refresh_by_loading(
+        &self,
+        window: &Window,
+        known: &KnownBefore,
+    ) -> Result<SignInStatus, Failure> {
         if window.shown().await.map_err(of_window)? != Shown::Answer {
-            self.load_again(window).await?;
-            return self.standing(window).await;
+            let from = self.load_again(window).await?;
+            let status = self.standing(window).await?;
+            return Ok(match from {
+                Some(from) => self.settled(window, status, &from, known, true).await,
+                None => status,
+            });
         }
         let beside = window.open_beside().await.map_err(of_window)?;
         loaded(beside.window().navigate(&self.start_url, LOAD_TIMEOUT).await)?;
         let standing = self.standing(beside.window()).await?;
         drop(beside);
-        if standing == SignInStatus::SignedIn {
+        // What only looks signed out is no reason to give the answer up.
+        if !matches!(standing, SignInStatus::SignedOut | SignInStatus::PersonNeeded(_)) {
             return Ok(standing);
         }
         // The answer is of no use any more, and looks as if one were signed in.
@@ -183,15 +203,19 @@ impl SessionTarget {
 
     /// Loads what the window shows once more, by a GET, or else the start page: where there is nothing to load, and
     /// where a GET is answered with an error, as by an address that takes forms alone.
-    async fn load_again(&self, window: &Window) -> Result<(), Failure> {
+    ///
+    /// Returns the address that was loaded again, `None` where that was the start page.
+    async fn load_again(&self, window: &Window) -> Result<Option<String>, Failure> {
         let is_empty = matches!(window.shown().await, Ok(Shown::Nothing));
+        let from = window.summary().url;
         if !is_empty && window.reload(LOAD_TIMEOUT).await.is_ok() {
             let is_start = window.summary().url == self.start_url;
             if is_start || !(400..500).contains(&response_status(window).await) {
-                return Ok(());
+                return Ok(Some(from));
             }
         }
-        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)
+        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+        Ok(None)
     }
 
     /// Shows the start page where the window shows nothing, since its last page was closed. A page that a client
@@ -203,7 +227,7 @@ impl SessionTarget {
         }
         match self.look(window).await? {
             // It may be of another site.
-            SignInStatus::SignedOut => Ok(SignInStatus::SignedIn),
+            SignInStatus::SignedOut | SignInStatus::LooksSignedOut(_) => Ok(SignInStatus::Unknown),
             standing => Ok(standing),
         }
     }
@@ -227,7 +251,7 @@ impl SessionTarget {
             Ok(()) => self.standing(window).await,
             // Who is signed out finds nothing of what the flow works on.
             Err(error) => match self.standing(window).await? {
-                SignInStatus::SignedIn => {
+                SignInStatus::SignedIn | SignInStatus::Unknown => {
                     observer.on_failure(&error);
                     Err(replay_failure("the refresh flow", &error))
                 }
@@ -238,7 +262,7 @@ impl SessionTarget {
 
     /// How the page stands right now.
     pub(super) async fn look(&self, window: &Window) -> Result<SignInStatus, Failure> {
-        let Some(site) = &self.site else { return Ok(SignInStatus::SignedIn) };
+        let Some(site) = &self.site else { return Ok(self.look_without_conditions(window).await) };
         let definition = &site.definition;
         // Asked at once: each takes several questions to the page.
         let (needs_person, is_signed_in) = tokio::join!(
@@ -262,7 +286,42 @@ impl SessionTarget {
                 "the portal shows that somebody else is signed in than the session is for".to_owned(),
             ));
         }
+        if definition.signed_in.is_none() {
+            return Ok(self.look_without_conditions(window).await);
+        }
         Ok(SignInStatus::SignedIn)
+    }
+
+    /// How a page without conditions stands right now. Of one that does not answer nothing is known.
+    async fn look_without_conditions(&self, window: &Window) -> SignInStatus {
+        match window.evaluate(SHOWS_PASSWORD_FIELD, PROBE_TIMEOUT).await {
+            Ok(shows) if shows == true => SignInStatus::LooksSignedOut(Suspicion::PasswordField),
+            Ok(_) | Err(_) => SignInStatus::Unknown,
+        }
+    }
+
+    /// Returns how a page stands that was loaded again at `from` and had this status then. `waits` says whether its scripts
+    /// get a moment to move on.
+    async fn settled(
+        &self,
+        window: &Window,
+        mut status: SignInStatus,
+        from: &str,
+        known: &KnownBefore,
+        waits: bool,
+    ) -> SignInStatus {
+        let deadline = Instant::now() + if waits { SETTLED_AFTER } else { Duration::ZERO };
+        while status == SignInStatus::Unknown {
+            if let Some(to) = known.moved(from, &window.summary().url) {
+                return SignInStatus::LooksSignedOut(Suspicion::Moved { to });
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            sleep(POLL).await;
+            status = self.look(window).await.unwrap_or(SignInStatus::Unknown);
+        }
+        status
     }
 
     /// Whether the page shows another user than the session's. One that shows none, or moves on just now, does not.

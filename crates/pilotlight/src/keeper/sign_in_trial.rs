@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::browser_launcher::BrowserLauncher;
 use super::session_target::{ActivityObserver, SessionTarget};
+use super::suspicion::KnownBefore;
 use crate::clock::Clock;
 use crate::sentence::with_sources;
 
@@ -95,9 +96,10 @@ async fn in_window(
     let options = WindowOptions { dialogs: dialogs.into(), ..WindowOptions::default() };
     let opened = browser.open_window(options).await;
     let window = opened.map_err(|error| failure(with_sources(&error)))?;
-    let mut outcome = target.perform(Activity::Visit, &window, None, None, reporter).await;
+    let known = KnownBefore::default();
+    let mut outcome = target.perform(Activity::Visit, &window, None, &known, reporter).await;
     if let Ok(SignInStatus::SignedOut) = outcome {
-        outcome = target.perform(Activity::SignIn, &window, None, None, reporter).await;
+        outcome = target.perform(Activity::SignIn, &window, None, &known, reporter).await;
     }
     let picture = match reporter.wants_pictures {
         true => window.screenshot(Format::Png, false).await.ok(),

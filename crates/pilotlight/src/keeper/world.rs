@@ -29,6 +29,7 @@ use super::handle::BrowserProcess;
 use super::live::LiveWindow;
 use super::message::Report;
 use super::page_out::PageOutWorker;
+use super::suspicion::KnownBefore;
 use super::watchdog::MonitoredBrowser;
 use crate::failures::Failures;
 use crate::sentence::with_sources;
@@ -408,7 +409,7 @@ impl World {
         ticket: Ticket,
         activity: Activity,
         details: &Details,
-        tried_at: Option<Moment>,
+        known: KnownBefore,
     ) {
         let (archive, reports, failures) =
             (self.archive.clone(), self.reports.clone(), self.failures.clone());
@@ -428,7 +429,7 @@ impl World {
                     }
                     _ => None,
                 };
-                target.perform(activity, &window, checkpoint.as_ref(), tried_at, &observer).await
+                target.perform(activity, &window, checkpoint.as_ref(), &known, &observer).await
             };
             let work = AssertUnwindSafe(work).catch_unwind();
             let outcome = work.await.unwrap_or_else(|_| {

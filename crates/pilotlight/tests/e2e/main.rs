@@ -50,6 +50,7 @@ mod sessions;
 mod siege;
 mod sign_in;
 mod sign_in_in_place;
+mod sign_in_status;
 mod soak;
 mod soak_cold;
 mod store;

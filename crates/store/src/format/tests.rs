@@ -52,6 +52,13 @@ fn the_golden_record_is_read_and_written_as_ever() {
 }
 
 #[test]
+fn a_record_that_does_not_say_whether_it_was_signed_in_is_read() {
+    let mut older = value(&encode_record(&record()).unwrap());
+    assert!(older["record"].as_object_mut().unwrap().remove("sign_in").is_some());
+    assert_eq!(decode_record(older.to_string().as_bytes()).unwrap().sign_in, None);
+}
+
+#[test]
 fn the_golden_operation_is_read_and_written_as_ever() {
     let now = encode_operation(&operation(5, 1)).unwrap();
     let golden = golden("operation-v1.json", || pretty(&now));

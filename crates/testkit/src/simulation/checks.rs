@@ -8,6 +8,7 @@ use pilotlight_core::{
 };
 
 use super::disk::Disk;
+use super::sign_ins::SignIns;
 use super::world::{BROWSER, RUNNING, World};
 
 /// What a request asked for, as far as its answer is checked.
@@ -51,6 +52,7 @@ pub(super) struct Checks {
     uses: BTreeMap<SessionId, u64>,
     /// What these sign in with was refused, and since then nobody asked for another try.
     refused: BTreeSet<SessionId>,
+    sign_ins: SignIns,
 }
 
 impl Checks {
@@ -66,6 +68,7 @@ impl Checks {
             holds: BTreeMap::new(),
             uses: BTreeMap::new(),
             refused: BTreeSet::new(),
+            sign_ins: SignIns::default(),
         }
     }
 
@@ -75,6 +78,7 @@ impl Checks {
 
     pub(super) fn before(&mut self, input: &Input, rules: &Rules, world: &World, now: Moment) {
         self.note_refusals(input, rules, world);
+        self.sign_ins.before(input);
         self.holds.retain(|_, held| held.expires_at > now);
         let (request, asked, session) = match input {
             Input::Create { request, session, .. } => (*request, Asked::Create, *session),
@@ -416,6 +420,7 @@ impl Checks {
     pub(super) fn cut_off(&mut self, disk: &Disk) {
         self.see("server died");
         self.pending.clear();
+        self.sign_ins.cut_off();
         self.uses.clear();
         self.holds.clear();
         for kept in disk.survivors() {
@@ -494,6 +499,9 @@ impl Checks {
     /// Invariants 3 (limited sign-ins), 4 (live windows), 5 (a truthful list) and 6 (equal requests share).
     pub(super) fn after(&mut self, rules: &Rules, world: &World, now: Moment) -> Result<(), String> {
         world.own_browsers_are_own()?;
+        for _ in 0..self.sign_ins.after(rules)? {
+            self.see("asked about a page that looks signed out");
+        }
         let is_asleep = |id: &&SessionId| rules.session(**id).is_some_and(Session::has_refresh_window);
         let asleep = world.windows.keys().filter(is_asleep).count();
         if asleep > self.limits.asleep_windows {
@@ -564,7 +572,8 @@ impl Checks {
             }
             match session.state() {
                 State::Ready | State::Frozen => {}
-                State::NeedsAttention if world.expects_attention(session.id) => {}
+                State::NeedsAttention
+                    if world.expects_attention(session.id) || session.sign_in.suspicion().is_some() => {}
                 state => return Err(format!("{:?} is still {state:?}: {session:?}", session.id)),
             }
         }

@@ -1,7 +1,7 @@
 //! What the fake world reports, and what has become of it by then.
 
 use pilotlight_core::{
-    Access, Activity, Failure, FailureKind, Input, Memory, SessionId, SignInStatus, WindowLoss,
+    Access, Activity, Failure, FailureKind, Input, Memory, SessionId, SignInStatus, Suspicion, WindowLoss,
 };
 
 use super::{FROZEN, Portal, RUNNING, Report, WINDOW, World};
@@ -121,7 +121,11 @@ impl World {
                 {
                     self.excused.insert(session);
                 }
-                if outcome == Ok(SignInStatus::SignedIn) && self.begun.get(&session) == Some(&ticket) {
+                let stands = matches!(
+                    outcome,
+                    Ok(SignInStatus::SignedIn | SignInStatus::Unknown | SignInStatus::LooksSignedOut(_))
+                );
+                if stands && self.begun.get(&session) == Some(&ticket) {
                     self.lost.remove(&session);
                 }
                 Some(Input::ActivityEnded { session, ticket, outcome })
@@ -153,8 +157,14 @@ impl World {
             };
             return Err(failure(kind, "something odd happened"));
         }
-        let Some(spec) = self.specs.get(&session) else { return Ok(SignInStatus::SignedIn) };
-        let Some(site) = spec.site else { return Ok(SignInStatus::SignedIn) };
+        let spec = self.specs.get(&session);
+        let Some((spec, site)) = spec.and_then(|spec| Some((spec, spec.site?))) else {
+            return Ok(match chance.below(20) {
+                0 if !self.calm => SignInStatus::LooksSignedOut(Suspicion::PasswordField),
+                1 if !self.calm => SignInStatus::LooksSignedOut(Suspicion::Moved { to: "away".to_owned() }),
+                _ => SignInStatus::Unknown,
+            });
+        };
         let portal = self.portals.get(&site.0).copied().unwrap_or_default();
         if portal == Portal::Down && activity != Activity::Look {
             return Err(failure(FailureKind::Unreachable, "the portal is down"));
