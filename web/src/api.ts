@@ -3,6 +3,14 @@
 export type State =
   | "starting" | "signing_in" | "ready" | "frozen" | "hibernated" | "recovering" | "needs_attention" | "ended";
 
+export type SignInStatus = "signed_in" | "signed_out" | "unknown" | "refused" | "person_needed";
+
+export interface SignIn {
+  status: SignInStatus;
+  checked_at: string | null;
+  how: "conditions" | "sign_in" | "refresh" | "no_conditions" | "password_field" | "moved" | null;
+}
+
 export interface Session {
   session_id: string;
   name: string | null;
@@ -16,6 +24,7 @@ export interface Session {
   created_at: string;
   last_used: string;
   last_refresh: string | null;
+  sign_in: SignIn;
   signed_in_at: string | null;
   next_refresh: string | null;
   refresh_interval: number;

@@ -6,11 +6,12 @@ import { ACTS, actOn, type Act } from "./actions";
 import type { Session, State } from "./api";
 import { nameOf, Notice, Question, Thumbnail, useRoutes } from "./parts";
 import { useStore } from "./store";
-import { Ago, bytes, STATES, StateBadge } from "./words";
+import { Ago, bytes, signInWord, SignInText, STATES, StateBadge } from "./words";
 
 const SORTS: Record<string, [name: string, key: (session: Session) => string | number]> = {
   name: ["Name", (session) => nameOf(session).toLowerCase()],
   state: ["State", (session) => session.state],
+  sign_in: ["Sign-in", (session) => signInWord(session.sign_in)],
   site: ["Site", (session) => session.site ?? ""],
   used: ["Last used", (session) => -Date.parse(session.last_used)],
   refresh: ["Next refresh", (session) => (session.next_refresh ? Date.parse(session.next_refresh) : Infinity)],
@@ -69,7 +70,7 @@ const Card = memo(function Card(row: Row) {
       <dl>
         <dt>Site</dt><dd>{session.site ?? "–"}{session.username ? ` · ${session.username}` : ""}</dd>
         <dt>Last used</dt><dd><Ago time={session.last_used} /></dd>
-        <dt>Signed in</dt><dd><Ago time={session.signed_in_at} /></dd>
+        <dt>Sign-in</dt><dd><SignInText signIn={session.sign_in} /></dd>
         <dt>Next refresh</dt><dd><Ago time={session.next_refresh} /></dd>
         <dt>Memory</dt><dd>{bytes(session.memory_bytes)}</dd>
       </dl>
@@ -89,14 +90,14 @@ const TableRow = memo(function TableRow(row: Row) {
       <td role="cell">{session.username ?? "–"}</td>
       <td role="cell"><StateBadge state={session.state} />{session.attention && <p class="attention">{session.attention}</p>}</td>
       <td role="cell"><Ago time={session.last_used} /></td>
-      <td role="cell"><Ago time={session.signed_in_at} /></td>
+      <td role="cell"><SignInText signIn={session.sign_in} /></td>
       <td role="cell"><Ago time={session.next_refresh} /></td>
       <td role="cell" class="number">{bytes(session.memory_bytes)}</td>
     </tr>
   );
 });
 
-const COLUMNS = ["Select", "Page", "Name", "Site", "User", "State", "Last used", "Signed in", "Next refresh", "Memory"];
+const COLUMNS = ["Select", "Page", "Name", "Site", "User", "State", "Last used", "Sign-in", "Next refresh", "Memory"];
 
 function Select({ name, value, options, onPick }: {
   name: string; value: string; options: [string, string][]; onPick: (value: string) => void;

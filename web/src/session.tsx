@@ -7,7 +7,7 @@ import { LiveView } from "./live";
 import { Operations } from "./operations";
 import { nameOf, Notice, Question, useRoutes } from "./parts";
 import { store, useStore } from "./store";
-import { Ago, bytes, StateBadge } from "./words";
+import { Ago, bytes, signInHow, SignInText, StateBadge } from "./words";
 
 function Policy({ session, onSaid }: { session: Session; onSaid: (said: string) => void }) {
   const change = async (event: SubmitEvent) => {
@@ -101,7 +101,7 @@ export function SessionView({ id }: { id: string }) {
             <dt>Held by</dt><dd>{session.holds.length === 0 ? "–" : <ul class="holds">{session.holds.map((hold) => (
               <li>{hold.owner ?? "unnamed client"}, {hold.shared ? "shared" : "exclusive"}, until <Ago time={hold.expires_at} /> unless renewed</li>
             ))}</ul>}</dd>
-            <dt>Signed in</dt><dd><Ago time={session.signed_in_at} />, last checked <Ago time={session.last_refresh} /></dd>
+            <dt>Sign-in</dt><dd><SignInText signIn={session.sign_in} /> ({signInHow(session.sign_in)}); last sign-in <Ago time={session.signed_in_at} />, last refresh <Ago time={session.last_refresh} /></dd>
             <dt>Next refresh</dt><dd><Ago time={session.next_refresh} /></dd>
             <dt>Ends</dt><dd><Ago time={session.expires_at} /></dd>
             <dt>Checkpoint</dt><dd><Ago time={session.checkpoint_at} />, {bytes(session.storage_bytes)}</dd>

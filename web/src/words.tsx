@@ -1,7 +1,7 @@
 // Formats states, times and sizes.
 
 import { useEffect, useState } from "preact/hooks";
-import type { State } from "./api";
+import type { SignIn, SignInStatus, State } from "./api";
 
 export const STATES: Record<State, [sign: string, word: string]> = {
   starting: ["◔", "Starting"],
@@ -17,6 +17,32 @@ export const STATES: Record<State, [sign: string, word: string]> = {
 export function StateBadge({ state }: { state: State }) {
   const [sign, word] = STATES[state] ?? ["?", state];
   return <span class={`state ${state}`}><span aria-hidden="true">{sign}</span> {word}</span>;
+}
+
+const SIGN_INS: Record<SignInStatus, string> = {
+  signed_in: "Signed in",
+  signed_out: "Signed out",
+  unknown: "Unknown",
+  refused: "Rejected by the portal",
+  person_needed: "A person is needed",
+};
+
+const HOW: Record<NonNullable<SignIn["how"]>, string> = {
+  conditions: "by the site's conditions",
+  sign_in: "by a sign-in",
+  refresh: "by a refresh",
+  no_conditions: "no conditions to tell",
+  password_field: "its page shows a password field",
+  moved: "its page has moved to another address",
+};
+
+export const signInWord = ({ status }: SignIn): string => SIGN_INS[status] ?? status;
+
+export const signInHow = ({ how }: SignIn): string => (how ? HOW[how] ?? how : "not checked yet");
+
+/** Whether the session is signed in, and when that was checked. */
+export function SignInText({ signIn }: { signIn: SignIn }) {
+  return <span class={`sign-in-status ${signIn.status}`} title={signInHow(signIn)}>{signInWord(signIn)}{signIn.checked_at && <>, checked <Ago time={signIn.checked_at} /></>}</span>;
 }
 
 export function bytes(count: number | null | undefined): string {
