@@ -26,8 +26,10 @@ const WINDOWS: u32 = 10;
 const BASELINES: u32 = 10;
 /// Number of sessions that are signed in at the same time.
 const AT_ONCE: usize = 4;
-/// How often memory and delays are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often processor time and delays are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often memory is: that takes processor time itself.
+const WEIGH_EVERY: Duration = Duration::from_secs(30);
 
 /// How long, and how often.
 #[derive(Debug, Clone, Copy)]
@@ -188,6 +190,9 @@ async fn measure_baseline(
 /// A measurement under way.
 struct Measuring {
     began: Instant,
+    weighed: Instant,
+    /// What was seen of processor time at the last look, and what came together until then.
+    seen: Duration,
     work: Duration,
     bytes: u64,
     megabytes: f64,
@@ -196,24 +201,39 @@ struct Measuring {
 
 impl Measuring {
     async fn begin(fixture: &Fixture, roots: &[u32]) -> Self {
+        let megabytes = memory(roots).await;
         Self {
             began: Instant::now(),
-            work: work(roots),
+            weighed: Instant::now(),
+            seen: work(roots),
+            work: Duration::ZERO,
             bytes: fixture.portal.sent().bytes,
-            megabytes: memory(roots).await,
+            megabytes,
             latest: Duration::ZERO,
         }
     }
 
     async fn look(&mut self, roots: &[u32], late: Duration) {
-        self.megabytes = self.megabytes.max(memory(roots).await);
+        self.add_work(roots);
         self.latest = self.latest.max(late);
+        if self.weighed.elapsed() >= WEIGH_EVERY {
+            self.weighed = Instant::now();
+            self.megabytes = self.megabytes.max(memory(roots).await);
+        }
     }
 
-    fn end(self, fixture: &Fixture, roots: &[u32], sessions: u32) -> Taken {
+    /// What a browser has taken goes with it, so that it is summed up look by look.
+    fn add_work(&mut self, roots: &[u32]) {
+        let now = work(roots);
+        self.work += now.saturating_sub(self.seen);
+        self.seen = now;
+    }
+
+    fn end(mut self, fixture: &Fixture, roots: &[u32], sessions: u32) -> Taken {
+        self.add_work(roots);
         Taken {
             sessions,
-            work: work(roots).saturating_sub(self.work).as_secs_f64(),
+            work: self.work.as_secs_f64(),
             bytes: fixture.portal.sent().bytes.saturating_sub(self.bytes),
             megabytes: self.megabytes,
             latest: self.latest.as_secs_f64(),
