@@ -7,10 +7,11 @@ use pilotlight_core::{Moment, Session, SignInStatus, Suspicion};
 use url::Url;
 
 /// Whether somebody can see a field for a password that he has: in the main document, its shadow roots and its frames of
-/// the same origin. A field for a new password is none, and neither is one that is hidden until it is wanted.
+/// the same origin. A field for a new password is none, and neither is one that is hidden until it is wanted. Only the first
+/// elements are looked at for shadow roots, so that the largest page costs a few milliseconds.
 pub(super) const SHOWS_PASSWORD_FIELD: &str = r#"(() => {
   const FIELDS = "input[type=password i]:not([autocomplete~='new-password' i]), input[autocomplete~='current-password' i]";
-  let elementsLeft = 20_000;
+  let elementsLeft = 5_000;
   const isShown = (element) => {
     const box = element.getBoundingClientRect();
     const { scrollX, scrollY } = element.ownerDocument.defaultView;
@@ -19,11 +20,13 @@ pub(super) const SHOWS_PASSWORD_FIELD: &str = r#"(() => {
   };
   const shows = (root) => {
     if ([...root.querySelectorAll(FIELDS)].some(isShown)) return true;
-    for (const element of root.querySelectorAll('*')) {
-      if ((elementsLeft -= 1) < 0) return false;
-      const isFrame = element.localName === 'iframe' || element.localName === 'frame';
-      const inner = element.shadowRoot ?? (isFrame && isShown(element) ? element.contentDocument : null);
-      if (inner && shows(inner)) return true;
+    for (const frame of root.querySelectorAll('iframe, frame')) {
+      if (isShown(frame) && frame.contentDocument && shows(frame.contentDocument)) return true;
+    }
+    const elements = root.querySelectorAll('*');
+    for (let index = 0; index < elements.length && elementsLeft > 0; index += 1, elementsLeft -= 1) {
+      const { shadowRoot } = elements[index];
+      if (shadowRoot && shows(shadowRoot)) return true;
     }
     return false;
   };

@@ -40,10 +40,10 @@ fn is_refused_for_lack_of_room(answer: &Answer) {
 async fn the_sixth_of_five_ends_the_least_recently_used() {
     let (env, sessions) = full(TERMINATE, 5).await;
     let mut events = env.client().events("/events").await;
-    // The second is refreshed, which is not use; the first is used in each way that there is.
+    // The second is refreshed, which is not use and finds a sign-in page; the first is used in each way that there is.
     let refreshed = json!({ "refresh_interval": "1s" });
     env.client().patch(&path(&sessions[1], ""), &refreshed).await.expect(200);
-    events.find("a refresh", SOON, |event| event.kind == EventKind::Refreshed).await;
+    events.find("a refresh", SOON, |event| event.kind == EventKind::SignedOut).await;
     env.client().post_nothing(&path(&sessions[0], "/ping")).await.expect(200);
     newcomer(&env, "w6").await.expect(201);
     is_evicted(&env, &sessions[1]).await;
