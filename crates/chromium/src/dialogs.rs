@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::call::send;
 use crate::event::BrowserEvent;
 pub use crate::event::{AnsweredBy, AnsweredDialog};
-use crate::state::{Dialog, OpenDialog, Shard, Tab, TabStatus, WindowState, lock};
+use crate::state::{Dialog, ExpectedDialogs, OpenDialog, Shard, Tab, TabStatus, WindowState, lock};
 use crate::window::Window;
 
 /// How long a dialog waits for a person or a client that is there.
@@ -27,16 +27,22 @@ pub const DIALOG_WAIT_MAX: Duration = Duration::from_secs(600);
 /// While a flow runs, it may have answers ready. When this is dropped, they are gone.
 #[derive(Debug)]
 pub struct FlowAnswers {
-    window: Arc<WindowState>,
+    window: Window,
 }
 
 impl Drop for FlowAnswers {
     fn drop(&mut self) {
-        self.window.answers.forget_expected();
+        self.window.expected_dialogs().clear();
     }
 }
 
 impl Window {
+    /// The answers that flows in its main page have ready.
+    pub(crate) fn expected_dialogs(&self) -> &ExpectedDialogs {
+        let own = self.beside.as_ref().and_then(|tab| tab.expected.as_ref());
+        own.unwrap_or(&self.state.answers.expected)
+    }
+
     /// Sets what its dialogs are answered where nobody is asked; the first rule that fits counts.
     pub fn set_dialog_rules(&self, rules: Arc<[DialogRule]>) {
         self.state.answers.set_rules(rules);
@@ -45,8 +51,8 @@ impl Window {
     /// Begins a flow, whose steps may have answers ready. Those of an earlier one are forgotten.
     #[must_use]
     pub fn flow_answers(&self) -> FlowAnswers {
-        self.state.answers.forget_expected();
-        FlowAnswers { window: Arc::clone(&self.state) }
+        self.expected_dialogs().clear();
+        FlowAnswers { window: self.clone() }
     }
 }
 
@@ -59,8 +65,9 @@ pub(crate) fn opened(
     opening: DialogOpening,
 ) {
     let DialogOpening { kind, message, default_prompt } = opening;
-    let expected = window.answers.take_expected(&message);
-    let is_steered = window.steered.load(Ordering::Acquire) > 0 && *session == tab.session;
+    let expected = tab.expected.as_ref().unwrap_or(&window.answers.expected).take(&message);
+    let is_seen = tab.expected.is_none();
+    let is_steered = is_seen && window.steered.load(Ordering::Acquire) > 0 && *session == tab.session;
     let asks_person = is_steered && expected.is_none();
     let opened_at = Instant::now();
     let open = OpenDialog {
@@ -76,7 +83,7 @@ pub(crate) fn opened(
         return give(shard, tab, answer, typed, AnsweredBy::Step);
     }
     // A client that listens to its pages sees the dialog, and it is the client's to answer.
-    if asks_person || lock(&window.guests).answer_dialogs() {
+    if asks_person || (is_seen && lock(&window.guests).answer_dialogs()) {
         let (shard, window, tab) = (Arc::clone(shard), Arc::clone(window), Arc::clone(tab));
         tokio::spawn(async move {
             let is_over = |status: &TabStatus| {

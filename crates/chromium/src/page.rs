@@ -220,7 +220,7 @@ impl Page for Window {
     }
 
     fn expect_dialog(&self, dialog: ExpectedDialog) -> Result<(), PageError> {
-        if self.state.answers.expect(dialog) {
+        if self.expected_dialogs().expect(dialog) {
             return Ok(());
         }
         let (command, reason) = ("an answer to a dialog".to_owned(), "too many are ready already".to_owned());

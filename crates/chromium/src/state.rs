@@ -31,7 +31,7 @@ use crate::limits::{GUESTS_MAX, VALUES_AT_ONCE};
 use crate::proxy::Credentials;
 
 pub use dialog::Dialog;
-pub(crate) use dialog::{Answers, OpenDialog};
+pub(crate) use dialog::{Answers, ExpectedDialogs, OpenDialog};
 pub use guests::NewPage;
 pub(crate) use guests::{GuestContexts, Guests, announce_in_context};
 pub(crate) use hidden::{BLANK, STUB_PATH, Sorted, is_stub};
@@ -265,6 +265,8 @@ pub(crate) struct Tab {
     pub(crate) planted: Mutex<Option<String>>,
     /// The last document of the web that a checkpoint had here: what counts while an error page is shown.
     pub(crate) kept: Mutex<Option<KeptTab>>,
+    /// Of a hidden page beside those of the window: what a flow in there expects.
+    pub(crate) expected: Option<ExpectedDialogs>,
 }
 
 impl Tab {
@@ -281,7 +283,14 @@ impl Tab {
             throttled: AtomicBool::new(false),
             planted: Mutex::new(None),
             kept: Mutex::new(None),
+            expected: None,
         }
+    }
+
+    /// A hidden page beside those of its window. Nobody sees it who could be asked about its dialogs, and its flows know
+    /// nothing of the dialogs of others.
+    pub(crate) fn beside(target: String, session: SessionId) -> Self {
+        Self { expected: Some(ExpectedDialogs::default()), ..Self::new(target, session) }
     }
 
     pub(crate) fn frames(&self) -> Vec<RemoteFrame> {

@@ -88,7 +88,7 @@ pub struct Window {
     pub(crate) shard: Arc<Shard>,
     pub(crate) state: Arc<WindowState>,
     /// The page that stands for the main one here.
-    beside: Option<Arc<Tab>>,
+    pub(crate) beside: Option<Arc<Tab>>,
 }
 
 impl Window {

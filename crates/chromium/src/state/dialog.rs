@@ -53,38 +53,13 @@ impl OpenDialog {
 pub(crate) struct Answers {
     /// Those of its site.
     pub(crate) rules: Mutex<Arc<[DialogRule]>>,
-    /// What a flow has ready, and until when.
-    expected: Mutex<Vec<(ExpectedDialog, Instant)>>,
+    pub(crate) expected: ExpectedDialogs,
     told: Mutex<Option<(Instant, u32)>>,
 }
 
 impl Answers {
     pub(crate) fn set_rules(&self, rules: Arc<[DialogRule]>) {
         *lock(&self.rules) = rules;
-    }
-
-    /// Takes on an answer that is given once; `false` where there are too many.
-    pub(crate) fn expect(&self, dialog: ExpectedDialog) -> bool {
-        let mut expected = lock(&self.expected);
-        let now = Instant::now();
-        expected.retain(|(_, until)| *until > now);
-        let has_room = expected.len() < EXPECTED_MAX;
-        if has_room {
-            expected.push((dialog, now + EXPECTED_FOR));
-        }
-        has_room
-    }
-
-    pub(crate) fn take_expected(&self, message: &str) -> Option<ExpectedDialog> {
-        let mut expected = lock(&self.expected);
-        let now = Instant::now();
-        expected.retain(|(_, until)| *until > now);
-        let place = expected.iter().position(|(dialog, _)| dialog.is(message))?;
-        Some(expected.remove(place).0)
-    }
-
-    pub(crate) fn forget_expected(&self) {
-        lock(&self.expected).clear();
     }
 
     /// Whether one more may be told.
@@ -94,6 +69,36 @@ impl Answers {
         let (since, count) = told.filter(|(since, _)| now < *since + TOLD_SPAN).unwrap_or((now, 0));
         *told = Some((since, count.saturating_add(1)));
         count < TOLD_MAX
+    }
+}
+
+/// The answers that a flow has ready, and until when.
+#[derive(Debug, Default)]
+pub(crate) struct ExpectedDialogs(Mutex<Vec<(ExpectedDialog, Instant)>>);
+
+impl ExpectedDialogs {
+    /// Takes on an answer that is given once; `false` where there are too many.
+    pub(crate) fn expect(&self, dialog: ExpectedDialog) -> bool {
+        let mut expected = lock(&self.0);
+        let now = Instant::now();
+        expected.retain(|(_, until)| *until > now);
+        let has_room = expected.len() < EXPECTED_MAX;
+        if has_room {
+            expected.push((dialog, now + EXPECTED_FOR));
+        }
+        has_room
+    }
+
+    pub(crate) fn take(&self, message: &str) -> Option<ExpectedDialog> {
+        let mut expected = lock(&self.0);
+        let now = Instant::now();
+        expected.retain(|(_, until)| *until > now);
+        let place = expected.iter().position(|(dialog, _)| dialog.is(message))?;
+        Some(expected.remove(place).0)
+    }
+
+    pub(crate) fn clear(&self) {
+        lock(&self.0).clear();
     }
 }
 
@@ -109,18 +114,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_ready_is_given_once_and_not_kept_for_ever() {
-        let answers = Answers::default();
+        let answers = ExpectedDialogs::default();
         assert!(answers.expect(expecting("Delete")));
-        assert!(answers.take_expected("Stay signed in?").is_none());
-        assert!(answers.take_expected("Delete it?").is_some());
-        assert!(answers.take_expected("Delete it?").is_none());
+        assert!(answers.take("Stay signed in?").is_none());
+        assert!(answers.take("Delete it?").is_some());
+        assert!(answers.take("Delete it?").is_none());
         assert!(answers.expect(expecting("Delete")));
         tokio::time::advance(EXPECTED_FOR).await;
-        assert!(answers.take_expected("Delete it?").is_none());
+        assert!(answers.take("Delete it?").is_none());
         let taken = (0..=EXPECTED_MAX).map(|_| answers.expect(expecting("Delete"))).filter(|taken| *taken);
         assert_eq!(taken.count(), EXPECTED_MAX);
-        answers.forget_expected();
-        assert!(answers.take_expected("Delete it?").is_none());
+        answers.clear();
+        assert!(answers.take("Delete it?").is_none());
     }
 
     #[tokio::test(start_paused = true)]

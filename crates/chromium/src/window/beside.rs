@@ -38,7 +38,7 @@ impl Window {
     /// Where Chromium refuses or does not answer; then nothing of it is left.
     pub async fn open_beside(&self) -> Result<Beside, WindowError> {
         let page = HiddenPage::open(&self.shard, &self.state).await?;
-        let tab = Arc::new(Tab::new(page.target.clone(), page.session.clone()));
+        let tab = Arc::new(Tab::beside(page.target.clone(), page.session.clone()));
         self.shard.add_session(page.session.clone(), Arc::clone(&self.state), Arc::clone(&tab));
         let window = Self { beside: Some(Arc::clone(&tab)), ..self.clone() };
         let beside = Beside { window, tab, _page: page };
