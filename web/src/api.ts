@@ -18,7 +18,8 @@ export interface Session {
   username: string | null;
   state: State;
   in_use: boolean;
-  holds: { owner: string | null; shared: boolean; expires_at: string }[];
+  holds: { owner: string | null; shared: boolean; quiet: boolean; expires_at: string }[];
+  clients: { name: string; silent_since: string | null }[];
   keep_alive: boolean;
   never_terminate: boolean;
   created_at: string;

@@ -99,7 +99,10 @@ export function SessionView({ id }: { id: string }) {
             <dt>Page</dt><dd>{session.title} {session.url}</dd>
             <dt>Used</dt><dd><Ago time={session.last_used} />{session.in_use ? ", in use now" : ""}</dd>
             <dt>Held by</dt><dd>{session.holds.length === 0 ? "–" : <ul class="holds">{session.holds.map((hold) => (
-              <li>{hold.owner ?? "unnamed client"}, {hold.shared ? "shared" : "exclusive"}, until <Ago time={hold.expires_at} /> unless renewed</li>
+              <li>{hold.owner ?? "unnamed client"}, {hold.shared ? "shared" : "exclusive"}{hold.quiet ? ", quiet" : ""}, until <Ago time={hold.expires_at} /> unless renewed</li>
+            ))}</ul>}</dd>
+            <dt>Clients</dt><dd>{session.clients.length === 0 ? "–" : <ul class="holds">{session.clients.map((client) => (
+              <li>{client.name}{client.silent_since ? <>, silent since <Ago time={client.silent_since} /></> : ""}</li>
             ))}</ul>}</dd>
             <dt>Sign-in</dt><dd><SignInText signIn={session.sign_in} /> ({signInHow(session.sign_in)}); last sign-in <Ago time={session.signed_in_at} />, last refresh <Ago time={session.last_refresh} /></dd>
             <dt>Next refresh</dt><dd><Ago time={session.next_refresh} /></dd>

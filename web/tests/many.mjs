@@ -16,7 +16,7 @@ const now = () => new Date().toISOString();
 const states = ["ready", "ready", "ready", "frozen", "hibernated"];
 const sessions = Array.from({ length: SESSIONS }, (_, index) => ({
   session_id: `0198c1c2-0000-7000-8000-${String(index).padStart(12, "0")}`, name: `session ${index}`, site: `site-${index % 7}`,
-  username: `user-${index}`, state: states[index % states.length], in_use: false, holds: [], keep_alive: true, never_terminate: index % 50 === 0,
+  username: `user-${index}`, state: states[index % states.length], in_use: false, holds: [], clients: [], keep_alive: true, never_terminate: index % 50 === 0,
   created_at: now(), last_used: now(), last_refresh: now(), sign_in: { status: "signed_in", checked_at: now(), how: "refresh" }, signed_in_at: now(), next_refresh: now(), refresh_interval: 300,
   idle_timeout: 1800, checkpoint_at: now(), expires_at: null, url: `https://portal.example/${index}`, title: `Page ${index}`, tabs: 1,
   profile: "dense", shard: index % states.length === 4 ? null : `s${index % 32}`, memory_bytes: 60e6 + index, storage_bytes: 18_000, attention: null,

@@ -42,8 +42,8 @@ pub use request::{
     Viewport,
 };
 pub use session::{
-    CreatedAnswer, EndedReason, Isolation, MemoryMeasure, Session, SessionAnswer, SessionHold, SessionSignIn,
-    SessionState, SessionsAnswer, SignInHow, SignInStatus,
+    CreatedAnswer, EndedReason, Isolation, MemoryMeasure, Session, SessionAnswer, SessionClient, SessionHold,
+    SessionSignIn, SessionState, SessionsAnswer, SignInHow, SignInStatus,
 };
 pub use sign_in::SignIn;
 pub use site::{

@@ -300,6 +300,9 @@ pub struct HoldRequest {
     /// Whether other shared holds are allowed at the same time.
     #[serde(default)]
     pub shared: bool,
+    /// Whether the session is not refreshed while it is held. By default, it is refreshed in a hidden page.
+    #[serde(default)]
+    pub quiet: bool,
 }
 
 fn default_hold_ttl() -> Seconds {
@@ -308,7 +311,7 @@ fn default_hold_ttl() -> Seconds {
 
 impl Default for HoldRequest {
     fn default() -> Self {
-        Self { ttl: DEFAULT_HOLD_TTL, owner: None, shared: false }
+        Self { ttl: DEFAULT_HOLD_TTL, owner: None, shared: false, quiet: false }
     }
 }
 
@@ -554,14 +557,13 @@ mod tests {
 
     #[test]
     fn each_bad_value_names_its_field() {
-        let long = "x".repeat(2000);
         for (json, field) in [
             (serde_json::json!({}), "site"),
             (serde_json::json!({"site": "p", "url": "https://a.test/"}), "url"),
             (serde_json::json!({"url": "file:///etc/passwd"}), "url"),
             (serde_json::json!({"url": "https://a.test/", "password": "x"}), "password"),
             (serde_json::json!({"site": "p", "name": "../x"}), "name"),
-            (serde_json::json!({"site": "p", "password": long}), "password"),
+            (serde_json::json!({"site": "p", "password": "x".repeat(2000)}), "password"),
             (serde_json::json!({"site": "p", "username": "a\nb"}), "username"),
             (serde_json::json!({"site": "p", "idle_timeout": 0}), "idle_timeout"),
             (serde_json::json!({"site": "p", "viewport": {"width": 1, "height": 600}}), "viewport.width"),
@@ -573,10 +575,8 @@ mod tests {
             assert_eq!(error.field, field, "{json}");
             assert!(!error.to_string().contains("hunter2"));
         }
-        assert_eq!(
-            HoldRequest { ttl: Seconds::NEVER, ..HoldRequest::default() }.validate().unwrap_err().field,
-            "ttl"
-        );
+        let endless = HoldRequest { ttl: Seconds::NEVER, ..HoldRequest::default() };
+        assert_eq!(endless.validate().unwrap_err().field, "ttl");
     }
 
     #[test]
@@ -586,8 +586,8 @@ mod tests {
         .unwrap();
         let shown = format!("{request:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
-        // The command line sends them on, though.
-        assert_eq!(serde_json::to_value(&request).unwrap()["password"], "hunter2");
+        let sent = serde_json::to_value(&request).unwrap();
+        assert_eq!(sent["password"], "hunter2", "the command line sends them on");
     }
 
     #[test]

@@ -212,8 +212,20 @@ pub struct SessionHold {
     pub owner: Option<String>,
     /// Whether other shared holds are allowed at the same time.
     pub shared: bool,
+    /// Whether the session is not refreshed while it is held.
+    #[serde(default)]
+    pub quiet: bool,
     /// When the hold expires.
     pub expires_at: Timestamp,
+}
+
+/// A client that is connected to a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionClient {
+    /// What kind of client it is.
+    pub name: String,
+    /// When it sent its last message, if it counts as silent: its window may be frozen until it sends the next one.
+    pub silent_since: Option<Timestamp>,
 }
 
 /// A session: a site, an account and a policy, with a window while one is open.
@@ -236,6 +248,9 @@ pub struct Session {
     /// The current holds.
     #[serde(default)]
     pub holds: Vec<SessionHold>,
+    /// The clients that are connected at the moment.
+    #[serde(default)]
+    pub clients: Vec<SessionClient>,
     /// Whether the session never expires.
     pub keep_alive: bool,
     /// Whether only an explicit close ends the session.
@@ -348,7 +363,7 @@ mod tests {
     /// The contract's own example, with what this version adds and leaves null.
     const EXAMPLE: &str = r#"{
         "session_id": "0198c1c2-0000-7000-8000-000000000001", "name": "acme-emodal", "site": "portal",
-        "username": "acme", "credential": null, "state": "ready", "in_use": false, "holds": [], "keep_alive": true, "never_terminate": false,
+        "username": "acme", "credential": null, "state": "ready", "in_use": false, "holds": [], "clients": [], "keep_alive": true, "never_terminate": false,
         "created_at": "2026-11-22T12:00:00Z", "last_used": "2026-11-22T12:00:00Z", "last_refresh": null,
         "sign_in": { "status": "signed_in", "checked_at": "2026-11-22T12:00:01Z", "how": "conditions" },
         "signed_in_at": null, "next_refresh": null, "refresh_interval": 300, "idle_timeout": 1800,

@@ -6,9 +6,10 @@
 
 use crate::action::{EndedReason, NoticeKind};
 use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
+use crate::contents::{ActivityState, Attempt};
 use crate::ids::{SessionId, Ticket};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Attempt, Session, Window};
+use crate::session::{Session, Window};
 use crate::session_mut::SessionMut;
 use crate::spec::Access;
 
@@ -92,6 +93,7 @@ impl Rules {
             let soon = session.now + std::time::Duration::from_millis(session.effects.random() % spread);
             session.unreachable = false;
             session.not_before = session.not_before.min(soon);
+            session.contents.beside.not_before = session.contents.beside.not_before.min(soon);
         }
     }
 }

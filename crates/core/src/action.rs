@@ -230,6 +230,13 @@ pub enum Action {
         /// Which.
         activity: Activity,
     },
+    /// Keep the sign-in alive in a hidden page beside those of the window, and check it there; report `RefreshedBeside`.
+    RefreshBeside {
+        /// Whose.
+        session: SessionId,
+        /// To be reported back.
+        ticket: Ticket,
+    },
     /// Answer a request.
     Answer {
         /// Whom.

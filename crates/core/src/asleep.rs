@@ -22,11 +22,12 @@ use std::time::Duration;
 use crate::action::NoticeKind;
 use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
 use crate::backoff::Backoff;
+use crate::contents::ActivityState;
 use crate::ids::{SessionId, SiteId, Ticket};
 use crate::index::{Order, Set};
 use crate::input::WindowLoss;
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, Residence, Session, Window};
+use crate::session::{CloseReason, Residence, Session, Window};
 use crate::session_mut::SessionMut;
 use crate::spec::AsleepRefresh;
 use crate::time::Moment;
@@ -66,7 +67,6 @@ impl Session {
             && self.established
             && self.may_be_refreshed_asleep()
             && !self.in_use()
-            && !self.is_wanted()
             && !self.site.is_some_and(|site| quiet.contains(&site));
         let interval = self.policy.refresh_interval().filter(|_| is_refreshed)?;
         Some(self.due_at(interval).max(self.fresh_at + MIN_INTERVAL).max(self.not_before))

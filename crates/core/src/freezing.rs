@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::action::{Action, Answer, Refusal};
 use crate::activity::Failure;
+use crate::contents::{ActivityState, FreezeState};
 use crate::ids::{RequestId, SessionId, ShardId, Ticket};
 use crate::rules::Rules;
-use crate::session::{ActivityState, FreezeState, Session, Window};
+use crate::session::{Session, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
@@ -44,7 +45,7 @@ impl Session {
             && !self.is_hibernating()
             && there
             && at_rest
-            && !self.in_use()
+            && !self.is_used()
             && !self.is_wanted()
             && self.hibernate_requests.is_empty()
     }
@@ -63,7 +64,7 @@ impl Session {
     /// Returns whether its page must run for what comes next.
     fn needs_page(&self, now: Moment) -> bool {
         matches!(self.window, Window::Saving(..))
-            || self.in_use()
+            || self.is_used()
             || self.is_wanted()
             || (matches!(self.contents.activity, ActivityState::Next(_)) && self.not_before <= now)
     }

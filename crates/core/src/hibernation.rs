@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::action::{NoticeKind, Refusal};
 use crate::activity::Failure;
 use crate::capacity::RETRY_AFTER;
+use crate::contents::{ActivityState, Saves};
 use crate::ids::{RequestId, SessionId, ShardId};
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, Residence, Saves, Session, Window};
+use crate::session::{CloseReason, Residence, Session, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
 

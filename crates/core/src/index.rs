@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::activity::Activity;
+use crate::contents::ActivityState;
 use crate::ids::{AccountId, LoginId, SessionId, SiteId};
 use crate::limits::Limits;
 use crate::measured::MemoryEstimate;
-use crate::session::{ActivityState, Session, Window};
+use crate::session::{Session, Window};
 use crate::time::Moment;
 
 /// What sessions are looked at with: everything beside the session itself that its keys follow from.
@@ -60,6 +61,8 @@ pub(crate) enum Order {
     Refresh,
     /// Hibernated sessions that are to be refreshed, by when that is due.
     AsleepRefresh,
+    /// Those in use that are to be refreshed beside their page, by when that is due.
+    BesideRefresh,
     /// Refreshes that may begin as far as their session decides, by when the portal was last content.
     ReadyRefresh,
     /// The same of sign-ins.
@@ -178,7 +181,7 @@ impl Keys {
             (Set::Oversized, memory.is_some_and(|memory| session.is_oversized(memory))),
             (Set::Saving, session.contents.saves.running.is_some()),
             (Set::RefreshWindows, session.has_refresh_window() && (is_living || has_window)),
-            (Set::Refreshing, session.contents.activity == ActivityState::Running(Activity::Refresh)),
+            (Set::Refreshing, session.is_refreshing()),
         ] {
             keys.sets[set as usize] = is_member;
         }
@@ -205,6 +208,7 @@ impl Keys {
             (Order::Forget, ended_at.filter(|_| session.window == Window::None)),
             (Order::Refresh, session.refresh_due(&context.quiet)),
             (Order::AsleepRefresh, session.asleep_refresh_due(&context.quiet)),
+            (Order::BesideRefresh, session.beside_refresh_due(&context.quiet)),
             (Order::ReadyRefresh, begins(Activity::Refresh)),
             (Order::ReadySignIn, begins(Activity::SignIn)),
             (Order::Unprotected, used(unprotected)),

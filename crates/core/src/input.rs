@@ -95,6 +95,8 @@ pub enum Input {
         ttl: Duration,
         /// Whether others may hold it too.
         shared: bool,
+        /// Whether it is not to be refreshed meanwhile, not even beside its page.
+        quiet: bool,
     },
     /// The holder wants it for longer: `ttl` from now.
     ExtendHold {
@@ -116,6 +118,24 @@ pub enum Input {
         hold: HoldId,
         /// How long from now.
         ttl: Duration,
+    },
+    /// The holder is connected and has sent nothing for a while: until it goes on, its window may freeze.
+    PauseHold {
+        /// Which session.
+        session: SessionId,
+        /// Which hold.
+        hold: HoldId,
+        /// For how long.
+        unused_for: Duration,
+    },
+    /// A holder that had paused goes on; answered once nothing of ours runs in the window, and the window runs.
+    ResumeHold {
+        /// Whom to answer.
+        request: RequestId,
+        /// Which session.
+        session: SessionId,
+        /// Which hold.
+        hold: HoldId,
     },
     /// The holder gives it back.
     ReleaseHold {
@@ -298,6 +318,15 @@ pub enum Input {
     },
     /// An activity ended.
     ActivityEnded {
+        /// Whose.
+        session: SessionId,
+        /// Of which action.
+        ticket: Ticket,
+        /// How.
+        outcome: Result<SignInStatus, Failure>,
+    },
+    /// A refresh in a hidden page ended.
+    RefreshedBeside {
         /// Whose.
         session: SessionId,
         /// Of which action.

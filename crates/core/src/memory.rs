@@ -13,11 +13,12 @@
 use std::time::Duration;
 
 use crate::action::Action;
+use crate::contents::{FreezeState, Weight};
 use crate::ids::SessionId;
 use crate::index::{Order, Set};
 use crate::measured::{Memory, MemoryEstimate};
 use crate::rules::Rules;
-use crate::session::{FreezeState, Session, Weight, Window};
+use crate::session::{Session, Window};
 use crate::time::Moment;
 
 /// Above this share of the budget, in percent, windows get colder.

@@ -4,10 +4,11 @@
 //! A window moves by being saved and closed; its session then gets another one, as any that lost its window.
 
 use crate::action::NoticeKind;
+use crate::contents::ActivityState;
 use crate::ids::{SessionId, ShardId};
 use crate::index::Set;
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, MOVE_OUT_PATIENCE, Session, Waiting, Window, Wish};
+use crate::session::{CloseReason, MOVE_OUT_PATIENCE, Session, Waiting, Window, Wish};
 use crate::session_mut::SessionMut;
 use crate::spec::Isolation;
 use crate::time::Moment;

@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use crate::activity::{Activity, SignInStatus};
+use crate::contents::ActivityState;
 use crate::ids::Ticket;
 use crate::index::Order;
 use crate::rules::Rules;
-use crate::session::{ActivityState, Session};
+use crate::session::Session;
 use crate::spec::AsleepRefresh;
 use crate::time::Moment;
 
@@ -38,7 +39,8 @@ impl Session {
     #[must_use]
     pub fn refreshed_by(&self, ticket: Ticket, outcome: Option<&SignInStatus>) -> Option<RefreshKind> {
         let ActivityState::Running(activity) = self.contents.activity else { return None };
-        let is_half = self.asleep.how != AsleepRefresh::Visit && outcome == Some(&SignInStatus::SignedIn);
+        let is_well = matches!(outcome, Some(SignInStatus::SignedIn | SignInStatus::Unknown));
+        let is_half = self.asleep.how != AsleepRefresh::Visit && is_well;
         let kind = match activity {
             Activity::LoadDocument => RefreshKind::Document,
             Activity::Refresh => RefreshKind::Site,
@@ -62,9 +64,10 @@ impl Rules {
         let is_refreshed_asleep = self.limits.asleep_windows > 0 && !self.draining;
         let index = self.sessions.fresh();
         let asleep = index.order(Order::AsleepRefresh).next().filter(|_| is_refreshed_asleep);
+        let beside = index.order(Order::BesideRefresh).next();
         // Those that wait for others to end, and those that are not even checked.
         let awake = [Order::ReadyRefresh, Order::Refresh].map(|order| index.order(order).next());
-        let first = awake.into_iter().flatten().map(|(_, id)| (Moment(0), id)).chain(asleep);
+        let first = awake.into_iter().flatten().map(|(_, id)| (Moment(0), id)).chain(asleep).chain(beside);
         let first = first.filter_map(|(not_before, id)| self.sessions.get(&id)?.due_refresh(not_before));
         first.min_by_key(|due| due.at)
     }

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::activity::Activity;
+use crate::contents::ActivityState;
 use crate::ids::{SessionId, SiteId};
 use crate::index::{Order, Set};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Session, Window};
+use crate::session::{Session, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
@@ -37,6 +38,14 @@ impl Session {
 }
 
 impl SessionMut<'_> {
+    /// The portal has heard of it and is content: it is refreshed an interval later, or earlier by chance.
+    pub(crate) fn is_fresh(&mut self) {
+        let random = self.effects.random();
+        let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
+        self.refresh_early = Duration::from_millis(random % (early_ms + 1));
+        self.fresh_at = self.now;
+    }
+
     /// Has refreshes be checked in time for it, where it is to be refreshed every `interval`.
     pub(crate) fn check_within(&mut self, interval: Option<Duration>) {
         if let Some(interval) = interval {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::action::{Answer, EndedReason, NoticeKind};
 use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
+use crate::contents::ActivityState;
 use crate::ids::{SessionId, ShardId, Ticket};
 use crate::input::WindowLoss;
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, Session, Window};
+use crate::session::{CloseReason, Session, Window};
 use crate::session_mut::SessionMut;
 use crate::shard::ShardState;
 use crate::time::Moment;
@@ -289,9 +290,11 @@ impl SessionMut<'_> {
             return;
         }
         let needed_a_person = self.attention.take().is_some();
+        self.has_no_trouble();
         // The portal hears nothing of a look; of a person who was needed it has.
-        let is_heard_of = activity != Activity::Look || needed_a_person;
-        self.stands_since(if is_heard_of { self.now } else { self.fresh_at });
+        if activity != Activity::Look || needed_a_person {
+            self.is_fresh();
+        }
         let (kind, reason) = match activity {
             Activity::SignIn => {
                 self.signed_in_at = Some(self.now);
@@ -330,17 +333,13 @@ impl SessionMut<'_> {
         self.answer_refresh_requests(&Ok(()));
     }
 
-    /// Nothing holds it up any more. `fresh_at` is when the portal last heard of it.
-    pub(crate) fn stands_since(&mut self, fresh_at: Moment) {
-        let random = self.effects.random();
-        let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
-        self.refresh_early = Duration::from_millis(random % (early_ms + 1));
+    /// Nothing holds it up any more.
+    pub(crate) fn has_no_trouble(&mut self) {
         self.failures = 0;
         self.clear_refusal();
         self.is_person_needed = false;
         self.asleep.needs_state = false;
         self.has_recovered();
-        self.fresh_at = fresh_at;
     }
 
     fn signed_out(&mut self, activity: Activity) {
@@ -371,7 +370,7 @@ impl SessionMut<'_> {
 
     /// Its last page was closed under a server that is gone. What can tell how it stands is its page.
     fn shows_nothing(&mut self, activity: Activity) {
-        if self.attention.is_some() {
+        if self.is_person_needed || self.refused {
             return self.signed_out(activity);
         }
         self.recover();

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::action::{Answer, EndedReason, NoticeKind, Refusal};
 use crate::activity::{Activity, Failure, FailureKind};
+use crate::contents::ActivityState;
 use crate::ids::{HoldId, RequestId, SessionId};
 use crate::rules::Rules;
-use crate::session::{ActivityState, CloseReason, Hold, Residence, Session, Waiting, Window, Wish};
+use crate::session::{CloseReason, Hold, Residence, Session, Waiting, Window, Wish};
 use crate::session_mut::SessionMut;
 use crate::spec::PolicyPatch;
 use crate::time::Moment;
@@ -71,7 +72,8 @@ impl Rules {
             return session.effects.answer(request, Err(Refusal::Draining));
         }
         let limits = session.limits;
-        if session.waiting.len() >= limits.max_waiting || session.holds.len() >= limits.max_holds {
+        let is_full = matches!(wish, Wish::Hold { .. }) && session.holds.len() >= limits.max_holds;
+        if session.waiting.len() >= limits.max_waiting || is_full {
             return session.effects.answer(request, Err(Refusal::TooMany));
         }
         let deadline = session.now + limits.queue_timeout;
@@ -202,17 +204,21 @@ impl SessionMut<'_> {
     }
 
     fn serve(&mut self, wish: Wish) -> Result<Answer, Refusal> {
-        let Wish::Hold { hold, ttl, shared } = wish else {
-            self.uses += 1;
-            self.last_used = self.now;
-            self.touch();
-            return Ok(Answer::MayUse);
+        let (hold, ttl, shared, quiet) = match wish {
+            Wish::Hold { hold, ttl, shared, quiet } => (hold, ttl, shared, quiet),
+            Wish::Resume { hold } => return self.resume_hold(hold),
+            Wish::Use => {
+                self.uses += 1;
+                self.last_used = self.now;
+                self.touch();
+                return Ok(Answer::MayUse);
+            }
         };
         if self.holds.iter().any(|other| !shared || !other.shared) {
             return Err(Refusal::InUse);
         }
         let expires_at = self.now + ttl;
-        self.holds.push(Hold { id: hold, shared, expires_at });
+        self.holds.push(Hold { id: hold, shared, quiet, silent_since: None, expires_at });
         self.last_used = self.now;
         self.announce(NoticeKind::HoldGranted, "a client took hold of it");
         Ok(Answer::Hold { hold, expires_at })

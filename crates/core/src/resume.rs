@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::activity::Activity;
+use crate::contents::{ActivityState, Attempt, FreezeState};
 use crate::ids::{SessionId, ShardId};
 use crate::index::Set;
 use crate::persisted::{AdoptedShard, PersistedSession};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Attempt, CloseReason, FreezeState, Residence, Session, Window};
+use crate::session::{CloseReason, Residence, Session, Window};
 use crate::time::Moment;
 
 impl Session {

@@ -77,13 +77,17 @@ impl Rules {
             Input::Patch { request, session, patch } => self.patch(request, session, patch),
             Input::Close { request, session } => self.close(request, session),
             Input::Ping { request, session } => self.ping(request, session),
-            Input::Hold { request, session, hold, ttl, shared } => {
-                self.wait_for_rest(request, session, Wish::Hold { hold, ttl, shared });
+            Input::Hold { request, session, hold, ttl, shared, quiet } => {
+                self.wait_for_rest(request, session, Wish::Hold { hold, ttl, shared, quiet });
             }
             Input::BeginUse { request, session } => self.wait_for_rest(request, session, Wish::Use),
             Input::EndUse { session } => self.end_use(session),
             Input::ExtendHold { request, session, hold, ttl } => {
                 self.extend_hold(request, session, hold, ttl);
+            }
+            Input::PauseHold { session, hold, unused_for } => self.pause_hold(session, hold, unused_for),
+            Input::ResumeHold { request, session, hold } => {
+                self.wait_for_rest(request, session, Wish::Resume { hold });
             }
             Input::KeepHold { session, hold, ttl } => self.keep_hold(session, hold, ttl),
             Input::ReleaseHold { request, session, hold } => self.release_hold(request, session, hold),
@@ -116,6 +120,9 @@ impl Rules {
             Input::Typing { session, ticket } => self.typing(session, ticket),
             Input::ActivityEnded { session, ticket, outcome } => {
                 self.activity_ended(session, ticket, outcome);
+            }
+            Input::RefreshedBeside { session, ticket, outcome } => {
+                self.refreshed_beside(session, ticket, outcome);
             }
             Input::Measured { memory, windows } => self.measured(memory, &windows, now),
             Input::Tick => {}

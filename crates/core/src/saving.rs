@@ -2,10 +2,11 @@
 
 use crate::action::{Action, NoticeKind};
 use crate::activity::Failure;
+use crate::contents::{ActivityState, Saves};
 use crate::ids::{SessionId, Ticket};
 use crate::index::{Order, Set};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Saves, Session, Window};
+use crate::session::{Session, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
 

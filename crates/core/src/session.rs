@@ -81,12 +81,15 @@
 //! 4. It failed and is tried again, or led to something else, for example a visit to a sign-in (`reports`).
 //! 5. The world reports `ActivityEnded`; or the window is saved for the last time, or closes.
 //!
+//! Where somebody uses the page, the session is refreshed beside it (`beside`), whatever is done or to be done in it.
+//!
 //! What clients see follows from these: [`Session::state`].
 
 use std::time::Duration;
 
 use crate::action::{EndedReason, State};
 use crate::activity::Activity;
+use crate::contents::{ActivityState, Contents};
 use crate::ids::{HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};
 use crate::sign_in::SignIn;
 use crate::spec::{Access, AsleepWay, Isolation, Policy, Spec, Whose};
@@ -103,16 +106,12 @@ pub struct Hold {
     pub id: HoldId,
     /// Whether others may hold the session too.
     pub shared: bool,
+    /// Whether its portal hears nothing of the session meanwhile but what the holder does.
+    pub quiet: bool,
+    /// Since when its client is connected and sends nothing ([`crate::silence`]); `None` where it does not count as silent.
+    pub silent_since: Option<Moment>,
     /// When it ends by itself.
     pub expires_at: Moment,
-}
-
-/// What a window was found to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Weight {
-    pub(crate) bytes: u64,
-    /// Whether it stood still then.
-    pub(crate) is_still: bool,
 }
 
 /// Where a session's window is.
@@ -162,117 +161,6 @@ pub(crate) enum Residence {
     },
 }
 
-/// What happens in an open window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum ActivityState {
-    #[default]
-    Idle,
-    /// This comes next, once it may.
-    Next(Activity),
-    Running(Activity),
-}
-
-/// Whether the pages of an open window run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum FreezeState {
-    #[default]
-    Running,
-    /// They run, and are to freeze once their state is written down.
-    SavingFirst {
-        /// Whether that is because memory is short.
-        for_memory: bool,
-    },
-    Freezing {
-        /// To be reported back.
-        ticket: Ticket,
-    },
-    Frozen {
-        since: Moment,
-    },
-    Thawing {
-        /// To be reported back.
-        ticket: Ticket,
-    },
-}
-
-impl FreezeState {
-    /// Returns whether something may be done in the pages.
-    pub(crate) fn runs(self) -> bool {
-        matches!(self, Self::Running | Self::SavingFirst { .. })
-    }
-
-    pub(crate) fn is_frozen(self) -> bool {
-        matches!(self, Self::Frozen { .. })
-    }
-}
-
-/// How far a sign-in has come. No other one of its account is typed before its outcome is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Attempt {
-    /// None runs, and the outcome of each is known.
-    #[default]
-    None,
-    /// It runs, even if nobody waits for it any more.
-    Running {
-        /// Since when the portal may have heard of it.
-        typed_at: Option<Moment>,
-    },
-    /// It runs no more, and its outcome is not known.
-    Unknown { typed_at: Moment },
-}
-
-impl Attempt {
-    pub(crate) fn is_running(self) -> bool {
-        matches!(self, Self::Running { .. })
-    }
-
-    pub(crate) fn typed_at(self) -> Option<Moment> {
-        match self {
-            Self::None => None,
-            Self::Running { typed_at } => typed_at,
-            Self::Unknown { typed_at } => Some(typed_at),
-        }
-    }
-
-    /// Returns what it is once nothing of it runs any more.
-    pub(crate) fn stopped(self) -> Self {
-        self.typed_at().map_or(Self::None, |typed_at| Self::Unknown { typed_at })
-    }
-
-    /// Returns what it is once its outcome is known.
-    pub(crate) fn settled(self) -> Self {
-        if self.is_running() { Self::Running { typed_at: None } } else { Self::None }
-    }
-}
-
-/// How a session stands with what is written down of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Saves {
-    /// When it is to be written down next.
-    pub(crate) due: Option<Moment>,
-    /// It is being written down.
-    pub(crate) running: Option<Ticket>,
-    /// It was written down since its window was opened.
-    pub(crate) written: bool,
-}
-
-/// What is so of a session's window only, and is gone with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Contents {
-    pub(crate) activity: ActivityState,
-    pub(crate) freeze_state: FreezeState,
-    /// It shows what it is to show, so that its state is worth writing down.
-    pub(crate) restored: bool,
-    pub(crate) saves: Saves,
-    pub(crate) attempt: Attempt,
-    /// What it was last found to take.
-    pub(crate) weight: Option<Weight>,
-    /// Since when its pages are being ended, where they took more than a window may.
-    pub(crate) oversized_since: Option<Moment>,
-    /// Since when it is to go from a browser with others into one of its own.
-    pub(crate) moves_out_since: Option<Moment>,
-}
-
 /// A request that waits until the session is at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiting {
@@ -292,8 +180,17 @@ impl Waiting {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    Hold { hold: HoldId, ttl: Duration, shared: bool },
+    Hold {
+        hold: HoldId,
+        ttl: Duration,
+        shared: bool,
+        quiet: bool,
+    },
     Use,
+    /// The client of a hold goes on.
+    Resume {
+        hold: HoldId,
+    },
 }
 
 /// One session: what was asked for, how it is treated, and how it stands.

@@ -4,10 +4,11 @@ use std::ops::{Deref, DerefMut};
 
 use crate::action::{Action, Answer, EndedReason, NoticeKind, Refusal, State};
 use crate::activity::Failure;
+use crate::contents::{ActivityState, Contents, FreezeState};
 use crate::effects::Effects;
 use crate::ids::RequestId;
 use crate::limits::Limits;
-use crate::session::{ActivityState, Contents, FreezeState, Residence, Session, Window};
+use crate::session::{Residence, Session, Window};
 use crate::shard::Shards;
 use crate::time::Moment;
 

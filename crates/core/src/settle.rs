@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::action::{Action, Answer};
 use crate::activity::Activity;
+use crate::contents::{ActivityState, Attempt};
 use crate::ids::{SessionId, SiteId};
 use crate::index::{Order, Set};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Attempt, Session, Window};
+use crate::session::{Session, Window};
 use crate::shard::ShardState;
 use crate::spec::Isolation;
 use crate::time::Moment;
@@ -50,6 +51,7 @@ impl Rules {
             self.begin_refresh_requests(id);
         }
         self.begin_activities(now);
+        self.refresh_beside(now);
         self.begin_saves(now);
         for shard in self.shards.settle(&self.limits, now) {
             self.effects.act(Action::StopShard { shard });

@@ -78,8 +78,10 @@ impl SessionMut<'_> {
         let asks = *is_asked;
         let sentence = suspicion.sentence();
         // A look changes nothing for the portal, and puts off no refresh.
-        let fresh_at = if activity == Activity::Look { self.fresh_at } else { self.now };
-        self.stands_since(fresh_at);
+        if activity != Activity::Look {
+            self.is_fresh();
+        }
+        self.has_no_trouble();
         if asks && self.session.attention.replace(sentence.clone()).is_none() {
             self.announce(NoticeKind::SignedOut, &sentence);
         }

@@ -1,9 +1,10 @@
 //! When time alone changes something, and what is done then.
 
+use crate::contents::ActivityState;
 use crate::ids::SessionId;
 use crate::index::{Context, Order, Set};
 use crate::rules::Rules;
-use crate::session::{ActivityState, Session, Window};
+use crate::session::{Session, Window};
 use crate::time::Moment;
 
 impl Session {
@@ -42,13 +43,14 @@ impl Rules {
         let save = index.next_after(Order::Save, self.sessions.context().now);
         // One that is due waits for the end of another.
         let asleep = index.next_after(Order::AsleepRefresh, self.sessions.context().now);
+        let beside = index.next_after(Order::BesideRefresh, self.sessions.context().now);
         let queue = self.queue.next_deadline();
         let drain = self.drain_waiters.iter().map(|drainer| drainer.deadline).min();
         let linger = self.shards.next_linger_end(self.limits.shard_linger);
         let look = (index.count(Set::Living) > 0).then_some(self.next_check);
         let aging = self.shards.next_aging(self.limits.browser_max_age).filter(|at| *at > now);
         let moving = self.next_move(now);
-        [session, save, asleep, queue, drain, linger, aging, look, moving, self.next_start(now)]
+        [session, save, asleep, beside, queue, drain, linger, aging, look, moving, self.next_start(now)]
             .into_iter()
             .flatten()
             .min()

@@ -47,6 +47,12 @@ impl VirtualBrowser {
         self.calls.is_empty()
     }
 
+    /// Whether the browser owes an answer: something is under way that the client may be waiting for.
+    #[must_use]
+    pub fn has_open_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     /// What is to be done next.
     pub fn take(&mut self) -> Option<Out> {
         self.out.pop_front()

@@ -125,6 +125,14 @@ impl Clock {
     }
 }
 
+/// Waits until a moment, or for ever where there is none.
+pub(crate) async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Converts a moment to wall-clock time, for storing.
 #[must_use]
 pub fn wall(moment: Moment) -> Moment {

@@ -14,6 +14,7 @@ mod visit;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pilotlight_chromium::Window;
 use pilotlight_store::FilesKey;
@@ -39,6 +40,8 @@ pub struct Terms {
     pub has_clipboard: bool,
     /// It would empty the page that it finds before anybody uses it, and is kept from that.
     pub keeps_page: bool,
+    /// See [`Gateway::client_idle_after`].
+    pub idle_after: Option<Duration>,
 }
 
 /// What all clients need.
@@ -50,6 +53,8 @@ pub struct Gateway {
     pub files_key: FilesKey,
     /// What of the machine clients may name.
     pub local: LocalFolders,
+    /// After how long without a message a client counts as silent; `None` for never.
+    pub client_idle_after: Option<Duration>,
     /// Ends all clients.
     pub stop: CancellationToken,
 }

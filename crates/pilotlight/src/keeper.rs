@@ -54,7 +54,7 @@ pub use browser_launcher::{
 pub use details::{Details, Published, ended_reason, memory_measure};
 pub use events::Events;
 pub use handle::{Directory, KeeperHandle};
-pub use message::Refused;
+pub use message::{HoldTerms, Refused};
 pub(crate) use record::reason_of;
 pub use refreshes::RefreshCounts;
 pub use session_target::SessionTarget;
@@ -69,7 +69,7 @@ use crate::service_manager::Pulse;
 use entry::{Entries, Entry};
 use lasting::Awaiting;
 use message::{Left, Message, Report};
-use refreshes::how;
+use refreshes::{BESIDE, how};
 use replies::{Pending, Unsent};
 use store_writer::{StoreWrite, StoreWriter};
 use suspicion::KnownBefore;
@@ -287,6 +287,9 @@ impl Keeper {
             Message::Measured { memory, windows } => self.step(Input::Measured { memory, windows }),
             Message::UseEnded { session } => self.step(Input::EndUse { session }),
             Message::HoldKept { session, hold, ttl } => self.step(Input::KeepHold { session, hold, ttl }),
+            Message::HoldPaused { session, hold, unused_for } => {
+                self.step(Input::PauseHold { session, hold, unused_for });
+            }
             Message::Quiet { sites } => self.step(Input::Quiet { sites }),
             Message::CredentialChanged { name, written } => {
                 let named = |details: &Details| details.target.login.credential() == Some(name.as_str());
@@ -306,9 +309,10 @@ impl Keeper {
                 if let Some(details) = left.details {
                     self.entries.insert(session, Entry::new(*details));
                 }
+                let Left { tags, owner, is_connection, .. } = left;
                 self.pending.insert(
                     request,
-                    Pending { reply, session, tags: left.tags, owner: left.owner, is_lasting, promise },
+                    Pending { reply, session, tags, owner, is_connection, is_lasting, promise },
                 );
                 self.step(input);
             }
@@ -388,6 +392,12 @@ impl Keeper {
                     self.store_writer.write(StoreWrite::Cookies { session, cookies, written });
                 }
                 return;
+            }
+            Report::RefreshedBeside { session, ticket, outcome } => {
+                if self.rules.session(session).is_some_and(|session| session.is_refreshing_beside(ticket)) {
+                    self.refreshes.count(BESIDE, &outcome);
+                }
+                Input::RefreshedBeside { session, ticket, outcome }
             }
             Report::ActivityEnded { session, ticket, outcome } => {
                 self.count_refresh(session, ticket, &outcome);
@@ -506,6 +516,11 @@ impl Keeper {
                         self.world.begin(session, ticket, activity, details, known);
                     }
                 }
+                Action::RefreshBeside { session, ticket } => {
+                    if let Some(details) = self.entries.details(session) {
+                        self.world.refresh_beside(session, ticket, details);
+                    }
+                }
                 Action::Answer { request, answer } => replies.extend(self.answer(request, answer)),
                 Action::Renew { session, from } => self.renew(session, from),
                 Action::Changed { session } => changed.push(session),
@@ -550,6 +565,7 @@ impl Keeper {
             let known = self.rules.session(*id).zip(self.entries.details_mut(*id));
             let Some((session, details)) = known else { continue };
             details.owners.retain(|id, _| session.holds.iter().any(|hold| hold.id == *id));
+            details.connections.retain(|id| session.holds.iter().any(|hold| hold.id == *id));
             if session.ended.is_some() {
                 details.forget_secrets();
             }

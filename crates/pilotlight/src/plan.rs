@@ -2,8 +2,7 @@
 //!
 //! A stored session is planned in the same way as a new one, so that it follows the current configuration.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,6 +154,7 @@ impl Planner {
             target: Arc::new(target),
             begins_with,
             owners: BTreeMap::new(),
+            connections: BTreeSet::new(),
             left_at: None,
             stored_bytes: None,
             stored_at: None,
@@ -280,6 +280,8 @@ impl Planner {
                 .map(|hold| Hold {
                     id: HoldId(hold.id.as_u128()),
                     shared: hold.shared,
+                    quiet: hold.quiet,
+                    silent_since: None,
                     expires_at: Moment(hold.expires_at_ms),
                 })
                 .collect(),

@@ -173,6 +173,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         folder: state_dir.files_dir()?,
         files_key: files_key.clone(),
         local: gateway::LocalFolders::new(config.server.local_folders.clone()),
+        client_idle_after: config.sessions.client_idle_after,
         stop: CancellationToken::new(),
     };
     let (operation_timeout, keep_pictures) =

@@ -146,6 +146,9 @@ pub struct HoldRecord {
     pub id: Uuid,
     /// Whether other shared holds are allowed at the same time.
     pub shared: bool,
+    /// Whether the session is not refreshed while it is held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
     /// Description of the holder, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,

@@ -142,7 +142,13 @@ pub(crate) fn record() -> SessionRecord {
         left_at: Some("https://portal.example/inside".to_owned()),
         live: true,
         ended: Some(EndedRecord { at_ms: 5, reason: "closed".to_owned() }),
-        holds: vec![HoldRecord { id: Uuid::from_u128(6), shared: true, owner: None, expires_at_ms: 7 }],
+        holds: vec![HoldRecord {
+            id: Uuid::from_u128(6),
+            shared: true,
+            quiet: false,
+            owner: None,
+            expires_at_ms: 7,
+        }],
     }
 }
 

@@ -85,10 +85,12 @@ fn whoever_can_be_refreshed_in_time_is_never_signed_out() {
         total.asleep += kept.asleep;
         total.taken_over += kept.taken_over;
         total.documents_in_vain += kept.documents_in_vain;
+        total.beside += kept.beside;
         seed += 1;
     }
     println!("seeds {first} to {}: {total:?}", seed - 1);
-    assert!(total.asleep > 0 && total.taken_over > 0 && total.documents_in_vain > 0, "{total:?}");
+    assert!(total.asleep > 0 && total.taken_over > 0 && total.beside > 0, "{total:?}");
+    assert!(total.documents_in_vain > 0, "{total:?}");
 }
 
 /// A simulation in which these never happen proves nothing.
@@ -102,6 +104,7 @@ const EXPECTED: &[&str] = &[
     "refreshed or restarted on request",
     "SignIn begun",
     "Refresh begun",
+    "refreshed beside its page",
     "Repair begun",
     "Look begun",
     "LoadDocument begun",
@@ -119,6 +122,8 @@ const EXPECTED: &[&str] = &[
     "parted",
     "Waking",
     "frozen",
+    "frozen beside its clients",
+    "a silent client went on",
     "memory was short",
     "thawed",
     "pages ended",

@@ -3,6 +3,7 @@
 
 mod access;
 mod asleep;
+mod beside;
 mod cold;
 mod frozen;
 mod guide;
@@ -12,3 +13,4 @@ mod operations;
 mod promises;
 mod scene;
 mod sign_in;
+mod silence;

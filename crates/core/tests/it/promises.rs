@@ -82,7 +82,7 @@ fn a_hold_that_was_extended_twice_in_vain_ends_when_it_would_have() {
     let mut scene = Scene::new(Limits::default());
     scene.create(1, |_| {});
     let (hold, request) = (HoldId(1), scene.request());
-    scene.step(Input::Hold { request, session: ID, hold, ttl: 10 * SECOND, shared: false });
+    scene.step(Input::Hold { request, session: ID, hold, ttl: 10 * SECOND, shared: false, quiet: false });
     let ends = |scene: &Scene| -> Moment { session(scene).holds[0].expires_at };
     let before = ends(&scene);
     let extend = |scene: &mut Scene, ttl| {

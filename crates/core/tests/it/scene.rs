@@ -18,6 +18,9 @@ pub(crate) struct Scene {
     /// What activities come to.
     pub(crate) outcome: Box<dyn Fn(Activity) -> Result<SignInStatus, Failure>>,
     pub(crate) begun: Vec<(SessionId, Activity)>,
+    /// What refreshes beside a page come to, and who was refreshed so.
+    pub(crate) beside: Result<SignInStatus, Failure>,
+    pub(crate) refreshed_beside: Vec<SessionId>,
     /// Activities are begun and never end.
     pub(crate) silent: bool,
     /// The same for sign-ins alone, which are noted.
@@ -52,6 +55,8 @@ impl Scene {
             next: 0,
             outcome: Box::new(|_| Ok(SignInStatus::SignedIn)),
             begun: Vec::new(),
+            beside: Ok(SignInStatus::SignedIn),
+            refreshed_beside: Vec::new(),
             silent: false,
             silent_sign_ins: false,
             unanswered: Vec::new(),
@@ -120,6 +125,14 @@ impl Scene {
                 }
                 let outcome = (self.outcome)(activity);
                 Some(Input::ActivityEnded { session, ticket, outcome })
+            }
+            Action::RefreshBeside { session, ticket } => {
+                self.refreshed_beside.push(session);
+                if self.silent {
+                    self.unanswered.push((session, ticket));
+                    return None;
+                }
+                Some(Input::RefreshedBeside { session, ticket, outcome: self.beside.clone() })
             }
             Action::Renew { session, from } => {
                 self.renewed.push((session, from));
@@ -196,7 +209,7 @@ impl Scene {
     ) -> Option<Result<Answer, Refusal>> {
         let request = self.request();
         let hold = HoldId(u128::from(request.0));
-        self.step(Input::Hold { request, session: SessionId(number), hold, ttl, shared });
+        self.step(Input::Hold { request, session: SessionId(number), hold, ttl, shared, quiet: false });
         self.answer(request)
     }
 

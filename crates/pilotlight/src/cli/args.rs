@@ -219,6 +219,9 @@ pub(super) enum ClientCommand {
         /// Allow other shared holds at the same time
         #[arg(long)]
         shared: bool,
+        /// Do not refresh the session while it is held, not even in a hidden page
+        #[arg(long)]
+        quiet: bool,
     },
     /// Release a hold
     Release {

@@ -64,9 +64,9 @@ pub(super) async fn run(
             drop(waiting);
             output.data(&answer, || "all sessions are hibernated".to_owned())
         }
-        ClientCommand::Hold { session, ttl, owner, shared } => {
+        ClientCommand::Hold { session, ttl, owner, shared, quiet } => {
             let id = client.session_id(&session.session).await?;
-            let request = HoldRequest { ttl, owner, shared };
+            let request = HoldRequest { ttl, owner, shared, quiet };
             request.validate().map_err(|error| Failure::new(USAGE, error.to_string()))?;
             let answer = client
                 .ask(Method::POST, &format!("sessions/{id}/hold"), Some(&request), WORK_TIMEOUT)

@@ -151,6 +151,11 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: "sessions",
+        name: "client_idle_after",
+        set: |c, v| v.seconds().map(|x| c.sessions.client_idle_after = x.unless_never()),
+    },
+    Key {
+        section: "sessions",
         name: "freeze_after",
         set: |c, v| v.seconds().map(|x| c.sessions.freeze_after = x.unless_never()),
     },

@@ -146,6 +146,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_SESSIONS_OPERATION_TIMEOUT", "2h"),
             ("PILOTLIGHT_SESSIONS_KEEP_PICTURES", "never"),
             ("PILOTLIGHT_SESSIONS_WEBDRIVER_TIMEOUT", "10m"),
+            ("PILOTLIGHT_SESSIONS_CLIENT_IDLE_AFTER", "never"),
             ("PILOTLIGHT_SESSIONS_FREEZE_AFTER", "never"),
             ("PILOTLIGHT_SESSIONS_HIBERNATE_AFTER", "2h"),
             ("PILOTLIGHT_SERVER_ORPHAN_TIMEOUT", "1h"),

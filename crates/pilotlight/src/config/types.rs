@@ -161,6 +161,8 @@ pub struct Sessions {
     pub refresh_interval: Option<Duration>,
     /// How often to check for sessions that are due for a refresh.
     pub refresh_check: Duration,
+    /// Time without a message after which a connected client no longer counts as using its session; `None` for never.
+    pub client_idle_after: Option<Duration>,
     /// Time without use after which a window is frozen; `None` for never.
     pub freeze_after: Option<Duration>,
     /// Time without use after which a session is hibernated; `None` for never.
@@ -289,11 +291,12 @@ impl Config {
                 idle_timeout: 30 * MINUTE,
                 refresh_interval: Some(5 * MINUTE),
                 refresh_check: MINUTE,
+                client_idle_after: Some(2 * MINUTE),
                 freeze_after: Some(Duration::from_secs(120)),
                 hibernate_after: None,
                 operation_timeout: 60 * MINUTE,
                 keep_pictures: Some(7 * 24 * 60 * MINUTE),
-                webdriver_timeout: 5 * MINUTE,
+                webdriver_timeout: 30 * MINUTE,
             },
             chromium: Chromium {
                 binary: None,

@@ -10,7 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use pilotlight_chromium::{Guest, NewPage, work_on};
 use pilotlight_gateway::{Identity, Out, VirtualBrowser};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{CloseCode, Config, Limits, Message, ServerBuilder, WebSocketStream};
 
@@ -18,6 +18,7 @@ use super::Terms;
 use super::files::{FileError, SessionFiles};
 use super::intake::{Intake, Meter};
 use super::visit::{KEEP_EVERY, Visit};
+use crate::clock::reached;
 
 /// The largest message that is read at all, in bytes. One that is smaller, and more than a client may send, is answered;
 /// a client that sends a larger one is disconnected.
@@ -93,6 +94,8 @@ struct Client {
     held: HashMap<String, NewPage>,
     /// What of a message of its has been read.
     meter: Meter,
+    /// When it last sent something, or had an answer to wait for.
+    active_at: Instant,
     /// When the hold is to be kept up.
     keep: Interval,
     /// When it is to be pinged, where it is not listened to.
@@ -112,7 +115,18 @@ impl Client {
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping = interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { browser, guest, visit, files, terms, held: HashMap::new(), meter, keep, ping }
+        Self {
+            browser,
+            guest,
+            visit,
+            files,
+            terms,
+            held: HashMap::new(),
+            meter,
+            active_at: Instant::now(),
+            keep,
+            ping,
+        }
     }
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(
@@ -132,18 +146,25 @@ impl Client {
             is_ready = is_ready || self.browser.is_ready();
             // Meanwhile the client still hears, and what it sends waits in its socket.
             let rests_until = self.guest.sender.rests_until();
-            let rest = async {
-                match rests_until {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            if self.browser.has_open_calls() {
+                self.active_at = Instant::now();
+            }
+            let silent_at = self.terms.idle_after.filter(|_| !self.visit.is_paused());
+            let silent_at = silent_at.map(|after| self.active_at + after);
             let mut ids = || self.guest.sender.next_id();
             tokio::select! {
-                () = rest => {}
+                () = reached(rests_until) => {}
+                () = reached(silent_at) => {
+                    if !self.browser.has_open_calls() {
+                        self.visit.pause(self.active_at.elapsed()).await;
+                    }
+                }
                 () = stop.cancelled() => return DisconnectReason::Stopping,
                 message = self.guest.receiver.next() => {
                     let Some(message) = message else { return DisconnectReason::Lost };
+                    if self.browser.has_open_calls() {
+                        self.active_at = Instant::now();
+                    }
                     work_on(message.len(), || self.browser.from_browser(&message, &mut ids));
                     for _ in 1..BATCH {
                         let Some(message) = self.guest.receiver.try_next() else { break };
@@ -153,6 +174,13 @@ impl Client {
                 message = socket.next(), if is_ready && self.browser.listens() && rests_until.is_none() => match message {
                     Some(Ok(message)) if message.is_text() => {
                         has_heard = true;
+                        self.active_at = Instant::now();
+                        if self.visit.is_paused()
+                            && let Err(reason) = self.resume(socket, stop).await
+                        {
+                            return reason;
+                        }
+                        let mut ids = || self.guest.sender.next_id();
                         let message = message.as_payload();
                         work_on(message.len(), || self.browser.from_client(message, &mut ids));
                         if self.browser.hears_dialogs() {
@@ -221,6 +249,24 @@ impl Client {
             }
         }
         if has_written { write(socket.flush()).await } else { Ok(()) }
+    }
+
+    /// Waits until the window runs again, which may have been frozen while the client was silent.
+    async fn resume<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut WebSocketStream<S>,
+        stop: &CancellationToken,
+    ) -> Result<(), DisconnectReason> {
+        let resuming = self.visit.resume();
+        tokio::pin!(resuming);
+        loop {
+            tokio::select! {
+                resumed = &mut resuming => return resumed.map_err(|_| DisconnectReason::Lost),
+                () = stop.cancelled() => return Err(DisconnectReason::Stopping),
+                _ = self.keep.tick() => self.visit.keep().await,
+                _ = self.ping.tick() => ping(socket).await?,
+            }
+        }
     }
 
     /// To the browser. That may take as long as what others of its session have sent before.

@@ -10,8 +10,10 @@ use std::time::Duration;
 use pilotlight_chromium::guest::LARGE_MESSAGE_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
+
+use crate::clock::reached;
 
 /// How long a large message may take to arrive, while other clients of its session wait with theirs.
 const LARGE_MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -47,10 +49,7 @@ impl Meter {
     /// Returns once a message has taken too long to arrive. Looks whether one is on its way when it is called.
     pub(super) async fn overdue(&self) {
         let since = self.metered().place.as_ref().map(|(_, since)| *since);
-        match since {
-            Some(since) => sleep_until(since + LARGE_MESSAGE_TIMEOUT).await,
-            None => std::future::pending().await,
-        }
+        reached(since.map(|since| since + LARGE_MESSAGE_TIMEOUT)).await;
     }
 }
 

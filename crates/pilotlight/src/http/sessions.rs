@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::App;
 use super::problem::{Body, HoldId, Id, Parameters, Problem, ended};
 use crate::clock::{timestamp, wall};
-use crate::keeper::{Published, Refused};
+use crate::keeper::{HoldTerms, Published, Refused};
 
 /// Creates a session, or returns an equal one: with the same name, or with the same site and login (user name and password,
 /// or credential).
@@ -127,7 +127,7 @@ pub(super) async fn ping(State(app): State<App>, Id(id): Id) -> Result<Json<Ping
     Ok(Json(PingAnswer { success: true, session_id: session.session_id, last_used: session.last_used }))
 }
 
-/// Places a hold on a session: Pilotlight does nothing in its window while it is held.
+/// Places a hold on a session: Pilotlight does nothing in its pages while it is held.
 #[utoipa::path(post, path = "/sessions/{id}/hold", tag = "holds", params(("id" = Uuid, Path)),
     request_body = HoldRequest, responses(
     (status = 201, description = "The session is held", body = HoldAnswer),
@@ -139,8 +139,9 @@ pub(super) async fn hold(
     Body(request): Body<HoldRequest>,
 ) -> Result<(StatusCode, Json<HoldAnswer>), Problem> {
     request.validate()?;
-    let HoldRequest { ttl, owner, shared } = request;
-    let (hold_id, expires_at) = app.keeper.hold(id, ttl.to_duration(), shared, owner).await?;
+    let HoldRequest { ttl, owner, shared, quiet } = request;
+    let terms = HoldTerms { shared, quiet, ..HoldTerms::shared(ttl.to_duration(), owner) };
+    let (hold_id, expires_at) = app.keeper.hold(id, terms).await?;
     let answer = HoldAnswer { success: true, hold_id, expires_at: timestamp(expires_at) };
     Ok((StatusCode::CREATED, Json(answer)))
 }

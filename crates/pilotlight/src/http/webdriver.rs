@@ -108,7 +108,7 @@ async fn begin(app: App, peer: Peer, request: Request) -> Result<Response, WebDr
             .await
             .map_err(|refused| Problem::from(refused).not_created());
         let begun = match &visit {
-            Ok(_) => app.webdriver.begin(id, wanted, is_local, asked_at, browsers(app.clone())).await,
+            Ok(_held) => app.webdriver.begin(id, wanted, is_local, asked_at, browsers(app.clone())).await,
             Err(_) => Err((500, Value::Null)),
         };
         match begun {

@@ -1,6 +1,6 @@
 //! What is known of a session that the rules have no use for, and how a session looks to clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -41,6 +41,8 @@ pub struct Details {
     pub stored_at: Option<core::Moment>,
     /// Who holds it, as far as they say.
     pub owners: BTreeMap<core::HoldId, String>,
+    /// Which holds are those of clients that are connected.
+    pub connections: BTreeSet<core::HoldId>,
     /// What is done in its window. It may hold a password, which goes when the session ends.
     pub target: Arc<SessionTarget>,
 }
@@ -85,8 +87,9 @@ impl Published {
             username: details.target.login.username(),
             credential: details.target.login.credential().map(str::to_owned),
             state: state(session.state()),
-            in_use: session.in_use(),
+            in_use: session.is_used(),
             holds: session.holds.iter().map(|hold| held(hold, details)).collect(),
+            clients: session.holds.iter().filter_map(|hold| connected(hold, details)).collect(),
             keep_alive: session.policy.keep_alive,
             never_terminate: session.policy.never_terminate,
             created_at: timestamp(session.created_at),
@@ -198,8 +201,16 @@ fn held(hold: &core::Hold, details: &Details) -> api::SessionHold {
     api::SessionHold {
         owner: details.owners.get(&hold.id).cloned(),
         shared: hold.shared,
+        quiet: hold.quiet,
         expires_at: timestamp(hold.expires_at),
     }
+}
+
+fn connected(hold: &core::Hold, details: &Details) -> Option<api::SessionClient> {
+    details.connections.contains(&hold.id).then(|| api::SessionClient {
+        name: details.owners.get(&hold.id).cloned().unwrap_or_default(),
+        silent_since: hold.silent_since.map(timestamp),
+    })
 }
 
 /// How clients know a browser process.

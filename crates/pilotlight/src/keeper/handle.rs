@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::details::{Details, Published};
 use super::events::Events;
-use super::message::{Message, Order, Refused, Reply};
+use super::message::{HoldTerms, Message, Order, Refused, Reply};
 use super::refreshes::RefreshCounts;
 use super::using::Using;
 use crate::clock::{Clock, timestamp};
@@ -218,19 +218,13 @@ impl KeeperHandle {
         self.order(Uuid::nil(), Order::Drain { timeout }).await.map(drop)
     }
 
-    /// Takes hold of a session; answers once nothing of ours runs in it. Others see the `owner`.
+    /// Takes hold of a session; answers once nothing of ours runs in its pages.
     ///
     /// # Errors
     /// Why it cannot be held.
-    pub async fn hold(
-        &self,
-        id: Uuid,
-        ttl: Duration,
-        shared: bool,
-        owner: Option<String>,
-    ) -> Result<(Uuid, Moment), Refused> {
+    pub async fn hold(&self, id: Uuid, terms: HoldTerms) -> Result<(Uuid, Moment), Refused> {
         let hold = HoldId(Uuid::now_v7().as_u128());
-        self.held(id, Order::Hold { hold, ttl, shared, owner }).await
+        self.held(id, Order::Hold { hold, terms }).await
     }
 
     /// Holds it for longer.
@@ -246,6 +240,21 @@ impl KeeperHandle {
         let (session, hold) = (SessionId(id.as_u128()), HoldId(hold.as_u128()));
         // A keeper that is gone keeps nothing.
         drop(self.messages.send(Message::HoldKept { session, hold, ttl }).await);
+    }
+
+    /// Has a session's window freeze like one that nobody uses, although the holder is still there, who has sent nothing
+    /// for so long.
+    pub(crate) async fn pause_hold(&self, id: Uuid, hold: Uuid, unused_for: Duration) {
+        let (session, hold) = (SessionId(id.as_u128()), HoldId(hold.as_u128()));
+        drop(self.messages.send(Message::HoldPaused { session, hold, unused_for }).await);
+    }
+
+    /// The holder goes on after a pause; answers once the window runs and nothing of ours runs in its pages.
+    ///
+    /// # Errors
+    /// Why it cannot: the session may have ended.
+    pub(crate) async fn resume_hold(&self, id: Uuid, hold: Uuid) -> Result<(), Refused> {
+        self.order(id, Order::ResumeHold { hold: HoldId(hold.as_u128()) }).await.map(drop)
     }
 
     /// Tells which sites are in their quiet hours.

@@ -15,6 +15,28 @@ use uuid::Uuid;
 use super::details::Details;
 use super::using::Using;
 
+/// How a session is to be held.
+#[derive(Debug)]
+pub struct HoldTerms {
+    /// How long, unless it is extended.
+    pub ttl: Duration,
+    /// Whether others may hold it too.
+    pub shared: bool,
+    /// Whether it is not to be refreshed meanwhile.
+    pub quiet: bool,
+    /// Who holds it, for display.
+    pub owner: Option<String>,
+    /// Whether it is that of a client that is connected as long as the hold lasts.
+    pub is_connection: bool,
+}
+
+impl HoldTerms {
+    /// A hold for `ttl` that others may share.
+    pub fn shared(ttl: Duration, owner: Option<String>) -> Self {
+        Self { ttl, shared: true, quiet: false, owner, is_connection: false }
+    }
+}
+
 /// What a client wants of one session, or of a new one.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -22,9 +44,10 @@ pub(super) enum Order {
     Patch { patch: PolicyPatch, tags: Option<BTreeMap<String, String>> },
     Close,
     Ping,
-    Hold { hold: HoldId, ttl: Duration, shared: bool, owner: Option<String> },
+    Hold { hold: HoldId, terms: HoldTerms },
     ExtendHold { hold: HoldId, ttl: Duration },
     ReleaseHold { hold: HoldId },
+    ResumeHold { hold: HoldId },
     Use,
     Refresh,
     Restart,
@@ -63,12 +86,14 @@ impl Order {
             }
             Self::Close => Input::Close { request, session },
             Self::Ping => Input::Ping { request, session },
-            Self::Hold { hold, ttl, shared, owner } => {
-                left.owner = owner;
-                Input::Hold { request, session, hold, ttl, shared }
+            Self::Hold { hold, terms } => {
+                let HoldTerms { ttl, shared, quiet, owner, is_connection } = terms;
+                (left.owner, left.is_connection) = (owner, is_connection);
+                Input::Hold { request, session, hold, ttl, shared, quiet }
             }
             Self::ExtendHold { hold, ttl } => Input::ExtendHold { request, session, hold, ttl },
             Self::ReleaseHold { hold } => Input::ReleaseHold { request, session, hold },
+            Self::ResumeHold { hold } => Input::ResumeHold { request, session, hold },
             Self::Use => Input::BeginUse { request, session },
             Self::Refresh => Input::RefreshNow { request, session },
             Self::Restart => Input::Restart { request, session },
@@ -86,6 +111,7 @@ pub(super) struct Left {
     pub(super) details: Option<Box<Details>>,
     pub(super) tags: Option<BTreeMap<String, String>>,
     pub(super) owner: Option<String>,
+    pub(super) is_connection: bool,
 }
 
 /// What a client gets.
@@ -133,6 +159,12 @@ pub(super) enum Message {
         session: SessionId,
         hold: HoldId,
         ttl: Duration,
+    },
+    /// Whoever has this hold is there, and has sent nothing for so long.
+    HoldPaused {
+        session: SessionId,
+        hold: HoldId,
+        unused_for: Duration,
     },
     /// What all browsers take was measured.
     Measured {
@@ -225,6 +257,11 @@ pub(super) enum Report {
         cookies: Vec<Cookie>,
         /// Told once they are written down, or could not be.
         written: WrittenSender,
+    },
+    RefreshedBeside {
+        session: SessionId,
+        ticket: Ticket,
+        outcome: Result<SignInStatus, Failure>,
     },
     ActivityEnded {
         session: SessionId,

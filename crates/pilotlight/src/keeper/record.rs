@@ -57,6 +57,7 @@ pub(super) fn record(kept: &PersistedSession, details: &Details) -> SessionRecor
             .map(|hold| HoldRecord {
                 id: Uuid::from_u128(hold.id.0),
                 shared: hold.shared,
+                quiet: hold.quiet,
                 owner: details.owners.get(&hold.id).cloned(),
                 expires_at_ms: hold.expires_at.0,
             })

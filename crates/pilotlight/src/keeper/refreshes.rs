@@ -7,6 +7,9 @@ use pilotlight_core::{Failure, RefreshKind, SignInStatus};
 
 use super::session_target::SessionTarget;
 
+/// The name of a refresh in a hidden page, while somebody uses the session's own.
+pub(super) const BESIDE: &str = "beside";
+
 /// Refreshes since the server started. There are few ways and outcomes, so it stays small.
 #[derive(Debug, Clone, Default)]
 pub struct RefreshCounts {
@@ -17,7 +20,10 @@ impl RefreshCounts {
     pub(super) fn count(&mut self, how: &'static str, outcome: &Result<SignInStatus, Failure>) {
         let outcome = match outcome {
             Ok(SignInStatus::SignedIn) => "signed_in",
-            Ok(SignInStatus::SignedOut | SignInStatus::ShowsNothing) => "signed_out",
+            Ok(SignInStatus::Unknown) => "unknown",
+            Ok(SignInStatus::SignedOut | SignInStatus::LooksSignedOut(_) | SignInStatus::ShowsNothing) => {
+                "signed_out"
+            }
             Ok(SignInStatus::PersonNeeded(_)) => "person_needed",
             Err(_) => "failed",
         };

@@ -15,6 +15,7 @@ pub(super) struct Pending {
     pub(super) session: SessionId,
     pub(super) tags: Option<BTreeMap<String, String>>,
     pub(super) owner: Option<String>,
+    pub(super) is_connection: bool,
     pub(super) is_lasting: bool,
     pub(super) promise: Option<Promise>,
 }
@@ -47,10 +48,11 @@ impl Keeper {
             tags_before = Some(std::mem::replace(&mut details.tags, tags));
             self.unwritten.insert(pending.session);
         }
-        if let (Some(owner), Ok(Answer::Hold { hold, .. })) = (pending.owner, &answer)
+        if let Ok(Answer::Hold { hold, .. }) = &answer
             && let Some(details) = self.entries.details_mut(pending.session)
         {
-            details.owners.insert(*hold, owner);
+            details.owners.extend(pending.owner.map(|owner| (*hold, owner)));
+            details.connections.extend(pending.is_connection.then_some(*hold));
         }
         let reply = answer.clone().map_err(Refused::ByRules).and_then(|answer| match answer {
             Answer::Session { session, is_new } => {

@@ -112,7 +112,7 @@ impl SessionTarget {
         let outcome = timeout(ACTIVITY_TIMEOUT, work).await.unwrap_or_else(|_| {
             let typed = activity == Activity::SignIn;
             let kind = if typed { FailureKind::Unexpected } else { FailureKind::Unreachable };
-            Err(failure(kind, "the portal took too long to answer".to_owned()))
+            Err(too_slow(kind))
         });
         outcome.map(|status| known.applied(status, &window.summary().url))
     }
@@ -160,13 +160,7 @@ impl SessionTarget {
         let url = refresh.and_then(|refresh| refresh.url.as_deref());
         match (refresh.map(|refresh| refresh.how), url) {
             (Some(RefreshHow::Visit), Some(url)) => loaded(window.navigate(url, LOAD_TIMEOUT).await)?,
-            (Some(RefreshHow::Request), Some(url)) => {
-                return match window.request(url, LOAD_TIMEOUT).await.map_err(of_window)? {
-                    401 | 403 => Ok(SignInStatus::SignedOut),
-                    status @ 500.. => Err(portal_fault(status.into())),
-                    _ => self.look(window).await,
-                };
-            }
+            (Some(RefreshHow::Request), Some(url)) => return self.refresh_by_request(window, url).await,
             (Some(RefreshHow::Flow), _) => return self.refresh_by_flow(window, observer).await,
             _ => return self.refresh_by_loading(window, known).await,
         }
@@ -199,6 +193,48 @@ impl SessionTarget {
         // The answer is of no use any more, and looks as if one were signed in.
         loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
         self.standing(window).await
+    }
+
+    /// Refreshes in a hidden page of the same window, as somebody uses its own: in the site's way, from the start page.
+    ///
+    /// # Errors
+    /// As of [`Self::perform`].
+    pub(super) async fn refresh_beside(
+        &self,
+        window: &Window,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        let refreshing = self.refresh_in_hidden_page(window, observer);
+        timeout(ACTIVITY_TIMEOUT, refreshing)
+            .await
+            .unwrap_or_else(|_| Err(too_slow(FailureKind::Unreachable)))
+    }
+
+    async fn refresh_in_hidden_page(
+        &self,
+        window: &Window,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        let beside = window.open_beside().await.map_err(of_window)?;
+        let page = beside.window();
+        let refresh = self.site.as_ref().map(|site| &site.definition.refresh);
+        let url = refresh.and_then(|refresh| refresh.url.as_deref());
+        match (refresh.map(|refresh| refresh.how), url) {
+            (Some(RefreshHow::Visit), Some(url)) => {
+                loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
+                return self.standing(page).await;
+            }
+            _ => loaded(page.navigate(&self.start_url, LOAD_TIMEOUT).await)?,
+        }
+        let standing = self.standing(page).await?;
+        if !matches!(standing, SignInStatus::SignedIn | SignInStatus::Unknown) {
+            return Ok(standing);
+        }
+        match (refresh.map(|refresh| refresh.how), url) {
+            (Some(RefreshHow::Request), Some(url)) => self.refresh_by_request(page, url).await,
+            (Some(RefreshHow::Flow), _) => self.refresh_by_flow(page, observer).await,
+            _ => Ok(standing),
+        }
     }
 
     /// Loads what the window shows once more, by a GET, or else the start page: where there is nothing to load, and
@@ -235,6 +271,14 @@ impl SessionTarget {
     /// Whether the window shows nothing although it is to show a page.
     async fn has_lost_its_page(&self, window: &Window) -> bool {
         self.start_url != EMPTY_PAGE && matches!(window.shown().await, Ok(Shown::Nothing))
+    }
+
+    async fn refresh_by_request(&self, window: &Window, url: &str) -> Result<SignInStatus, Failure> {
+        match window.request(url, LOAD_TIMEOUT).await.map_err(of_window)? {
+            401 | 403 => Ok(SignInStatus::SignedOut),
+            status @ 500.. => Err(portal_fault(status.into())),
+            _ => self.look(window).await,
+        }
     }
 
     async fn refresh_by_flow(
@@ -357,6 +401,10 @@ impl SessionTarget {
             sleep(POLL).await;
         }
     }
+}
+
+fn too_slow(kind: FailureKind) -> Failure {
+    failure(kind, "the portal took too long to answer".to_owned())
 }
 
 /// The page is not as it was recorded, or is no longer to be had.

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use pilotlight_checkpoint::Checkpoint;
 use pilotlight_chromium::{Browser, BrowserEvent, Window, WindowId, WindowOptions};
 use pilotlight_core::{
-    Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, Ticket,
+    Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, SignInStatus, Ticket,
 };
 use pilotlight_linux::Destination;
 use pilotlight_store::Archive;
@@ -43,6 +43,8 @@ struct Slot {
     shard: Option<ShardId>,
     window: Option<LiveWindow>,
     activity: Option<AbortHandle>,
+    /// A refresh in a hidden page.
+    beside: Option<Ended>,
     /// Ended with the slot.
     heartbeat: Option<Ended>,
     save: Option<Ended>,
@@ -431,11 +433,7 @@ impl World {
                 };
                 target.perform(activity, &window, checkpoint.as_ref(), &known, &observer).await
             };
-            let work = AssertUnwindSafe(work).catch_unwind();
-            let outcome = work.await.unwrap_or_else(|_| {
-                // A fault of ours ends this activity; whoever waits for it is told.
-                Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
-            });
+            let outcome = reported(Box::pin(work)).await;
             // What the portal said before still counts.
             let fails_with_browser = |outcome: &Result<_, Failure>| {
                 let of_browser = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Browser);
@@ -459,6 +457,19 @@ impl World {
             }
         });
         slot.activity = Some(task.abort_handle());
+    }
+
+    /// Has a session be refreshed in a hidden page of its window.
+    pub(super) fn refresh_beside(&mut self, session: SessionId, ticket: Ticket, details: &Details) {
+        let (reports, target) = (self.reports.clone(), Arc::clone(&details.target));
+        let Some(slot) = self.slots.get_mut(&session) else { return };
+        let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
+        let task = tokio::spawn(async move {
+            let observer = FailureRecorder::new(session, ticket, &reports);
+            let outcome = reported(Box::pin(target.refresh_beside(&window, &observer))).await;
+            drop(reports.send(Report::RefreshedBeside { session, ticket, outcome }).await);
+        });
+        slot.beside = Some(Ended(task.abort_handle()));
     }
 
     fn forget(&mut self, session: SessionId) -> Option<Window> {
@@ -510,6 +521,15 @@ impl World {
             tracing::warn!("a browser did not end in time");
         }
     }
+}
+
+/// Has whoever waits for it told, too, if a fault of ours ends it.
+async fn reported(
+    work: impl Future<Output = Result<SignInStatus, Failure>>,
+) -> Result<SignInStatus, Failure> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
+    })
 }
 
 /// Passes on what a browser says.

@@ -25,8 +25,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::error::OperationError;
 use super::phase::{PHASE_TIMEOUT, Phase, PhaseOutput, fault};
 use super::{OperationView, OperationsInner, Request, record};
+use crate::clock::reached;
 use crate::config::Site;
-use crate::keeper::{Refused, Using};
+use crate::keeper::{HoldTerms, Refused, Using};
 use crate::sentence::with_sources;
 
 /// How much longer a hold lasts than its operation, so that it is released and does not expire.
@@ -35,9 +36,6 @@ const HOLD_SLACK: Duration = Duration::from_secs(60);
 /// Delay before storing the end of an operation is retried, and number of retries.
 const RETRY: Duration = Duration::from_secs(5);
 const MAX_RETRIES: usize = 720;
-
-/// Time limit of the request that keeps the portal's session alive.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An order to a running or waiting operation.
 #[derive(Debug)]
@@ -64,12 +62,6 @@ impl OperationPlan {
         self.definition.phases.iter().map(|phase| phase.needs.iter().cloned().collect()).collect()
     }
 
-    /// Returns the URL to request so that the portal does not sign out a waiting session.
-    fn keep_alive_url(&self) -> &str {
-        let site = &self.site.definition;
-        site.refresh.url.as_ref().unwrap_or(&site.start_url)
-    }
-
     /// Returns whether the operation starts by loading a page, so that loading the page beforehand loses nothing.
     fn loads_its_page(&self) -> bool {
         let first = self
@@ -87,15 +79,7 @@ enum Happened {
     Input(In),
     PhaseEnded(PhaseResult),
     Order(Order),
-    KeepAlive,
     ClockSet,
-}
-
-async fn reached(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => pending().await,
-    }
 }
 
 /// A running phase.
@@ -196,13 +180,11 @@ impl OperationTask {
         let operations = Arc::clone(&self.operations);
         let ended = operations.keeper.until_ended(self.record.session);
         tokio::pin!(ended);
-        let mut heard_at = Instant::now();
         while !matches!(self.rules.stage(), Stage::Ended { .. }) {
             let expires_at = match self.rules.stage() {
                 Stage::Waiting { expires_at, .. } => Some(operations.keeper.clock().instant(*expires_at)),
                 _ => None,
             };
-            let keep_alive_at = self.keep_alive_interval().map(|interval| heard_at + interval);
             let (ahead, not_before) = (self.written_ahead, self.rewrite_not_before);
             let clock_set = async {
                 sleep_until(not_before).await;
@@ -222,18 +204,13 @@ impl OperationTask {
                 result = phase_ended => Happened::PhaseEnded(result),
                 Some(order) = self.orders.recv() => Happened::Order(order),
                 () = reached(expires_at) => Happened::Input(In::Tick),
-                () = reached(keep_alive_at) => Happened::KeepAlive,
                 _ = clock_set, if expires_at.is_some() => Happened::ClockSet,
             };
-            if !matches!(happened, Happened::ClockSet) {
-                heard_at = Instant::now();
-            }
             match happened {
                 // If it has ended in the meantime, nothing follows.
                 Happened::Input(input) => drop(self.step(input).await),
                 Happened::PhaseEnded(result) => self.phase_ended(result).await,
                 Happened::Order(order) => self.follow(order).await,
-                Happened::KeepAlive => self.keep_alive(),
                 // The next server must find the remaining waiting time.
                 Happened::ClockSet => {
                     if self.write_down().await.is_err() {
@@ -242,27 +219,6 @@ impl OperationTask {
                 }
             }
         }
-    }
-
-    /// Returns how often the portal's session is kept alive while the operation waits: as often as the session would
-    /// be refreshed if it were not held.
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        matches!(self.rules.stage(), Stage::Waiting { .. }).then_some(())?;
-        let session = self.operations.keeper.published(self.record.session)?.now();
-        Some(Duration::from_secs(session.refresh_interval)).filter(|interval| !interval.is_zero())
-    }
-
-    /// Sends a request to the portal from inside the page, which does not see the response.
-    fn keep_alive(&self) {
-        let window =
-            self.operations.keeper.published(self.record.session).and_then(|it| it.window().cloned());
-        let Some((window, plan)) = window.zip(self.plan.clone()) else { return };
-        let operation_id = self.record.id;
-        tokio::spawn(async move {
-            if let Err(error) = window.request(plan.keep_alive_url(), KEEP_ALIVE_TIMEOUT).await {
-                tracing::debug!(%operation_id, %error, "failed to keep the portal's session alive for a waiting operation");
-            }
-        });
     }
 
     async fn follow(&mut self, order: Order) {
@@ -314,7 +270,8 @@ impl OperationTask {
                 Err(error) => return Err(error.into()),
             }
         }
-        let (hold, _) = keeper.hold(session, PHASE_TIMEOUT + HOLD_SLACK, true, self.owner()).await?;
+        let (hold, _) =
+            keeper.hold(session, HoldTerms::shared(PHASE_TIMEOUT + HOLD_SLACK, self.owner())).await?;
         self.record.hold = hold;
         match keeper.window(session).await {
             Ok(using) => self.using = Some(using),
@@ -476,7 +433,8 @@ impl OperationTask {
         let (keeper, session) = (&self.operations.keeper, self.record.session);
         match keeper.extend_hold(session, self.record.hold, span + HOLD_SLACK).await {
             Err(Refused::ByRules(Refusal::HoldNotFound)) => {
-                (self.record.hold, _) = keeper.hold(session, span + HOLD_SLACK, true, self.owner()).await?;
+                (self.record.hold, _) =
+                    keeper.hold(session, HoldTerms::shared(span + HOLD_SLACK, self.owner())).await?;
                 Ok(())
             }
             extended => extended.map(drop),

@@ -15,4 +15,13 @@ function run(work) {
   work().then(() => console.log('done'), (error) => { console.error(error); process.exit(1); });
 }
 
-module.exports = { BUILD, check, run };
+// Sends nothing for so many seconds, and then one command, whose time is told.
+async function silence(seconds, command, expected) {
+  await new Promise((resolve) => setTimeout(resolve, 1000 * Number(seconds)));
+  const start = performance.now();
+  const answer = await command();
+  console.log(`first answer after ${(performance.now() - start).toFixed(1)} ms`);
+  check(answer === expected, `the variables of the page: ${answer}`);
+}
+
+module.exports = { BUILD, check, run, silence };

@@ -28,11 +28,22 @@ fn python() -> PathBuf {
 
 /// Runs a script to its good end.
 pub(crate) async fn run(program: &Path, script: &str, arguments: &[&str], temporary: &Path) {
+    run_within(SCRIPT_TIMEOUT, program, script, arguments, temporary).await;
+}
+
+/// Runs a script to its good end, which may take so long.
+pub(crate) async fn run_within(
+    limit: Duration,
+    program: &Path,
+    script: &str,
+    arguments: &[&str],
+    temporary: &Path,
+) {
     let mut command = Command::new(program);
     // Playwright expects its downloads in a folder that it makes there.
     command.env("TMPDIR", temporary);
     command.arg(scripts().join(script)).args(arguments).kill_on_drop(true).stdin(Stdio::null());
-    let output = timeout(SCRIPT_TIMEOUT, command.output()).await;
+    let output = timeout(limit, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{script} does not end"));
     let output = output.unwrap_or_else(|error| {
         panic!("{} cannot be started ({error}): `scripts/set-up tests` installs it", program.display())
@@ -40,6 +51,7 @@ pub(crate) async fn run(program: &Path, script: &str, arguments: &[&str], tempor
     let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
     assert!(output.status.success(), "{script}: {}\n{}{}", output.status, said[0], said[1]);
     assert!(said[0].ends_with("done\n"), "{script} left off: {said:?}");
+    print!("{script}: {}", said[0]);
 }
 
 /// Runs a script in a session of `user`: afterwards its page is there, with its state, and there is no hold.

@@ -63,14 +63,14 @@ async fn a_hold_can_be_extended_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_held_session_is_not_refreshed() {
+async fn a_quietly_held_session_is_not_refreshed() {
     let env =
         test_env_with("[sessions]\nrefresh_interval = \"1s\"\nrefresh_check = \"1s\"", Default::default())
             .await;
     let often = json!({ "refresh_interval": 1 });
     let held = env.client().create(&with(account("held"), often.clone())).await;
     let free = env.client().create(&with(account("free"), often)).await;
-    let first = hold(&env, &held, json!({ "ttl": 600 })).await;
+    let first = hold(&env, &held, json!({ "ttl": 600, "quiet": true })).await;
     for below in ["/refresh", "/restart"] {
         let answer = env.client().post_nothing(&path(&held, below)).await;
         assert_eq!(answer.refusal(), (409, "session_in_use"), "{below}");

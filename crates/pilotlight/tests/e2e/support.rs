@@ -67,7 +67,7 @@ impl TestEnv {
     pub(crate) async fn is_free(&self, session: &Session) {
         wait_for("the end of the hold", SOON, async || {
             let now = self.client().session(session).await;
-            expect_that(!now.in_use, now)
+            expect_that(!now.in_use && now.holds.is_empty(), now)
         })
         .await;
     }

@@ -7,6 +7,8 @@ use pilotlight_core::{
     Refusal, RequestId, Rules, Session, SessionId, SignInStatus, State,
 };
 
+mod holds;
+use self::holds::Holds;
 use super::disk::Disk;
 use super::sign_ins::SignIns;
 use super::world::{BROWSER, RUNNING, World};
@@ -17,6 +19,7 @@ enum Asked {
     Create,
     Hold(HoldId, bool),
     Use,
+    Resume(HoldId),
     Refresh,
     Restart,
     Close,
@@ -32,13 +35,6 @@ struct Pending {
     at: Moment,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    session: SessionId,
-    shared: bool,
-    expires_at: Moment,
-}
-
 pub(super) struct Checks {
     limits: Limits,
     pub(super) seen: BTreeMap<String, u64>,
@@ -48,7 +44,7 @@ pub(super) struct Checks {
     restarted: BTreeSet<SessionId>,
     /// Somebody asked for it to hibernate.
     sent_away: BTreeSet<SessionId>,
-    holds: BTreeMap<HoldId, Held>,
+    holds: Holds,
     uses: BTreeMap<SessionId, u64>,
     /// What these sign in with was refused, and since then nobody asked for another try.
     refused: BTreeSet<SessionId>,
@@ -65,7 +61,7 @@ impl Checks {
             closed: BTreeSet::new(),
             restarted: BTreeSet::new(),
             sent_away: BTreeSet::new(),
-            holds: BTreeMap::new(),
+            holds: Holds::default(),
             uses: BTreeMap::new(),
             refused: BTreeSet::new(),
             sign_ins: SignIns::default(),
@@ -79,13 +75,15 @@ impl Checks {
     pub(super) fn before(&mut self, input: &Input, rules: &Rules, world: &World, now: Moment) {
         self.note_refusals(input, rules, world);
         self.sign_ins.before(input);
-        self.holds.retain(|_, held| held.expires_at > now);
+        self.holds.expire(now);
         let (request, asked, session) = match input {
             Input::Create { request, session, .. } => (*request, Asked::Create, *session),
             Input::Hold { request, session, hold, shared, .. } => {
                 (*request, Asked::Hold(*hold, *shared), *session)
             }
             Input::BeginUse { request, session } => (*request, Asked::Use, *session),
+            Input::ResumeHold { request, session, hold } => (*request, Asked::Resume(*hold), *session),
+            Input::PauseHold { session, hold, .. } => return self.holds.set_silent(*session, *hold, true),
             Input::RefreshNow { request, session } => (*request, Asked::Refresh, *session),
             Input::Restart { request, session } => (*request, Asked::Restart, *session),
             Input::Close { request, session } => {
@@ -105,7 +103,7 @@ impl Checks {
             }
             Input::ExtendHold { request, session, .. } => (*request, Asked::Other, *session),
             Input::ReleaseHold { request, session, hold } => {
-                self.holds.retain(|id, held| id != hold || held.session != *session);
+                self.holds.released(*session, *hold);
                 (*request, Asked::Other, *session)
             }
             Input::EndUse { session } => {
@@ -144,8 +142,12 @@ impl Checks {
     }
 
     fn in_use(&self, session: SessionId) -> bool {
-        self.uses.get(&session).is_some_and(|uses| *uses > 0)
-            || self.holds.values().any(|held| held.session == session)
+        self.uses.get(&session).is_some_and(|uses| *uses > 0) || self.holds.hold(session)
+    }
+
+    /// Whether it is in use by anybody but silent clients.
+    fn is_used(&self, session: SessionId) -> bool {
+        self.uses.get(&session).is_some_and(|uses| *uses > 0) || self.holds.use_it(session)
     }
 
     pub(super) fn action(
@@ -157,6 +159,7 @@ impl Checks {
     ) -> Result<(), String> {
         match action {
             Action::Answer { request, answer } => self.answered(*request, answer, world, now),
+            Action::RefreshBeside { session, .. } => self.refreshes_beside(*session, rules, world),
             Action::Begin { session, activity, .. } => self.begins(*session, *activity, rules, world),
             Action::Freeze { session, .. } => self.freezes(*session, rules, world),
             Action::Renew { session, from } => {
@@ -253,41 +256,30 @@ impl Checks {
             }
             (Asked::Create, Err(Refusal::AtCapacity { .. })) => self.see("turned away"),
             (Asked::Create, Err(Refusal::NameTaken { .. })) => self.see("name of another"),
-            (Asked::Use, Ok(Answer::MayUse)) if world.still.contains(&pending.session) => {
+            (Asked::Use | Asked::Resume(_), Ok(_)) if world.still.contains(&pending.session) => {
                 return Err(format!("{:?} is used while it stands still", pending.session));
             }
             (Asked::Use, Ok(Answer::MayUse)) => *self.uses.entry(pending.session).or_default() += 1,
+            (Asked::Resume(hold), Ok(Answer::Done)) => {
+                self.see("a silent client went on");
+                self.holds.set_silent(pending.session, hold, false);
+            }
             (Asked::Hold(hold, shared), Ok(Answer::Hold { expires_at, .. })) => {
-                self.hold_granted(pending.session, hold, shared, *expires_at)?;
+                self.see("hold granted");
+                self.holds.granted(pending.session, hold, shared, *expires_at)?;
             }
             (Asked::Other, Ok(Answer::Hold { hold, expires_at })) => {
-                if let Some(held) = self.holds.get_mut(hold) {
-                    held.expires_at = *expires_at;
-                }
+                self.holds.extended(*hold, *expires_at);
             }
             (Asked::Refresh | Asked::Restart, Ok(_)) => self.see("refreshed or restarted on request"),
             _ => {}
         }
         let waited = now.since(pending.at);
-        if matches!(pending.asked, Asked::Hold(..) | Asked::Use) && waited > self.limits.queue_timeout {
+        if matches!(pending.asked, Asked::Hold(..) | Asked::Use | Asked::Resume(_))
+            && waited > self.limits.queue_timeout
+        {
             return Err(format!("{:?} waited for {waited:?}", pending.asked));
         }
-        Ok(())
-    }
-
-    fn hold_granted(
-        &mut self,
-        session: SessionId,
-        hold: HoldId,
-        shared: bool,
-        expires_at: Moment,
-    ) -> Result<(), String> {
-        let mut others = self.holds.values().filter(|held| held.session == session);
-        if others.any(|held| !shared || !held.shared) {
-            return Err(format!("{session:?} is held exclusively and by somebody else"));
-        }
-        self.see("hold granted");
-        self.holds.insert(hold, Held { session, shared, expires_at });
         Ok(())
     }
 
@@ -329,11 +321,20 @@ impl Checks {
         Ok(())
     }
 
+    /// Invariants 1 and 2: what is refreshed beside its page is in use, and is to be refreshed.
+    fn refreshes_beside(&mut self, id: SessionId, rules: &Rules, world: &World) -> Result<(), String> {
+        self.see("refreshed beside its page");
+        let session = rules.session(id).ok_or("a forgotten session is refreshed beside its page")?;
+        let is_to_be = session.policy.refresh_interval().is_some() && session.ended.is_none();
+        let is_allowed = is_to_be && session.in_use() && !self.holds.quiet(id) && !world.still.contains(&id);
+        is_allowed.then_some(()).ok_or(format!("refreshed beside its page, and not to be: {session:?}"))
+    }
+
     /// Invariant 2: a window stands still only where nobody has it and its state was written down.
     fn freezes(&mut self, id: SessionId, rules: &Rules, world: &World) -> Result<(), String> {
-        self.see("frozen");
+        self.see(if self.in_use(id) { "frozen beside its clients" } else { "frozen" });
         let session = rules.session(id).ok_or("a forgotten session is frozen")?;
-        if self.in_use(id) {
+        if self.is_used(id) {
             return Err(format!("{id:?} is held and frozen: {session:?}"));
         }
         if !world.saved.contains(&id) && !world.lost.contains(&id) {
@@ -424,8 +425,8 @@ impl Checks {
         self.uses.clear();
         self.holds.clear();
         for kept in disk.survivors() {
-            for Hold { id, shared, expires_at } in kept.holds {
-                self.holds.insert(id, Held { session: kept.id, shared, expires_at });
+            for Hold { id, shared, expires_at, .. } in kept.holds {
+                self.holds.survived(kept.id, id, shared, expires_at);
             }
         }
         // A refusal that there was no room for is known to nobody.
@@ -545,7 +546,7 @@ impl Checks {
             }
         }
         let late = |pending: &&Pending| {
-            matches!(pending.asked, Asked::Hold(..) | Asked::Use)
+            matches!(pending.asked, Asked::Hold(..) | Asked::Use | Asked::Resume(_))
                 && now.since(pending.at) > self.limits.queue_timeout
         };
         self.pending

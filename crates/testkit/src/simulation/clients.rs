@@ -9,6 +9,11 @@ use pilotlight_core::{
 
 use super::chance::Chance;
 
+/// Whether whoever has this hold wants its session to be left alone.
+pub(super) fn is_quiet(hold: HoldId) -> bool {
+    hold.0.is_multiple_of(4)
+}
+
 /// Sites of the fake world.
 const ASLEEP: [AsleepRefresh; 4] =
     [AsleepRefresh::Never, AsleepRefresh::Visit, AsleepRefresh::VisitAndRefresh, AsleepRefresh::Document];
@@ -74,15 +79,23 @@ impl Clients {
             return self.create(request, chance);
         };
         let ttl = Duration::from_millis(chance.below(120_000));
-        match chance.below(25) {
+        match chance.below(28) {
             23..=24 => Input::Freeze { request, session },
+            25..=26 => match chance.pick(&self.holds) {
+                Some((session, hold)) => Input::PauseHold { session, hold, unused_for: ttl },
+                None => Input::Tick,
+            },
+            27 => match chance.pick(&self.holds) {
+                Some((session, hold)) => Input::ResumeHold { request, session, hold },
+                None => Input::Tick,
+            },
             20..=21 => Input::Hibernate { request, session },
             22 => Input::Wake { request, session },
             0..=2 => Input::Ping { request, session },
             3..=5 => {
                 let hold = HoldId(u128::from(self.id()));
                 self.asked.push((request, session));
-                Input::Hold { request, session, hold, ttl, shared: chance.percent(50) }
+                Input::Hold { request, session, hold, ttl, shared: chance.percent(50), quiet: is_quiet(hold) }
             }
             6..=7 => match chance.pick(&self.holds) {
                 Some((session, hold)) => Input::ReleaseHold { request, session, hold },

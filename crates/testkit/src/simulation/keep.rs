@@ -23,6 +23,9 @@ const SLOWEST_MS: u64 = 3_000;
 /// How often a client comes, and how long it stays, at most.
 const COMES_MS: u64 = 60_000;
 const STAYS_MS: u64 = 30_000;
+/// One of so many stays for much longer than the portal waits, at most so long.
+const STAYS_LONG: u64 = 10;
+const STAYS_LONG_MS: u64 = 1_800_000;
 /// All sessions have been made by then.
 const BEGINNING: Duration = Duration::from_secs(900);
 
@@ -37,6 +40,8 @@ pub struct Kept {
     pub taken_over: u64,
     /// Documents that did not show that one is signed in.
     pub documents_in_vain: u64,
+    /// Refreshes beside the page that a client had.
+    pub beside: u64,
     /// Sessions that the portal signed out though it could have been asked in time.
     pub signed_out: u64,
 }
@@ -66,6 +71,8 @@ enum Next {
     Told(Input),
     /// An activity ends; what comes of it is seen then.
     Ends(SessionId, Ticket, Activity),
+    /// The same of a refresh beside a page.
+    Refreshed(SessionId, Ticket),
     /// A client comes to any session.
     Comes,
 }
@@ -104,6 +111,11 @@ impl Scene {
             let input = match is_due.then(|| self.reports.pop_first()).flatten() {
                 Some((_, Next::Told(input))) => input,
                 Some((_, Next::Ends(session, ticket, activity))) => self.ended(session, ticket, activity),
+                Some((_, Next::Refreshed(session, ticket))) => {
+                    self.kept.beside += 1;
+                    let outcome = Ok(self.seen(session, false));
+                    Input::RefreshedBeside { session, ticket, outcome }
+                }
                 Some((_, Next::Comes)) => self.comes(),
                 None => Input::Tick,
             };
@@ -128,28 +140,34 @@ impl Scene {
             self.kept.taken_over += 1;
         }
         let hold = HoldId(u128::from(self.ordered));
-        let ttl = Duration::from_millis(1 + self.chance.below(STAYS_MS));
-        Input::Hold { request, session, hold, ttl, shared: true }
+        let longest = if self.ordered.is_multiple_of(STAYS_LONG) { STAYS_LONG_MS } else { STAYS_MS };
+        let ttl = Duration::from_millis(1 + self.chance.below(longest));
+        Input::Hold { request, session, hold, ttl, shared: true, quiet: false }
     }
 
     fn ended(&mut self, session: SessionId, ticket: Ticket, activity: Activity) -> Input {
+        if activity == Activity::SignIn {
+            self.heard_of.insert(session, self.now);
+        }
+        let mut seen = self.seen(session, activity == Activity::Look);
+        if activity == Activity::LoadDocument && seen == SignInStatus::SignedIn && self.chance.percent(5) {
+            self.kept.documents_in_vain += 1;
+            seen = SignInStatus::SignedOut;
+        }
+        Input::ActivityEnded { session, ticket, outcome: Ok(seen) }
+    }
+
+    /// How the portal takes a session. Unless its page is only looked at, it hears of it.
+    fn seen(&mut self, session: SessionId, is_look: bool) -> SignInStatus {
         let is_known = |at: &Moment| self.now.since(*at) < SIGNS_OUT_AFTER;
-        let is_signed_in = activity == Activity::SignIn || self.heard_of.get(&session).is_some_and(is_known);
-        let outcome = if is_signed_in {
-            if activity != Activity::Look {
-                self.heard_of.insert(session, self.now);
-            }
-            if activity == Activity::LoadDocument && self.chance.percent(5) {
-                self.kept.documents_in_vain += 1;
-                SignInStatus::SignedOut
-            } else {
-                SignInStatus::SignedIn
-            }
-        } else {
+        if !self.heard_of.get(&session).is_some_and(is_known) {
             self.kept.signed_out += u64::from(self.heard_of.contains_key(&session));
-            SignInStatus::SignedOut
-        };
-        Input::ActivityEnded { session, ticket, outcome: Ok(outcome) }
+            return SignInStatus::SignedOut;
+        }
+        if !is_look {
+            self.heard_of.insert(session, self.now);
+        }
+        SignInStatus::SignedIn
     }
 
     fn step(&mut self, input: Input) {
@@ -172,6 +190,7 @@ impl Scene {
                     Next::Told(Input::Saved { session, ticket, result: Ok(()) })
                 }
                 Action::Begin { session, ticket, activity } => Next::Ends(session, ticket, activity),
+                Action::RefreshBeside { session, ticket } => Next::Refreshed(session, ticket),
                 Action::Announce(notice) => {
                     let is_asleep = notice.state == State::Hibernated && notice.kind == NoticeKind::Refreshed;
                     self.kept.asleep += u64::from(is_asleep);

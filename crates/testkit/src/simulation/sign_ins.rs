@@ -17,7 +17,8 @@ pub(super) struct SignIns {
 impl SignIns {
     pub(super) fn before(&mut self, input: &Input) {
         self.reported = match input {
-            Input::ActivityEnded { session, outcome, .. } => Some((*session, outcome.clone())),
+            Input::ActivityEnded { session, outcome, .. }
+            | Input::RefreshedBeside { session, outcome, .. } => Some((*session, outcome.clone())),
             _ => None,
         };
     }

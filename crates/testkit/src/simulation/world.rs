@@ -45,6 +45,7 @@ enum Report {
     Thawed(SessionId, Ticket),
     Typing(SessionId, Ticket),
     Ended(SessionId, Ticket, Activity),
+    Refreshed(SessionId, Ticket),
     Lost(SessionId, ShardId, WindowLoss),
     Grown(ShardId),
     HeldOthersUp(SessionId, ShardId),
@@ -453,6 +454,9 @@ impl World {
                     self.excused.remove(&session);
                 }
                 self.later(chance, now, Report::Ended(session, ticket, activity));
+            }
+            Action::RefreshBeside { session, ticket } => {
+                self.later(chance, now, Report::Refreshed(session, ticket));
             }
             _ => {}
         }

@@ -130,6 +130,14 @@ impl World {
                 }
                 Some(Input::ActivityEnded { session, ticket, outcome })
             }
+            Report::Refreshed(session, ticket) => {
+                let refusals = self.refusals.contains(&session);
+                let outcome = self.outcome(session, Activity::Refresh, chance);
+                if refusals {
+                    self.refusals.insert(session);
+                }
+                Some(Input::RefreshedBeside { session, ticket, outcome })
+            }
             Report::Lost(session, shard, loss) => {
                 // A late report says nothing of a window that has taken the place of the one that was lost.
                 if self.windows.get(&session) == Some(&shard) {

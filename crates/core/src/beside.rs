@@ -1,0 +1,135 @@
+//! Keeping sessions signed in while somebody uses them: the refresh runs in a hidden page beside theirs, which is not
+//! touched. It runs whatever is done or to be done in their page, and nobody waits for it.
+//!
+//! What such a page finds decides nothing but that all is well. A portal may keep a sign-in in the page itself, where the
+//! hidden one does not have it: whoever seems to be signed out is refreshed again, and in its own page as soon as nobody
+//! uses it.
+
+use std::collections::BTreeSet;
+
+use crate::action::{Action, NoticeKind};
+use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
+use crate::contents::{ActivityState, Beside};
+use crate::ids::{SessionId, SiteId, Ticket};
+use crate::index::{Order, Set};
+use crate::rules::Rules;
+use crate::session::{Residence, Session, Window};
+use crate::session_mut::SessionMut;
+use crate::time::Moment;
+
+impl Session {
+    /// Returns when it is to be refreshed beside its page; `None` where nobody uses that, or nobody may hear of it.
+    pub(crate) fn beside_refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
+        let has_page = matches!(self.window, Window::Open(_))
+            && self.contents.restored
+            && self.contents.freeze_state.runs()
+            && self.residence == Residence::Settled;
+        // What is done in its page, or is to be done as it is signed out, tells more.
+        let is_known = matches!(
+            self.contents.activity,
+            ActivityState::Running(_)
+                | ActivityState::Next(Activity::SignIn | Activity::Visit | Activity::Repair)
+        );
+        let is_refreshed = has_page
+            && !is_known
+            && self.ended.is_none()
+            && self.established
+            && !self.waits_for_person()
+            && self.in_use()
+            && self.contents.beside.running.is_none()
+            && !self.holds.iter().any(|hold| hold.quiet)
+            && !self.site.is_some_and(|site| quiet.contains(&site));
+        let interval = self.policy.refresh_interval().filter(|_| is_refreshed)?;
+        Some(self.due_at(interval).max(self.contents.beside.not_before))
+    }
+
+    /// Returns whether this is the refresh that runs beside its page at the moment.
+    #[must_use]
+    pub fn is_refreshing_beside(&self, ticket: Ticket) -> bool {
+        self.ended.is_none() && self.contents.beside.running == Some(ticket)
+    }
+
+    /// Returns whether it counts among the refreshes that run at once.
+    pub(crate) fn is_refreshing(&self) -> bool {
+        self.contents.activity == ActivityState::Running(Activity::Refresh)
+            || self.contents.beside.running.is_some()
+    }
+}
+
+impl Rules {
+    /// Begins refreshes beside pages that are in use, as far as the limit allows.
+    pub(crate) fn refresh_beside(&mut self, now: Moment) {
+        let index = self.sessions.fresh();
+        let free = self.limits.max_refreshes.saturating_sub(index.count(Set::Refreshing));
+        let due: Vec<SessionId> = index.until(Order::BesideRefresh, now).take(free).collect();
+        for id in due {
+            let ticket = self.effects.next_ticket();
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.contents.beside.running = Some(ticket);
+            self.effects.act(Action::RefreshBeside { session: id, ticket });
+        }
+    }
+
+    pub(crate) fn refreshed_beside(
+        &mut self,
+        id: SessionId,
+        ticket: Ticket,
+        outcome: Result<SignInStatus, Failure>,
+    ) {
+        if self.session_if(id, |session| session.is_refreshing_beside(ticket)).is_none() {
+            return;
+        }
+        if outcome.is_ok() {
+            self.portal_answers(id);
+        }
+        if let Some(mut session) = self.session_mut(id) {
+            match outcome {
+                Ok(status @ (SignInStatus::SignedIn | SignInStatus::Unknown)) => {
+                    session.beside_refresh_ended(&status);
+                }
+                outcome => session.beside_refresh_failed(outcome),
+            }
+        }
+    }
+}
+
+impl SessionMut<'_> {
+    fn beside_refresh_ended(&mut self, status: &SignInStatus) {
+        self.note_sign_in(Activity::Refresh, status);
+        self.contents.beside = Beside::default();
+        self.last_refresh = Some(self.now);
+        self.is_fresh();
+        // It has been done, unless more than that depends on its own page.
+        let is_awaited = self.attention.is_some() || !self.refresh_requests.is_empty();
+        if self.contents.activity == ActivityState::Next(Activity::Refresh) && !is_awaited {
+            self.contents.activity = ActivityState::Idle;
+        }
+        self.save_by(self.now + self.limits.save_delay);
+        let reason = match status {
+            SignInStatus::SignedIn => "it was refreshed in a hidden page and is signed in",
+            _ => "it was refreshed in a hidden page",
+        };
+        self.announce_aside(NoticeKind::Refreshed, reason);
+    }
+
+    /// It was not found signed in. That is for its own page to tell, once it is free.
+    fn beside_refresh_failed(&mut self, outcome: Result<SignInStatus, Failure>) {
+        let failure = outcome.map_or_else(
+            |failure| failure,
+            |_| Failure {
+                kind: FailureKind::Unexpected,
+                sentence: "a page beside the one in use does not show that it is signed in".to_owned(),
+            },
+        );
+        let failures = self.contents.beside.failures + 1;
+        let random = self.effects.random();
+        let not_before = self.now + self.limits.backoff_after(failure.kind).wait(failures, random);
+        self.contents.beside = Beside { running: None, failures, not_before };
+        self.unreachable |= failure.kind == FailureKind::Unreachable;
+        if !self.in_use() && self.contents.activity == ActivityState::Idle {
+            self.contents.activity = ActivityState::Next(Activity::Refresh);
+            self.not_before = self.now;
+        }
+        self.announce_aside(NoticeKind::RefreshFailed, &failure.sentence);
+    }
+}

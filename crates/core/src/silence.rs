@@ -1,0 +1,45 @@
+//! Clients that are connected and send nothing. Their session is theirs all the same: it neither ends nor hibernates, and
+//! nothing of ours touches its page. But its window may freeze, and runs again before the client's next message is passed
+//! on.
+
+use std::time::Duration;
+
+use crate::action::{Answer, Refusal};
+use crate::ids::{HoldId, SessionId};
+use crate::rules::Rules;
+use crate::session::Session;
+use crate::session_mut::SessionMut;
+use crate::time::Moment;
+
+impl Session {
+    /// Returns whether somebody uses it right now, or may at any moment without saying so first: all holds count but
+    /// those of silent clients.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.uses > 0 || self.holds.iter().any(|hold| hold.silent_since.is_none())
+    }
+}
+
+impl Rules {
+    pub(crate) fn pause_hold(&mut self, id: SessionId, hold: HoldId, unused_for: Duration) {
+        let Some(mut session) = self.session_mut(id) else { return };
+        let since =
+            Moment(session.now.0.saturating_sub(u64::try_from(unused_for.as_millis()).unwrap_or(u64::MAX)));
+        if let Some(hold) = session.holds.iter_mut().find(|other| other.id == hold) {
+            hold.silent_since = Some(since);
+        }
+        session.touch();
+    }
+}
+
+impl SessionMut<'_> {
+    pub(crate) fn resume_hold(&mut self, hold: HoldId) -> Result<Answer, Refusal> {
+        let Some(hold) = self.holds.iter_mut().find(|other| other.id == hold) else {
+            return Err(Refusal::HoldNotFound);
+        };
+        hold.silent_since = None;
+        self.last_used = self.now;
+        self.touch();
+        Ok(Answer::Done)
+    }
+}
