@@ -301,7 +301,7 @@ pub struct HoldRequest {
     #[serde(default)]
     pub shared: bool,
     /// Whether the session is not refreshed while it is held. By default, it is refreshed in a hidden page.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
 }
 

@@ -33,6 +33,9 @@ pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
         Sorted::Hidden(attached) if attached.waiting_for_debugger => {
             return let_go(shard, attached.session_id, ready(()));
         }
+        Sorted::OfHidden(attached) => {
+            return refuse_page(shard, attached.session_id, attached.target_info.target_id);
+        }
         Sorted::Hidden(_) | Sorted::Waits => return,
     };
     let info = attached.target_info;

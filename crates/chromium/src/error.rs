@@ -11,6 +11,9 @@ use crate::limits::GUESTS_MAX;
 use crate::proxy::ProxyError;
 use crate::shim::ShimError;
 
+/// Chromium's word where a navigation led to no document.
+pub(crate) const ABORTED: &str = "net::ERR_ABORTED";
+
 /// Why a browser did not come up. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -109,6 +112,13 @@ pub enum WindowError {
         /// Chromium's word.
         reason: String,
     },
+}
+
+impl WindowError {
+    /// Returns whether a navigation ended without another document: the answer had no body, or was a download.
+    pub fn is_aborted(&self) -> bool {
+        matches!(self, Self::Unreachable { reason, .. } if reason == ABORTED)
+    }
 }
 
 impl From<WindowError> for PageError {

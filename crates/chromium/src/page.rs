@@ -208,6 +208,11 @@ impl Page for Window {
     }
 
     async fn watch_downloads(&self) -> Result<Downloads, PageError> {
+        if self.beside.is_some() {
+            // Where they go is the window's own affair, and may be its client's.
+            let reason = "a hidden page has no downloads".to_owned();
+            return Err(PageError::Refused { command: "a download".to_owned(), reason });
+        }
         Ok(Downloads::watch(self).await?)
     }
 

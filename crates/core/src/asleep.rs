@@ -40,7 +40,9 @@ const MIN_INTERVAL: Duration = Duration::from_secs(1);
 impl Session {
     /// Returns what comes first in a window that was opened for it.
     pub(crate) fn first_activity(&self) -> Activity {
-        let is_document = self.asleep.how == AsleepRefresh::Document && !self.asleep.needs_state;
+        // Whoever waits for it takes the window over.
+        let is_document =
+            self.asleep.how == AsleepRefresh::Document && !self.asleep.needs_state && !self.is_wanted();
         if self.has_refresh_window() && is_document { Activity::LoadDocument } else { Activity::Visit }
     }
 
@@ -191,20 +193,24 @@ impl SessionMut<'_> {
         self.announce(NoticeKind::Refreshed, "it was refreshed while it hibernates");
     }
 
+    fn needs_all_of_its_state(&mut self) {
+        self.asleep.needs_state = true;
+        self.not_before = self.fresh_at;
+    }
+
     /// A document was loaded in a window that has nothing of its state but its cookies, which are written down. The
     /// window goes, whatever this came to.
     pub(crate) fn document_loaded(&mut self, outcome: Result<SignInStatus, Failure>) {
         match outcome {
+            // Without its scripts, a page that looked signed out may not.
+            Ok(SignInStatus::Unknown) if self.sign_in.suspicion().is_some() => self.needs_all_of_its_state(),
             Ok(status @ (SignInStatus::SignedIn | SignInStatus::Unknown)) => {
                 self.note_sign_in(Activity::LoadDocument, &status);
                 self.stands(Activity::LoadDocument, status == SignInStatus::SignedIn);
             }
             // A document may not show that it is signed in, and is no place to sign it in. It is overdue as before, and
             // so the next one whose turn it is.
-            Ok(_) => {
-                self.asleep.needs_state = true;
-                self.not_before = self.fresh_at;
-            }
+            Ok(_) => self.needs_all_of_its_state(),
             Err(failure) => self.asleep_refresh_failed(failure),
         }
         self.close_window();

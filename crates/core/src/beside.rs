@@ -1,5 +1,6 @@
 //! Keeping sessions signed in while somebody uses them: the refresh runs in a hidden page beside theirs, which is not
-//! touched. It runs whatever is done or to be done in their page, and nobody waits for it.
+//! touched. It runs whatever is done or to be done in their page, and nobody waits for it. A window that is frozen beside
+//! silent clients ([`crate::silence`]) stays so.
 //!
 //! What such a page finds decides nothing but that all is well. A portal may keep a sign-in in the page itself, where the
 //! hidden one does not have it: whoever seems to be signed out is refreshed again, and in its own page as soon as nobody
@@ -22,19 +23,19 @@ impl Session {
     pub(crate) fn beside_refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
         let has_page = matches!(self.window, Window::Open(_))
             && self.contents.restored
-            && self.contents.freeze_state.runs()
+            && (self.contents.freeze_state.runs() || self.contents.freeze_state.is_frozen())
             && self.residence == Residence::Settled;
-        // What is done in its page, or is to be done as it is signed out, tells more.
-        let is_known = matches!(
-            self.contents.activity,
-            ActivityState::Running(_)
-                | ActivityState::Next(Activity::SignIn | Activity::Visit | Activity::Repair)
-        );
+        // What is done in its page, or is to be done since it was seen signed out, tells more.
+        let is_known = match self.contents.activity {
+            ActivityState::Running(_) | ActivityState::Next(Activity::Visit | Activity::Repair) => true,
+            ActivityState::Next(Activity::SignIn) => self.sign_in.is_seen_signed_out(),
+            ActivityState::Idle | ActivityState::Next(_) => false,
+        };
         let is_refreshed = has_page
             && !is_known
             && self.ended.is_none()
             && self.established
-            && !self.waits_for_person()
+            && !self.is_person_needed
             && self.in_use()
             && self.contents.beside.running.is_none()
             && !self.holds.iter().any(|hold| hold.quiet)
@@ -43,10 +44,28 @@ impl Session {
         Some(self.due_at(interval).max(self.contents.beside.not_before))
     }
 
+    /// Returns whether nobody uses it, and what was begun while somebody did is over.
+    pub(crate) fn is_free_for_refresh(&self) -> bool {
+        !self.in_use() && self.contents.beside.running.is_none()
+    }
+
+    /// Returns whether something of ours is done in its page or beside it. What the portal changes then is not saved yet.
+    pub(crate) fn is_worked_on(&self) -> bool {
+        matches!(self.contents.activity, ActivityState::Running(_)) || self.contents.beside.running.is_some()
+    }
+
     /// Returns whether this is the refresh that runs beside its page at the moment.
     #[must_use]
     pub fn is_refreshing_beside(&self, ticket: Ticket) -> bool {
         self.ended.is_none() && self.contents.beside.running == Some(ticket)
+    }
+
+    /// Returns whether the cookies that this activity has found are to be written down at once, and apart from all else:
+    /// nobody else will, before its window runs again or is gone.
+    #[must_use]
+    pub fn keeps_cookies_of(&self, ticket: Ticket) -> bool {
+        let is_frozen = self.contents.freeze_state.is_frozen();
+        self.is_loading_document(ticket) || (is_frozen && self.is_refreshing_beside(ticket))
     }
 
     /// Returns whether it counts among the refreshes that run at once.
@@ -59,6 +78,9 @@ impl Session {
 impl Rules {
     /// Begins refreshes beside pages that are in use, as far as the limit allows.
     pub(crate) fn refresh_beside(&mut self, now: Moment) {
+        if self.draining {
+            return;
+        }
         let index = self.sessions.fresh();
         let free = self.limits.max_refreshes.saturating_sub(index.count(Set::Refreshing));
         let due: Vec<SessionId> = index.until(Order::BesideRefresh, now).take(free).collect();
@@ -95,19 +117,27 @@ impl Rules {
 
 impl SessionMut<'_> {
     fn beside_refresh_ended(&mut self, status: &SignInStatus) {
-        self.note_sign_in(Activity::Refresh, status);
+        let is_known = *status == SignInStatus::SignedIn;
+        // Its own page may look signed out all the same.
+        if is_known || self.sign_in.suspicion().is_none() {
+            self.note_sign_in(Activity::Refresh, status);
+        }
         self.contents.beside = Beside::default();
         self.last_refresh = Some(self.now);
         self.is_fresh();
         // It has been done, unless more than that depends on its own page.
         let is_awaited = self.attention.is_some() || !self.refresh_requests.is_empty();
-        if self.contents.activity == ActivityState::Next(Activity::Refresh) && !is_awaited {
-            self.contents.activity = ActivityState::Idle;
-        }
+        self.contents.activity = match self.contents.activity {
+            ActivityState::Next(Activity::Refresh) if !is_awaited => ActivityState::Idle,
+            // It was to be signed in since its portal was not there.
+            ActivityState::Next(Activity::SignIn) if is_known => ActivityState::Next(Activity::Refresh),
+            activity => activity,
+        };
         self.save_by(self.now + self.limits.save_delay);
-        let reason = match status {
-            SignInStatus::SignedIn => "it was refreshed in a hidden page and is signed in",
-            _ => "it was refreshed in a hidden page",
+        let reason = if is_known {
+            "it was refreshed in a hidden page and is signed in"
+        } else {
+            "it was refreshed in a hidden page"
         };
         self.announce_aside(NoticeKind::Refreshed, reason);
     }
@@ -126,7 +156,8 @@ impl SessionMut<'_> {
         let not_before = self.now + self.limits.backoff_after(failure.kind).wait(failures, random);
         self.contents.beside = Beside { running: None, failures, not_before };
         self.unreachable |= failure.kind == FailureKind::Unreachable;
-        if !self.in_use() && self.contents.activity == ActivityState::Idle {
+        let is_refreshed = self.policy.refresh_interval().is_some() && !self.waits_for_person();
+        if is_refreshed && !self.in_use() && self.contents.activity == ActivityState::Idle {
             self.contents.activity = ActivityState::Next(Activity::Refresh);
             self.not_before = self.now;
         }

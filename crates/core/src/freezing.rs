@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::action::{Action, Answer, Refusal};
-use crate::activity::Failure;
+use crate::activity::{Activity, Failure};
 use crate::contents::{ActivityState, FreezeState};
 use crate::ids::{RequestId, SessionId, ShardId, Ticket};
 use crate::rules::Rules;
@@ -31,14 +31,24 @@ enum FreezeStep {
 impl Session {
     /// Returns whether its window could stand still now without anybody missing it.
     pub(crate) fn can_freeze(&self, now: Moment) -> bool {
-        let is_about_to_begin =
-            matches!(self.contents.activity, ActivityState::Next(_)) && self.not_before <= now;
-        self.can_freeze_in_time() && !is_about_to_begin
+        self.can_freeze_in_time() && !self.begins_in_page(now)
+    }
+
+    /// Returns whether something is to begin in its page. While somebody has that, most of it waits, and the session is
+    /// refreshed beside it.
+    fn begins_in_page(&self, now: Moment) -> bool {
+        let ActivityState::Next(activity) = self.contents.activity else { return false };
+        let waits_for_use = match activity {
+            Activity::Refresh | Activity::Look => true,
+            Activity::Reopen | Activity::SignIn => self.established && !self.is_coming_back(),
+            Activity::Visit | Activity::LoadDocument | Activity::Repair => false,
+        };
+        self.not_before <= now && !(waits_for_use && self.in_use())
     }
 
     /// The same, but for what is to begin in it.
     pub(crate) fn can_freeze_in_time(&self) -> bool {
-        let at_rest = !matches!(self.contents.activity, ActivityState::Running(_));
+        let at_rest = !self.is_worked_on();
         let there = matches!(self.window, Window::Open(_)) && self.contents.restored && !self.is_recovering();
         self.ended.is_none()
             && self.established
@@ -66,7 +76,7 @@ impl Session {
         matches!(self.window, Window::Saving(..))
             || self.is_used()
             || self.is_wanted()
-            || (matches!(self.contents.activity, ActivityState::Next(_)) && self.not_before <= now)
+            || self.begins_in_page(now)
     }
 
     /// What is to be done about whether its window runs.

@@ -23,8 +23,8 @@ impl Session {
 
     /// The same, as soon as its last save that failed is a while ago.
     fn can_hibernate_in_time(&self) -> bool {
-        let at_rest = matches!(self.window, Window::None | Window::Placed(_) | Window::Open(_))
-            && !matches!(self.contents.activity, ActivityState::Running(_));
+        let at_rest =
+            matches!(self.window, Window::None | Window::Placed(_) | Window::Open(_)) && !self.is_worked_on();
         self.ended.is_none()
             && self.established
             && !self.is_hibernating()

@@ -192,7 +192,7 @@ impl Keys {
         let used = |is_member: bool| is_member.then_some(session.last_used);
         let ended_at = session.ended.map(|(at, _)| at);
         let ready = session.ready(context.now).filter(|activity| match activity {
-            Activity::Refresh => !session.in_use() && !session.is_left_alone(&context.quiet),
+            Activity::Refresh => session.is_free_for_refresh() && !session.is_left_alone(&context.quiet),
             Activity::SignIn => session.may_sign_in() && !session.is_left_alone(&context.quiet),
             Activity::Visit
             | Activity::LoadDocument

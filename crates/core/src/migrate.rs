@@ -4,7 +4,6 @@
 //! A window moves by being saved and closed; its session then gets another one, as any that lost its window.
 
 use crate::action::NoticeKind;
-use crate::contents::ActivityState;
 use crate::ids::{SessionId, ShardId};
 use crate::index::Set;
 use crate::rules::Rules;
@@ -60,8 +59,7 @@ impl Rules {
             return;
         }
         let may_move_out = |session: &Session| {
-            let is_idle =
-                !matches!(session.contents.activity, ActivityState::Running(_)) && !session.in_use();
+            let is_idle = !session.is_worked_on() && !session.in_use();
             let window = match session.window {
                 Window::Open(_) => true,
                 Window::Saving(_, reason) => reason == CloseReason::Move,

@@ -289,10 +289,15 @@ impl SessionMut<'_> {
         if activity == Activity::Visit && self.is_refreshed_after_visit() {
             return;
         }
+        // A page that a client has opened instead may be of another site, and tells nothing.
+        if activity == Activity::Reopen && !is_known && self.site.is_some() {
+            return self.goes_on();
+        }
+        // The portal hears nothing of a look; of a person who was needed it has.
+        let is_heard_of = activity != Activity::Look || self.is_person_needed;
         let needed_a_person = self.attention.take().is_some();
         self.has_no_trouble();
-        // The portal hears nothing of a look; of a person who was needed it has.
-        if activity != Activity::Look || needed_a_person {
+        if is_heard_of {
             self.is_fresh();
         }
         let (kind, reason) = match activity {
@@ -330,6 +335,14 @@ impl SessionMut<'_> {
         } else if activity == Activity::Visit && self.has_refresh_window() {
             self.asleep_visit_ended();
         }
+        self.answer_refresh_requests(&Ok(()));
+    }
+
+    /// It has a page, and everything else is as it was.
+    fn goes_on(&mut self) {
+        self.has_recovered();
+        self.save_by(self.now + self.limits.save_delay);
+        self.establish();
         self.answer_refresh_requests(&Ok(()));
     }
 

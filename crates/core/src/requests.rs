@@ -66,14 +66,21 @@ impl Rules {
     }
 
     pub(crate) fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish) {
-        let draining = self.draining;
+        // Whoever holds it already is waited for.
+        let is_refused = self.draining && !matches!(wish, Wish::Resume { .. });
         let Some(mut session) = self.living_mut(request, id) else { return };
-        if draining {
+        if is_refused {
             return session.effects.answer(request, Err(Refusal::Draining));
         }
         let limits = session.limits;
-        let is_full = matches!(wish, Wish::Hold { .. }) && session.holds.len() >= limits.max_holds;
-        if session.waiting.len() >= limits.max_waiting || is_full {
+        let is_full = match wish {
+            Wish::Hold { .. } => {
+                session.waiting.len() >= limits.max_waiting || session.holds.len() >= limits.max_holds
+            }
+            Wish::Use => session.waiting.len() >= limits.max_waiting,
+            Wish::Resume { .. } => false,
+        };
+        if is_full {
             return session.effects.answer(request, Err(Refusal::TooMany));
         }
         let deadline = session.now + limits.queue_timeout;
@@ -89,8 +96,12 @@ impl Rules {
         for request in std::mem::take(&mut session.wake_requests) {
             session.answer_with_it(request);
         }
-        let is_patient =
-            |waiting: &&Waiting| session.comes_after_move_out(waiting).is_some_and(|until| now < until);
+        let is_beside = session.contents.beside.running.is_some();
+        let is_patient = |waiting: &&Waiting| {
+            // Whoever wants the portal to hear nothing waits for what it hears already.
+            let is_quiet = matches!(waiting.wish, Wish::Hold { quiet: true, .. });
+            (is_quiet && is_beside) || session.comes_after_move_out(waiting).is_some_and(|until| now < until)
+        };
         let (later, next): (Vec<Waiting>, Vec<Waiting>) = session.waiting.iter().partition(is_patient);
         session.waiting = later;
         for waiting in next {
@@ -102,7 +113,10 @@ impl Rules {
     pub(crate) fn end_use(&mut self, id: SessionId) {
         let Some(mut session) = self.session_if(id, |session| session.uses > 0) else { return };
         session.uses -= 1;
-        session.last_used = session.now;
+        // The use of a client that has fallen silent was over before.
+        if session.is_used() || session.holds.is_empty() {
+            session.last_used = session.now;
+        }
         session.touch();
     }
 

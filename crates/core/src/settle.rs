@@ -166,7 +166,9 @@ impl Rules {
             // Before it ever stood, or on its way back, a use has nothing without it.
             Activity::Reopen => !session.in_use() || session.is_coming_back() || !session.established,
             Activity::Refresh => {
-                !is_quiet && !session.in_use() && index.count(Set::Refreshing) < self.limits.max_refreshes
+                !is_quiet
+                    && session.is_free_for_refresh()
+                    && index.count(Set::Refreshing) < self.limits.max_refreshes
             }
             Activity::SignIn => {
                 let on_site = session.site.map_or(0, |site| index.sign_ins(site));

@@ -102,6 +102,11 @@ impl SignIn {
         }
     }
 
+    /// Returns whether it was last seen signed out, by more than its looks.
+    pub(crate) fn is_seen_signed_out(&self) -> bool {
+        matches!(self, Self::SignedOut { .. } | Self::Refused { .. } | Self::PersonNeeded { .. })
+    }
+
     /// Returns why it looks signed out where nothing but its looks tells.
     #[must_use]
     pub fn suspicion(&self) -> Option<&Suspicion> {

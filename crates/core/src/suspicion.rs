@@ -82,7 +82,9 @@ impl SessionMut<'_> {
             self.is_fresh();
         }
         self.has_no_trouble();
-        if asks && self.session.attention.replace(sentence.clone()).is_none() {
+        let was_asked = matches!(before, SignIn::LooksSignedOut { is_asked: true, .. });
+        self.session.attention = asks.then(|| sentence.clone());
+        if asks && !was_asked {
             self.announce(NoticeKind::SignedOut, &sentence);
         }
         self.session.why = sentence;

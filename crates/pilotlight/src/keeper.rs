@@ -388,7 +388,7 @@ impl Keeper {
             }
             Report::Cookies { session, ticket, cookies, written } => {
                 // Of a session that was closed meanwhile nothing may come back into the store.
-                if self.rules.session(session).is_some_and(|session| session.is_loading_document(ticket)) {
+                if self.rules.session(session).is_some_and(|session| session.keeps_cookies_of(ticket)) {
                     self.store_writer.write(StoreWrite::Cookies { session, cookies, written });
                 }
                 return;

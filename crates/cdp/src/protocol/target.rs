@@ -172,6 +172,8 @@ objects! {
         url: String,
         /// The context it belongs to.
         browser_context_id: Option<String>,
+        /// Of a page that another one has opened: that one.
+        opener_id: Option<String>,
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Hidden {
 pub(crate) enum Sorted {
     /// Hidden: it is let run, and a session of its own looks after it.
     Hidden(AttachedToTarget),
+    /// One that a hidden page has opened, and nobody asked for.
+    OfHidden(AttachedToTarget),
     /// It has to wait until that is known.
     Waits,
     /// A page like any other.
@@ -35,6 +37,9 @@ impl Hidden {
     pub(crate) fn sort(&mut self, attached: AttachedToTarget) -> Sorted {
         if self.targets.contains(&attached.target_info.target_id) {
             return Sorted::Hidden(attached);
+        }
+        if attached.target_info.opener_id.as_ref().is_some_and(|opener| self.targets.contains(opener)) {
+            return Sorted::OfHidden(attached);
         }
         // A session that was opened for one question on a page that is known is never held.
         if self.pending == 0 || !attached.waiting_for_debugger {
@@ -87,6 +92,18 @@ mod tests {
         ] {
             assert!(!is_stub(url), "{url}");
         }
+    }
+
+    #[test]
+    fn what_a_hidden_page_opens_is_no_page_of_the_window() {
+        let mut hidden = Hidden::default();
+        hidden.targets.insert("hidden".into());
+        let mut popup = attached("popup", true);
+        popup.target_info.opener_id = Some("hidden".into());
+        assert!(matches!(hidden.sort(popup), Sorted::OfHidden(_)));
+        let mut popup = attached("popup", true);
+        popup.target_info.opener_id = Some("shown".into());
+        assert!(matches!(hidden.sort(popup), Sorted::Shown(_)));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use pilotlight_cdp::protocol::browser::SetScriptExecutionDisabled;
 use pilotlight_cdp::protocol::fetch::{Enable, RequestPattern, RequestPaused};
 use pilotlight_checkpoint::Cookie;
 
-use super::navigation::ABORTED;
 use super::{COMMAND_TIMEOUT, Window};
 use crate::cookies;
 use crate::error::WindowError;
@@ -56,7 +55,7 @@ impl BareWindow {
     /// As [`Window::navigate`].
     pub async fn load(&self, url: &str, timeout: Duration) -> Result<bool, WindowError> {
         match self.window.navigate(url, timeout).await {
-            Err(WindowError::Unreachable { reason, .. }) if reason == ABORTED => Ok(false),
+            Err(error) if error.is_aborted() => Ok(false),
             loaded => loaded.map(|()| true),
         }
     }
@@ -66,7 +65,7 @@ impl BareWindow {
     /// # Errors
     /// Where the browser does not tell.
     pub async fn cookies(&self) -> Result<Vec<Cookie>, WindowError> {
-        Ok(cookies::read(&self.window.shard, &self.window.state, COMMAND_TIMEOUT).await?.0)
+        self.window.cookies().await
     }
 
     /// The window, to look at the document.

@@ -4,8 +4,11 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use super::Window;
+use pilotlight_checkpoint::Cookie;
+
+use super::{COMMAND_TIMEOUT, Window};
 use crate::attach::set_up_page;
+use crate::cookies;
 use crate::error::WindowError;
 use crate::hidden::HiddenPage;
 use crate::state::Tab;
@@ -25,6 +28,11 @@ impl Drop for Beside {
 }
 
 impl Beside {
+    /// The URL that it shows.
+    pub fn url(&self) -> String {
+        self.tab.status.borrow().url.clone()
+    }
+
     /// The window with this page as its main one: everything that works on a window's main page works on it.
     pub fn window(&self) -> &Window {
         &self.window
@@ -32,6 +40,19 @@ impl Beside {
 }
 
 impl Window {
+    /// All of its cookies. Its pages need not run for that.
+    ///
+    /// # Errors
+    /// Where the browser does not tell.
+    pub async fn cookies(&self) -> Result<Vec<Cookie>, WindowError> {
+        Ok(cookies::read(&self.shard, &self.state, COMMAND_TIMEOUT).await?.0)
+    }
+
+    /// Whether its pages are frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.state.is_still()
+    }
+
     /// Opens an empty page beside its own.
     ///
     /// # Errors

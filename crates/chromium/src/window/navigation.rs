@@ -7,13 +7,11 @@ use pilotlight_cdp::protocol::page::{Navigate, StopLoading};
 use url::Url;
 
 use super::COMMAND_TIMEOUT;
-use crate::error::WindowError;
+use crate::error::{ABORTED, WindowError};
 use crate::state::{Shard, Tab};
 
 /// How long Chromium's error page may take.
 const ERROR_PAGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// What Chromium says of a navigation that ends without a document.
-pub(super) const ABORTED: &str = "net::ERR_ABORTED";
 /// What is said where the proxy asked again for the password.
 const PROXY_REFUSED: &str = "the proxy refused the user name and password";
 

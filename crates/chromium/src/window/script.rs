@@ -79,7 +79,8 @@ pub(crate) async fn run<C: Command<Reply = Evaluated>>(
 ) -> Result<Evaluated, WindowError> {
     let connection = &shard.connection;
     let result = tab.call(connection, session, command, timeout).await;
-    if matches!(result, Err(WindowError::Timeout(_))) {
+    // A hidden page may share its renderer with the page in use, whose script it would be that is ended.
+    if matches!(result, Err(WindowError::Timeout(_))) && tab.expected.is_none() {
         let probe = Evaluate {
             expression: "0".into(),
             context_id: None,

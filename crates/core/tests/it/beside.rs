@@ -2,7 +2,7 @@
 
 use pilotlight_core::{
     Activity, Answer, AsleepRefresh, FailureKind, HoldId, Input, Limits, RequestId, SessionId, SignInStatus,
-    Spec, State, WindowLoss,
+    Spec, State, Ticket, WindowLoss,
 };
 
 use crate::scene::{SECOND, Scene, failure, few};
@@ -132,4 +132,69 @@ fn a_hibernated_session_is_refreshed_while_somebody_waits_for_its_place() {
     assert_eq!(scene.hold(1, 10 * SECOND, true), None, "there is no place");
     scene.wait(305 * SECOND);
     assert!(scene.rules.session(ID).unwrap().last_refresh.is_some());
+}
+
+/// One session whose refresh beside its page does not end, and its ticket; its client has gone since.
+fn left_while_refreshed() -> (Scene, Ticket) {
+    let mut scene = Scene::freezing(Limits::default());
+    scene.create(1, |_| {});
+    let (request, hold) = (scene.request(), HoldId(7));
+    let ttl = 3600 * SECOND;
+    scene.step(Input::Hold { request, session: ID, hold, ttl, shared: true, quiet: false });
+    scene.begun.clear();
+    scene.silent = true;
+    scene.wait(305 * SECOND);
+    let (_, ticket) = scene.unanswered.pop().unwrap();
+    scene.step(Input::ReleaseHold { request: RequestId(91), session: ID, hold });
+    scene.wait(SECOND);
+    (scene, ticket)
+}
+
+#[test]
+fn whoever_has_been_refreshed_beside_its_page_is_not_refreshed_in_it_too() {
+    let (mut scene, ticket) = left_while_refreshed();
+    assert_eq!(begun(&scene), [], "that is under way");
+    scene.step(Input::RefreshedBeside { session: ID, ticket, outcome: Ok(SignInStatus::SignedIn) });
+    scene.wait(100 * SECOND);
+    assert_eq!(begun(&scene), []);
+    let (mut scene, ticket) = left_while_refreshed();
+    scene.step(Input::RefreshedBeside { session: ID, ticket, outcome: Ok(SignInStatus::SignedOut) });
+    assert_eq!(begun(&scene), [Activity::Refresh], "its own page is to tell");
+}
+
+#[test]
+fn a_window_does_not_go_before_it_has_what_its_portal_is_about_to_change() {
+    let (mut scene, ticket) = left_while_refreshed();
+    let request = scene.request();
+    scene.step(Input::Hibernate { request, session: ID });
+    scene.wait(60 * SECOND);
+    assert_eq!((scene.state(1), scene.answer(request)), (State::Ready, None));
+    scene.step(Input::RefreshedBeside { session: ID, ticket, outcome: Ok(SignInStatus::SignedIn) });
+    scene.wait(SECOND);
+    assert_eq!(scene.state(1), State::Hibernated);
+}
+
+#[test]
+fn whoever_wants_quiet_waits_for_what_the_portal_hears_already() {
+    let (mut scene, ticket) = left_while_refreshed();
+    let request = scene.request();
+    let (hold, ttl) = (HoldId(8), 3600 * SECOND);
+    scene.step(Input::Hold { request, session: ID, hold, ttl, shared: false, quiet: true });
+    assert_eq!(scene.answer(request), None);
+    scene.step(Input::RefreshedBeside { session: ID, ticket, outcome: Ok(SignInStatus::SignedIn) });
+    assert!(matches!(scene.answer(request), Some(Ok(Answer::Hold { .. }))));
+}
+
+#[test]
+fn a_portal_that_was_down_does_not_end_the_refreshes_of_whoever_came_meanwhile() {
+    for can_sign_in in [true, false] {
+        let mut scene = Scene::new(Limits::default());
+        scene.create(1, |spec| spec.access.can_sign_in = can_sign_in);
+        scene.outcome = Box::new(|_| Err(failure(FailureKind::Unreachable)));
+        scene.wait(if can_sign_in { 310 * SECOND } else { 3600 * SECOND });
+        assert!(matches!(scene.hold(1, 36_000 * SECOND, true), Some(Ok(Answer::Hold { .. }))));
+        scene.refreshed_beside.clear();
+        scene.wait(3600 * SECOND);
+        assert!(scene.refreshed_beside.len() >= 10, "{can_sign_in}: {:?}", scene.refreshed_beside);
+    }
 }

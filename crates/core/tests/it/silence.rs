@@ -46,7 +46,7 @@ fn it_is_refreshed_beside_its_page_and_neither_ends_nor_hibernates() {
     scene.wait(7200 * SECOND);
     assert_eq!(scene.create(2, |_| {}), None, "there is no place for another one");
     assert!(scene.refreshed_beside.len() > 20, "{:?}", scene.refreshed_beside);
-    assert_eq!(scene.begun, [], "nothing is done in its page");
+    assert_eq!((&*scene.begun, scene.thaws), (&[][..], 0), "nothing is done in its page, which stays frozen");
     assert_eq!((scene.state(1), scene.ended(1)), (State::Frozen, None));
 }
 
@@ -67,4 +67,28 @@ fn who_has_no_hold_any_more_cannot_go_on() {
     let request = scene.request();
     scene.step(Input::ReleaseHold { request, session: ID, hold: HOLD });
     assert_eq!(resume(&mut scene), Some(Err(Refusal::HoldNotFound)));
+}
+
+#[test]
+fn a_silent_client_may_finish_its_work_while_everything_is_put_to_rest() {
+    let mut scene = silent(Limits::default());
+    let request = scene.request();
+    scene.step(Input::Drain { request, timeout: 600 * SECOND });
+    assert_eq!(resume(&mut scene), Some(Ok(Answer::Done)));
+}
+
+#[test]
+fn what_a_silent_client_did_is_over_since_it_fell_silent() {
+    let mut scene = Scene::new(Limits::default());
+    scene.create(1, |_| {});
+    let request = scene.request();
+    let ttl = 36_000 * SECOND;
+    scene.step(Input::Hold { request, session: ID, hold: HOLD, ttl, shared: true, quiet: false });
+    let request = scene.request();
+    scene.step(Input::BeginUse { request, session: ID });
+    let used = scene.rules.session(ID).unwrap().last_used;
+    scene.wait(120 * SECOND);
+    scene.step(Input::PauseHold { session: ID, hold: HOLD, unused_for: 120 * SECOND });
+    scene.step(Input::EndUse { session: ID });
+    assert_eq!(scene.rules.session(ID).unwrap().last_used, used);
 }

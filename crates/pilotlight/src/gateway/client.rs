@@ -261,7 +261,10 @@ impl Client {
         tokio::pin!(resuming);
         loop {
             tokio::select! {
-                resumed = &mut resuming => return resumed.map_err(|_| DisconnectReason::Lost),
+                resumed = &mut resuming => {
+                    self.visit.resumed(resumed.map_err(|_| DisconnectReason::Lost)?);
+                    return Ok(());
+                }
                 () = stop.cancelled() => return Err(DisconnectReason::Stopping),
                 _ = self.keep.tick() => self.visit.keep().await,
                 _ = self.ping.tick() => ping(socket).await?,

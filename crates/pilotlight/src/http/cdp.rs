@@ -148,12 +148,12 @@ pub(super) async fn let_in(
     let (upgrade, response) = accept(&mut request)?;
     terms.has_clipboard = app.has_own_clipboard(id)?;
     terms.idle_after = app.gateway.client_idle_after;
-    let (visit, using) = Visit::begin(&app.keeper, id, "a client of the DevTools protocol").await?;
-    let visit = visit.keeping(keeps);
-    let (gateway, window) = (app.gateway.clone(), using.window.clone());
-    let files = tokio::task::spawn_blocking(move || gateway.files_of_window(id, &window)).await;
+    let visit = Visit::begin(&app.keeper, id, "a client of the DevTools protocol").await?.keeping(keeps);
+    let window = visit.window().cloned().ok_or_else(ErrorBody::session_not_found)?;
+    let (gateway, files_window) = (app.gateway.clone(), window.clone());
+    let files = tokio::task::spawn_blocking(move || gateway.files_of_window(id, &files_window)).await;
     let files = files.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))??;
-    let guest = using.window.let_in().await?;
+    let guest = window.let_in().await?;
     let stop = app.gateway.stop.clone();
     tokio::spawn(async move {
         match upgrade.await {

@@ -27,8 +27,8 @@ const ASKS_FOR_PASSWORD: &str = "document.querySelector('input[type=password]') 
 impl SessionTarget {
     /// Loads a document of the portal with the cookies of `checkpoint`, and has those written down that this changed.
     ///
-    /// [`SignInStatus::SignedIn`] is certain, and where no condition can tell, nothing speaks against
-    /// [`SignInStatus::Unknown`]; anything else may only mean that a document does not show it.
+    /// [`SignInStatus::SignedIn`] and, where no condition can tell, [`SignInStatus::Unknown`] are what the document shows;
+    /// anything else may only mean that it takes scripts to show it.
     pub(super) async fn load_document(
         &self,
         window: &Window,
@@ -115,7 +115,7 @@ fn are_equal(before: &[Cookie], now: &[Cookie]) -> bool {
 }
 
 /// Whether two URLs have the same host and path.
-fn is_same_page(asked: &str, shown: &str) -> bool {
+pub(super) fn is_same_page(asked: &str, shown: &str) -> bool {
     let page = |url: &str| {
         let url = Url::parse(url).ok()?;
         Some((url.host_str()?.to_owned(), url.path().trim_end_matches('/').to_owned()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pilotlight_api::{RefreshHow, RestoreFields};
 use pilotlight_checkpoint::{Checkpoint, Cookie};
-use pilotlight_chromium::{RestoreFields as Fields, Shown, Window, WindowError};
+use pilotlight_chromium::{Beside, RestoreFields as Fields, Shown, Window, WindowError};
 use pilotlight_core::{Activity, Failure, FailureKind, SignInStatus, Suspicion};
 use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
@@ -16,6 +16,7 @@ use pilotlight_flow::replay::{Event, ReplayError, ReplayOptions, StepError, repl
 use pilotlight_flow::selector::Selector;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::document::is_same_page;
 use super::suspicion::{KnownBefore, SHOWS_PASSWORD_FIELD};
 use crate::config::Site;
 use crate::credentials::Login;
@@ -204,10 +205,19 @@ impl SessionTarget {
         window: &Window,
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
-        let refreshing = self.refresh_in_hidden_page(window, observer);
-        timeout(ACTIVITY_TIMEOUT, refreshing)
-            .await
-            .unwrap_or_else(|_| Err(too_slow(FailureKind::Unreachable)))
+        let refreshing = async {
+            let status = self.refresh_in_hidden_page(window, observer).await?;
+            // Its state is not captured before it runs again, which may be too late.
+            if window.is_frozen()
+                && let Ok(cookies) = window.cookies().await
+                && let Err(failure) = observer.keep_cookies(cookies).await
+            {
+                tracing::debug!(window = %window.id(), %failure.sentence, "cookies are kept in the browser alone");
+            }
+            Ok(status)
+        };
+        let refreshed = timeout(ACTIVITY_TIMEOUT, refreshing).await;
+        refreshed.unwrap_or_else(|_| Err(too_slow(FailureKind::Unreachable)))
     }
 
     async fn refresh_in_hidden_page(
@@ -222,18 +232,18 @@ impl SessionTarget {
         match (refresh.map(|refresh| refresh.how), url) {
             (Some(RefreshHow::Visit), Some(url)) => {
                 loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
-                return self.standing(page).await;
+                self.standing(page).await
             }
-            _ => loaded(page.navigate(&self.start_url, LOAD_TIMEOUT).await)?,
-        }
-        let standing = self.standing(page).await?;
-        if !matches!(standing, SignInStatus::SignedIn | SignInStatus::Unknown) {
-            return Ok(standing);
-        }
-        match (refresh.map(|refresh| refresh.how), url) {
-            (Some(RefreshHow::Request), Some(url)) => self.refresh_by_request(page, url).await,
-            (Some(RefreshHow::Flow), _) => self.refresh_by_flow(page, observer).await,
-            _ => Ok(standing),
+            (Some(RefreshHow::Request), Some(url)) => ask_in_hidden_page(&beside, url).await,
+            (how, _) => {
+                loaded(page.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+                match self.standing(page).await? {
+                    SignInStatus::SignedIn | SignInStatus::Unknown if how == Some(RefreshHow::Flow) => {
+                        self.refresh_by_flow(page, observer).await
+                    }
+                    status => Ok(status),
+                }
+            }
         }
     }
 
@@ -400,6 +410,21 @@ impl SessionTarget {
             }
             sleep(POLL).await;
         }
+    }
+}
+
+/// Sends the request of a refresh as a hidden page's own navigation: nothing else of the portal is loaded, and the answer is
+/// all that tells.
+async fn ask_in_hidden_page(page: &Beside, url: &str) -> Result<SignInStatus, Failure> {
+    match page.window().navigate(url, LOAD_TIMEOUT).await {
+        // An answer without a body leaves the page as it was.
+        Err(error) if error.is_aborted() => return Ok(SignInStatus::SignedIn),
+        navigated => loaded(navigated)?,
+    }
+    match response_status(page.window()).await {
+        status @ 500.. => Err(portal_fault(status)),
+        200..300 if is_same_page(url, &page.url()) => Ok(SignInStatus::SignedIn),
+        _ => Ok(SignInStatus::SignedOut),
     }
 }
 

@@ -462,8 +462,12 @@ impl World {
     /// Has a session be refreshed in a hidden page of its window.
     pub(super) fn refresh_beside(&mut self, session: SessionId, ticket: Ticket, details: &Details) {
         let (reports, target) = (self.reports.clone(), Arc::clone(&details.target));
-        let Some(slot) = self.slots.get_mut(&session) else { return };
-        let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
+        let slot = self.slots.get_mut(&session);
+        let Some((slot, window)) = slot.and_then(|slot| slot.window.clone().map(|live| (slot, live.window)))
+        else {
+            let outcome = Err(browser_failure("its window is gone".to_owned()));
+            return self.report(Report::RefreshedBeside { session, ticket, outcome });
+        };
         let task = tokio::spawn(async move {
             let observer = FailureRecorder::new(session, ticket, &reports);
             let outcome = reported(Box::pin(target.refresh_beside(&window, &observer))).await;

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pilotlight_api::{Session, SessionState};
-use pilotlight_testkit::harness::{DevTools, expect_that, wait_for};
+use pilotlight_api::{EventKind, Session, SessionState};
+use pilotlight_testkit::harness::{DevTools, Role, expect_that, wait_for};
 use pilotlight_testkit::portal::PortalOptions;
 use serde_json::{Value, json};
 
 use crate::clients::{cdp_url, run_within, server_url, session_url};
-use crate::support::{SOON, TestEnv, account, test_env_with, with};
+use crate::support::{SOON, TestEnv, account, path, test_env_with, with};
 
 /// Who is signed in.
 const USER: &str = "document.querySelector('#user').textContent";
@@ -99,5 +99,31 @@ async fn playwright_puppeteer_and_selenium_are_silent_and_go_on() {
         assert_eq!(env.client().evaluate(&session, USER).await, name);
     });
     join_all(works).await;
+    env.each_signed_in_once();
+}
+
+#[tokio::test]
+async fn what_the_portal_changed_beside_a_frozen_window_outlives_its_browser() {
+    let env = test_env_with(CONFIG, PortalOptions { rotates_cookie: true, ..portal() }).await;
+    let session = env.client().create(&often("kept")).await;
+    let url = session.cdp_url.as_deref().unwrap();
+    let mut client = DevTools::connect(url, Some(env.client().token())).await.unwrap();
+    client.first_page().await;
+    freezes_beside_its_client(&env, &session).await;
+    let frozen = env.client().session(&session).await;
+    // Twice beside the frozen window: what was saved before it froze is worth nothing to the portal by then.
+    let mut events = env.client().events(&path(&session, "/events")).await;
+    for _ in 0..2 {
+        let refreshed = events.kind(EventKind::Refreshed, SOON).await;
+        assert_eq!(refreshed.state, Some(SessionState::Frozen));
+    }
+    assert_eq!(env.client().session(&session).await.last_used, frozen.last_used);
+    for browser in env.server.processes().iter().filter(|process| process.role() == Role::Browser) {
+        browser.kill();
+    }
+    drop(client);
+    env.is_free(&session).await;
+    env.reaches(&session, SessionState::Ready).await;
+    assert_eq!(env.client().evaluate(&session, USER).await, "kept");
     env.each_signed_in_once();
 }

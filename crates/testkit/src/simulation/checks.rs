@@ -159,7 +159,7 @@ impl Checks {
     ) -> Result<(), String> {
         match action {
             Action::Answer { request, answer } => self.answered(*request, answer, world, now),
-            Action::RefreshBeside { session, .. } => self.refreshes_beside(*session, rules, world),
+            Action::RefreshBeside { session, .. } => self.refreshes_beside(*session, rules),
             Action::Begin { session, activity, .. } => self.begins(*session, *activity, rules, world),
             Action::Freeze { session, .. } => self.freezes(*session, rules, world),
             Action::Renew { session, from } => {
@@ -322,11 +322,11 @@ impl Checks {
     }
 
     /// Invariants 1 and 2: what is refreshed beside its page is in use, and is to be refreshed.
-    fn refreshes_beside(&mut self, id: SessionId, rules: &Rules, world: &World) -> Result<(), String> {
+    fn refreshes_beside(&mut self, id: SessionId, rules: &Rules) -> Result<(), String> {
         self.see("refreshed beside its page");
         let session = rules.session(id).ok_or("a forgotten session is refreshed beside its page")?;
         let is_to_be = session.policy.refresh_interval().is_some() && session.ended.is_none();
-        let is_allowed = is_to_be && session.in_use() && !self.holds.quiet(id) && !world.still.contains(&id);
+        let is_allowed = is_to_be && session.in_use() && !self.holds.quiet(id);
         is_allowed.then_some(()).ok_or(format!("refreshed beside its page, and not to be: {session:?}"))
     }
 
