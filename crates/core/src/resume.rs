@@ -8,7 +8,7 @@ use crate::ids::{SessionId, ShardId};
 use crate::index::Set;
 use crate::persisted::{AdoptedShard, PersistedSession};
 use crate::rules::Rules;
-use crate::session::{CloseReason, Residence, Session, Window};
+use crate::session::{CloseReason, Hold, Residence, Session, Window};
 use crate::time::Moment;
 
 impl Session {
@@ -28,8 +28,9 @@ impl Session {
             kept.tried_at.map_or(Attempt::None, |typed_at| Attempt::Unknown { typed_at });
         session.typed = session.access.login;
         session.ended = kept.ended;
-        session.holds = kept.holds;
-        session.holds.retain(|hold| hold.expires_at > now);
+        // Clients are gone with the server that they were connected to, and silent ones are none that come back.
+        let holds = kept.holds.into_iter().filter(|hold| hold.expires_at > now);
+        session.holds = holds.map(|hold| Hold { silent_since: None, ..hold }).collect();
         session.established = true;
         session.residence = Residence::Hibernating { was_recovering: false };
         session.fresh_at = kept.last_refresh.max(kept.signed_in_at).unwrap_or(kept.created_at).min(now);
