@@ -69,7 +69,7 @@ impl Session {
             && self.established
             && self.may_be_refreshed_asleep()
             && !self.in_use()
-            && !self.site.is_some_and(|site| quiet.contains(&site));
+            && !self.is_in_quiet_hours(quiet);
         let interval = self.policy.refresh_interval().filter(|_| is_refreshed)?;
         Some(self.due_at(interval).max(self.fresh_at + MIN_INTERVAL).max(self.not_before))
     }

@@ -39,7 +39,7 @@ impl Session {
             && self.in_use()
             && self.contents.beside.running.is_none()
             && !self.holds.iter().any(|hold| hold.quiet)
-            && !self.site.is_some_and(|site| quiet.contains(&site));
+            && !self.is_in_quiet_hours(quiet);
         let interval = self.policy.refresh_interval().filter(|_| is_refreshed)?;
         Some(self.due_at(interval).max(self.contents.beside.not_before))
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::action::{Action, Answer, Refusal};
-use crate::activity::{Activity, Failure};
+use crate::activity::Failure;
 use crate::contents::{ActivityState, FreezeState};
 use crate::ids::{RequestId, SessionId, ShardId, Ticket};
 use crate::rules::Rules;
@@ -38,12 +38,7 @@ impl Session {
     /// refreshed beside it.
     fn begins_in_page(&self, now: Moment) -> bool {
         let ActivityState::Next(activity) = self.contents.activity else { return false };
-        let waits_for_use = match activity {
-            Activity::Refresh | Activity::Look => true,
-            Activity::Reopen | Activity::SignIn => self.established && !self.is_coming_back(),
-            Activity::Visit | Activity::LoadDocument | Activity::Repair => false,
-        };
-        self.not_before <= now && !(waits_for_use && self.in_use())
+        self.not_before <= now && self.users_allow(activity)
     }
 
     /// The same, but for what is to begin in it.

@@ -30,8 +30,7 @@ impl Session {
 
     /// Returns when it is to be refreshed, if it rests and its site is not one of those that are left alone.
     pub(crate) fn refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
-        let is_refreshed =
-            self.rests() && !self.waits_for_person() && !self.site.is_some_and(|site| quiet.contains(&site));
+        let is_refreshed = self.rests() && !self.waits_for_person() && !self.is_in_quiet_hours(quiet);
         let interval = self.policy.refresh_interval().filter(|_| is_refreshed);
         interval.map(|interval| self.due_at(interval))
     }

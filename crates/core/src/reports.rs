@@ -341,6 +341,11 @@ impl SessionMut<'_> {
     /// It has a page, and everything else is as it was.
     fn goes_on(&mut self) {
         self.has_recovered();
+        self.has_come_to_rest();
+    }
+
+    /// What was done in it is over, and it is worth saving and handing out.
+    pub(crate) fn has_come_to_rest(&mut self) {
         self.save_by(self.now + self.limits.save_delay);
         self.establish();
         self.answer_refresh_requests(&Ok(()));
@@ -401,13 +406,11 @@ impl SessionMut<'_> {
         self.attention = Some(sentence);
         self.is_person_needed = true;
         self.has_recovered();
-        self.save_by(self.now + self.limits.save_delay);
-        self.establish();
-        self.answer_refresh_requests(&Ok(()));
+        self.has_come_to_rest();
     }
 
     /// Tells those who asked for it that it stands.
-    pub(crate) fn establish(&mut self) {
+    fn establish(&mut self) {
         if !self.established {
             self.established = true;
             self.last_used = self.now;

@@ -33,7 +33,23 @@ impl Session {
     /// Returns whether its site is left alone at the moment, and nobody waits for what is to be done in it.
     pub(crate) fn is_left_alone(&self, quiet: &BTreeSet<SiteId>) -> bool {
         let is_asked = !self.refresh_requests.is_empty() || self.is_wanted() || !self.established;
-        !is_asked && self.site.is_some_and(|site| quiet.contains(&site))
+        !is_asked && self.is_in_quiet_hours(quiet)
+    }
+
+    /// Returns whether its site is one of those that are left alone at the moment.
+    pub(crate) fn is_in_quiet_hours(&self, quiet: &BTreeSet<SiteId>) -> bool {
+        self.site.is_some_and(|site| quiet.contains(&site))
+    }
+
+    /// Returns whether those who use it let an activity begin in its page: what nobody asked for waits for them, unless
+    /// they have nothing without it.
+    pub(crate) fn users_allow(&self, activity: Activity) -> bool {
+        match activity {
+            Activity::Visit | Activity::LoadDocument | Activity::Repair => true,
+            Activity::Look | Activity::Refresh => !self.in_use(),
+            // Before it ever stood, or on its way back, a use has nothing without it.
+            Activity::Reopen | Activity::SignIn => self.may_sign_in(),
+        }
     }
 }
 
@@ -160,24 +176,25 @@ impl Rules {
         let Some(activity) = session.ready(now) else { return };
         let index = self.sessions.index();
         let is_quiet = session.is_left_alone(&self.sessions.context().quiet);
-        let allowed = match activity {
-            Activity::Visit | Activity::LoadDocument | Activity::Repair => true,
-            Activity::Look => !session.in_use(),
-            // Before it ever stood, or on its way back, a use has nothing without it.
-            Activity::Reopen => !session.in_use() || session.is_coming_back() || !session.established,
+        let has_room = match activity {
+            Activity::Visit
+            | Activity::LoadDocument
+            | Activity::Repair
+            | Activity::Reopen
+            | Activity::Look => true,
             Activity::Refresh => {
                 !is_quiet
-                    && session.is_free_for_refresh()
+                    && session.contents.beside.running.is_none()
                     && index.count(Set::Refreshing) < self.limits.max_refreshes
             }
             Activity::SignIn => {
                 let on_site = session.site.map_or(0, |site| index.sign_ins(site));
                 !is_quiet
-                    && session.may_sign_in()
                     && on_site < session.max_sign_ins.unwrap_or(self.limits.max_sign_ins_per_site)
                     && !session.access.account.is_some_and(|account| index.is_account_taken(account))
             }
         };
+        let allowed = has_room && session.users_allow(activity);
         if !allowed {
             return;
         }

@@ -9,7 +9,6 @@ use crate::ids::{HoldId, SessionId};
 use crate::rules::Rules;
 use crate::session::Session;
 use crate::session_mut::SessionMut;
-use crate::time::Moment;
 
 impl Session {
     /// Returns whether somebody uses it right now, or may at any moment without saying so first: all holds count but
@@ -23,8 +22,7 @@ impl Session {
 impl Rules {
     pub(crate) fn pause_hold(&mut self, id: SessionId, hold: HoldId, unused_for: Duration) {
         let Some(mut session) = self.session_mut(id) else { return };
-        let since =
-            Moment(session.now.0.saturating_sub(u64::try_from(unused_for.as_millis()).unwrap_or(u64::MAX)));
+        let since = session.now - unused_for;
         if let Some(hold) = session.holds.iter_mut().find(|other| other.id == hold) {
             hold.silent_since = Some(since);
         }

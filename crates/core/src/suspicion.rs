@@ -88,8 +88,6 @@ impl SessionMut<'_> {
             self.announce(NoticeKind::SignedOut, &sentence);
         }
         self.session.why = sentence;
-        self.save_by(self.now + self.limits.save_delay);
-        self.establish();
-        self.answer_refresh_requests(&Ok(()));
+        self.has_come_to_rest();
     }
 }

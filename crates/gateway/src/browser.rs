@@ -44,7 +44,7 @@ impl VirtualBrowser {
     /// Whether the pages that the window shows are known.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.calls.is_empty()
+        !self.has_open_calls()
     }
 
     /// Whether the browser owes an answer: something is under way that the client may be waiting for.

@@ -257,19 +257,11 @@ impl Client {
         socket: &mut WebSocketStream<S>,
         stop: &CancellationToken,
     ) -> Result<(), DisconnectReason> {
-        let resuming = self.visit.resume();
-        tokio::pin!(resuming);
-        loop {
-            tokio::select! {
-                resumed = &mut resuming => {
-                    self.visit.resumed(resumed.map_err(|_| DisconnectReason::Lost)?);
-                    return Ok(());
-                }
-                () = stop.cancelled() => return Err(DisconnectReason::Stopping),
-                _ = self.keep.tick() => self.visit.keep().await,
-                _ = self.ping.tick() => ping(socket).await?,
-            }
-        }
+        let resuming = stop.run_until_cancelled(self.visit.resume());
+        let resumed = meanwhile(&mut self.keep, &mut self.ping, &self.visit, socket, resuming).await?;
+        let resumed = resumed.ok_or(DisconnectReason::Stopping)?;
+        self.visit.resumed(resumed.map_err(|_| DisconnectReason::Lost)?);
+        Ok(())
     }
 
     /// To the browser. That may take as long as what others of its session have sent before.
@@ -279,14 +271,8 @@ impl Client {
         message: Bytes,
     ) -> Result<(), DisconnectReason> {
         let sending = self.guest.sender.send(message);
-        tokio::pin!(sending);
-        loop {
-            tokio::select! {
-                sent = &mut sending => return sent.map_err(|_| DisconnectReason::Lost),
-                _ = self.keep.tick() => self.visit.keep().await,
-                _ = self.ping.tick() => ping(socket).await?,
-            }
-        }
+        let sent = meanwhile(&mut self.keep, &mut self.ping, &self.visit, socket, sending).await?;
+        sent.map_err(|_| DisconnectReason::Lost)
     }
 
     /// Into the client's own folder, where that is one that is shared with clients.
@@ -312,6 +298,24 @@ impl Client {
             Err(_) => Err("the files could not be read".to_owned()),
         };
         self.browser.uploaded(ticket, taken, &mut || self.guest.sender.next_id());
+    }
+}
+
+/// Waits for something, keeps up the hold meanwhile, and finds out whether the client is still there.
+async fn meanwhile<S: AsyncRead + AsyncWrite + Unpin, T>(
+    keep: &mut Interval,
+    pings: &mut Interval,
+    visit: &Visit,
+    socket: &mut WebSocketStream<S>,
+    waiting: impl Future<Output = T>,
+) -> Result<T, DisconnectReason> {
+    tokio::pin!(waiting);
+    loop {
+        tokio::select! {
+            done = &mut waiting => return Ok(done),
+            _ = keep.tick() => visit.keep().await,
+            _ = pings.tick() => ping(socket).await?,
+        }
     }
 }
 
