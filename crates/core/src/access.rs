@@ -1,8 +1,8 @@
-//! With what sessions are signed in, and what a portal's refusal of it means for all who share it.
+//! The logins of sessions, and what a rejection by the portal means for all sessions that share one.
 //!
-//! A login that was refused is typed once and never again unasked: not by another session that has the same, nor
-//! by the next server. For that, a sign-in is written down before it is typed ([`Session::tried_at`]); what came
-//! of it is seen in its window, even where the server died meanwhile.
+//! A rejected login is never typed again automatically: not for another session with the same login, and not by the
+//! next server. For that, a sign-in is stored before it is typed ([`Session::tried_at`]); its outcome can be seen in
+//! its window, even if the server crashed meanwhile.
 
 use crate::action::{EndedReason, NoticeKind};
 use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
@@ -14,19 +14,19 @@ use crate::session_mut::SessionMut;
 use crate::spec::Access;
 
 impl Session {
-    /// Its sign-in may be tried again: somebody asked for it.
+    /// Allows its sign-in to be tried again, since a client asked for it.
     pub(crate) fn clear_refusal(&mut self) {
         self.refused = false;
         self.failed_sign_ins = 0;
         self.sign_in.forget_refusal();
     }
 
-    /// Returns whether the portal refused the password that came with it, so that another one is welcome.
+    /// Returns whether the portal rejected the password of its request, so that another one may replace it.
     pub(crate) fn wants_password(&self) -> bool {
         self.refused && self.attention.is_some() && self.whose.password.is_some()
     }
 
-    /// Has what is about to begin start with a refresh, whose outcome somebody waits for.
+    /// Has the next activity begin with a refresh, for whose outcome a request waits.
     pub(crate) fn refresh_first(&mut self) {
         if matches!(self.contents.activity, ActivityState::Next(Activity::Look | Activity::SignIn)) {
             self.contents.activity = ActivityState::Next(Activity::Refresh);
@@ -35,7 +35,7 @@ impl Session {
 }
 
 impl Rules {
-    /// From here on the portal may have heard of the sign-in.
+    /// Notes that the portal may receive the sign-in from now on.
     pub(crate) fn typing(&mut self, id: SessionId, ticket: Ticket) {
         let types = |session: &Session| session.ticket == ticket && session.contents.attempt.is_running();
         if let Some(mut session) = self.session_if(id, types) {
@@ -44,7 +44,7 @@ impl Rules {
         }
     }
 
-    /// Sessions that wait for a person because their sign-in was refused try the new one, once.
+    /// Sets new logins. Sessions that wait for a person because their login was rejected try the new one once.
     pub(crate) fn access_changed(&mut self, sessions: Vec<(SessionId, Access)>) {
         for (id, access) in sessions {
             if let Some(mut session) = self.session_if(id, |session| session.ended.is_none()) {
@@ -53,7 +53,7 @@ impl Rules {
         }
     }
 
-    /// A sign-in whose outcome is no longer waited for was refused all the same.
+    /// Notes that a sign-in was rejected for whose outcome no request waits any more.
     pub(crate) fn refused_late(&mut self, id: SessionId, outcome: Result<SignInStatus, Failure>) {
         let is_refusal = |failure: &Failure| failure.kind == FailureKind::Rejected;
         let Some(failure) = outcome.err().filter(is_refusal) else { return };
@@ -62,7 +62,7 @@ impl Rules {
         if !session.established {
             return session.end(EndedReason::SignInFailed, Some(failure));
         }
-        // What was changed while it was typed has not been refused.
+        // A login that was changed while the old one was typed has not been rejected.
         if session.typed == session.access.login {
             session.refused = true;
             session.note_refusal();
@@ -71,7 +71,7 @@ impl Rules {
         session.touch();
     }
 
-    /// The portal refused what a session typed: all who have the same are spared the try.
+    /// Marks all sessions that share a rejected login, so that they do not try it.
     pub(crate) fn propagate_refusal(&mut self, id: SessionId, failure: &Failure) {
         let Some(login) = self.sessions.get(&id).and_then(|session| session.typed) else { return };
         let others: Vec<SessionId> =
@@ -83,7 +83,7 @@ impl Rules {
         }
     }
 
-    /// A portal that answers one session answers all: those that wait because it did not need not wait any longer.
+    /// Notes that a portal can be reached again: sessions that waited for it need not wait any longer.
     pub(crate) fn portal_answers(&mut self, id: SessionId) {
         let Some(site) = self.sessions.get(&id).and_then(|session| session.site) else { return };
         let spread = u64::try_from(self.limits.return_spread.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -121,7 +121,7 @@ impl SessionMut<'_> {
         }
     }
 
-    /// The portal refused another session what this one would type.
+    /// Notes that the portal rejected the same login in another session.
     fn refused_elsewhere(&mut self, failure: &Failure) {
         if !self.established {
             return self.end(EndedReason::SignInFailed, Some(failure.clone()));

@@ -1,4 +1,4 @@
-//! What follows from an input: orders to the world, answers to clients, and notices to whoever listens.
+//! The results of an input: orders to the world, answers to clients, and notices.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ pub enum State {
     Starting,
     /// It is being signed in.
     SigningIn,
-    /// It stands and is signed in.
+    /// Its window is open and signed in.
     Ready,
-    /// It is signed in, and its window stands still until somebody wants it.
+    /// Its window is open, and frozen until it is used.
     Frozen,
-    /// It has no window; its state is written down, and whoever asks for it gets it back.
+    /// It has no window; its state is stored, and is restored when a client needs it.
     Hibernated,
-    /// Its window was lost and is being brought back.
+    /// Its window was lost and is being restored.
     Recovering,
     /// A person is needed.
     NeedsAttention,
@@ -28,120 +28,120 @@ pub enum State {
     Ended,
 }
 
-/// Why a session is over.
+/// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EndedReason {
     /// A client closed it.
     ClosedByClient,
-    /// It was not kept alive and nobody used it for its idle timeout.
+    /// It was not kept alive and not used for its idle timeout.
     IdleTimeout,
-    /// It was the least recently used one on a full machine.
+    /// It was the least recently used one when all places were taken.
     Evicted,
-    /// Its first sign-in was refused.
+    /// Its first sign-in was rejected.
     SignInFailed,
-    /// Its window could not be brought up the first time.
+    /// Its first window could not be opened.
     StartFailed,
 }
 
-/// A good answer.
+/// The answer to a request that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// The session as it now is.
     Session {
-        /// Which.
+        /// The session.
         session: SessionId,
         /// Whether this request made it.
         is_new: bool,
     },
-    /// A hold is given or extended.
+    /// A hold was given or extended.
     Hold {
-        /// Which.
+        /// The hold.
         hold: HoldId,
-        /// When it ends by itself.
+        /// When it expires.
         expires_at: Moment,
     },
     /// The window may be used until `Input::EndUse`.
     MayUse,
-    /// Done.
+    /// Nothing more to say.
     Done,
 }
 
-/// A refusal.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No such session.
     NotFound,
-    /// It was there, and ended.
+    /// It existed, and ended.
     Ended(EndedReason),
     /// No such hold.
     HoldNotFound,
-    /// Somebody holds it.
+    /// It is held by another client.
     InUse,
     /// Another living session has that name.
     NameTaken {
-        /// In what it is not the one that is asked for; empty where a name was to be changed.
+        /// How it differs from the one that is requested; empty if only a name was to be changed.
         differs: Vec<Difference>,
     },
-    /// There is no place, and none came free in time.
+    /// All places are taken, and none became free in time.
     AtCapacity {
-        /// When asking again makes sense.
+        /// When a retry makes sense.
         retry_after: Duration,
     },
-    /// The session did not come to rest in time.
+    /// The session was in use for too long.
     NotReady {
-        /// When asking again makes sense.
+        /// When a retry makes sense.
         retry_after: Duration,
     },
-    /// Everything is being put to rest, and nothing new begins.
+    /// The server is draining, and nothing new begins.
     Draining,
     /// Too many holds, or too many requests waiting.
     TooMany,
-    /// It was tried and did not work.
+    /// It was tried and failed.
     Failed(Failure),
 }
 
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
-    /// A session was made.
+    /// A session was created.
     Created,
     /// Its state changed.
     StateChanged,
-    /// A client changed its policy, name or marks.
+    /// A client changed its policy, name or tags.
     Updated,
-    /// A sign-in worked.
+    /// A sign-in succeeded.
     SignedIn,
     /// The portal has signed it out.
     SignedOut,
-    /// A sign-in did not work.
+    /// A sign-in failed.
     SignInFailed,
-    /// A refresh worked.
+    /// A refresh succeeded.
     Refreshed,
-    /// A refresh did not work.
+    /// A refresh failed.
     RefreshFailed,
     /// A hold was given.
     HoldGranted,
-    /// A hold was given back.
+    /// A hold was released.
     HoldReleased,
-    /// A hold ran out.
+    /// A hold expired.
     HoldExpired,
     /// The renderer of its page crashed.
     PageCrashed,
-    /// Its page no longer answers.
+    /// Its page does not respond.
     PageHung,
-    /// The last page of a window was closed; the window stays.
+    /// The last page of a window was closed; the window stays open.
     LastPageClosed,
     /// Its window or its browser was lost.
     WindowLost,
-    /// Its page could not be brought back; it is tried again.
+    /// Its page could not be restored; that is retried.
     RecoveryFailed,
-    /// Its window is to go; its state is written down first.
+    /// Its window is about to be closed; its state is saved first.
     Hibernating,
     /// Its window is moved to another browser.
     Moving,
-    /// Its state could not be written down.
+    /// Its state could not be saved.
     SaveFailed,
-    /// Its window is coming back.
+    /// Its window is being restored.
     Waking,
     /// A session ended to make room.
     Evicted,
@@ -149,118 +149,119 @@ pub enum NoticeKind {
     Ended,
 }
 
-/// Something to tell whoever listens.
+/// An event of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Whose.
+    /// The session.
     pub session: SessionId,
-    /// What.
+    /// The kind.
     pub kind: NoticeKind,
     /// The state after it.
     pub state: State,
-    /// Why, as one sentence.
+    /// The reason, as one sentence.
     pub reason: String,
 }
 
-/// Something to be done.
+/// An order to the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Start a browser; report `ShardStarted` or `ShardEnded`.
     StartShard {
         /// Its id.
         shard: ShardId,
-        /// How.
+        /// How it is started.
         launch: LaunchKey,
-        /// Whether it is one session's own.
+        /// Whether it is for one session only.
         isolation: Isolation,
     },
     /// End a browser; report `ShardEnded`.
     StopShard {
-        /// Which.
+        /// The browser.
         shard: ShardId,
     },
     /// Open a window; report `WindowOpened`.
     OpenWindow {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
-        /// Where.
+        /// The browser.
         shard: ShardId,
     },
-    /// Write down the state of an open window; report `Saved`.
+    /// Save the state of an open window; report `Saved`.
     Save {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
     },
-    /// Have the pages of a window stand still; report `Frozen`.
+    /// Freeze the pages of a window; report `Frozen`.
     Freeze {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
     },
-    /// Have them run again; report `Thawed`.
+    /// Thaw them; report `Thawed`.
     Thaw {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
     },
-    /// End the pages of an open window by force; report `WindowLost` once they are.
+    /// End the pages of an open window by force; report `WindowLost` once they have ended.
     EndPages {
-        /// Whose.
+        /// The session.
         session: SessionId,
     },
-    /// Close a window, whatever runs in it; report `WindowClosed`.
+    /// Close a window, whatever is done in it; report `WindowClosed`.
     CloseWindow {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
     },
     /// Begin an activity; report `ActivityEnded`.
     Begin {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
-        /// Which.
+        /// The activity.
         activity: Activity,
     },
-    /// Keep the sign-in alive in a hidden page beside those of the window, and check it there; report `RefreshedBeside`.
+    /// Refresh the session in a hidden page beside those of the window, and check its sign-in status there; report
+    /// `RefreshedBeside`.
     RefreshBeside {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
     },
     /// Answer a request.
     Answer {
-        /// Whom.
+        /// The request.
         request: RequestId,
-        /// What.
+        /// The answer.
         answer: Result<Answer, Refusal>,
     },
-    /// The session changed: publish it anew.
+    /// Publish the session, which changed.
     Changed {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
-    /// The session signs in with what came with the request for another, from now on.
+    /// From now on the session signs in with the login of a later request.
     Renew {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// The session that was asked for.
+        /// The session that was requested, whose login it takes over.
         from: SessionId,
     },
-    /// The session is forgotten.
+    /// Forget the session.
     Forget {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
-    /// Tell whoever listens.
+    /// Emit an event.
     Announce(Notice),
 }

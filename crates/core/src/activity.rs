@@ -1,39 +1,39 @@
-//! What is done in an open window, and what can come of it.
+//! What is done in an open window, and its possible outcomes.
 
-/// Something that is done with an open window, one at a time, and ends in a [`SignInStatus`] or a [`Failure`].
+/// An activity in an open window. Only one runs at a time; it ends in a [`SignInStatus`] or a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Activity {
-    /// Load the session's page, with everything that was written down of it.
+    /// Load the session's page, and restore its saved state.
     Visit,
-    /// Load a document of its portal in a window that has the session's cookies and nothing else, write down the cookies
-    /// that this changed, and see from the document how it stands. The window is worth nothing else, whatever comes of it.
+    /// Load a document of its portal in a window that has the session's cookies and nothing else, save the cookies
+    /// that changed, and find out the sign-in status from the document. The window is not used for anything else.
     LoadDocument,
-    /// Load the page again after its renderer crashed or hung.
+    /// Load the page again after its renderer crashed or became unresponsive.
     Repair,
-    /// Load the session's page where the window shows none, since its last page was closed.
+    /// Load the session's page in a window whose last page was closed.
     Reopen,
     /// Replay the site's sign-in flow.
     SignIn,
-    /// Keep the sign-in alive, in the site's way, and check it.
+    /// Refresh the session in the way of its site, and check the sign-in status.
     Refresh,
-    /// Look whether it is signed in, touching nothing.
+    /// Check the sign-in status without changing anything.
     Look,
 }
 
-/// How a window stands with its portal.
+/// The sign-in status that a page shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignInStatus {
     /// Signed in.
     SignedIn,
     /// Signed out.
     SignedOut,
-    /// Its page is there, and nothing tells: there are no conditions, or the page is not of its site.
+    /// Its page is loaded but does not show the status: there are no conditions, or the page is not of its site.
     Unknown,
     /// The same, and its page looks signed out.
     LooksSignedOut(Suspicion),
-    /// No page is shown that could tell.
+    /// No page is loaded that could show it.
     ShowsNothing,
-    /// Only a person can go on; the sentence says why.
+    /// Only a person can continue; the message says why.
     PersonNeeded(String),
 }
 
@@ -42,49 +42,48 @@ pub enum SignInStatus {
 pub enum Suspicion {
     /// It shows a password field.
     PasswordField,
-    /// It was loaded again and came to another address.
+    /// It was loaded again and led to another address.
     Moved {
-        /// Which: without its query.
+        /// That address, without its query.
         to: String,
     },
 }
 
-/// Kinds of failure that the rules treat differently.
+/// Kinds of failure that are handled differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The portal could not be reached or was too slow: worth repeating for ever, ever more slowly.
+    /// The portal could not be reached or was too slow: retried without limit, with growing delays.
     Unreachable,
-    /// The portal refused the sign-in: repeating it could lock the account.
+    /// The portal rejected the sign-in: a retry could lock the account.
     Rejected,
-    /// The page was not as the flow expects: worth a few tries.
+    /// The page was not as the flow expects: retried a few times.
     Unexpected,
-    /// The same before anything was typed, so that the portal has heard of nothing: worth repeating for ever, ever
-    /// more slowly.
+    /// The same before anything was typed, so that the portal has received nothing: retried without limit, with
+    /// growing delays.
     Untyped,
-    /// The browser could not be started or did not do what it was told.
+    /// The browser could not be started or failed to execute a command.
     Browser,
-    /// The browser is not installed, too old or refuses to start: trying again does not help a newcomer.
+    /// The browser is not installed, is too old or refuses to start: a retry does not help a new session.
     BrowserMissing,
-    /// What must be written down first could not be, so that nothing was done: worth repeating for ever, ever more
-    /// slowly.
+    /// What must be stored first could not be, so that nothing was done: retried without limit, with growing delays.
     Unrecorded {
-        /// Whether room is all that is missing.
+        /// Whether the disk is full.
         is_full: bool,
     },
 }
 
 impl FailureKind {
-    /// Returns whether the portal cannot have heard of a sign-in that ended so.
+    /// Returns whether the portal cannot have received a sign-in that ended this way.
     pub(crate) fn is_harmless(self) -> bool {
         matches!(self, Self::Unreachable | Self::Untyped | Self::Unrecorded { .. })
     }
 }
 
-/// Something that did not work, with a sentence for people.
+/// A failure, with a message for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// How to treat it.
+    /// The kind, which decides what follows.
     pub kind: FailureKind,
-    /// One sentence, without secrets.
+    /// The message: one sentence, without secrets.
     pub sentence: String,
 }

@@ -1,4 +1,4 @@
-//! Keeping hibernated sessions signed in: each is refreshed on its own interval, in a window that is there for that alone.
+//! Keeping hibernated sessions signed in: each is refreshed at its own interval, in a window that is opened for that.
 //!
 //! ```text
 //! hibernated ── due ──> window opens ──> Visit ──> Refresh, where the site's way is another ──> saved ──> window closes
@@ -9,12 +9,12 @@
 //!      ^                                                                                │
 //!      └──────────── not signed in by that: due at once, in the way above <─────────────┘
 //! ```
-//! The second is that of [`AsleepRefresh::Document`]. Its window has no more of the session than its cookies, so that its
-//! state is never written down, and nobody gets it: whoever wants the session waits for the window to be gone.
+//! The second way is that of [`AsleepRefresh::Document`]. Its window has only the session's cookies, so that its
+//! state is never saved and no client gets it: a request for the session waits until the window is closed.
 //!
-//! The session counts as hibernated all the while. Its window takes nobody's place, so that it exists on a full machine
-//! too; of such windows there are [`Limits::asleep_windows`](crate::Limits::asleep_windows) at most. A client that wants
-//! the session gets the window as soon as there is a place for it.
+//! The session counts as hibernated all the while. Its window takes no place, so that it can be opened on a full
+//! machine, too; there are at most [`Limits::asleep_windows`](crate::Limits::asleep_windows) of them. A client that
+//! needs the session gets the window as soon as there is a place for it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,21 +32,21 @@ use crate::session_mut::SessionMut;
 use crate::spec::AsleepRefresh;
 use crate::time::Moment;
 
-/// How long such a window may wait for what is to be done in it: for its browser to start, or for its turn to sign in.
+/// How long such a window may wait: for its browser to start, or for its turn to sign in.
 const WAIT_MAX: Duration = Duration::from_secs(120);
-/// However short its interval, a hibernated session is not refreshed more often than this.
+/// The shortest interval between two refreshes of a hibernated session.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Returns what comes first in a window that was opened for it.
+    /// Returns the first activity in a window that was opened for it.
     pub(crate) fn first_activity(&self) -> Activity {
-        // Whoever waits for it takes the window over.
+        // A client that waits for it takes over the window.
         let is_document =
             self.asleep.how == AsleepRefresh::Document && !self.asleep.needs_state && !self.is_wanted();
         if self.has_refresh_window() && is_document { Activity::LoadDocument } else { Activity::Visit }
     }
 
-    /// Returns whether its window has, or is about to have, its cookies and nothing else of it.
+    /// Returns whether its window has, or is about to have, only its cookies.
     pub(crate) fn loads_document(&self) -> bool {
         matches!(
             self.contents.activity,
@@ -54,14 +54,15 @@ impl Session {
         )
     }
 
-    /// Returns whether this is the activity that loads a document in its window at the moment.
+    /// Returns whether this is the activity that loads a document in its window at present.
     #[must_use]
     pub fn is_loading_document(&self, ticket: Ticket) -> bool {
         let runs = self.contents.activity == ActivityState::Running(Activity::LoadDocument);
         runs && self.ticket == ticket && self.ended.is_none()
     }
 
-    /// When it is to be refreshed while it hibernates; `None` where it does not, or is not to be.
+    /// Returns when it is to be refreshed while it hibernates; `None` if it does not hibernate, or is not to be
+    /// refreshed.
     pub(crate) fn asleep_refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
         let is_refreshed = self.is_hibernating()
             && self.window == Window::None
@@ -74,13 +75,13 @@ impl Session {
         Some(self.due_at(interval).max(self.fresh_at + MIN_INTERVAL).max(self.not_before))
     }
 
-    /// Whether a refresh would be worth a window. Where a person is needed, none helps that nobody looks into; what was
-    /// refused is not typed again unasked.
+    /// Returns whether a refresh is worth a window. If a person is needed, it does not help while no client uses the
+    /// page; a rejected login is not typed again automatically.
     pub(crate) fn may_be_refreshed_asleep(&self) -> bool {
         self.asleep.how != AsleepRefresh::Never && !self.is_person_needed && !self.refused
     }
 
-    /// Whether loading its page is only the first half of its refresh.
+    /// Returns whether loading its page is only the first half of its refresh.
     fn is_half_refreshed_by_visit(&self) -> bool {
         let is_half = matches!(self.asleep.how, AsleepRefresh::VisitAndRefresh | AsleepRefresh::Document);
         self.has_refresh_window() && is_half
@@ -92,7 +93,7 @@ impl Session {
         matches!(self.residence, Residence::RefreshingAsleep { .. })
     }
 
-    /// When such a window has waited for too long.
+    /// Returns when such a window has waited for too long.
     pub(crate) fn refresh_window_until(&self) -> Option<Moment> {
         match self.residence {
             Residence::RefreshingAsleep { since } => Some(since + WAIT_MAX),
@@ -100,10 +101,10 @@ impl Session {
         }
     }
 
-    /// Whether nothing more is to come of such a window, or not soon. One whose state could not be written down stays
-    /// until it can be.
+    /// Returns whether nothing more is to be done in such a window, or not soon. One whose state could not be saved
+    /// stays open until it can be.
     fn is_refresh_over(&self, quiet: &BTreeSet<SiteId>, draining: bool, now: Moment) -> bool {
-        // A client may have changed its mind meanwhile.
+        // A client may have cancelled its request meanwhile.
         let is_wanted = self.policy.refresh_interval().is_some() && !draining;
         let is_late = !is_wanted || self.refresh_window_until().is_some_and(|until| now >= until);
         match (self.window, self.contents.activity) {
@@ -112,7 +113,7 @@ impl Session {
             }
             (Window::Open(_), _) if self.hibernate_not_before > now => false,
             (Window::Open(_), ActivityState::Idle) => true,
-            // What came of a sign-in is found out first, or it would be typed again.
+            // The outcome of a sign-in is found out first, or it would be typed again.
             (Window::Open(_), ActivityState::Next(_)) if self.tried_at().is_some() => is_late,
             (Window::Open(_), ActivityState::Next(_)) => {
                 is_late || self.not_before > now || self.is_left_alone(quiet)
@@ -123,8 +124,8 @@ impl Session {
 }
 
 impl Rules {
-    /// Ends the windows whose refresh is over, and orders one for each hibernated session that is due, as far as the
-    /// limit allows.
+    /// Closes the windows whose refresh has ended, and orders one for each hibernated session that is due, as far as
+    /// the limit allows.
     pub(crate) fn settle_asleep_refreshes(&mut self, now: Moment) {
         let draining = self.draining;
         let windows: Vec<SessionId> = self.sessions.fresh().set(Set::RefreshWindows).collect();
@@ -145,7 +146,7 @@ impl Rules {
         for id in due {
             let Some(mut session) = self.session_mut(id) else { continue };
             let starts_at = session.shards.not_before(session.launch);
-            // While its browser does not start, others have the place.
+            // While its browser does not start, other sessions use the place.
             if starts_at > now {
                 session.not_before = starts_at;
                 continue;
@@ -158,7 +159,7 @@ impl Rules {
 }
 
 impl SessionMut<'_> {
-    /// What the portal has changed is written down where anything can have changed, and the window closes.
+    /// Saves the state if the portal can have changed it, and closes the window.
     fn end_refresh_window(&mut self) {
         let is_done = matches!(self.window, Window::Open(_)) && self.contents.activity == ActivityState::Idle;
         if !is_done {
@@ -177,7 +178,8 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Its page was loaded and is signed in: begins the refresh, where that is another thing. Returns whether it is.
+    /// Handles that its page was loaded and is signed in: begins the refresh, if that is separate. Returns whether it
+    /// is.
     pub(crate) fn is_refreshed_after_visit(&mut self) -> bool {
         let is_half = self.is_half_refreshed_by_visit();
         if is_half {
@@ -187,7 +189,7 @@ impl SessionMut<'_> {
         is_half
     }
 
-    /// Its page was loaded and is signed in, which is all that there is to its refresh.
+    /// Notes that its page was loaded and is signed in, which completes its refresh.
     pub(crate) fn asleep_visit_ended(&mut self) {
         self.last_refresh = Some(self.now);
         self.announce(NoticeKind::Refreshed, "it was refreshed while it hibernates");
@@ -198,8 +200,8 @@ impl SessionMut<'_> {
         self.not_before = self.fresh_at;
     }
 
-    /// A document was loaded in a window that has nothing of its state but its cookies, which are written down. The
-    /// window goes, whatever this came to.
+    /// Handles that a document was loaded in a bare window, whose cookies are stored. The window is closed, whatever
+    /// the outcome.
     pub(crate) fn document_loaded(&mut self, outcome: Result<SignInStatus, Failure>) {
         match outcome {
             // Without its scripts, a page that looked signed out may not.
@@ -208,8 +210,8 @@ impl SessionMut<'_> {
                 self.note_sign_in(Activity::LoadDocument, &status);
                 self.stands(Activity::LoadDocument, status == SignInStatus::SignedIn);
             }
-            // A document may not show that it is signed in, and is no place to sign it in. It is overdue as before, and
-            // so the next one whose turn it is.
+            // A document may not show that it is signed in, and it cannot be signed in there. It is as overdue as
+            // before, and so it is the next one.
             Ok(_) => self.needs_all_of_its_state(),
             Err(failure) => self.asleep_refresh_failed(failure),
         }
@@ -222,7 +224,7 @@ impl SessionMut<'_> {
         self.not_before = self.not_before.max(self.now + backoff.wait(self.failures, random));
     }
 
-    /// What was done in the window of a refresh failed. It is tried again later in another one.
+    /// Handles a failure in the window of a refresh. It is retried later in another window.
     pub(crate) fn asleep_refresh_failed(&mut self, failure: Failure) {
         self.contents.activity = ActivityState::Idle;
         self.unreachable = failure.kind == FailureKind::Unreachable;
@@ -231,11 +233,11 @@ impl SessionMut<'_> {
         self.answer_refresh_requests(&Err(failure));
     }
 
-    /// The same where its page, or the window itself, was lost. One without pages has its cookies still, which are
-    /// written down.
+    /// Handles the loss of its page or of the window itself. A window without pages still has its cookies, which are
+    /// stored.
     pub(crate) fn refresh_window_lost(&mut self, loss: WindowLoss) {
         let has_state = !self.loads_document();
-        // What it came to is not known, so that it counts.
+        // The outcome is not known, so it counts as a failure.
         self.failed_sign_ins += u32::from(self.contents.activity == ActivityState::Running(Activity::SignIn));
         self.contents.attempt = self.contents.attempt.stopped();
         self.asleep_refresh_failed(Failure::browser("its page was lost"));
@@ -244,14 +246,14 @@ impl SessionMut<'_> {
         }
     }
 
-    /// A client gets the session, and with it the window that it may have for a refresh.
+    /// Gives the session to a client, with the window that it may have for a refresh.
     pub(crate) fn wake_residence(&mut self) {
         let had_refresh_window = self.has_refresh_window();
         self.residence = Residence::Recovering;
         if !had_refresh_window {
             return;
         }
-        // It waits for a person, or cannot be signed in: the client gets it as it gets any other.
+        // It waits for a person, or cannot be signed in: the client gets it like any other session.
         if self.waits_for_person() {
             return match self.window {
                 Window::Open(shard) | Window::Saving(shard, _) if self.contents.restored => {
@@ -263,7 +265,7 @@ impl SessionMut<'_> {
         if let Window::Saving(shard, CloseReason::Hibernate) = self.window {
             self.window = Window::Open(shard);
         }
-        // What runs in it goes on. A page that stands is looked at, as one is that outlived a server.
+        // A running activity continues. A page that is ready is checked, like one that was left by an earlier server.
         let is_idle = self.contents.activity == ActivityState::Idle;
         if matches!(self.window, Window::Open(_)) && is_idle {
             if self.contents.restored {

@@ -1,19 +1,19 @@
-//! How long to wait before trying again, with jitter so that many do not try at once.
+//! Delays before retries, with jitter so that not all retries happen at once.
 
 use std::time::Duration;
 
-/// Doubling waits between a first and a longest one.
+/// Delays that double between a first and a longest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The wait after the first failure.
+    /// The delay after the first failure.
     pub first: Duration,
-    /// No wait is longer.
+    /// The longest delay.
     pub longest: Duration,
 }
 
 impl Backoff {
-    /// The wait after `failures` failures in a row (at least 1): between half and the whole of the
-    /// doubled span, chosen by `random`.
+    /// Returns the delay after `failures` consecutive failures (at least 1): between half of the doubled delay and
+    /// all of it, chosen by `random`.
     #[must_use]
     pub fn wait(&self, failures: u32, random: u64) -> Duration {
         let doublings = failures.saturating_sub(1).min(30);
@@ -23,7 +23,7 @@ impl Backoff {
     }
 }
 
-/// SplitMix64: small, seeded, and good enough to spread retries. Not for secrets.
+/// SplitMix64: small, seeded, and sufficient for jitter. Not for secrets.
 #[derive(Debug, Clone)]
 pub(crate) struct Jitter(pub(crate) u64);
 

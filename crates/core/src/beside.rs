@@ -1,10 +1,10 @@
-//! Keeping sessions signed in while somebody uses them: the refresh runs in a hidden page beside theirs, which is not
-//! touched. It runs whatever is done or to be done in their page, and nobody waits for it. A window that is frozen beside
-//! silent clients ([`crate::silence`]) stays so.
+//! Keeping sessions signed in while clients use them: the refresh runs in a hidden page beside theirs, which is not
+//! touched. It runs whatever activity runs or is next in their page, and no request waits for it. A window that is
+//! frozen while its clients are silent ([`crate::silence`]) stays frozen.
 //!
-//! What such a page finds decides nothing but that all is well. A portal may keep a sign-in in the page itself, where the
-//! hidden one does not have it: whoever seems to be signed out is refreshed again, and in its own page as soon as nobody
-//! uses it.
+//! The only finding that such a page can settle is that the session is signed in. A portal may keep a sign-in in the
+//! page itself, which the hidden one does not share: a session that seems signed out is refreshed again, and in its
+//! own page as soon as that is not in use.
 
 use std::collections::BTreeSet;
 
@@ -19,13 +19,14 @@ use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
-    /// Returns when it is to be refreshed beside its page; `None` where nobody uses that, or nobody may hear of it.
+    /// Returns when it is to be refreshed beside its page; `None` if that is not in use, or a holder forbids
+    /// refreshes.
     pub(crate) fn beside_refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
         let has_page = matches!(self.window, Window::Open(_))
             && self.contents.restored
             && (self.contents.freeze_state.runs() || self.contents.freeze_state.is_frozen())
             && self.residence == Residence::Settled;
-        // What is done in its page, or is to be done since it was seen signed out, tells more.
+        // An activity in its page, or one that is next because it was seen signed out, shows more.
         let is_known = match self.contents.activity {
             ActivityState::Running(_) | ActivityState::Next(Activity::Visit | Activity::Repair) => true,
             ActivityState::Next(Activity::SignIn) => self.sign_in.is_seen_signed_out(),
@@ -44,31 +45,31 @@ impl Session {
         Some(self.due_at(interval).max(self.contents.beside.not_before))
     }
 
-    /// Returns whether nobody uses it, and what was begun while somebody did is over.
+    /// Returns whether it is not in use, and what was begun during a use has ended.
     pub(crate) fn is_free_for_refresh(&self) -> bool {
         !self.in_use() && self.contents.beside.running.is_none()
     }
 
-    /// Returns whether something of ours is done in its page or beside it. What the portal changes then is not saved yet.
+    /// Returns whether an activity runs in its page or beside it. What the portal changes then is not saved yet.
     pub(crate) fn is_worked_on(&self) -> bool {
         matches!(self.contents.activity, ActivityState::Running(_)) || self.contents.beside.running.is_some()
     }
 
-    /// Returns whether this is the refresh that runs beside its page at the moment.
+    /// Returns whether this is the refresh that runs beside its page at present.
     #[must_use]
     pub fn is_refreshing_beside(&self, ticket: Ticket) -> bool {
         self.ended.is_none() && self.contents.beside.running == Some(ticket)
     }
 
-    /// Returns whether the cookies that this activity has found are to be written down at once, and apart from all else:
-    /// nobody else will, before its window runs again or is gone.
+    /// Returns whether the cookies that this activity has found must be stored at once and on their own: nothing else
+    /// will store them before its window is thawed or gone.
     #[must_use]
     pub fn keeps_cookies_of(&self, ticket: Ticket) -> bool {
         let is_frozen = self.contents.freeze_state.is_frozen();
         self.is_loading_document(ticket) || (is_frozen && self.is_refreshing_beside(ticket))
     }
 
-    /// Returns whether it counts among the refreshes that run at once.
+    /// Returns whether it counts towards the limit of refreshes.
     pub(crate) fn is_refreshing(&self) -> bool {
         self.contents.activity == ActivityState::Running(Activity::Refresh)
             || self.contents.beside.running.is_some()
@@ -118,18 +119,18 @@ impl Rules {
 impl SessionMut<'_> {
     fn beside_refresh_ended(&mut self, status: &SignInStatus) {
         let is_known = *status == SignInStatus::SignedIn;
-        // Its own page may look signed out all the same.
+        // Its own page may nevertheless look signed out.
         if is_known || self.sign_in.suspicion().is_none() {
             self.note_sign_in(Activity::Refresh, status);
         }
         self.contents.beside = Beside::default();
         self.last_refresh = Some(self.now);
         self.is_fresh();
-        // It has been done, unless more than that depends on its own page.
+        // It has been refreshed, unless that also depends on its own page.
         let is_awaited = self.attention.is_some() || !self.refresh_requests.is_empty();
         self.contents.activity = match self.contents.activity {
             ActivityState::Next(Activity::Refresh) if !is_awaited => ActivityState::Idle,
-            // It was to be signed in since its portal was not there.
+            // It was to be signed in because its portal could not be reached.
             ActivityState::Next(Activity::SignIn) if is_known => ActivityState::Next(Activity::Refresh),
             activity => activity,
         };
@@ -142,7 +143,8 @@ impl SessionMut<'_> {
         self.announce_aside(NoticeKind::Refreshed, reason);
     }
 
-    /// It was not found signed in. That is for its own page to tell, once it is free.
+    /// Notes that the hidden page does not show that it is signed in. Its own page decides that once it is not in
+    /// use.
     fn beside_refresh_failed(&mut self, outcome: Result<SignInStatus, Failure>) {
         let failure = outcome.map_or_else(
             |failure| failure,

@@ -1,6 +1,6 @@
-//! Who gets a place, who waits for one, and who must go for them.
+//! Places: which sessions get one, which wait, and which are closed for them.
 //!
-//! A place is the right to a window. Newcomers and sessions that are to be woken stand in one queue.
+//! A place is the right to a window. New sessions and sessions that are to be woken wait in one queue.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::session_mut::SessionMut;
 use crate::spec::{Difference, Spec};
 use crate::time::Moment;
 
-/// What a client that was refused for lack of a place is told to wait.
+/// `Retry-After` of a request that was refused for lack of a place.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Returns whether somebody of this name is asked for, whoever it is.
+/// Returns whether there is a living session or a waiting request of this name.
 fn same_name(name: Option<&String>, spec: &Spec) -> bool {
     name.is_some() && name == spec.name.as_ref()
 }
@@ -71,15 +71,15 @@ impl Rules {
         self.queue.push(Queued::Newcomer(Box::new(newcomer)));
     }
 
-    /// The living session of the name that is asked for, in what it is another one, and whether its password was
-    /// refused.
+    /// Returns the living session of the requested name, how it differs from the request, and whether its password
+    /// was rejected.
     fn named_session(&mut self, spec: &Spec) -> Option<(SessionId, Vec<Difference>, bool)> {
         let id = self.sessions.fresh().named(spec.name.as_ref()?).next()?;
         let session = self.sessions.get(&id)?;
         Some((session.id, spec.whose.differs_from(&session.whose), session.wants_password()))
     }
 
-    /// A session whose password was refused gets another one, and is signed in with it once.
+    /// A session whose password was rejected gets a new one, and tries to sign in with it once.
     fn renew(&mut self, request: RequestId, id: SessionId, from: SessionId, spec: &Spec) {
         let Some(mut session) = self.ask(request, id) else { return };
         (session.access, session.identity, session.whose) = (spec.access, spec.identity, spec.whose);
@@ -88,7 +88,7 @@ impl Rules {
         session.touch();
     }
 
-    /// Answers with a session that is there, once it stands.
+    /// Answers with an existing session, once it is ready.
     fn join(&mut self, request: RequestId, id: SessionId) {
         let Some(mut session) = self.session_mut(id) else { return };
         session.last_used = session.now;
@@ -105,7 +105,7 @@ impl Rules {
         waits.push(request);
     }
 
-    /// Cold sessions that somebody wants get in line; those whom nobody wants any more leave it.
+    /// Queues hibernated sessions that are needed, and removes those that no longer are.
     pub(crate) fn queue_sleepers(&mut self, now: Moment) {
         let wanted = |session: &Session| {
             session.is_hibernating()
@@ -133,7 +133,7 @@ impl Rules {
         }
     }
 
-    /// Lets in whoever waits while there are places, and makes places where the configuration says how.
+    /// Admits waiting sessions while there are places, and makes places as configured.
     pub(crate) fn admit(&mut self, now: Moment) {
         self.queue_sleepers(now);
         while self.occupied() < self.limits.max_live && self.has_memory() {
@@ -160,7 +160,7 @@ impl Rules {
         session.wake_residence();
         session.attention = None;
         session.is_person_needed = false;
-        session.announce(NoticeKind::Waking, "somebody wants it");
+        session.announce(NoticeKind::Waking, "needed by a client");
     }
 
     fn make_room(&mut self, now: Moment) {
@@ -172,7 +172,7 @@ impl Rules {
                 self.evict(victim);
             }
         }
-        // A machine that was made smaller has too many windows from the start.
+        // If a limit was lowered, there are too many windows from the start.
         while self.wanted_places() + self.occupied() > self.limits.max_live + self.coming_places() {
             let victim = match self.limits.at_capacity {
                 AtCapacity::Reject => return,
@@ -185,9 +185,9 @@ impl Rules {
             if self.limits.at_capacity == AtCapacity::Terminate {
                 self.evict(victim);
             } else if let Some(mut session) = self.session_mut(victim) {
-                session.hibernate_window("somebody else needed its place and it was the least recently used");
+                session.hibernate_window("least recently used when another session needed its place");
             }
-            // One without a window leaves its place at once.
+            // A session without a window gives up its place immediately.
             if self.occupied() < self.limits.max_live && !self.queue.is_empty() {
                 return self.admit(now);
             }
@@ -200,19 +200,19 @@ impl Rules {
         }
     }
 
-    /// Those in the queue who could come in if there were places.
+    /// Returns how many of the queue could be admitted if there were places.
     pub(crate) fn wanted_places(&mut self) -> usize {
         let room = self.limits.max_sessions.saturating_sub(self.living_count());
         let newcomers = self.queue.newcomer_count();
         newcomers.min(room) + (self.queue.len() - newcomers)
     }
 
-    /// Windows that exist, and those that sessions are entitled to.
+    /// Returns the number of windows that exist or that sessions are entitled to.
     pub(crate) fn occupied(&mut self) -> usize {
         self.sessions.fresh().count(Set::Occupying)
     }
 
-    /// Places of sessions whose windows are just closing.
+    /// Returns the number of places whose windows are about to be closed.
     fn coming_places(&mut self) -> usize {
         self.sessions.fresh().count(Set::Leaving)
     }

@@ -1,24 +1,24 @@
-//! What is so of a session's window only, and is gone with it. How its states follow from each other is drawn in
+//! The state of a session's window, which is dropped with the window. Its transitions are drawn in
 //! [`crate::session`].
 
 use crate::activity::Activity;
 use crate::ids::Ticket;
 use crate::time::Moment;
 
-/// What a window was found to take.
+/// The measured memory of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Weight {
     pub(crate) bytes: u64,
-    /// Whether it stood still then.
+    /// Whether it was frozen when measured.
     pub(crate) is_still: bool,
 }
 
-/// What happens in an open window.
+/// The activity in an open window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ActivityState {
     #[default]
     Idle,
-    /// This comes next, once it may.
+    /// This begins next, as soon as it may.
     Next(Activity),
     Running(Activity),
 }
@@ -28,26 +28,26 @@ pub(crate) enum ActivityState {
 pub(crate) enum FreezeState {
     #[default]
     Running,
-    /// They run, and are to freeze once their state is written down.
+    /// They run, and are to be frozen once their state is saved.
     SavingFirst {
         /// Whether that is because memory is short.
         for_memory: bool,
     },
     Freezing {
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
     },
     Frozen {
         since: Moment,
     },
     Thawing {
-        /// To be reported back.
+        /// The ticket that the report repeats.
         ticket: Ticket,
     },
 }
 
 impl FreezeState {
-    /// Returns whether something may be done in the pages.
+    /// Returns whether an activity may run in the pages.
     pub(crate) fn runs(self) -> bool {
         matches!(self, Self::Running | Self::SavingFirst { .. })
     }
@@ -57,18 +57,18 @@ impl FreezeState {
     }
 }
 
-/// How far a sign-in has come. No other one of its account is typed before its outcome is known.
+/// The progress of a sign-in. No other one of its account is typed before its outcome is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Attempt {
     /// None runs, and the outcome of each is known.
     #[default]
     None,
-    /// It runs, even if nobody waits for it any more.
+    /// It runs, even if no request waits for it any more.
     Running {
         /// Since when the portal may have heard of it.
         typed_at: Option<Moment>,
     },
-    /// It runs no more, and its outcome is not known.
+    /// It has stopped, and its outcome is not known.
     Unknown { typed_at: Moment },
 }
 
@@ -85,53 +85,53 @@ impl Attempt {
         }
     }
 
-    /// Returns what it is once nothing of it runs any more.
+    /// Returns the state once it has stopped.
     pub(crate) fn stopped(self) -> Self {
         self.typed_at().map_or(Self::None, |typed_at| Self::Unknown { typed_at })
     }
 
-    /// Returns what it is once its outcome is known.
+    /// Returns the state once its outcome is known.
     pub(crate) fn settled(self) -> Self {
         if self.is_running() { Self::Running { typed_at: None } } else { Self::None }
     }
 }
 
-/// Refreshes beside the page that somebody uses.
+/// Refreshes beside a page that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Beside {
     /// The one that runs.
     pub(crate) running: Option<Ticket>,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub(crate) failures: u32,
     /// None begins before this.
     pub(crate) not_before: Moment,
 }
 
-/// How a session stands with what is written down of it.
+/// The saving of a session's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Saves {
-    /// When it is to be written down next.
+    /// When it is to be saved next.
     pub(crate) due: Option<Moment>,
-    /// It is being written down.
+    /// It is being saved.
     pub(crate) running: Option<Ticket>,
-    /// It was written down since its window was opened.
+    /// It was saved since its window was opened.
     pub(crate) written: bool,
 }
 
-/// What is so of a session's window only, and is gone with it.
+/// The state of a session's window, which is dropped with the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Contents {
     pub(crate) activity: ActivityState,
     pub(crate) beside: Beside,
     pub(crate) freeze_state: FreezeState,
-    /// It shows what it is to show, so that its state is worth writing down.
+    /// It shows the session's page, so that its state is worth saving.
     pub(crate) restored: bool,
     pub(crate) saves: Saves,
     pub(crate) attempt: Attempt,
-    /// What it was last found to take.
+    /// Its last measured memory.
     pub(crate) weight: Option<Weight>,
-    /// Since when its pages are being ended, where they took more than a window may.
+    /// Since when its pages are being ended because they took more memory than a window may.
     pub(crate) oversized_since: Option<Moment>,
-    /// Since when it is to go from a browser with others into one of its own.
+    /// Since when it is to be moved from a shared browser into one of its own.
     pub(crate) moves_out_since: Option<Moment>,
 }

@@ -1,4 +1,4 @@
-//! Putting everything to rest, for good: all sessions hibernate, and nothing new begins.
+//! Draining: all sessions hibernate, and nothing new begins.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Rules {
         }
     }
 
-    /// Whoever wants a cold session while everything is put to rest does not get it.
+    /// Refuses requests for hibernated sessions during a drain.
     pub(crate) fn refuse_while_draining(&mut self, id: SessionId) {
         let is_refused = |session: &Session| {
             let moves_out = matches!(session.window, Window::Saving(_, CloseReason::MoveOut));

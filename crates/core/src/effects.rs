@@ -1,4 +1,4 @@
-//! What follows from a step, while it is being decided.
+//! The effects of a step, collected while it is decided.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use crate::backoff::Jitter;
 use crate::ids::{RequestId, SessionId, Ticket};
 use crate::session::Session;
 
-/// The actions of a step, and what each of them takes a new one of.
+/// The actions of a step, and the sources of new tickets and random numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Effects {
     actions: Vec<Action>,
-    /// Sessions that changed for those who read them.
+    /// Sessions that changed and have to be published.
     unpublished: BTreeSet<SessionId>,
     last_ticket: u64,
     jitter: Jitter,
@@ -30,12 +30,12 @@ impl Effects {
         self.act(Action::Answer { request, answer });
     }
 
-    /// Has a session be published when the step ends.
+    /// Has a session published at the end of the step.
     pub(crate) fn touch(&mut self, id: SessionId) {
         self.unpublished.insert(id);
     }
 
-    /// Says what happened to a session and has nothing to do with its state.
+    /// Emits a notice that does not concern the session's state.
     pub(crate) fn announce_aside(&mut self, session: &Session, kind: NoticeKind, reason: &str) {
         self.touch(session.id);
         let notice = Notice { session: session.id, kind, state: session.state(), reason: reason.to_owned() };
@@ -47,7 +47,7 @@ impl Effects {
         Ticket(self.last_ticket)
     }
 
-    /// Returns a number to spread retries with.
+    /// Returns a random number for the jitter of retries.
     pub(crate) fn random(&mut self) -> u64 {
         self.jitter.next()
     }

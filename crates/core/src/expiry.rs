@@ -1,5 +1,4 @@
-//! What comes to an end by the passing of time: holds, requests that waited too long, idle sessions, and what is known of
-//! sessions that ended.
+//! What expires: holds, requests that waited too long, idle sessions, and ended sessions.
 
 use crate::action::{Action, EndedReason, NoticeKind, Refusal};
 use crate::capacity::RETRY_AFTER;
@@ -11,7 +10,7 @@ use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
-    /// Returns whether idleness or a newcomer may end it: it stands, and nobody uses it or is about to.
+    /// Returns whether it may expire or be evicted: it was ready once, and is neither used nor about to be.
     pub(crate) fn unprotected(&self) -> bool {
         self.ended.is_none()
             && self.established
@@ -22,7 +21,7 @@ impl Session {
 }
 
 impl Rules {
-    /// Ends what is over of a session, and the session itself.
+    /// Removes what has expired in a session, and ends the session if it has.
     pub(crate) fn expire_session(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.sessions.get(&id) else { return };
         if let Some((ended_at, _)) = session.ended {
@@ -41,7 +40,7 @@ impl Rules {
         }
     }
 
-    /// Refuses those who waited too long for a place.
+    /// Refuses requests that waited too long for a place.
     pub(crate) fn expire_queue(&mut self, now: Moment) {
         let refusal = Refusal::AtCapacity { retry_after: RETRY_AFTER };
         for queued in self.queue.take_late(now) {
@@ -67,7 +66,7 @@ impl SessionMut<'_> {
         self.holds.retain(|hold| hold.expires_at > now);
         if self.holds.len() < before {
             self.last_used = now;
-            self.announce(NoticeKind::HoldExpired, "its hold ran out");
+            self.announce(NoticeKind::HoldExpired, "its hold expired");
             self.save_by(now);
         }
     }

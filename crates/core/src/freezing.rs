@@ -1,7 +1,7 @@
-//! Sessions whose window stands still: who is frozen, and who runs again because somebody needs the page.
+//! Frozen windows: which are frozen, and which are thawed because their page is needed.
 //!
-//! A window is frozen only after its state was written down, and nothing of ours and no client ever meets a
-//! frozen page: whoever needs it waits until it runs.
+//! A window is frozen only after its state was saved, and no activity and no client ever meets a frozen page: they
+//! wait until it runs.
 
 use std::time::Duration;
 
@@ -14,34 +14,34 @@ use crate::session::{Session, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
-/// What is done next on the way to a frozen window, or back.
+/// The next step on the way to a frozen window, or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FreezeStep {
-    /// It is to freeze: its state is saved, where there is anything new.
+    /// It is to be frozen: its state is saved, if there is anything new.
     SettleDown,
-    /// That is done.
+    /// Its state is saved.
     Freeze {
         for_memory: bool,
     },
-    /// It is used meanwhile.
+    /// It is in use meanwhile.
     StayAwake,
     Thaw,
 }
 
 impl Session {
-    /// Returns whether its window could stand still now without anybody missing it.
+    /// Returns whether its window could be frozen now without being missed.
     pub(crate) fn can_freeze(&self, now: Moment) -> bool {
         self.can_freeze_in_time() && !self.begins_in_page(now)
     }
 
-    /// Returns whether something is to begin in its page. While somebody has that, most of it waits, and the session is
-    /// refreshed beside it.
+    /// Returns whether an activity is to begin in its page. While a client uses it, most activities wait, and the
+    /// session is refreshed beside the page.
     fn begins_in_page(&self, now: Moment) -> bool {
         let ActivityState::Next(activity) = self.contents.activity else { return false };
         self.not_before <= now && self.users_allow(activity)
     }
 
-    /// The same, but for what is to begin in it.
+    /// Returns the same, without regard to the next activity.
     pub(crate) fn can_freeze_in_time(&self) -> bool {
         let at_rest = !self.is_worked_on();
         let there = matches!(self.window, Window::Open(_)) && self.contents.restored && !self.is_recovering();
@@ -55,8 +55,8 @@ impl Session {
             && self.hibernate_requests.is_empty()
     }
 
-    /// Returns when it freezes if nobody uses it until then. Where a person is needed it is looked at again and again,
-    /// and stays as it is.
+    /// Returns when it is frozen if it is not used until then. If a person is needed its page is checked regularly,
+    /// and is not frozen.
     pub(crate) fn freezes_at(&self, freeze_after: Option<Duration>) -> Option<Moment> {
         let by_itself = self.freezes
             && !self.waits_for_person()
@@ -74,7 +74,7 @@ impl Session {
             || self.begins_in_page(now)
     }
 
-    /// What is to be done about whether its window runs.
+    /// Returns the next step to freeze or thaw its window.
     fn freeze_step(&self, freeze_after: Option<Duration>, now: Moment) -> Option<FreezeStep> {
         let idle = self.freezes_at(freeze_after).is_some_and(|at| at <= now);
         let is_told = idle || !self.freeze_requests.is_empty();
@@ -94,13 +94,13 @@ impl Session {
         (is_answered && !self.freeze_requests.is_empty()) || self.freeze_step(freeze_after, now).is_some()
     }
 
-    /// Returns whether its state is saved, so that it may freeze. A page that changes all the time is not waited for: what
-    /// was due when it came to rest is.
+    /// Returns whether its state is saved, so that it may be frozen. A page that changes all the time is not waited
+    /// for: the save that was due when it became idle is enough.
     fn is_saved_to_freeze(&self, now: Moment) -> bool {
         self.contents.saves.running.is_none() && self.contents.saves.due.is_none_or(|due| due > now)
     }
 
-    /// Returns whether it stands still, and has since its state was written down.
+    /// Returns whether it is frozen, with no change since its state was saved.
     pub(crate) fn is_frozen_as_written(&self) -> bool {
         let written = self.contents.saves.written
             && self.contents.saves.due.is_none()
@@ -118,7 +118,7 @@ impl Rules {
         }
     }
 
-    /// Freezes what rests, and has what is needed run again.
+    /// Freezes idle windows, and thaws those that are needed.
     pub(crate) fn settle_freezing(&mut self, now: Moment) {
         for id in self.sessions.examined() {
             let freeze_after = self.limits.freeze_after;
@@ -130,7 +130,7 @@ impl Rules {
         }
     }
 
-    /// Returns whether a browser has windows, and all of them stand still.
+    /// Returns whether a browser has windows, and all of them are frozen.
     #[must_use]
     pub fn all_windows_frozen(&self, shard: ShardId) -> bool {
         let windows = self.shards.get(shard).map(|shard| &shard.windows);
@@ -139,7 +139,7 @@ impl Rules {
         windows.is_some_and(|windows| !windows.is_empty() && windows.iter().all(is_still))
     }
 
-    /// A window stands still, or does not.
+    /// Handles the report that a window was frozen, or could not be.
     pub(crate) fn frozen(&mut self, id: SessionId, ticket: Ticket, result: Result<(), Failure>) {
         let is_current =
             |session: &Session| session.contents.freeze_state == FreezeState::Freezing { ticket };
@@ -151,7 +151,8 @@ impl Rules {
         session.touch();
     }
 
-    /// A window runs again. Where it does not, whoever needs it finds out, and so does its heartbeat.
+    /// Handles the report that a window was thawed. If that failed, the next use notices it, and so does its
+    /// heartbeat.
     pub(crate) fn thawed(&mut self, id: SessionId, ticket: Ticket) {
         let is_current = |session: &Session| session.contents.freeze_state == FreezeState::Thawing { ticket };
         let Some(mut session) = self.session_if(id, is_current) else { return };
@@ -166,7 +167,7 @@ impl SessionMut<'_> {
         if self.is_wanted() {
             self.answer_freeze_requests(&Err(Refusal::InUse));
         } else if self.is_hibernating() || self.contents.freeze_state.is_frozen() {
-            // One that hibernates is colder still.
+            // A hibernated session needs even less memory.
             self.answer_freeze_requests(&Ok(Answer::Session { session: self.session.id, is_new: false }));
         }
         match self.freeze_step(self.limits.freeze_after, self.now) {
@@ -178,7 +179,7 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Has the state written down, where there is anything new.
+    /// Orders the state to be saved, if there is anything new.
     pub(crate) fn settle_down(&mut self, for_memory: bool) {
         self.contents.freeze_state = FreezeState::SavingFirst { for_memory };
         let is_new = self.contents.saves.due.is_some() || !self.contents.saves.written;
@@ -193,11 +194,11 @@ impl SessionMut<'_> {
         let ticket = self.effects.next_ticket();
         self.contents.freeze_state = FreezeState::Freezing { ticket };
         let why = if !self.freeze_requests.is_empty() {
-            "a client asked for it"
+            "requested by a client"
         } else if for_memory {
             "memory is short and it was the least recently used"
         } else {
-            "nobody used it for a while"
+            "not used for a while"
         };
         why.clone_into(&mut self.why);
         self.effects.act(Action::Freeze { session: self.session.id, ticket });
@@ -206,13 +207,13 @@ impl SessionMut<'_> {
     fn thaw(&mut self) {
         let ticket = self.effects.next_ticket();
         self.contents.freeze_state = FreezeState::Thawing { ticket };
-        let why = if self.is_wanted() { "somebody wants it" } else { "something is to be done in it" };
+        let why = if self.is_wanted() { "needed by a client" } else { "needed for an activity" };
         why.clone_into(&mut self.why);
         self.effects.act(Action::Thaw { session: self.session.id, ticket });
         self.touch();
     }
 
-    /// It was to freeze and cannot.
+    /// Notes that it was to be frozen and cannot be.
     pub(crate) fn stay_awake(&mut self, failure: Failure) {
         let retry_at = self.now + self.limits.save_retry;
         if matches!(

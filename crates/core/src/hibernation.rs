@@ -1,7 +1,7 @@
-//! Sessions without a window: who hibernates, and who is woken.
+//! Sessions without a window: which hibernate, and which are woken.
 //!
-//! A window goes only after its state was written down, except where a client restarts it. Whoever wants the
-//! session meanwhile keeps the window.
+//! A window is closed only after its state was saved, except if a client restarts it. If a client needs the session
+//! meanwhile, the window stays open.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
-    /// Returns whether its window could go now without anybody missing it.
+    /// Returns whether its window could be closed now without being missed.
     pub(crate) fn can_hibernate(&self, now: Moment) -> bool {
         self.can_hibernate_in_time() && self.hibernate_not_before <= now
     }
 
-    /// The same, as soon as its last save that failed is a while ago.
+    /// Returns the same, now or once the delay after its last failed save is over.
     fn can_hibernate_in_time(&self) -> bool {
         let at_rest =
             matches!(self.window, Window::None | Window::Placed(_) | Window::Open(_)) && !self.is_worked_on();
@@ -33,7 +33,7 @@ impl Session {
             && !self.is_wanted()
     }
 
-    /// Returns why a client's order for it is not taken on, with `waiting` others waiting for the same.
+    /// Returns why a client's request for it is refused, with `waiting` other requests waiting for the same.
     pub(crate) fn refusal(&self, waiting: usize, max_waiting: usize) -> Option<Refusal> {
         if self.in_use() || !self.waiting.is_empty() {
             Some(Refusal::InUse)
@@ -44,33 +44,33 @@ impl Session {
         }
     }
 
-    /// Returns whether a newcomer, or the passing of time, may make its window go.
+    /// Returns whether its window may be closed for a new session or because of a timeout.
     pub(crate) fn may_hibernate(&self, now: Moment) -> bool {
         self.may_hibernate_in_time() && self.hibernate_not_before <= now
     }
 
-    /// The same, as soon as its last save that failed is a while ago.
+    /// Returns the same, now or once the delay after its last failed save is over.
     pub(crate) fn may_hibernate_in_time(&self) -> bool {
         !self.policy.never_terminate && self.hibernate_requests.is_empty() && self.can_hibernate_in_time()
     }
 
-    /// Returns whether somebody waits for it.
+    /// Returns whether a request waits for it.
     pub(crate) fn is_wanted(&self) -> bool {
         !self.waiting.is_empty() || !self.refresh_requests.is_empty() || !self.wake_requests.is_empty()
     }
 
-    /// Returns when it hibernates if nobody uses it until then.
+    /// Returns when it hibernates if it is not used until then.
     pub(crate) fn hibernates_at(&self, hibernate_after: Option<Duration>) -> Option<Moment> {
         hibernate_after.map(|after| (self.last_used + after).max(self.hibernate_not_before))
     }
 
-    /// Returns whether its window is open and is not about to go.
+    /// Returns whether its window is open and is not about to be closed.
     #[must_use]
     pub fn keeps_window(&self) -> bool {
         self.ended.is_none() && !self.is_hibernating() && matches!(self.window, Window::Open(_))
     }
 
-    /// Returns why it is to hibernate now, if it is and can.
+    /// Returns the reason to hibernate it now, if there is one and it can.
     fn why_hibernate(
         &self,
         draining: bool,
@@ -79,15 +79,15 @@ impl Session {
     ) -> Option<&'static str> {
         let is_idle = || self.hibernates_at(hibernate_after).is_some_and(|at| at <= now);
         if draining && self.can_hibernate(now) {
-            Some("everything is put to rest")
+            Some("the server is draining")
         } else if !self.hibernate_requests.is_empty() && self.can_hibernate(now) {
-            Some("a client asked for it")
+            Some("requested by a client")
         } else {
-            (is_idle() && self.may_hibernate(now)).then_some("nobody used it for a while")
+            (is_idle() && self.may_hibernate(now)).then_some("not used for a while")
         }
     }
 
-    /// Returns whether somebody wants it whose wish changes what was to become of its window.
+    /// Returns whether a request needs it that outweighs the reason to close its window.
     fn is_kept_by_wish(&self) -> bool {
         let is_about_to_go =
             matches!(self.window, Window::Saving(_, CloseReason::Hibernate | CloseReason::Move))
@@ -96,13 +96,13 @@ impl Session {
         self.is_wanted() && (is_about_to_go || is_asked_to_go)
     }
 
-    /// Returns whether it hibernates, and somebody asked for that and was not told yet.
+    /// Returns whether it hibernates, as requests require that have not been answered yet.
     fn hibernates_as_asked(&self) -> bool {
         let is_away = self.window == Window::None || self.has_refresh_window();
         self.is_hibernating() && is_away && !self.hibernate_requests.is_empty()
     }
 
-    /// Its window is about to go, and it will have none.
+    /// Notes that its window is about to be closed, and that it will have none.
     pub(crate) fn is_leaving(&self) -> bool {
         (self.is_hibernating() || self.ended.is_some())
             && self.window != Window::None
@@ -135,7 +135,7 @@ impl Rules {
         session.touch();
     }
 
-    /// Sends windows away that are to go, and takes back those that somebody wants after all.
+    /// Closes windows that are to be closed, and keeps those that are needed after all.
     pub(crate) fn settle_hibernation(&mut self, now: Moment) {
         for id in self.sessions.examined() {
             self.settle_hibernation_of(id, now);
@@ -169,7 +169,7 @@ impl Rules {
 }
 
 impl SessionMut<'_> {
-    /// A window that was about to go stays where it is.
+    /// Keeps a window open that was about to be closed.
     fn keep_window(&mut self) {
         if let Window::Saving(shard, CloseReason::Hibernate | CloseReason::Move) = self.window {
             self.window = Window::Open(shard);
@@ -181,11 +181,11 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Lets it go cold: its state is written down, then its window is closed.
+    /// Hibernates it: its state is saved, then its window is closed.
     pub(crate) fn hibernate_window(&mut self, why: &str) {
         self.residence = Residence::Hibernating { was_recovering: self.is_recovering() };
         match self.window {
-            // Nothing happened in it since its state was written down.
+            // Nothing has happened in it since its state was saved.
             Window::Open(_) if self.is_frozen_as_written() => self.close_window(),
             Window::Open(shard) if self.contents.restored => {
                 self.save_and_close(shard, CloseReason::Hibernate);
@@ -195,24 +195,24 @@ impl SessionMut<'_> {
         self.announce(NoticeKind::Hibernating, why);
     }
 
-    /// Has the state of its window written down for the last time before it is closed. A save that is running
-    /// already is superseded: its report will be late.
+    /// Orders the last save of its window's state before it is closed. It replaces a save that is running: the report
+    /// of that will be late.
     pub(crate) fn save_and_close(&mut self, shard: ShardId, reason: CloseReason) {
         self.window = Window::Saving(shard, reason);
-        // What is to be done next is done if the window stays after all.
+        // The next activity is done if the window stays open after all.
         if matches!(self.contents.activity, ActivityState::Running(_)) {
             self.contents.activity = ActivityState::Idle;
         }
         self.contents.saves = Saves { due: Some(Moment(0)), running: None, ..self.contents.saves };
     }
 
-    /// The state of a window that is to go is written down, or cannot be.
+    /// Continues once the state of a window that is to be closed was saved, or could not be.
     pub(crate) fn final_save_ended(&mut self, saved: Result<(), Failure>) {
         let Window::Saving(shard, reason) = self.window else { return };
         let retry_at = self.now + self.limits.save_retry;
         match (saved, reason) {
             (Ok(()), CloseReason::Hibernate) if self.has_refresh_window() => self.close_window(),
-            // Its portal may have changed its cookies: what was written down before may be worth nothing.
+            // Its portal may have changed its cookies: the stored state may be useless.
             (Err(_), CloseReason::Hibernate) if self.has_refresh_window() => {
                 self.window = Window::Open(shard);
                 self.hibernate_not_before = retry_at;
@@ -231,7 +231,7 @@ impl SessionMut<'_> {
                 self.refuse_hibernate_requests(&Refusal::Failed(failure));
             }
             (Err(_), CloseReason::MoveOut) => {
-                // It parts when it holds others up once more, or when its page is lost.
+                // It is moved when it slows others down once more, or when its page is lost.
                 self.window = Window::Open(shard);
                 self.contents.moves_out_since = None;
                 self.hibernate_not_before = retry_at;

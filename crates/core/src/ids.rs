@@ -1,4 +1,4 @@
-//! Names for things. All of them are made outside, but shards and tickets, which the rules count up.
+//! Identifiers. All of them are created outside, except shards and tickets, which the rules number.
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -9,15 +9,15 @@ macro_rules! id {
 }
 
 id!(
-    /// A session, for ever.
+    /// A session. Never reused.
     SessionId(u128)
 );
 id!(
-    /// A hold on a session.
+    /// A hold of a session.
     HoldId(u128)
 );
 id!(
-    /// A request that is answered exactly once by `Action::Answer`.
+    /// A request, which is answered exactly once by `Action::Answer`.
     RequestId(u64)
 );
 id!(
@@ -29,18 +29,18 @@ id!(
     SiteId(u64)
 );
 id!(
-    /// One account of one site. Never more than one sign-in runs for it.
+    /// One account of one site. Only one sign-in runs for it at a time.
     AccountId(u64)
 );
 id!(
-    /// One user with one password at one portal: what the portal refuses of one session it refuses of all.
+    /// One user with one password at one portal: what the portal rejects for one session is rejected for all.
     LoginId(u64)
 );
 id!(
-    /// How a Chromium is started: windows share a process only where this is equal.
+    /// How a Chromium is started: only windows for which this is equal share a process.
     LaunchKey(u64)
 );
 id!(
-    /// One activity of one session. A report with an old ticket is about something that is over.
+    /// One activity of one session. A report with an old ticket concerns an activity that has ended.
     Ticket(u64)
 );

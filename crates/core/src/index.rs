@@ -1,8 +1,8 @@
-//! What is asked of all sessions together, kept up to date as they change: who is due, who was used least recently,
-//! how many do what. So that a step need not look at all of them.
+//! An index over all sessions, kept up to date as they change: the next deadlines, the least recently used, and
+//! counts. With it, a step need not examine all sessions.
 //!
-//! Each session has its [`Keys`], which follow from it and from the [`Context`] alone. When a session changes, its old
-//! keys are taken out of the index and its new ones are put in.
+//! Each session has [`Keys`], which depend only on it and on the [`Context`]. When a session changes, its old keys
+//! are removed from the index and the new ones are inserted.
 
 use std::borrow::Borrow;
 use std::cmp::Reverse;
@@ -17,7 +17,7 @@ use crate::measured::MemoryEstimate;
 use crate::session::{Session, Window};
 use crate::time::Moment;
 
-/// What sessions are looked at with: everything beside the session itself that its keys follow from.
+/// What the keys of a session depend on besides the session itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// The time of the step.
@@ -28,7 +28,7 @@ pub(crate) struct Context {
     pub(crate) freeze_after: Option<Duration>,
     /// See [`Limits::remember_ended`].
     pub(crate) remember_ended: Duration,
-    /// Sites that are left alone at the moment.
+    /// Sites that have quiet hours at present.
     pub(crate) quiet: BTreeSet<SiteId>,
     /// `None` before the first measurement.
     pub(crate) memory: Option<MemoryEstimate>,
@@ -47,33 +47,32 @@ impl Context {
     }
 }
 
-/// Orders of sessions by a moment of theirs; of equal ones the lower id comes first. Not every session is in every
-/// order.
+/// Orders of sessions by a time; of equal ones the lower id comes first. Not every session is in every order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// All that time alone changes something for, by when that is.
+    /// Sessions that change when time passes, by the time of that change.
     Due,
-    /// Those whose state is to be saved and can be, by when that is due.
+    /// Sessions whose state must be saved and can be, by when that is due.
     Save,
-    /// Those that ended and have no window, by when they ended.
+    /// Sessions that ended and have no window, by when they ended.
     Forget,
-    /// Those at rest that have a refresh interval, by when the next refresh is due.
+    /// Idle sessions that have a refresh interval, by when the next refresh is due.
     Refresh,
-    /// Hibernated sessions that are to be refreshed, by when that is due.
+    /// Hibernated sessions that need a refresh, by when that is due.
     AsleepRefresh,
-    /// Those in use that are to be refreshed beside their page, by when that is due.
+    /// Sessions in use that need a refresh beside their page, by when that is due.
     BesideRefresh,
-    /// Refreshes that may begin as far as their session decides, by when the portal was last content.
+    /// Refreshes that may begin as far as their session is concerned, by when the portal last answered as expected.
     ReadyRefresh,
-    /// The same of sign-ins.
+    /// The same for sign-ins.
     ReadySignIn,
-    /// Those that idleness or a newcomer may end, by their last use.
+    /// Sessions that may expire or be evicted, by their last use.
     Unprotected,
     /// Those of them that do not hibernate.
     UnprotectedLive,
-    /// Those that may hibernate, now or once their last failed save is a while ago, by their last use.
+    /// Sessions that may hibernate, now or some time after their last failed save, by their last use.
     MayHibernate,
-    /// Those that may freeze for want of memory, now or a while later, by their last use.
+    /// Sessions that may be frozen for lack of memory, now or later, by their last use.
     MayFreeze,
 }
 
@@ -86,17 +85,17 @@ pub(crate) enum Set {
     Living,
     /// Have a window, or a place for one.
     WithWindow,
-    /// Take up a place.
+    /// Occupy a place.
     Occupying,
-    /// Have a window that is about to go.
+    /// Have a window that is about to be closed.
     Leaving,
-    /// Lost their window, which is being brought back right now.
+    /// Lost their window, which is being restored at present.
     ComingBack,
-    /// Move from one browser to another.
+    /// Are being moved from one browser to another.
     Moving,
-    /// Are to move into a browser of their own.
+    /// Are to be moved into a browser of their own.
     MovingOut,
-    /// Wait for a person, or look signed out, and are looked at when refreshes are checked.
+    /// Wait for a person, or look signed out, and are checked with the refreshes.
     Looks,
     /// Take more memory than a window may.
     Oversized,
@@ -110,36 +109,36 @@ pub(crate) enum Set {
 
 const SETS: usize = Set::RefreshWindows as usize + 1;
 
-/// Whose turn it is to get a window: newcomers first, since somebody waits for them, and with them hibernated sessions
-/// that are refreshed, since there are few; of those that lost theirs, first
-/// those that never terminate, then the most recently used.
+/// The order in which windows are opened: first new sessions, since clients wait for them, and with them the few
+/// hibernated sessions that are refreshed; of the sessions that lost their window, first those that never terminate,
+/// then the most recently used.
 type WindowOrder = (bool, bool, Reverse<Moment>);
 
-/// What a session is found by.
+/// The keys under which a session is in the index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     orders: [Option<Moment>; ORDERS],
     sets: [bool; SETS],
     without_window: Option<WindowOrder>,
-    /// What its window takes, or would, if it ran.
+    /// The memory of its window, or what that would take if it ran.
     weight: Option<i64>,
-    /// What it takes before anything that was ordered has come about, and after.
+    /// The memory before any outstanding order is executed, and after all are.
     claimed: i64,
     foreseen: i64,
     interval: Option<Duration>,
     identity: Option<u64>,
     login: Option<LoginId>,
-    /// The site where its portal was not there.
+    /// The site whose portal could not be reached.
     unreachable: Option<SiteId>,
-    /// The site where it is being signed in.
+    /// The site at which it is being signed in.
     signing_in: Option<SiteId>,
-    /// The account that it is being signed in with, or was without a known outcome.
+    /// The account with which it is being signed in, or was without a known outcome.
     account: Option<AccountId>,
     name: Option<String>,
 }
 
 impl Keys {
-    /// Returns all keys of a session but its name.
+    /// Returns all keys of a session except its name.
     fn of(session: &Session, context: &Context) -> Self {
         let is_living = session.ended.is_none();
         let has_window = session.window != Window::None;
@@ -225,7 +224,7 @@ impl Keys {
     }
 }
 
-/// Sessions by something that several of them may have.
+/// Sessions by a property that several of them can share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Groups<K>(BTreeMap<K, BTreeSet<SessionId>>);
 
@@ -261,7 +260,7 @@ impl<K: Ord> Groups<K> {
     }
 }
 
-/// The keys of all sessions, in order.
+/// The keys of all sessions, ordered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     orders: [BTreeSet<(Moment, SessionId)>; ORDERS],
@@ -280,13 +279,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Has a session be found by what it is now. `keys` are those that it is found by until then.
+    /// Replaces the keys of a session in the index. `keys` are the ones that it had until now.
     ///
-    /// Returns whether a sign-in may begin that could not before.
+    /// Returns whether a sign-in may have become possible by that.
     pub(crate) fn update(&mut self, session: &Session, keys: &mut Keys, context: &Context) -> bool {
         let mut new = Keys::of(session, context);
         let name = session.name.as_ref().filter(|_| session.ended.is_none());
-        // Names are seldom changed and must not be copied each time.
+        // Names seldom change and must not be copied each time.
         if keys.name.as_ref() == name {
             new.name = keys.name.take();
         } else {
@@ -302,7 +301,7 @@ impl Index {
         may_sign_in || was_freed
     }
 
-    /// Finds a session no more.
+    /// Removes a session from the index.
     pub(crate) fn remove(&mut self, id: SessionId, mut keys: Keys) {
         self.names.moved(id, keys.name.take(), None);
         self.replace(id, &keys, &Keys::default());
@@ -340,12 +339,12 @@ impl Index {
         self.orders[order as usize].iter().copied()
     }
 
-    /// Returns those sessions of an order whose moment has come, the earliest first.
+    /// Returns the sessions of an order that are due, the earliest first.
     pub(crate) fn until(&self, order: Order, now: Moment) -> impl Iterator<Item = SessionId> {
         self.order(order).take_while(move |(at, _)| *at <= now).map(|(_, id)| id)
     }
 
-    /// Returns the first moment of an order that has not come yet.
+    /// Returns the first time in an order that is after `now`.
     pub(crate) fn next_after(&self, order: Order, now: Moment) -> Option<Moment> {
         let first = (Moment(now.0.saturating_add(1)), SessionId(0));
         self.orders[order as usize].range(first..).next().map(|(at, _)| *at)
@@ -361,22 +360,22 @@ impl Index {
         self.sets[set as usize].len()
     }
 
-    /// Returns the sessions that are to have a window and have none that is at least being opened, in their turn.
+    /// Returns the sessions that should have a window for which none has been ordered yet, in their order.
     pub(crate) fn without_window(&self) -> impl Iterator<Item = SessionId> {
         self.without_window.iter().map(|(_, id)| *id)
     }
 
-    /// Returns what the window of each living session takes, or would, if it ran: the lightest first.
+    /// Returns the memory of the window of each living session, or what it would take if it ran, the smallest first.
     pub(crate) fn weights(&self) -> impl DoubleEndedIterator<Item = (i64, SessionId)> + ExactSizeIterator {
         self.weights.iter().copied()
     }
 
-    /// Returns what all windows together may take before anything that was ordered has come about.
+    /// Returns the memory of all windows before any outstanding order is executed.
     pub(crate) fn claimed(&self) -> i128 {
         self.claimed
     }
 
-    /// Returns what all windows together will take once everything that was ordered has come about.
+    /// Returns the memory of all windows once all outstanding orders are executed.
     pub(crate) fn foreseen(&self) -> i128 {
         self.foreseen
     }
@@ -396,12 +395,12 @@ impl Index {
         self.identities.of(&identity).into_iter().flatten().copied()
     }
 
-    /// Returns the living sessions that sign in with the same.
+    /// Returns the living sessions that sign in with the same login.
     pub(crate) fn with_login(&self, login: LoginId) -> impl Iterator<Item = SessionId> {
         self.logins.of(&login).into_iter().flatten().copied()
     }
 
-    /// Returns the sessions of a site whose portal was not there.
+    /// Returns the sessions of a site whose portal could not be reached.
     pub(crate) fn unreachable(&self, site: SiteId) -> impl Iterator<Item = SessionId> {
         self.unreachable.of(&site).into_iter().flatten().copied()
     }

@@ -1,4 +1,4 @@
-//! What the rules are told: requests of clients, reports of the world, and the time.
+//! The inputs of the rules: requests of clients, reports of the world, and the time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,335 +10,333 @@ use crate::persisted::{AdoptedShard, PersistedSession};
 use crate::spec::{Access, Policy, PolicyPatch, Spec};
 use crate::time::Moment;
 
-/// What a request was about to be promised.
+/// What a client would have been promised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Promise {
     /// A new session.
     Created,
     /// A hold.
     Held(HoldId),
-    /// That a hold lasts longer than to this moment, until which it was held before.
+    /// The extension of a hold.
     Extended {
-        /// Which.
+        /// The hold.
         hold: HoldId,
-        /// Until when it was held.
+        /// When it would have expired before.
         expires_at: Moment,
     },
     /// Changes of a name or policy.
     Changed {
-        /// The changes that are to be undone.
+        /// The changes to undo.
         patch: PolicyPatch,
-        /// The name before.
+        /// The earlier name.
         name: Option<String>,
-        /// The policy before.
+        /// The earlier policy.
         policy: Policy,
     },
 }
 
-/// How a window was lost while its browser lives.
+/// How a window was lost while its browser continues to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowLoss {
     /// Its renderer crashed; the page can be loaded again in the same window.
     Crashed,
-    /// Its last page was closed. The window is there, with an empty page and everything else as it was.
+    /// Its last page was closed. The window continues with an empty page and everything else unchanged.
     Emptied,
     /// Its last page was closed, and the window went with it.
     Gone,
-    /// Its page no longer answers, though nothing says why.
+    /// Its page does not respond, for an unknown reason.
     Hung,
 }
 
-/// Everything that can happen.
+/// All inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// A client asks for a session; answered once it stands or cannot be had.
+    /// A client requests a session; answered once it is ready or has failed.
     Create {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Its id, should it be a new one.
+        /// The id to use if it is a new one.
         session: SessionId,
-        /// What is asked for.
+        /// The requested session.
         spec: Box<Spec>,
     },
     /// A client changes name or policy.
     Patch {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
         /// The changes.
         patch: PolicyPatch,
     },
-    /// A client ends a session; answered once its window is gone.
+    /// A client closes a session; answered once its window is closed.
     Close {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// A client says that it still wants the session. Wakes and starts nothing.
+    /// A client marks the session as used. Wakes and starts nothing.
     Ping {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// A client marks the session as in use; answered once nothing of ours runs in it.
+    /// A client holds the session; answered once no activity runs in it.
     Hold {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// The hold's id, should it be given.
+        /// The id of the hold, if it is given.
         hold: HoldId,
         /// How long it lasts.
         ttl: Duration,
-        /// Whether others may hold it too.
+        /// Whether other clients may hold it too.
         shared: bool,
-        /// Whether it is not to be refreshed meanwhile, not even beside its page.
+        /// Whether it must not be refreshed meanwhile, not even beside its page.
         quiet: bool,
     },
-    /// The holder wants it for longer: `ttl` from now.
+    /// The holder extends its hold: `ttl` from now.
     ExtendHold {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// Which hold.
+        /// The hold.
         hold: HoldId,
         /// How long from now.
         ttl: Duration,
     },
-    /// The holder is still there: the hold does not run out before `ttl` from now. It is no use of the session,
-    /// and nobody waits for an answer.
+    /// The holder is still connected: the hold does not expire before `ttl` from now. It does not count as a use of
+    /// the session, and is not answered.
     KeepHold {
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// Which hold.
+        /// The hold.
         hold: HoldId,
         /// How long from now.
         ttl: Duration,
     },
-    /// The holder is connected and has sent nothing for a while: until it goes on, its window may freeze.
+    /// The holder is connected and has sent nothing for a while: until it continues, its window may be frozen.
     PauseHold {
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// Which hold.
+        /// The hold.
         hold: HoldId,
-        /// For how long.
+        /// How long the hold lasts.
         unused_for: Duration,
     },
-    /// A holder that had paused goes on; answered once nothing of ours runs in the window, and the window runs.
+    /// A silent holder continues; answered once no activity runs in the window, and the window is thawed.
     ResumeHold {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// Which hold.
+        /// The hold.
         hold: HoldId,
     },
-    /// The holder gives it back.
+    /// The holder releases its hold.
     ReleaseHold {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// Which hold.
+        /// The hold.
         hold: HoldId,
     },
     /// A single request needs the window (navigate, evaluate, screenshot); answered once it may begin.
     BeginUse {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// That request is over.
+    /// That request has ended.
     EndUse {
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// It is the hour in which these sites are left alone, and no others.
+    /// Exactly these sites have quiet hours now.
     Quiet {
-        /// Which.
+        /// The sites.
         sites: BTreeSet<SiteId>,
     },
-    /// A credential was changed: what sessions sign in with from now on. Those whose sign-in the portal had refused
-    /// try once more.
+    /// A credential was changed. Sessions whose sign-in the portal had rejected try once more.
     AccessChanged {
-        /// Which sessions, and with what.
+        /// The sessions that use it, and their new logins.
         sessions: Vec<(SessionId, Access)>,
     },
-    /// A client wants a refresh now; answered with its outcome.
+    /// A client requests a refresh; answered with its outcome.
     RefreshNow {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// A client wants the window closed and opened afresh; answered when it stands again.
+    /// A client requests a new window; answered when that is ready.
     Restart {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// A client wants the window to stand still; answered once it does.
+    /// A client freezes the window; answered once it is frozen.
     Freeze {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// A client wants the window to go and its state to be kept; answered once it is gone.
+    /// A client hibernates the session; answered once its window is closed.
     Hibernate {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// A client wants the window back; answered once it stands.
+    /// A client wakes the session; answered once its window is ready.
     Wake {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// Which session.
+        /// The session.
         session: SessionId,
     },
-    /// Everything is to hibernate, and nothing new to begin; answered once no window is left.
+    /// All sessions are to hibernate, and nothing new begins; answered once no window is left.
     Drain {
-        /// Whom to answer.
+        /// The request that is answered.
         request: RequestId,
-        /// How long holds are waited for.
+        /// How long to wait for holds.
         timeout: Duration,
     },
-    /// What a request was about to be promised could not be written down: the request is refused, and what was done
-    /// for it is undone.
+    /// A promise of a request could not be stored: the request is refused, and its changes are undone.
     TakeBack {
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// What is undone.
+        /// The changes to undo.
         promise: Promise,
-        /// Why.
+        /// The error.
         failure: Failure,
     },
-    /// What an earlier run of the rules left behind. Comes once, before everything else.
+    /// What an earlier server left behind. Comes once, before all other inputs.
     Resume {
-        /// All sessions that were kept.
+        /// All stored sessions.
         sessions: Vec<PersistedSession>,
         /// Browsers that still run.
         shards: Vec<AdoptedShard>,
-        /// Windows that still stand in them.
+        /// Windows that are still open in them.
         windows: Vec<(SessionId, ShardId)>,
     },
-    /// A browser answers.
+    /// A browser was started.
     ShardStarted {
-        /// Which.
+        /// The browser.
         shard: ShardId,
     },
-    /// A browser has grown too large: it is given up as soon as its windows can be moved.
+    /// A browser uses too much memory: it is retired as soon as its windows can be moved.
     ShardGrown {
-        /// Which.
+        /// The browser.
         shard: ShardId,
     },
     /// A browser ended, was ended, or never started.
     ShardEnded {
-        /// Which.
+        /// The browser.
         shard: ShardId,
-        /// Why, if nobody asked for it.
+        /// The failure, if its end was not ordered.
         failure: Option<Failure>,
     },
-    /// A window was opened, or not.
+    /// A window was opened, or could not be.
     WindowOpened {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
         /// Whether it worked.
         result: Result<(), Failure>,
     },
-    /// A window is gone, as asked.
+    /// A window was closed, as ordered.
     WindowClosed {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
     },
-    /// A window had its browser do so much that the others in there waited for it.
+    /// A window kept its browser so busy that the others in it had to wait.
     HeldOthersUp {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// In which browser it is.
+        /// Its browser.
         shard: ShardId,
     },
-    /// A window was lost though nobody asked for it.
+    /// A window was lost.
     WindowLost {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// In which browser it was.
+        /// Its browser.
         shard: ShardId,
-        /// How.
+        /// How it was lost.
         loss: WindowLoss,
     },
-    /// Something in a window changed that is worth writing down.
+    /// State in a window that has to be saved changed.
     WindowChanged {
-        /// Whose.
+        /// The session.
         session: SessionId,
     },
-    /// A window's state was written down, or could not be.
+    /// A window's state was saved, or could not be.
     Saved {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
         /// Whether it worked.
         result: Result<(), Failure>,
     },
-    /// A window stands still, or could not be made to.
+    /// A window was frozen, or could not be.
     Frozen {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
         /// Whether it worked.
         result: Result<(), Failure>,
     },
-    /// A window was told to run again.
+    /// A window was thawed.
     Thawed {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
     },
-    /// A sign-in is about to be typed, and waits until that is written down.
+    /// A sign-in is about to be typed, and waits until that is stored.
     Typing {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
     },
     /// An activity ended.
     ActivityEnded {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
-        /// How.
+        /// Its outcome.
         outcome: Result<SignInStatus, Failure>,
     },
     /// A refresh in a hidden page ended.
     RefreshedBeside {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Of which action.
+        /// The ticket of the action that ordered it.
         ticket: Ticket,
-        /// How.
+        /// Its outcome.
         outcome: Result<SignInStatus, Failure>,
     },
-    /// What all browsers take was measured.
+    /// The memory of all browsers was measured.
     Measured {
         /// What was found.
         memory: Memory,
-        /// What windows take each, in bytes, as far as that could be found out.
+        /// The memory of each window in bytes, as far as it could be measured.
         windows: Vec<(SessionId, u64)>,
     },
     /// Time has passed.

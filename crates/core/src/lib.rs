@@ -1,12 +1,12 @@
-//! The rules of Pilotlight, and nothing else: who gets in, who must go, who is refreshed, signed in again
-//! or left alone, and when.
+//! The rules of Pilotlight: which sessions are admitted, hibernated or ended, and when each is refreshed or signed
+//! in.
 //!
-//! [`Rules::step`] takes the time and one [`Input`] and gives the [`Action`]s that follow from it. It is
-//! deterministic: the same inputs give the same actions. There is no IO, no clock, no task, no
-//! serialisation here, and there must never be: that is what lets a million steps run in a test.
+//! [`Rules::step`] takes the time and one [`Input`] and returns the [`Action`]s that follow. It is deterministic:
+//! equal inputs give equal actions. There is no I/O, no clock, no task and no serialisation in this crate, and none
+//! may be added: this is what makes it possible to run a million steps in a test.
 //!
-//! The world (browsers, portals, people) answers an action by a later input. Every activity carries a
-//! [`Ticket`], so that a late report about something long over is recognised and dropped.
+//! The world (browsers, portals, people) responds to an action with a later input. Every activity has a [`Ticket`],
+//! so that a late report about an activity that has ended is recognised and ignored.
 
 mod access;
 mod action;

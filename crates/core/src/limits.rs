@@ -1,90 +1,90 @@
-//! The numbers that the rules keep to. Those a user may choose come from the configuration.
+//! The limits of the rules. Those that users can set come from the configuration.
 
 use std::time::Duration;
 
 use crate::activity::FailureKind;
 use crate::backoff::Backoff;
 
-/// What happens to a newcomer on a full machine.
+/// What happens when a new session is requested and all places are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtCapacity {
-    /// The least recently used session that nothing protects hibernates, and comes back when it is asked for.
+    /// The least recently used unprotected session hibernates, and is woken when it is needed.
     Hibernate,
-    /// The least recently used session that nothing protects ends.
+    /// The least recently used unprotected session ends.
     Terminate,
-    /// The newcomer waits up to `queue_timeout` for somebody to leave.
+    /// The new session waits up to `queue_timeout` for a place.
     Reject,
 }
 
-/// Everything that the rules count up to or wait for.
+/// All limits and delays of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Living sessions, windows or not.
+    /// Living sessions, with or without windows.
     pub max_sessions: usize,
     /// Windows that exist, are being opened or are being closed.
     pub max_live: usize,
-    /// Windows beside those, in which hibernated sessions are refreshed.
+    /// Additional windows, in which hibernated sessions are refreshed.
     pub asleep_windows: usize,
     /// Windows in one shared Chromium process.
     pub windows_per_browser: usize,
-    /// What a newcomer meets on a full machine.
+    /// What happens when a new session is requested and all places are taken.
     pub at_capacity: AtCapacity,
-    /// How long a newcomer waits for a place, and a hold or a use for a session that is busy.
+    /// How long a new session waits for a place, and a hold or a use for a busy session.
     pub queue_timeout: Duration,
-    /// Newcomers waiting at once; more are refused at once.
+    /// New sessions that wait at once; more are refused immediately.
     pub max_queue: usize,
-    /// The refresh task looks at least this often.
+    /// The longest interval between two checks for due refreshes.
     pub refresh_check: Duration,
     /// Refreshes running at once, over all sessions.
     pub max_refreshes: usize,
     /// Sign-ins running at once on one site.
     pub max_sign_ins_per_site: usize,
-    /// Refreshes tried before a new sign-in is.
+    /// Refresh attempts before a new sign-in.
     pub refresh_tries: u32,
-    /// Sign-ins (or openings) tried before a person is asked for.
+    /// Sign-in (or opening) attempts before a person is asked for help.
     pub recovery_tries: u32,
-    /// Waits between tries, of a session and of starting a browser.
+    /// Delays between attempts, for sessions and for starting browsers.
     pub backoff: Backoff,
-    /// The longest wait for a portal that is not there: nothing is typed meanwhile, so it costs little to look.
+    /// The longest delay while a portal cannot be reached: nothing is typed meanwhile, so that attempts cost little.
     pub longest_outage_wait: Duration,
-    /// Within which all who waited for a portal come to it once it is there again.
+    /// The period over which all sessions that waited for a portal return to it once it can be reached.
     pub return_spread: Duration,
-    /// A page that crashes, or a window that is emptied, again within this time is tried ever more slowly.
+    /// A page that crashes, or a window that is emptied, again within this time is repaired with growing delays.
     pub loss_settled_after: Duration,
-    /// A browser that ends sooner than this after its start counts as failing.
+    /// A browser that ends sooner than this after its start counts as failed.
     pub shard_settled_after: Duration,
-    /// How long a browser without windows is kept for the next one.
+    /// How long a browser without windows is kept for new ones.
     pub shard_linger: Duration,
-    /// A session that nobody used for this long freezes; `None` is never.
+    /// How long a session must be unused before it is frozen; `None` is never.
     pub freeze_after: Option<Duration>,
-    /// How long a page is let run after something was done in it, before it freezes again.
+    /// How long a page runs after an activity in it before it is frozen again.
     pub freeze_settle: Duration,
-    /// A session that nobody used for this long hibernates; `None` is never.
+    /// How long a session must be unused before it hibernates; `None` is never.
     pub hibernate_after: Option<Duration>,
-    /// How long after a change in a window its state is written down.
+    /// The delay between a change in a window and saving its state.
     pub save_delay: Duration,
-    /// States being written down at once.
+    /// States being saved at once.
     pub max_saves: usize,
-    /// After a state could not be written down, when it is tried again.
+    /// The delay before a failed save is retried.
     pub save_retry: Duration,
-    /// Windows that were lost and are being brought back at once.
+    /// Lost windows being restored at once.
     pub max_recoveries: usize,
-    /// A browser older than this is given up as soon as its windows can be moved to another.
+    /// A browser older than this is retired as soon as its windows can be moved to another.
     pub browser_max_age: Duration,
-    /// A window that is to be moved must have been left alone for this long.
+    /// How long a window must be unused before it is moved.
     pub move_after: Duration,
-    /// How long an ended session's reason is remembered.
+    /// How long the reason of an ended session is kept.
     pub remember_ended: Duration,
-    /// Ended sessions remembered at once.
+    /// Ended sessions kept at once.
     pub max_remembered: usize,
     /// Holds on one session.
     pub max_holds: usize,
-    /// Requests that wait for one session.
+    /// Requests waiting for one session.
     pub max_waiting: usize,
 }
 
 impl Limits {
-    /// Returns the waits between tries after a failure of this kind.
+    /// Returns the delays between attempts after a failure of this kind.
     pub(crate) fn backoff_after(&self, kind: FailureKind) -> Backoff {
         let longest = self.backoff.longest;
         let longest = if kind.is_harmless() { longest.min(self.longest_outage_wait) } else { longest };

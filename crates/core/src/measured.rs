@@ -1,21 +1,21 @@
-//! What the world has measured of the memory that windows take.
+//! Measurements of the memory of windows.
 
-/// What the world has measured, in bytes.
+/// A measurement, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// What all browsers take together, compressed swap among it.
+    /// The memory of all browsers together, with compressed swap.
     pub used_bytes: u64,
-    /// What they may take.
+    /// The budget for all browsers.
     pub budget_bytes: u64,
-    /// What a single window may take.
+    /// The limit for a single window.
     pub window_bytes: u64,
-    /// What a window takes whose page runs, on average.
+    /// The average memory of a window that runs.
     pub running_bytes: u64,
-    /// What a window takes that stands still, on average.
+    /// The average memory of a frozen window.
     pub frozen_bytes: u64,
 }
 
-/// The last measurement, and what of it no window explains.
+/// The last measurement, and the part of it that is not attributed to a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemoryEstimate {
     pub(crate) memory: Memory,

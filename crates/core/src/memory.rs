@@ -1,14 +1,16 @@
-//! The memory budget: what all windows take by now, and who gets colder where that is too much.
+//! The memory budget: the estimated memory of all windows, and which are frozen, hibernated or ended when it is
+//! exceeded.
 //!
-//! Measuring is slow and windows come fast. So between two measurements the rules reckon: with what a window was
-//! last found to take, or what windows take on average, running or standing still, and with what was measured beside
-//! that.
+//! A measurement takes long and windows are opened fast. Between two measurements the rules use estimates: the last
+//! measured memory of a window, or the average of running or frozen windows, plus the measured memory that belongs to
+//! no window.
 //!
-//! Memory is charged to whoever takes it. A window that takes more than one may has its pages ended, used or not; its
-//! session stays and its page is loaded again. Where memory is short, whoever takes far more than a fair share goes
-//! first, without standing still before, which would give little back. Then the others get colder, one step at a time,
-//! the least recently used first; nobody gets warmer unless somebody needs the page, and between where that begins and
-//! where it stops there is room, so that nothing goes to and fro.
+//! Memory is attributed to the window that uses it. The pages of a window that exceeds the limit for one window are
+//! ended, whether used or not; its session continues and its page is loaded again. When memory is short, a window
+//! that takes far more than a fair share is hibernated first, without being frozen before, which would free little.
+//! Then the others are frozen and then hibernated, the least recently used first; none is woken or thawed unless its
+//! page is needed. The threshold at which this begins is higher than the one at which it stops, so that there is no
+//! oscillation.
 
 use std::time::Duration;
 
@@ -21,18 +23,18 @@ use crate::rules::Rules;
 use crate::session::{Session, Window};
 use crate::time::Moment;
 
-/// Above this share of the budget, in percent, windows get colder.
+/// Above this share of the budget, in percent, windows are frozen or hibernated.
 const HIGH_PERCENT: u64 = 95;
-/// That goes on until no more than this share is taken.
+/// This continues until at most this share is used.
 const LOW_PERCENT: u64 = 85;
-/// Pages that were to be ended and are still there are ended again after this long.
+/// The delay before pages that should have been ended are ended again.
 const END_AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// Whoever takes this many times a fair share of the budget, and what is usual, goes first. Windows differ: some of them
-/// are just large.
+/// A window that takes this many times a fair share of the budget, and the usual memory, is hibernated first. Windows
+/// differ: some of them are just large.
 const GREEDY_SHARES: i64 = 2;
-/// A window that was used this short a while ago is left alone: its client is likely to go on.
+/// A window that was used within this time is left alone: its client probably continues.
 const GRACE: Duration = Duration::from_secs(1);
-/// A window that has come to a stand is as small as it gets after about this long.
+/// The time after which a frozen window has reached its smallest size.
 const SHRINKING: Duration = Duration::from_secs(14);
 
 impl Memory {
@@ -48,13 +50,13 @@ impl Memory {
         signed(if is_still { self.frozen_bytes } else { self.running_bytes })
     }
 
-    /// What this session's window takes, running or standing still, as far as is known.
+    /// Returns the memory of this session's window, running or frozen, as far as is known.
     pub(crate) fn weigh_window(&self, session: &Session, is_still: bool) -> i64 {
         let average = self.weigh(is_still);
         match session.contents.weight {
             None => average,
             Some(weight) if weight.is_still == is_still => signed(weight.bytes),
-            // It gives back the part that others do.
+            // Frozen, it frees the same part as others do.
             Some(weight) if is_still => {
                 let running = i128::from(self.running_bytes.max(1));
                 let left = i128::from(weight.bytes) * i128::from(self.frozen_bytes) / running;
@@ -64,7 +66,7 @@ impl Memory {
         }
     }
 
-    /// What a session's window really takes at the moment.
+    /// Returns the present memory of a session's window.
     fn present(&self, session: &Session, now: Moment) -> i64 {
         match session.window {
             Window::None | Window::Placed(_) => 0,
@@ -74,7 +76,7 @@ impl Memory {
         }
     }
 
-    /// What it may take before anything that was ordered has come about.
+    /// Returns the memory before any outstanding order is executed.
     pub(crate) fn claimed(&self, session: &Session) -> i64 {
         if session.occupies() {
             self.weigh_window(session, session.contents.freeze_state.is_frozen())
@@ -83,7 +85,7 @@ impl Memory {
         }
     }
 
-    /// What it will take once everything that was ordered has come about.
+    /// Returns the memory once all outstanding orders are executed.
     pub(crate) fn foreseen(&self, session: &Session) -> i64 {
         if session.ended.is_some() || session.is_hibernating() {
             return 0;
@@ -97,12 +99,12 @@ impl Memory {
 }
 
 impl Session {
-    /// Returns whether its window stands still and is as small as it gets.
+    /// Returns whether its window is frozen and has reached its smallest size.
     fn is_small(&self, now: Moment) -> bool {
         matches!(self.contents.freeze_state, FreezeState::Frozen { since } if now.since(since) >= SHRINKING)
     }
 
-    /// Returns whether it is left alone for want of memory.
+    /// Returns whether it is left alone when memory is short.
     fn is_fresh(&self, now: Moment) -> bool {
         now < self.last_used + GRACE
     }
@@ -111,7 +113,7 @@ impl Session {
         self.may_be_frozen_in_time() && self.unfreezable_until <= now && self.can_freeze(now)
     }
 
-    /// The same, now or a while later.
+    /// Returns the same, now or later.
     pub(crate) fn may_be_frozen_in_time(&self) -> bool {
         self.freezes
             && !self.waits_for_person()
@@ -119,7 +121,8 @@ impl Session {
             && self.can_freeze_in_time()
     }
 
-    /// Returns whether its pages are to be ended for what they take. One that is going anyway is waited for.
+    /// Returns whether its pages must be ended because of their memory. If its window is about to be closed, that is
+    /// enough.
     pub(crate) fn is_oversized(&self, memory: Memory) -> bool {
         self.ended.is_none()
             && !self.is_hibernating()
@@ -129,7 +132,7 @@ impl Session {
 }
 
 impl Rules {
-    /// The world has measured, all together and these `windows`.
+    /// Handles a measurement of all browsers together, and of these `windows`.
     pub(crate) fn measured(&mut self, memory: Memory, windows: &[(SessionId, u64)], now: Moment) {
         for (id, bytes) in windows {
             let Some(session) = self.sessions.get(id).filter(|session| session.shard().is_some()) else {
@@ -150,8 +153,7 @@ impl Rules {
         self.end_oversized(now);
     }
 
-    /// Has the pages of windows ended that take more than a window may. One whose pages were ended already is waited
-    /// for.
+    /// Ends the pages of windows that exceed the limit for one window, unless that was ordered already.
     fn end_oversized(&mut self, now: Moment) {
         let was_ended = |session: &Session| {
             session.contents.oversized_since.is_some_and(|since| now.since(since) < END_AGAIN_AFTER)
@@ -168,7 +170,7 @@ impl Rules {
         }
     }
 
-    /// Returns whether one more window stays within the budget. The only one there is always does.
+    /// Returns whether one more window fits into the budget. A single window always does.
     pub(crate) fn has_memory(&mut self) -> bool {
         let Some(MemoryEstimate { memory, rest_bytes }) = self.sessions.context().memory else { return true };
         let claimed = self.sessions.fresh().claimed();
@@ -176,7 +178,7 @@ impl Rules {
         self.occupied() == 0 || needed <= i128::from(memory.high())
     }
 
-    /// Has windows get colder until those that there are, and those that are waited for, fit into the budget.
+    /// Freezes or hibernates windows until the existing ones, and those being opened, fit into the budget.
     pub(crate) fn reclaim_memory(&mut self, now: Moment) {
         let Some(MemoryEstimate { memory, rest_bytes }) = self.sessions.context().memory else { return };
         let comers = i64::try_from(self.wanted_places()).unwrap_or(i64::MAX);
@@ -187,7 +189,7 @@ impl Rules {
         if foreseen(self) <= i128::from(memory.high()) {
             return;
         }
-        // One that was about to go when it was measured may have stayed.
+        // A window that was about to be closed when it was measured may have stayed open.
         self.end_oversized(now);
         while foreseen(self) > i128::from(memory.low()) {
             if let Some(id) = self.greediest_to_hibernate(memory, now) {
@@ -211,9 +213,10 @@ impl Rules {
         }
     }
 
-    /// Returns who takes the most, of those that take far more than a fair share, and than most others, and may go.
+    /// Returns the window that takes the most, among those that take far more than a fair share and than most others,
+    /// and may hibernate.
     fn greediest_to_hibernate(&mut self, memory: Memory, now: Moment) -> Option<SessionId> {
-        // As if all of them ran: who got colder meanwhile makes nobody look greedier.
+        // Calculated as if all of them ran: freezing some makes no other look too large.
         self.sessions.fresh();
         let weights = self.sessions.index().weights();
         let count = weights.len();
@@ -232,7 +235,7 @@ impl Rules {
         candidates.find(|id| self.sessions.get(id).is_some_and(may_go))
     }
 
-    /// Returns who stands still already, or cannot. One that is just coming to a stand is waited for.
+    /// Returns a window that is frozen already, or cannot be. One that is being frozen is waited for.
     fn least_used_to_hibernate(&mut self, now: Moment) -> Option<SessionId> {
         let id = self.sessions.first(Order::MayHibernate, |session| {
             !matches!(session.contents.freeze_state, FreezeState::Thawing { .. })

@@ -1,7 +1,7 @@
-//! Windows that move from one browser to another: out of one that is old, too large or started in another way, and out of
-//! one whose other windows they hold up.
+//! Moving windows from one browser to another: out of a browser that is old, too large or started in another way, and
+//! out of a browser whose other windows they slow down.
 //!
-//! A window moves by being saved and closed; its session then gets another one, as any that lost its window.
+//! A window is moved by saving and closing it; its session then gets another one, as after a loss.
 
 use crate::action::NoticeKind;
 use crate::ids::{SessionId, ShardId};
@@ -13,7 +13,7 @@ use crate::spec::Isolation;
 use crate::time::Moment;
 
 impl Session {
-    /// Returns whether its window is on its way from one browser to another.
+    /// Returns whether its window is being moved from one browser to another.
     pub(crate) fn is_moving(&self) -> bool {
         match self.window {
             Window::Saving(_, CloseReason::Move | CloseReason::MoveOut) => true,
@@ -21,19 +21,20 @@ impl Session {
         }
     }
 
-    /// Returns whether its window is to go into a browser of its own. One that is there for a refresh goes anyway.
+    /// Returns whether its window is to be moved into a browser of its own. One that is open for a refresh is closed
+    /// anyway.
     pub(crate) fn is_to_move_out(&self) -> bool {
         self.contents.moves_out_since.is_some() && !self.has_refresh_window()
     }
 
-    /// Returns until when new uses wait for it to move out, where its uses alone keep it from that.
+    /// Returns until when new uses wait so that it can be moved, if only its uses prevent that.
     pub(crate) fn waits_to_move_out_until(&self) -> Option<Moment> {
         let since = self.contents.moves_out_since.filter(|_| self.holds.is_empty() && self.uses > 0)?;
         Some(since + MOVE_OUT_PATIENCE)
     }
 
-    /// Returns until when a newcomer waits for those who hold the session with others, so that it can move out: where
-    /// clients come and go one after the other, there would never be a moment without any.
+    /// Returns until when a new request waits for the shared holders of the session, so that it can be moved: if
+    /// clients come and go one after the other, it would otherwise never be unused.
     pub(crate) fn comes_after_move_out(&self, newcomer: &Waiting) -> Option<Moment> {
         let Wish::Hold { shared: true, .. } = newcomer.wish else { return None };
         let is_held = !self.holds.is_empty() && self.holds.iter().all(|hold| hold.shared);
@@ -42,7 +43,7 @@ impl Session {
 }
 
 impl Rules {
-    /// A window had its browser do so much that the others in there waited. From now on it has a browser of its own.
+    /// Notes that a window kept its browser so busy that the others in it waited. It is to have a browser of its own.
     pub(crate) fn held_others_up(&mut self, id: SessionId, shard: ShardId) {
         let is_shared = self.shards.get(shard).is_some_and(|shard| shard.isolation == Isolation::Shared);
         let is_in_it = |session: &Session| session.ended.is_none() && session.shard() == Some(shard);
@@ -52,8 +53,8 @@ impl Rules {
         }
     }
 
-    /// Moves windows that held others up into browsers of their own, once nobody uses them. Whoever wants one
-    /// meanwhile waits for that.
+    /// Moves windows that slowed down others into browsers of their own, once they are not in use. New requests for
+    /// such a window wait for that.
     pub(crate) fn move_out_windows(&mut self, now: Moment) {
         if self.draining {
             return;
@@ -72,19 +73,19 @@ impl Rules {
                 && session.established
                 && session.contents.restored
                 && session.tried_at().is_none()
-                // A person may be at it, who does not use it just now.
+                // A person may be working on it without using it at this moment.
                 && !session.waits_for_person()
                 && session.hibernate_not_before <= now
         };
         let moving_out: Vec<SessionId> = self.sessions.fresh().set(Set::MovingOut).collect();
         for id in moving_out {
             let Some(mut session) = self.session_if(id, may_move_out) else { continue };
-            let why = "it held up the other sessions of its browser and gets one of its own";
+            let why = "it slowed down the other sessions of its browser and gets a browser of its own";
             session.move_away(CloseReason::MoveOut, why);
         }
     }
 
-    /// Moves one idle window at a time out of a browser that is to be given up.
+    /// Moves one idle window at a time out of a browser that is being retired.
     pub(crate) fn move_window(&mut self, now: Moment) {
         if self.draining || self.sessions.fresh().count(Set::Moving) > 0 {
             return;
@@ -104,7 +105,7 @@ impl Rules {
         }
     }
 
-    /// Returns when a window may be moved next out of a browser that is to be given up.
+    /// Returns when the next window may be moved out of a browser that is being retired.
     pub(crate) fn next_move(&self, now: Moment) -> Option<Moment> {
         let retiring = self.shards.retiring();
         let sessions = retiring.flat_map(|shard| &shard.windows).filter_map(|id| self.sessions.get(id));

@@ -1,34 +1,34 @@
-//! An operation's way through its phases: when one may begin, what is still missing, and when it is over.
+//! The phases of an operation: when one may begin, which inputs are missing, and when the operation ends.
 //!
-//! A phase is begun at most once, whatever happens: it may have booked something. That it begins is recorded
-//! before it does, so of one that was running when the server ended nobody knows how far it came, and the
-//! operation ends there. While it waits for an input it keeps its place and its hold.
+//! A phase is begun at most once: it may have booked something. Its start is stored before it begins; if the server
+//! crashes during a phase, its progress is unknown, and the operation ends. While it waits for an input it keeps its
+//! place and its hold.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::time::Moment;
 
-/// Where an operation is. Phases are counted from 0.
+/// The state of an operation. Phases are counted from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
     /// A phase runs, or is about to.
     Running {
-        /// Which.
+        /// The phase.
         phase: usize,
     },
-    /// A phase cannot begin before its client has given more.
+    /// A phase cannot begin before the client provides more inputs.
     Waiting {
-        /// Which.
+        /// The phase.
         phase: usize,
-        /// How long it waits for that.
+        /// Until when it waits for them.
         expires_at: Moment,
     },
-    /// It is over.
+    /// It has ended.
     Ended {
-        /// How.
+        /// The outcome.
         ending: Ending,
-        /// When.
+        /// When it ended.
         at: Moment,
     },
 }
@@ -36,63 +36,63 @@ pub enum Stage {
 /// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ending {
-    /// All phases are through.
+    /// All phases have succeeded.
     Done,
     /// A phase failed.
     Failed,
-    /// Nobody gave what it waited for.
+    /// It did not get the inputs that it waited for.
     Expired,
-    /// A client gave it up.
+    /// A client cancelled it.
     Cancelled,
     /// Its session ended.
     SessionEnded,
-    /// The server ended in the middle of a phase.
+    /// The server ended during a phase.
     Interrupted,
 }
 
-/// What happens to an operation.
+/// The inputs of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationInput {
-    /// A client gives more inputs, by these names, and wants it to go on.
+    /// A client provides more inputs, by these names, and continues it.
     Continue(BTreeSet<String>),
-    /// The phase that ran is over; whether it went through.
+    /// The running phase ended; whether it succeeded.
     PhaseEnded(bool),
-    /// A client gives it up.
+    /// A client cancels it.
     Cancel,
     /// Its session has ended.
     SessionEnded,
-    /// Where it is could not be written down, so that the next server would not know it.
+    /// Its state could not be stored, so that the next server would not know it.
     NotRecorded,
-    /// A new server has read it.
+    /// A new server has loaded it.
     Resumed,
     /// Time has passed.
     Tick,
 }
 
-/// What follows, in this order: each is done before the next begins.
+/// The resulting actions, in order: each is executed before the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationAction {
-    /// Write the operation down as it now is.
+    /// Store the operation as it is now.
     Record,
     /// Run this phase.
     Run(usize),
-    /// Give its hold on the session back.
+    /// Release its hold on the session.
     Release,
 }
 
-/// Why an operation does not go on.
+/// Why an operation cannot be continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationRefusal {
-    /// It runs.
+    /// It is running.
     Running,
-    /// It is over.
+    /// It has ended.
     Ended(Ending),
 }
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// What each phase needs before it can begin.
+    /// The inputs that each phase needs before it can begin.
     needs: Vec<BTreeSet<String>>,
     given: BTreeSet<String>,
     timeout: Duration,
@@ -100,7 +100,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// One that has not begun: `Continue` begins it.
+    /// Returns one that has not begun: `Continue` begins it.
     #[must_use]
     pub fn new(needs: Vec<BTreeSet<String>>, timeout: Duration, now: Moment) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl Operation {
         }
     }
 
-    /// One that was recorded.
+    /// Returns one that was stored.
     #[must_use]
     pub fn recorded(
         needs: Vec<BTreeSet<String>>,
@@ -122,13 +122,13 @@ impl Operation {
         Self { needs, given, timeout, stage }
     }
 
-    /// Where it is.
+    /// Returns its state.
     #[must_use]
     pub fn stage(&self) -> &Stage {
         &self.stage
     }
 
-    /// What it waits for, in order; nothing where it does not wait.
+    /// Returns the inputs that it waits for, in order; none if it does not wait.
     #[must_use]
     pub fn missing(&self) -> Vec<&str> {
         match self.stage {
@@ -137,10 +137,10 @@ impl Operation {
         }
     }
 
-    /// Takes what happens, and gives what follows.
+    /// Applies an input, and returns the resulting actions.
     ///
     /// # Errors
-    /// Why it does not follow; nothing has changed then.
+    /// If the input does not fit the state, which is then unchanged.
     pub fn step(
         &mut self,
         now: Moment,
@@ -179,9 +179,9 @@ impl Operation {
             (Stage::Ended { ending, .. }, In::Continue(_) | In::Cancel) => {
                 Err(OperationRefusal::Ended(*ending))
             }
-            // The server that recorded its end may not have come to this; twice does no harm.
+            // The server that stored its end may have stopped before this; a second time does no harm.
             (Stage::Ended { .. }, In::Resumed) => Ok(vec![OperationAction::Release]),
-            // A report about something that is over.
+            // A late report about a phase that has ended.
             (_, In::PhaseEnded(_) | In::SessionEnded | In::NotRecorded | In::Resumed | In::Tick) => {
                 Ok(Vec::new())
             }

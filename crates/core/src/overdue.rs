@@ -1,6 +1,6 @@
-//! How late refreshes are: a machine that has more sessions than it can refresh in time is not to keep that to itself.
+//! How late refreshes are, so that it can be reported when a machine has more sessions than it can refresh in time.
 //!
-//! What waits because it failed, or because its site is to be left alone, is not late.
+//! A refresh that waits after a failure, or for the quiet hours of its site, does not count as late.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::session::Session;
 use crate::spec::AsleepRefresh;
 use crate::time::Moment;
 
-/// The refresh that is due longest, of those that have not begun.
+/// The refresh that has been due longest, of those that have not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueRefresh {
-    /// When it should have begun, at the latest. May be in the future.
+    /// When it should have begun at the latest. May be in the future.
     pub at: Moment,
-    /// How often its session is to be refreshed.
+    /// The refresh interval of its session.
     pub interval: Duration,
 }
 
-/// In which way a session was refreshed, as far as the rules know.
+/// How a session was refreshed, as far as the rules know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshKind {
-    /// By a document in a window with its cookies alone.
+    /// By a document in a bare window.
     Document,
-    /// By its page, in a window that was opened for that.
+    /// By its page, in a window that was opened for it.
     Page,
-    /// In its site's own way.
+    /// In the way of its site.
     Site,
 }
 
 impl Session {
-    /// Returns how it was refreshed where the activity of `ticket` was a refresh that ends with `outcome`, `None` being a
-    /// failure.
+    /// Returns how it was refreshed if the activity of `ticket` was a refresh that ended with `outcome`, where `None`
+    /// is a failure.
     #[must_use]
     pub fn refreshed_by(&self, ticket: Ticket, outcome: Option<&SignInStatus>) -> Option<RefreshKind> {
         let ActivityState::Running(activity) = self.contents.activity else { return None };
@@ -59,13 +59,13 @@ impl Session {
 }
 
 impl Rules {
-    /// Returns the refresh that is due longest and has not begun, if there is one to come.
+    /// Returns the refresh that has been due longest and has not begun, if any is scheduled.
     pub fn due_refresh(&mut self) -> Option<DueRefresh> {
         let is_refreshed_asleep = self.limits.asleep_windows > 0 && !self.draining;
         let index = self.sessions.fresh();
         let asleep = index.order(Order::AsleepRefresh).next().filter(|_| is_refreshed_asleep);
         let beside = index.order(Order::BesideRefresh).next();
-        // Those that wait for others to end, and those that are not even checked.
+        // Those that wait for others to end, and those that were not checked yet.
         let awake = [Order::ReadyRefresh, Order::Refresh].map(|order| index.order(order).next());
         let first = awake.into_iter().flatten().map(|(_, id)| (Moment(0), id)).chain(asleep).chain(beside);
         let first = first.filter_map(|(not_before, id)| self.sessions.get(&id)?.due_refresh(not_before));

@@ -1,4 +1,4 @@
-//! What of a session outlives the rules that know it.
+//! The data of a session that is stored.
 
 use crate::action::EndedReason;
 use crate::ids::{LaunchKey, SessionId, ShardId};
@@ -7,30 +7,30 @@ use crate::sign_in::SignIn;
 use crate::spec::{Isolation, Spec};
 use crate::time::Moment;
 
-/// A session as it is written down.
+/// A session as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersistedSession {
     /// Its id.
     pub id: SessionId,
-    /// What was asked for, with all that was changed since.
+    /// What was requested, with all later changes.
     pub spec: Spec,
-    /// When it was let in.
+    /// When it was admitted.
     pub created_at: Moment,
     /// When a client last used it.
     pub last_used: Moment,
-    /// When a refresh last worked.
+    /// When a refresh last succeeded.
     pub last_refresh: Option<Moment>,
-    /// When a sign-in last worked.
+    /// When a sign-in last succeeded.
     pub signed_in_at: Option<Moment>,
-    /// How it stands with its portal, as far as was last seen.
+    /// Its sign-in status, as last seen.
     pub sign_in: SignIn,
-    /// What a person should know or do.
+    /// A message for people: what to know or to do.
     pub attention: Option<String>,
-    /// Whether the portal refused its sign-in.
+    /// Whether the portal rejected its sign-in.
     pub refused: bool,
-    /// When its sign-in was typed whose outcome nobody knows yet.
+    /// When a sign-in was typed whose outcome is not known yet.
     pub tried_at: Option<Moment>,
-    /// Whether it had a window, or was to have one.
+    /// Whether it had a window, or should have had one.
     pub live: bool,
     /// When and why it ended.
     pub ended: Option<(Moment, EndedReason)>,
@@ -38,24 +38,24 @@ pub struct PersistedSession {
     pub holds: Vec<Hold>,
 }
 
-/// A browser that outlived the rules that had it started.
+/// A browser that was started by an earlier server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdoptedShard {
-    /// What it is called from now on.
+    /// Its id from now on.
     pub id: ShardId,
-    /// Which new windows it may take.
+    /// The kind of windows that it may take.
     pub launch: LaunchKey,
-    /// Whether it is one session's own.
+    /// Whether it is for one session only.
     pub isolation: Isolation,
     /// When it was started.
     pub since: Moment,
-    /// It is not as browsers are started now, and is to be given up.
+    /// It was started in another way than browsers are now, and is to be retired.
     pub outdated: bool,
 }
 
 impl Session {
-    /// What is to be written down of it: nothing before it stood for the first time, since until then nobody
-    /// was promised anything.
+    /// Returns the data to store, or `None` before the session was ready for the first time, since until then nothing
+    /// was promised to a client.
     #[must_use]
     pub fn persisted(&self) -> Option<PersistedSession> {
         let spec = Spec {

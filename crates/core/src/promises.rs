@@ -1,4 +1,4 @@
-//! What is undone because it could not be written down: nobody was promised it, and nobody is to find it.
+//! Undoing changes that could not be stored: the client was not told of them, and no other client may see them.
 
 use crate::action::{EndedReason, NoticeKind};
 use crate::activity::Failure;
@@ -8,7 +8,7 @@ use crate::rules::Rules;
 use crate::session::Session;
 
 impl Promise {
-    /// Returns what a request is about to be promised. `before` is its session as it is.
+    /// Returns what a request is about to be promised. `before` is its session before the request.
     #[must_use]
     pub fn of(input: &Input, before: Option<&Session>) -> Option<Self> {
         match input {
@@ -26,9 +26,9 @@ impl Promise {
         }
     }
 
-    /// Hands over to `later`, which was made of the same session after this and may still be kept, what both of them
-    /// have changed: it holds what `later` made of it, and if `later` is undone, too, it is again as it was before
-    /// both. Returns what of this is to be undone now.
+    /// Passes to `later`, a later promise of the same session that may still be kept, the part of this one that both
+    /// of them change, so that if `later` is undone, too, the session is as it was before both. Returns the part of
+    /// this one to undo now.
     #[must_use]
     pub fn hand_on(self, later: &mut Self) -> Option<Self> {
         match (self, later) {
@@ -65,10 +65,10 @@ impl Promise {
 }
 
 impl Rules {
-    /// Undoes what was done for a request that cannot be kept.
+    /// Undoes what was done for a request whose promise cannot be kept.
     pub(crate) fn take_back(&mut self, id: SessionId, promise: Promise, failure: Failure) {
         match promise {
-            // It stands, but nobody knows of it: it never was.
+            // It is ready, but no client knows it: it is removed without a trace.
             Promise::Created => {
                 if let Some(mut session) = self.session_mut(id) {
                     session.end(EndedReason::StartFailed, Some(failure));
@@ -79,7 +79,7 @@ impl Rules {
                 let before = session.holds.len();
                 session.holds.retain(|other| other.id != hold);
                 if session.holds.len() < before {
-                    session.announce(NoticeKind::HoldReleased, "the hold could not be written down");
+                    session.announce(NoticeKind::HoldReleased, "the hold could not be stored");
                 }
             }
             Promise::Extended { hold, expires_at } => {
@@ -111,7 +111,7 @@ impl Rules {
                     now_is.own_refresh = policy.own_refresh;
                 }
                 session.policy_changed();
-                session.announce(NoticeKind::Updated, "a change could not be written down");
+                session.announce(NoticeKind::Updated, "the change could not be stored");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who waits: for a place, or for everything to be at rest.
+//! Waiting requests: for a place, or for a drain.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -6,18 +6,18 @@ use crate::ids::{RequestId, SessionId};
 use crate::spec::Spec;
 use crate::time::Moment;
 
-/// Somebody who has no place yet.
+/// A session that waits for a place.
 #[derive(Debug, Clone)]
 pub(crate) enum Queued {
     Newcomer(Box<Newcomer>),
-    /// A cold session that somebody wants.
+    /// A hibernated session that a client needs.
     Sleeper {
         id: SessionId,
         deadline: Moment,
     },
 }
 
-/// Somebody who asked for a session that is not there yet.
+/// A request for a session that does not exist yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Newcomer {
     pub(crate) id: SessionId,
@@ -27,7 +27,7 @@ pub(crate) struct Newcomer {
     pub(crate) deadline: Moment,
 }
 
-/// All who wait for a place, in their order. All of them wait equally long at most, so that deadlines are in order, too.
+/// All that wait for a place, in order. The maximum wait is the same for all, so that deadlines are in order, too.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Queue {
     all: VecDeque<Queued>,
@@ -66,7 +66,7 @@ impl Queue {
         self.all.push_back(queued);
     }
 
-    /// Takes out the first one, or the first sleeper.
+    /// Removes the first one, or the first hibernated session.
     pub(crate) fn take_next(&mut self, only_sleepers: bool) -> Option<Queued> {
         let may_enter = |queued: &Queued| !only_sleepers || matches!(queued, Queued::Sleeper { .. });
         let position = self.all.iter().position(may_enter)?;
@@ -75,7 +75,7 @@ impl Queue {
         Some(queued)
     }
 
-    /// Takes out those who have waited too long.
+    /// Removes those that have waited too long.
     pub(crate) fn take_late(&mut self, now: Moment) -> Vec<Queued> {
         let count = self.all.iter().take_while(|queued| now >= queued.deadline()).count();
         let late: Vec<Queued> = self.all.drain(..count).collect();
@@ -127,7 +127,7 @@ impl Queued {
     }
 }
 
-/// Somebody who waits for everything to be at rest.
+/// A request that waits until all sessions have hibernated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DrainWaiter {
     pub(crate) request: RequestId,

@@ -1,6 +1,6 @@
 //! The schedule of refreshes: when sessions are checked, and which refreshes are due then.
 //!
-//! What a refresh does in the window is not known here: [`Activity::Refresh`] is begun by [`crate::settle`], as far as the
+//! How a session is refreshed is not known here: [`Activity::Refresh`] is begun by [`crate::settle`], as far as the
 //! limits allow, and carried out by the world.
 
 use std::collections::BTreeSet;
@@ -15,11 +15,11 @@ use crate::session::{Session, Window};
 use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
-/// However short an interval a client asks for, sessions are not checked more often than this.
+/// The shortest interval between two checks, whatever interval a client sets.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// Returns whether it stands in an open window and nothing is to be done in it.
+    /// Returns whether its window is ready and idle.
     pub(crate) fn rests(&self) -> bool {
         self.ended.is_none()
             && self.established
@@ -28,7 +28,7 @@ impl Session {
             && matches!(self.window, Window::Open(_))
     }
 
-    /// Returns when it is to be refreshed, if it rests and its site is not one of those that are left alone.
+    /// Returns when it is to be refreshed, if it is idle and its site has no quiet hours.
     pub(crate) fn refresh_due(&self, quiet: &BTreeSet<SiteId>) -> Option<Moment> {
         let is_refreshed = self.rests() && !self.waits_for_person() && !self.is_in_quiet_hours(quiet);
         let interval = self.policy.refresh_interval().filter(|_| is_refreshed);
@@ -37,7 +37,8 @@ impl Session {
 }
 
 impl SessionMut<'_> {
-    /// The portal has heard of it and is content: it is refreshed an interval later, or earlier by chance.
+    /// Notes that the portal answered it as expected: it is refreshed one interval later, or earlier by a random
+    /// amount.
     pub(crate) fn is_fresh(&mut self) {
         let random = self.effects.random();
         let early_ms = u64::try_from(self.refresh_jitter.as_millis()).unwrap_or(u64::MAX - 1);
@@ -45,7 +46,7 @@ impl SessionMut<'_> {
         self.fresh_at = self.now;
     }
 
-    /// Has refreshes be checked in time for it, where it is to be refreshed every `interval`.
+    /// Has refreshes checked in time for it, if it is to be refreshed every `interval`.
     pub(crate) fn check_within(&mut self, interval: Option<Duration>) {
         if let Some(interval) = interval {
             *self.next_check = (*self.next_check).min(self.now + interval.max(MIN_CHECK_INTERVAL));
@@ -54,8 +55,8 @@ impl SessionMut<'_> {
 }
 
 impl Rules {
-    /// Schedules a refresh of each session whose last one is older than its interval, and a look at each that waits for a
-    /// person. Sets when the next check is due.
+    /// Schedules a refresh of each session whose last one is older than its interval, and a check of each that waits
+    /// for a person. Sets when the next check is due.
     pub(crate) fn schedule_refreshes(&mut self, now: Moment) {
         let due: Vec<SessionId> = self.sessions.fresh().until(Order::Refresh, now).collect();
         for id in due {
@@ -64,7 +65,7 @@ impl Rules {
                 session.not_before = now;
             }
         }
-        // Looks come after the refreshes, which they would put off for ever where both are due.
+        // Checks of the status come after refreshes, which they would otherwise delay without end when both are due.
         let looks: Vec<SessionId> = self.sessions.fresh().set(Set::Looks).collect();
         for id in looks {
             if let Some(session) = self.sessions.get_mut(&id) {

@@ -1,4 +1,4 @@
-//! What the world reports: browsers, windows, and how activities ended.
+//! Reports of the world: browsers, windows, and outcomes of activities.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::time::Moment;
 
 /// Why a window has an empty page.
 const LAST_PAGE_CLOSED: &str = "its last page was closed";
-/// What is said of a page that was ended for the memory that it took.
+/// The message for a page that was ended because of its memory.
 const OVERSIZED: &str = "its page took more memory than `limits.window_memory` allows and was ended";
-/// Repairs of a page that may fail before its window is given up for another one.
+/// How often the repair of a page may fail before its window is replaced.
 const REPAIRS_MAX: u32 = 2;
 
 impl Rules {
@@ -66,7 +66,7 @@ impl Rules {
         if !session.established {
             return self.count_failure(id, Activity::Visit, failure.clone());
         }
-        // A browser that keeps dying is told, and tried again ever more slowly.
+        // Repeated failures of a browser are reported, and starts are retried with growing delays.
         if failures >= session.limits.recovery_tries || failure.kind == FailureKind::BrowserMissing {
             session.attention = Some(failure.sentence.clone());
             session.answer_refresh_requests(&Err(failure.clone()));
@@ -144,23 +144,23 @@ impl Rules {
                 let is_stuck = activity == Activity::Repair && failure.kind == FailureKind::Browser;
                 self.count_failure(id, activity, failure);
                 if is_stuck && let Some(mut session) = self.session_if(id, Session::is_beyond_repair) {
-                    // A renderer that cannot be brought to an end goes with its window, and the session gets another one.
+                    // If a renderer cannot be ended, its window is closed, and the session gets another one.
                     session.close_window();
                 }
             }
         }
     }
 
-    /// The session that a report is about, unless the report is late.
+    /// Returns the session of a report, unless the report is late.
     fn current(&mut self, id: SessionId, ticket: Ticket) -> Option<SessionMut<'_>> {
         self.session_if(id, |session| session.ticket == ticket)
     }
 
-    /// Decides what follows from a failure, for the session and for those that sign in with the same.
+    /// Handles a failure, for the session and for those with the same login.
     fn count_failure(&mut self, id: SessionId, activity: Activity, failure: Failure) {
         let Some(mut session) = self.session_mut(id) else { return };
         let is_of_sign_in = matches!(activity, Activity::SignIn | Activity::Look);
-        // What never reached the portal is repeated, and no person has to be asked for it.
+        // If nothing reached the portal, the sign-in is repeated without asking a person.
         if session.has_refresh_window() && (!is_of_sign_in || failure.kind.is_harmless()) {
             return session.asleep_refresh_failed(failure);
         }
@@ -176,17 +176,17 @@ impl Rules {
     }
 }
 
-/// What follows from a failure beyond its session's own state.
+/// Consequences of a failure beyond the session's own state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Counted {
-    /// The portal rejected what was typed, which concerns all that would type the same.
+    /// The portal rejected the login, which concerns all sessions that share it.
     is_rejected: bool,
-    /// The session is over.
+    /// The session ends.
     ends: Option<EndedReason>,
 }
 
 impl Session {
-    /// Returns whether a report of a loss is about its window as it is now.
+    /// Returns whether a report of a loss concerns the window as it is now.
     fn has_lost(&self, shard: ShardId, loss: WindowLoss) -> bool {
         let there = match self.window {
             Window::Open(at)
@@ -195,13 +195,13 @@ impl Session {
             }
             _ => false,
         };
-        // It does not answer before its repair, which takes its time, is over.
+        // A page does not respond before its repair is complete.
         let mending = matches!(
             self.contents.activity,
             ActivityState::Next(Activity::Repair)
                 | ActivityState::Running(Activity::Repair | Activity::Reopen)
         );
-        // Whoever uses a page that does not answer may have his reasons.
+        // A client that uses an unresponsive page may have its reasons.
         let is_excused = loss == WindowLoss::Hung && (self.in_use() || mending);
         self.ended.is_none() && there && !is_excused
     }
@@ -212,13 +212,13 @@ impl Session {
 }
 
 impl SessionMut<'_> {
-    /// Returns what was lost where that counts as a failure, with a sentence.
+    /// Returns the loss if it counts as a failure, with a message.
     fn window_lost(&mut self, shard: ShardId, loss: WindowLoss) -> Option<(Activity, &'static str)> {
         if loss == WindowLoss::Emptied {
-            // What it has beside its pages may be newer than what was written, however still it was.
+            // The window's state besides its pages may be newer than the stored one, even if it was frozen.
             self.save_by(self.now + self.limits.save_delay);
         }
-        // Who uses it goes on in the same window. What to do with the empty page comes after that.
+        // Clients that use it continue in the same window. The empty page is handled after that.
         let stands = self.established && self.contents.restored && !self.is_recovering();
         let rests = !matches!(self.contents.activity, ActivityState::Running(_));
         if loss == WindowLoss::Emptied && self.in_use() && stands && rests {
@@ -230,7 +230,7 @@ impl SessionMut<'_> {
         let settled = self.now.since(self.lost_at) >= self.limits.loss_settled_after;
         self.losses = if settled { 1 } else { self.losses + 1 };
         self.lost_at = self.now;
-        // What runs is cut short by the loss, and one loss after another is no accident: both count.
+        // The loss interrupts the running activity, and repeated losses are not accidental: both count.
         let counts =
             !settled || !self.established || matches!(self.contents.activity, ActivityState::Running(_));
         self.failures = self.failures.max(self.losses - 1);
@@ -243,18 +243,18 @@ impl SessionMut<'_> {
         let (activity, kind, sentence) = match loss {
             WindowLoss::Crashed if was_oversized => (Activity::Repair, NoticeKind::PageCrashed, OVERSIZED),
             WindowLoss::Crashed => (Activity::Repair, NoticeKind::PageCrashed, "its page crashed"),
-            WindowLoss::Hung => (Activity::Repair, NoticeKind::PageHung, "its page no longer answers"),
-            // A window that shows nothing yet has nothing to keep.
+            WindowLoss::Hung => (Activity::Repair, NoticeKind::PageHung, "its page does not respond"),
+            // A window that shows nothing yet has nothing to preserve.
             WindowLoss::Emptied if !self.contents.restored => {
                 (Activity::Visit, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED)
             }
             WindowLoss::Emptied => (Activity::Reopen, NoticeKind::LastPageClosed, LAST_PAGE_CLOSED),
             WindowLoss::Gone => {
-                (Activity::Visit, NoticeKind::WindowLost, "its window went with its last page")
+                (Activity::Visit, NoticeKind::WindowLost, "its window was closed with its last page")
             }
         };
         self.contents.activity = ActivityState::Next(activity);
-        // What it held up the others with is not begun again in the same browser.
+        // The activity that slowed down the others does not begin again in the same browser.
         let goes = loss == WindowLoss::Gone
             || (loss != WindowLoss::Emptied && self.contents.moves_out_since.is_some());
         self.announce(kind, sentence);
@@ -264,13 +264,13 @@ impl SessionMut<'_> {
         counts.then_some((activity, sentence))
     }
 
-    /// Takes note that an activity is over, whatever it came to.
+    /// Notes that an activity ended, with any outcome.
     fn activity_over(&mut self, activity: Activity, outcome: &Result<SignInStatus, Failure>) {
         self.contents.activity = ActivityState::Idle;
         self.contents.attempt = self.contents.attempt.stopped();
         self.freeze_not_before = self.now + self.limits.freeze_settle;
         self.contents.restored |= outcome.is_ok() && activity != Activity::LoadDocument;
-        // A look that failed has not told what came of a sign-in.
+        // A failed check does not show the outcome of a sign-in.
         let is_settled =
             outcome.as_ref().map_or_else(|failure| failure.kind == FailureKind::Rejected, |_| true);
         if is_settled || activity != Activity::Look {
@@ -284,16 +284,16 @@ impl SessionMut<'_> {
         self.touch();
     }
 
-    /// Its page is there, and is signed in, as far as that `is_known`.
+    /// Notes that its page is loaded, and is signed in if the status `is_known`.
     pub(crate) fn stands(&mut self, activity: Activity, is_known: bool) {
         if activity == Activity::Visit && self.is_refreshed_after_visit() {
             return;
         }
-        // A page that a client has opened instead may be of another site, and tells nothing.
+        // A page that a client has opened instead may be of another site, and shows nothing.
         if activity == Activity::Reopen && !is_known && self.site.is_some() {
             return self.goes_on();
         }
-        // The portal hears nothing of a look; of a person who was needed it has.
+        // A check sends nothing to the portal; a person who was needed has used it.
         let is_heard_of = activity != Activity::Look || self.is_person_needed;
         let needed_a_person = self.attention.take().is_some();
         self.has_no_trouble();
@@ -314,14 +314,14 @@ impl SessionMut<'_> {
             Activity::Look if needed_a_person => (None, "its page no longer looks signed out"),
             Activity::Look if is_known => (None, "it is signed in"),
             Activity::Look | Activity::Visit | Activity::Repair | Activity::Reopen => {
-                (None, "its page is there")
+                (None, "its page is loaded")
             }
             Activity::LoadDocument => {
                 self.last_refresh = Some(self.now);
                 let reason = if is_known {
-                    "its portal was asked while it hibernates, and it is signed in"
+                    "it was refreshed while it hibernates, and is signed in"
                 } else {
-                    "its portal was asked while it hibernates"
+                    "it was refreshed while it hibernates"
                 };
                 (Some(NoticeKind::Refreshed), reason)
             }
@@ -338,20 +338,20 @@ impl SessionMut<'_> {
         self.answer_refresh_requests(&Ok(()));
     }
 
-    /// It has a page, and everything else is as it was.
+    /// Notes that it has a page, with no other change.
     fn goes_on(&mut self) {
         self.has_recovered();
         self.has_come_to_rest();
     }
 
-    /// What was done in it is over, and it is worth saving and handing out.
+    /// Notes that its activity ended, so that it is worth saving and can be used.
     pub(crate) fn has_come_to_rest(&mut self) {
         self.save_by(self.now + self.limits.save_delay);
         self.establish();
         self.answer_refresh_requests(&Ok(()));
     }
 
-    /// Nothing holds it up any more.
+    /// Clears all failures and delays.
     pub(crate) fn has_no_trouble(&mut self) {
         self.failures = 0;
         self.clear_refusal();
@@ -369,10 +369,10 @@ impl SessionMut<'_> {
             self.needs_person("it is signed out and can only be signed in by hand".to_owned());
         } else if self.refused {
             self.note_refusal();
-            let sentence = "its portal refused the sign-in, which is not repeated unasked".to_owned();
+            let sentence = "the portal rejected the sign-in, which is not repeated automatically".to_owned();
             self.needs_person(sentence);
         } else if attempts_exhausted {
-            // Its sign-in comes to nothing again and again, though it never fails by itself.
+            // Its sign-ins succeed, but it is signed out again each time.
             self.refused = true;
             self.needs_person("its sign-in does not last".to_owned());
         } else {
@@ -386,7 +386,7 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Its last page was closed under a server that is gone. What can tell how it stands is its page.
+    /// Its last page was closed under an earlier server. Only a page can show its status.
     fn shows_nothing(&mut self, activity: Activity) {
         if self.is_person_needed || self.refused {
             return self.signed_out(activity);
@@ -400,7 +400,7 @@ impl SessionMut<'_> {
     fn needs_person(&mut self, sentence: String) {
         self.why.clone_from(&sentence);
         if self.has_refresh_window() {
-            // Its state says that it hibernates all the while.
+            // Its state remains hibernated all the while.
             self.announce_aside(NoticeKind::SignInFailed, &sentence);
         }
         self.attention = Some(sentence);
@@ -409,7 +409,7 @@ impl SessionMut<'_> {
         self.has_come_to_rest();
     }
 
-    /// Tells those who asked for it that it stands.
+    /// Answers those that requested it now that it is ready.
     fn establish(&mut self) {
         if !self.established {
             self.established = true;
@@ -423,13 +423,13 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Decides what follows from a failure. It never ends a session that once stood.
+    /// Handles a failure. A session that was ready once is never ended by it.
     ///
-    /// Returns what follows beyond that, unless nobody is to hear of it.
+    /// Returns further consequences, unless the failure is not to be reported.
     fn count_failure(&mut self, activity: Activity, failure: &Failure) -> Option<Counted> {
         let random = self.effects.random();
-        // A look costs nothing and proves nothing: there will be another. Where it is to show what came of a
-        // sign-in it is the next thing to come, and where it shows a refusal, it counts as that sign-in.
+        // A failed check costs nothing and proves nothing: there will be another. If it is to show the outcome of a
+        // sign-in, it is repeated first, and a rejection that it shows counts as that of the sign-in.
         if activity == Activity::Look && failure.kind != FailureKind::Rejected {
             if self.tried_at().is_some() {
                 self.contents.activity = ActivityState::Next(Activity::Look);
@@ -440,7 +440,7 @@ impl SessionMut<'_> {
         self.failures += 1;
         self.unreachable = failure.kind == FailureKind::Unreachable;
         let backoff = self.limits.backoff_after(failure.kind);
-        // What failed while the portal was not there says nothing of a sign-in once it is.
+        // Failures while the portal could not be reached say nothing about a sign-in once it can be.
         let is_typed = activity == Activity::SignIn && !failure.kind.is_harmless();
         let failures = if is_typed { self.failed_sign_ins } else { self.failures };
         self.not_before = self.now + backoff.wait(failures, random);
@@ -450,13 +450,13 @@ impl SessionMut<'_> {
         let tries = self.limits.recovery_tries;
         let mut is_refused = false;
         let attention = match activity {
-            // Where no policy wants refreshes, whoever asked is told, and asks again.
+            // If no policy requires refreshes, the client is told, and can ask again.
             Activity::Refresh if self.policy.refresh_interval().is_none() => false,
             Activity::Refresh if self.failures < self.limits.refresh_tries => {
                 self.contents.activity = ActivityState::Next(Activity::Refresh);
                 false
             }
-            // What the portal refused is not typed because it no longer answers: the refreshes go on.
+            // A rejected login is not typed because the portal does not respond: the refreshes continue.
             Activity::Refresh if self.access.can_sign_in && !self.refused => {
                 self.contents.activity = ActivityState::Next(Activity::SignIn);
                 false
@@ -466,15 +466,15 @@ impl SessionMut<'_> {
                 self.failures >= self.limits.refresh_tries + tries
             }
             Activity::SignIn | Activity::Look => {
-                // What was changed while it was typed has not been refused.
+                // A login that was changed while the old one was typed has not been rejected.
                 let is_outdated = self.typed != self.access.login;
                 is_refused = failure.kind == FailureKind::Rejected && !is_outdated;
-                // What was typed too often counts as refused, also for whoever brings the window back.
+                // A login that was typed too often counts as rejected, also when the window is restored.
                 self.refused |= is_refused || self.failed_sign_ins >= tries;
                 if is_refused {
                     self.note_refusal();
                 }
-                // Only what never reached the sign-in form is repeated without end.
+                // Only a sign-in that never reached the form is repeated without limit.
                 if !self.refused {
                     self.contents.activity = ActivityState::Next(Activity::SignIn);
                 }
@@ -503,7 +503,7 @@ impl SessionMut<'_> {
         Some(Counted { is_rejected: is_refused, ends: None })
     }
 
-    /// A session that never stood is given up, unless the browser alone is to blame and may do better.
+    /// Ends a session that was never ready, unless only the browser failed and may recover.
     fn count_failed_start(&mut self, activity: Activity, failure: &Failure) -> Option<Counted> {
         if failure.kind == FailureKind::Browser && self.failures < self.limits.recovery_tries {
             if matches!(self.window, Window::Open(_)) {

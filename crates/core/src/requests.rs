@@ -1,4 +1,4 @@
-//! What clients ask for. Each request is answered exactly once, here or when the session is at rest.
+//! Requests of clients. Each is answered exactly once, here or when the session is no longer busy.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::spec::PolicyPatch;
 use crate::time::Moment;
 
 impl Rules {
-    /// The living session of a request, or its refusal given.
+    /// Returns the living session of a request, or answers with a refusal.
     pub(crate) fn living_mut(&mut self, request: RequestId, id: SessionId) -> Option<SessionMut<'_>> {
         let refusal = match self.sessions.get(&id).map(|session| session.ended) {
             None => Refusal::NotFound,
@@ -40,11 +40,11 @@ impl Rules {
         policy.idle_timeout = patch.idle_timeout.unwrap_or(policy.idle_timeout);
         policy.own_refresh = patch.refresh_interval.or(policy.own_refresh);
         session.policy_changed();
-        session.announce(NoticeKind::Updated, "a client changed it");
+        session.announce(NoticeKind::Updated, "changed by a client");
         session.answer_with_it(request);
     }
 
-    /// Returns whether another session, or somebody who waits for one, has this name.
+    /// Returns whether another session, or a waiting request for one, has this name.
     #[must_use]
     pub fn is_name_taken(&self, id: SessionId, name: Option<&String>) -> bool {
         let Some(name) = name else { return false };
@@ -66,7 +66,7 @@ impl Rules {
     }
 
     pub(crate) fn wait_for_rest(&mut self, request: RequestId, id: SessionId, wish: Wish) {
-        // Whoever holds it already is waited for.
+        // A client that already holds it is waited for.
         let is_refused = self.draining && !matches!(wish, Wish::Resume { .. });
         let Some(mut session) = self.living_mut(request, id) else { return };
         if is_refused {
@@ -88,7 +88,7 @@ impl Rules {
         session.waiting.push(waiting);
     }
 
-    /// Gives the session to those who wait, in their order, once nothing of ours runs in it.
+    /// Gives the session to waiting requests, in order, once no activity runs in it.
     pub(crate) fn serve_waiting(&mut self, id: SessionId, now: Moment) {
         let has_nobody = |session: &Session| session.wake_requests.is_empty() && session.waiting.is_empty();
         let is_served = |session: &Session| !has_nobody(session) && !session.busy(now);
@@ -98,7 +98,7 @@ impl Rules {
         }
         let is_beside = session.contents.beside.running.is_some();
         let is_patient = |waiting: &&Waiting| {
-            // Whoever wants the portal to hear nothing waits for what it hears already.
+            // A client that wants no refresh meanwhile waits for one that already runs.
             let is_quiet = matches!(waiting.wish, Wish::Hold { quiet: true, .. });
             (is_quiet && is_beside) || session.comes_after_move_out(waiting).is_some_and(|until| now < until)
         };
@@ -113,7 +113,7 @@ impl Rules {
     pub(crate) fn end_use(&mut self, id: SessionId) {
         let Some(mut session) = self.session_if(id, |session| session.uses > 0) else { return };
         session.uses -= 1;
-        // The use of a client that has fallen silent was over before.
+        // The use of a silent client had ended before.
         if session.is_used() || session.holds.is_empty() {
             session.last_used = session.now;
         }
@@ -130,7 +130,7 @@ impl Rules {
         session.effects.answer(request, Ok(Answer::Hold { hold, expires_at }));
     }
 
-    /// The holder is still there, which is no use of the session yet.
+    /// Notes that the holder is still connected, which does not count as a use.
     pub(crate) fn keep_hold(&mut self, id: SessionId, hold: HoldId, ttl: Duration) {
         if let Some(mut session) = self.session_mut(id) {
             session.prolong_hold(hold, ttl);
@@ -146,12 +146,12 @@ impl Rules {
         }
         let now = session.now;
         session.last_used = now;
-        session.announce(NoticeKind::HoldReleased, "its holder gave it back");
+        session.announce(NoticeKind::HoldReleased, "released by its holder");
         session.save_by(now);
         session.effects.answer(request, Ok(Answer::Done));
     }
 
-    /// Where somebody waits for an outcome and nothing runs that could give one, a refresh will.
+    /// Schedules a refresh if a request waits for an outcome and nothing runs that could give one.
     pub(crate) fn begin_refresh_requests(&mut self, id: SessionId) {
         let begins = |session: &Session| {
             session.contents.activity == ActivityState::Idle
@@ -163,7 +163,7 @@ impl Rules {
         }
     }
 
-    /// Takes on somebody who waits for an outcome, unless somebody uses the session.
+    /// Adds a request that waits for an outcome, unless the session is in use.
     pub(crate) fn ask(&mut self, request: RequestId, id: SessionId) -> Option<SessionMut<'_>> {
         let draining = self.draining;
         let mut session = self.living_mut(request, id)?;
@@ -187,13 +187,13 @@ impl Rules {
 
     pub(crate) fn restart(&mut self, request: RequestId, id: SessionId) {
         let Some(mut session) = self.ask(request, id) else { return };
-        // A cold one gets another window anyway.
+        // A hibernated session gets another window anyway.
         if session.is_hibernating() && (session.window == Window::None || session.has_refresh_window()) {
             return;
         }
         session.residence = Residence::Recovering;
         session.attention = None;
-        "a client restarts its window".clone_into(&mut session.why);
+        "restarted by a client".clone_into(&mut session.why);
         match session.window {
             Window::Open(shard) | Window::Saving(shard, _) if session.contents.restored => {
                 session.save_and_close(shard, CloseReason::Restart);
@@ -205,7 +205,7 @@ impl Rules {
 }
 
 impl SessionMut<'_> {
-    /// A refresh that nobody wants any more does not come, and one that somebody wants comes in time.
+    /// Drops refreshes that are no longer needed, and schedules the next ones in time.
     pub(crate) fn policy_changed(&mut self) {
         let interval = self.policy.refresh_interval();
         if interval.is_none()
@@ -234,11 +234,11 @@ impl SessionMut<'_> {
         let expires_at = self.now + ttl;
         self.holds.push(Hold { id: hold, shared, quiet, silent_since: None, expires_at });
         self.last_used = self.now;
-        self.announce(NoticeKind::HoldGranted, "a client took hold of it");
+        self.announce(NoticeKind::HoldGranted, "held by a client");
         Ok(Answer::Hold { hold, expires_at })
     }
 
-    /// Has a hold last `ttl` from now. Returns whether there is such a hold.
+    /// Extends a hold to `ttl` from now. Returns whether there is such a hold.
     fn prolong_hold(&mut self, hold: HoldId, ttl: Duration) -> bool {
         let expires_at = self.now + ttl;
         let Some(found) = self.holds.iter_mut().find(|other| other.id == hold) else { return false };
@@ -249,7 +249,7 @@ impl SessionMut<'_> {
 }
 
 impl Failure {
-    /// A failure of ours, not of the portal.
+    /// Returns a failure of Pilotlight, not of the portal.
     pub(crate) fn browser(sentence: &str) -> Self {
         Self { kind: FailureKind::Browser, sentence: sentence.to_owned() }
     }

@@ -1,4 +1,4 @@
-//! How new rules take up what an earlier run left.
+//! How a new server continues with what an earlier one left.
 
 use std::collections::BTreeSet;
 
@@ -28,20 +28,20 @@ impl Session {
             kept.tried_at.map_or(Attempt::None, |typed_at| Attempt::Unknown { typed_at });
         session.typed = session.access.login;
         session.ended = kept.ended;
-        // Clients are gone with the server that they were connected to, and silent ones are none that come back.
+        // Clients were disconnected with the earlier server, and silent ones do not reconnect.
         let holds = kept.holds.into_iter().filter(|hold| hold.expires_at > now);
         session.holds = holds.map(|hold| Hold { silent_since: None, ..hold }).collect();
         session.established = true;
         session.residence = Residence::Hibernating { was_recovering: false };
         session.fresh_at = kept.last_refresh.max(kept.signed_in_at).unwrap_or(kept.created_at).min(now);
-        "the server was started anew".clone_into(&mut session.why);
+        "the server was restarted".clone_into(&mut session.why);
         session
     }
 }
 
 impl Rules {
-    /// Takes up what an earlier run left. Windows that stand are kept; sessions whose window is lost come
-    /// back as far as there are places, those first that never terminate, then the most recently used.
+    /// Takes over what an earlier server left. Open windows are kept; sessions whose window is lost are restored as
+    /// far as there are places: first those that never terminate, then the most recently used.
     pub(crate) fn resume(
         &mut self,
         sessions: Vec<PersistedSession>,
@@ -56,7 +56,7 @@ impl Rules {
         for kept in sessions {
             let live = kept.live;
             let mut session = Session::of(kept, now);
-            // Where no window is left to show what came of a try, another is all that can tell.
+            // If no window is left to show the outcome of an attempt, only another attempt can.
             if windows.iter().all(|(id, _)| *id != session.id) {
                 session.contents.attempt = Attempt::None;
             }
@@ -71,7 +71,7 @@ impl Rules {
         for (id, shard) in windows {
             self.take_up(*id, *shard, now);
         }
-        // Their places come first.
+        // Their places are counted first.
         let has_none = |id: &SessionId| self.sessions.get(id).is_some_and(Session::is_hibernating);
         let wanted = lost.iter().filter(|(_, _, id)| has_none(id)).count();
         for (id, shard) in windows.iter().filter(|(id, _)| asleep.contains(id)) {
@@ -95,10 +95,10 @@ impl Rules {
         }
     }
 
-    /// A window that was to go, or was there for a refresh, when the rules ended. Its state may be newer than what was
-    /// written down.
+    /// Handles a window that was to be closed, or was open for a refresh, when the earlier server ended. Its state
+    /// may be newer than the stored one.
     ///
-    /// What came of a sign-in that was typed in it is looked at before.
+    /// The outcome of a sign-in that was typed in it is checked first.
     fn send_away_again(&mut self, id: SessionId, shard: ShardId, wanted: usize) {
         let refreshing = self.sessions.fresh().count(Set::RefreshWindows);
         let has_no_place =
@@ -117,8 +117,8 @@ impl Rules {
         }
     }
 
-    /// A window that outlived the rules: whether a sign-in was typed in it whose outcome it shows, and how its page stands is looked at before anything else is done, and its
-    /// state is written down soon, since nobody told of changes meanwhile.
+    /// Handles a window that was kept. Before all else, the outcome of a sign-in that was typed in it and its status
+    /// are checked; its state is saved soon, since changes were not noticed meanwhile.
     fn take_up(&mut self, id: SessionId, shard: ShardId, now: Moment) {
         if self.shards.get(shard).is_none() {
             return;
@@ -130,7 +130,7 @@ impl Rules {
         session.window = Window::Open(shard);
         session.contents.restored = true;
         session.contents.activity = ActivityState::Next(Activity::Look);
-        // It may stand still: it is told to run before it is looked at.
+        // It may be frozen: it is thawed before the check.
         session.contents.freeze_state = FreezeState::Frozen { since: now };
         session.save_by(now + session.limits.save_delay);
     }

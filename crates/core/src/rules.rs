@@ -1,4 +1,4 @@
-//! The state machine: what is known, one step, and when the next step is due.
+//! The state machine: its data, one step, and when the next step is due.
 
 use crate::action::{Action, Notice, NoticeKind};
 use crate::effects::Effects;
@@ -12,14 +12,14 @@ use crate::sessions::Sessions;
 use crate::shard::Shards;
 use crate::time::Moment;
 
-/// All that the rules know. One task owns it.
+/// The whole state of the rules. One task owns it.
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub(crate) limits: Limits,
     pub(crate) sessions: Sessions,
     pub(crate) shards: Shards,
     pub(crate) queue: Queue,
-    /// Everything is to be at rest, for good.
+    /// All sessions are being drained, and nothing new is started.
     pub(crate) draining: bool,
     pub(crate) drain_waiters: Vec<DrainWaiter>,
     pub(crate) next_check: Moment,
@@ -27,7 +27,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Rules without a session. `seed` spreads the retries; equal seeds and inputs give equal actions.
+    /// Returns rules without sessions. `seed` is for the jitter of retries; equal seeds and inputs give equal
+    /// actions.
     #[must_use]
     pub fn new(limits: Limits, seed: u64, now: Moment) -> Self {
         Self {
@@ -42,7 +43,7 @@ impl Rules {
         }
     }
 
-    /// Takes one input at `now`, which never goes back, and gives what follows, in order.
+    /// Applies one input at `now`, which must not go backwards, and returns the resulting actions in order.
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Action> {
         let due = self.sessions.begin_step(now);
         self.run_timers(&due, now);
@@ -53,8 +54,8 @@ impl Rules {
         self.effects.take_actions()
     }
 
-    /// Returns these rules as they would be if they looked at every session in the next step, and not only at those
-    /// that something can have changed for. Both do the same: the simulation compares them.
+    /// Returns a copy of these rules that examines every session in the next step, not only those for which something
+    /// can have changed. Both must do the same: the simulation compares them.
     #[must_use]
     pub fn examining_all(&self) -> Self {
         let mut rules = self.clone();
@@ -62,10 +63,10 @@ impl Rules {
         rules
     }
 
-    /// Finds out whether what is known of all sessions together follows from each of them.
+    /// Checks that the index and the lists of browsers match the sessions and the browsers.
     ///
     /// # Errors
-    /// What does not.
+    /// Returns a description of the first difference.
     pub fn check_index(&self) -> Result<(), String> {
         self.sessions.check()?;
         self.shards.check()
@@ -129,24 +130,24 @@ impl Rules {
         }
     }
 
-    /// A session that lives, or ended a short while ago.
+    /// Returns a session that lives, or ended a short while ago.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id)
     }
 
-    /// Sessions that have not ended.
+    /// Returns the sessions that have not ended.
     pub fn living(&self) -> impl Iterator<Item = &Session> {
         self.sessions.values().filter(|session| session.ended.is_none())
     }
 
-    /// The numbers that these rules keep to.
+    /// Returns the limits in effect.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Borrows a session that is about to be changed, with what changes along with it.
+    /// Borrows a session for a change, together with what has to be updated with it.
     pub(crate) fn session_mut(&mut self, id: SessionId) -> Option<SessionMut<'_>> {
         let now = self.sessions.context().now;
         Some(SessionMut {
@@ -159,7 +160,7 @@ impl Rules {
         })
     }
 
-    /// Borrows a session if something is true of it.
+    /// Borrows a session for a change if a predicate holds for it.
     pub(crate) fn session_if(
         &mut self,
         id: SessionId,

@@ -1,4 +1,4 @@
-//! When the state of a window is written down: after a sign-in, after a hold, and a while after a change.
+//! When the state of a window is saved: after a sign-in, after a hold, and some time after a change.
 
 use crate::action::{Action, NoticeKind};
 use crate::activity::Failure;
@@ -11,7 +11,7 @@ use crate::session_mut::SessionMut;
 use crate::time::Moment;
 
 impl Session {
-    /// Returns when its state is to be written down, if that can be done.
+    /// Returns when its state is to be saved, if it can be.
     pub(crate) fn save_due(&self) -> Option<Moment> {
         let at_rest = matches!(self.window, Window::Open(_) | Window::Saving(..))
             && !matches!(self.contents.activity, ActivityState::Running(_));
@@ -33,7 +33,7 @@ impl Rules {
         }
     }
 
-    /// Writes down what is due, the longest-waiting first, as far as the limit allows.
+    /// Saves what is due, in order, as far as the limit allows.
     pub(crate) fn begin_saves(&mut self, now: Moment) {
         let index = self.sessions.fresh();
         let free = self.limits.max_saves.saturating_sub(index.count(Set::Saving));
@@ -45,7 +45,7 @@ impl Rules {
         }
     }
 
-    /// Returns whether this save is still wanted: another may have taken its place, or the session may have ended.
+    /// Returns whether this save is still needed: another may have replaced it, or the session may have ended.
     #[must_use]
     pub fn is_saving(&self, id: SessionId, ticket: Ticket) -> bool {
         self.session(id)
@@ -61,7 +61,7 @@ impl Rules {
 }
 
 impl SessionMut<'_> {
-    /// Sees to it that the state is written down not later than `at`.
+    /// Makes sure that the state is saved at `at` or earlier.
     pub(crate) fn save_by(&mut self, at: Moment) {
         self.contents.saves.due = Some(self.contents.saves.due.map_or(at, |due| due.min(at)));
     }

@@ -1,6 +1,6 @@
-//! One session as the rules know it. Only the rules change it; everybody else reads.
+//! One session as the rules see it. Only the rules change it; all other code reads it.
 //!
-//! # Whether it is to have a window
+//! # Whether it should have a window
 //!
 //! ```text
 //!                  1               2
@@ -14,11 +14,13 @@
 //! 1. Its window was lost, with its browser or without (`reports`); a client restarts it (`requests`); or it moves to
 //!    another browser, and its state is saved (`hibernation`, for `migrate`).
 //! 2. It is signed in again, or a person is needed (`reports`, `access`).
-//! 3. It hibernates: for a client, for want of places or of memory, after a while, or for a drain (`hibernation`).
-//! 4. Somebody wants it, and it has a place (`capacity`). If its window was not gone yet, it stays as it was before.
+//! 3. It hibernates: on a client's request, for lack of places or of memory, after a while, or for a drain
+//!    (`hibernation`).
+//! 4. A client needs it, and it has a place (`capacity`). If its window was still there, it returns to its earlier
+//!    state.
 //!
-//! While it hibernates it is `RefreshingAsleep` from the moment in which its refresh is due (`asleep`) until the window of
-//! that is gone again (`session_mut`), or a client gets it (`capacity`).
+//! While it hibernates, it is `RefreshingAsleep` from the time when its refresh is ordered (`asleep`) until the
+//! window for that is closed (`session_mut`), or a client gets it (`capacity`).
 //!
 //! # Where its window is
 //!
@@ -32,16 +34,16 @@
 //!     └─────────────────────────── Closing ◄───────────────┘
 //! ```
 //!
-//! 1. `settle` gives it a place in a browser: it was let in or is woken (`capacity`), or has lost its window (`reports`).
+//! 1. `settle` assigns it to a browser: it was admitted or is woken (`capacity`), or has lost its window (`reports`).
 //! 2. The browser runs, and `settle` orders the window (`OpenWindow`).
 //! 3. The world reports `WindowOpened`.
-//! 4. The window could not be opened, or was not ordered yet when it was to close.
+//! 4. The window could not be opened, or had not been ordered yet when it was to be closed.
 //! 5. The session has ended (`expiry`, `capacity`, a client), or its window is not worth saving (`CloseWindow`).
 //! 6. The session hibernates (`hibernation`, for a client, `capacity`, `memory` or `drain`), moves to another browser
 //!    (`migrate`) or is restarted by a client (`requests`): its state is saved first.
-//! 7. Somebody wants it after all (`hibernation`), or it could not be saved (`saving`).
+//! 7. A client needs it after all (`hibernation`), or it could not be saved (`saving`).
 //! 8. It is saved; then `CloseWindow`.
-//! 9. The world reports `WindowClosed`. From every state it comes here, too, where its browser ends (`reports`).
+//! 9. The world reports `WindowClosed`. Every state also leads here if its browser ends (`reports`).
 //!
 //! # Whether an open window runs
 //!
@@ -54,15 +56,15 @@
 //!     └────────────────────────7─────────────────────────┘
 //! ```
 //!
-//! 1. Nobody used it for a while, or a client asks for it (`freezing`); or memory is short (`memory`).
-//! 2. Its state is saved, or was already: `freezing` orders it (`Freeze`).
+//! 1. It was not used for a while, or a client requests it (`freezing`); or memory is short (`memory`).
+//! 2. Its state is saved, or nothing has changed since the last save: `freezing` orders it (`Freeze`).
 //! 3. The world reports `Frozen`. A window of an earlier server begins here (`resume`).
-//! 4. Somebody uses it, or it could not be saved.
+//! 4. It is used, or could not be saved.
 //! 5. The world reports that it could not be frozen.
-//! 6. Something is to be done in it, or somebody wants it: `freezing` orders it (`Thaw`).
+//! 6. An activity is to begin in it, or a client needs it: `freezing` orders it (`Thaw`).
 //! 7. The world reports `Thawed`.
 //!
-//! A window that closes counts as running.
+//! A window that is being closed counts as running.
 //!
 //! # What is done in an open window
 //!
@@ -77,13 +79,14 @@
 //! 1. A refresh is due, or a person may have signed it in (`refresh`); a client asks for a refresh (`requests`); the window
 //!    was opened, lost its page, or is that of an earlier server (`reports`, `resume`); a credential was changed (`access`).
 //! 2. Limits and users of the window allow it (`settle`, by `Begin`).
-//! 3. It is no longer wanted: the policy was changed, the login was rejected elsewhere, or the window closes.
-//! 4. It failed and is tried again, or led to something else, for example a visit to a sign-in (`reports`).
-//! 5. The world reports `ActivityEnded`; or the window is saved for the last time, or closes.
+//! 3. It is no longer needed: the policy was changed, the login was rejected elsewhere, or the window is being
+//!    closed.
+//! 4. It failed and is retried, or led to another activity, for example a visit to a sign-in (`reports`).
+//! 5. The world reports `ActivityEnded`; or the window is saved for the last time, or is being closed.
 //!
-//! Where somebody uses the page, the session is refreshed beside it (`beside`), whatever is done or to be done in it.
+//! If a client uses the page, the session is refreshed beside it (`beside`), whatever activity runs or is next.
 //!
-//! What clients see follows from these: [`Session::state`].
+//! The state that clients see follows from these: [`Session::state`].
 
 use std::time::Duration;
 
@@ -95,22 +98,22 @@ use crate::sign_in::SignIn;
 use crate::spec::{Access, AsleepWay, Isolation, Policy, Spec, Whose};
 use crate::time::Moment;
 
-/// How long new uses of a window wait for those before them to end, so that it can move out. A person who steers it may
-/// not end for hours.
+/// How long new uses of a window wait for earlier ones to end, so that it can be moved. An interactive user may not
+/// end for hours.
 pub(crate) const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The mark that somebody uses a session. It always ends by itself.
+/// One use of a session by a client. It always expires unless it is extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
     /// Its id.
     pub id: HoldId,
-    /// Whether others may hold the session too.
+    /// Whether other clients may hold the session too.
     pub shared: bool,
-    /// Whether its portal hears nothing of the session meanwhile but what the holder does.
+    /// Whether Pilotlight sends nothing to the portal while it is held.
     pub quiet: bool,
-    /// Since when its client is connected and sends nothing ([`crate::silence`]); `None` where it does not count as silent.
+    /// Since when its client is connected but silent ([`crate::silence`]); `None` if it does not count as silent.
     pub silent_since: Option<Moment>,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Moment,
 }
 
@@ -119,60 +122,60 @@ pub struct Hold {
 pub(crate) enum Window {
     /// There is none.
     None,
-    /// It has a place in a browser that is still starting.
+    /// It is assigned to a browser that is still starting.
     Placed(ShardId),
     Opening(ShardId),
     Open(ShardId),
-    /// Its state is being written down for the last time; then it closes.
+    /// Its state is being saved for the last time; then it is closed.
     Saving(ShardId, CloseReason),
-    /// It was told to close; until it has, it counts as live.
+    /// It was ordered to close; until it has, it counts as live.
     Closing(ShardId),
 }
 
-/// Why a window goes although its session lives on.
+/// Why a window is closed although its session continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseReason {
     /// The session hibernates.
     Hibernate,
-    /// A client wants another window.
+    /// A client requested another window.
     Restart,
-    /// Its browser is given up.
+    /// Its browser is being retired.
     Move,
-    /// It held up the others in its browser, and gets one of its own.
+    /// It slowed down the others in its browser, and gets a browser of its own.
     MoveOut,
 }
 
-/// Whether a session is to have a window.
+/// Whether a session should have a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Residence {
-    /// It is: it has one, or gets its first one.
+    /// Yes: it has one, or gets its first one.
     Settled,
-    /// It is, and its window was lost, is restarted, moves or is woken, and is not ready again yet.
+    /// Yes, and its window was lost, is being restarted, moved or woken, and is not ready again yet.
     Recovering,
-    /// It is not, until somebody wants it.
+    /// No, until a client needs it.
     Hibernating {
-        /// Whether it was recovering before, and goes on with that if its window stays after all.
+        /// Whether it was recovering before, which it resumes if its window stays open after all.
         was_recovering: bool,
     },
-    /// It is not, and has or gets one all the same, in which its sign-in is kept alive ([`crate::asleep`]).
+    /// No, but it has or gets a window for a refresh ([`crate::asleep`]).
     RefreshingAsleep {
         /// When that window was ordered.
         since: Moment,
     },
 }
 
-/// A request that waits until the session is at rest.
+/// A request that waits until nothing else is done in the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) request: RequestId,
     pub(crate) deadline: Moment,
     pub(crate) wish: Wish,
-    /// Until when it waits for others to go.
+    /// Until when it waits for other uses to end.
     pub(crate) patient_until: Moment,
 }
 
 impl Waiting {
-    /// One that came `now`.
+    /// Returns one that arrived `now`.
     pub(crate) fn new(request: RequestId, wish: Wish, deadline: Moment, now: Moment) -> Self {
         Self { request, deadline, wish, patient_until: now + MOVE_OUT_PATIENCE }
     }
@@ -187,32 +190,32 @@ pub(crate) enum Wish {
         quiet: bool,
     },
     Use,
-    /// The client of a hold goes on.
+    /// A silent client continues.
     Resume {
         hold: HoldId,
     },
 }
 
-/// One session: what was asked for, how it is treated, and how it stands.
+/// One session: its specification, its policy and its status.
 #[derive(Debug, Clone)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
     /// The name that the client chose.
     pub name: Option<String>,
-    /// How it is treated.
+    /// Its policy.
     pub policy: Policy,
-    /// When it was let in.
+    /// When it was admitted.
     pub created_at: Moment,
     /// When a client last used it; refreshes do not count.
     pub last_used: Moment,
-    /// When a refresh last worked.
+    /// When a refresh last succeeded.
     pub last_refresh: Option<Moment>,
-    /// When a sign-in last worked.
+    /// When a sign-in last succeeded.
     pub signed_in_at: Option<Moment>,
-    /// How it stands with its portal, as far as was last seen.
+    /// Its sign-in status, as last seen.
     pub sign_in: SignIn,
-    /// What a person should know or do.
+    /// A message for people: what to know or to do.
     pub attention: Option<String>,
     /// When and why it ended.
     pub ended: Option<(Moment, EndedReason)>,
@@ -227,62 +230,62 @@ pub struct Session {
     pub(crate) asleep: AsleepWay,
     pub(crate) access: Access,
     pub(crate) launch: LaunchKey,
-    /// Whether its window is to have a browser of its own: what was asked for, until it holds up others.
+    /// Whether its window should have a browser of its own: as requested, until it slows down others.
     pub(crate) isolation: Isolation,
-    /// Its pages bear standing still.
+    /// Whether its pages may be frozen.
     pub(crate) freezes: bool,
-    /// Single requests that use the window right now.
+    /// Single requests that use the window at present.
     pub(crate) uses: usize,
-    /// It once stood, and its client was told so: from here on only the rules of ending end it.
+    /// It was ready once and its client was told so: from then on only the rules of expiry end it.
     pub(crate) established: bool,
     pub(crate) residence: Residence,
     pub(crate) window: Window,
     pub(crate) contents: Contents,
-    /// The portal refused its sign-in: without a client's word it is not tried again, lest the account be locked.
+    /// The portal rejected its sign-in: it is not retried unless a client asks, so that the account is not locked.
     pub(crate) refused: bool,
-    /// Nothing but a person's doing helps, as far as was last seen.
+    /// Only a person can continue, as last seen.
     pub(crate) is_person_needed: bool,
-    /// What the sign-in that runs, or ran last, is typing.
+    /// The sign-in that runs, or ran last.
     pub(crate) typed: Option<LoginId>,
-    /// Sign-ins in a row that were typed, or may have been, and came to nothing.
+    /// Consecutive sign-ins that were typed, or may have been, without success.
     pub(crate) failed_sign_ins: u32,
     pub(crate) ticket: Ticket,
-    /// Its portal was not there when it was last wanted.
+    /// Its portal could not be reached when it was last needed.
     pub(crate) unreachable: bool,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub(crate) failures: u32,
-    /// Losses of its page or window, one soon after the other.
+    /// Losses of its page or window in quick succession.
     pub(crate) losses: u32,
-    /// When the last of them was.
+    /// When the last of them happened.
     pub(crate) lost_at: Moment,
-    /// Nothing of ours starts before this.
+    /// No activity starts before this.
     pub(crate) not_before: Moment,
-    /// When the portal was last seen to be content.
+    /// When the portal last answered as expected.
     pub(crate) fresh_at: Moment,
-    /// How much earlier than it must the next refresh comes.
+    /// How much earlier than necessary the next refresh is made.
     pub(crate) refresh_early: Duration,
-    /// Who waits for it to stand the first time.
+    /// Requests that wait until it is ready for the first time.
     pub(crate) create_requests: Vec<RequestId>,
-    /// Who asked for a refresh or a restart and waits for its outcome.
+    /// Requests for a refresh or a restart that wait for its outcome.
     pub(crate) refresh_requests: Vec<RequestId>,
-    /// Who waits for its window to be back.
+    /// Requests that wait for its window.
     pub(crate) wake_requests: Vec<RequestId>,
-    /// Who waits for it to hibernate.
+    /// Requests that wait until it hibernates.
     pub(crate) hibernate_requests: Vec<RequestId>,
-    /// Who waits for it to freeze.
+    /// Requests that wait until it is frozen.
     pub(crate) freeze_requests: Vec<RequestId>,
-    /// It does not freeze by itself before this.
+    /// It is not frozen automatically before this.
     pub(crate) freeze_not_before: Moment,
-    /// It could not be frozen, and is not tried again before this.
+    /// It could not be frozen, and that is not retried before this.
     pub(crate) unfreezable_until: Moment,
-    /// After its state could not be written down: when it may hibernate again.
+    /// When it may hibernate again after its state could not be saved.
     pub(crate) hibernate_not_before: Moment,
-    /// Who waits for its window to be gone.
+    /// Requests that wait until its window is closed.
     pub(crate) close_requests: Vec<RequestId>,
     pub(crate) waiting: Vec<Waiting>,
     /// The state that was last announced.
     pub(crate) announced: Option<State>,
-    /// Why it is in its state.
+    /// The reason for its state.
     pub(crate) why: String,
 }
 
@@ -338,11 +341,11 @@ impl Session {
             close_requests: Vec::new(),
             waiting: Vec::new(),
             announced: None,
-            why: "a client asked for it".to_owned(),
+            why: "requested by a client".to_owned(),
         }
     }
 
-    /// Its state, as clients see it.
+    /// Returns its state, as clients see it.
     #[must_use]
     pub fn state(&self) -> State {
         if self.ended.is_some() {
@@ -377,7 +380,7 @@ impl Session {
         self.contents.attempt.typed_at()
     }
 
-    /// The browser that its window is in, while it has one.
+    /// Returns the browser of its window, if it has one.
     #[must_use]
     pub fn shard(&self) -> Option<ShardId> {
         match self.window {
@@ -390,22 +393,22 @@ impl Session {
         }
     }
 
-    /// Returns whether it is to have no window until somebody wants it.
+    /// Returns whether it should have no window until a client needs it.
     pub(crate) fn is_hibernating(&self) -> bool {
         matches!(self.residence, Residence::Hibernating { .. } | Residence::RefreshingAsleep { .. })
     }
 
-    /// Returns whether it is to have a window again that is not ready yet.
+    /// Returns whether it should have a window again that is not ready yet.
     pub(crate) fn is_recovering(&self) -> bool {
         self.residence == Residence::Recovering
     }
 
-    /// Its window was lost: it recovers, or begins anew where it was never ready.
+    /// Notes that its window was lost: it recovers, or starts again if it was never ready.
     pub(crate) fn recover(&mut self) {
         self.residence = if self.established { Residence::Recovering } else { Residence::Settled };
     }
 
-    /// It is ready, or waits for a person: in any case, it recovers no more.
+    /// Notes that it is ready or waits for a person: it is no longer recovering.
     pub(crate) fn has_recovered(&mut self) {
         self.residence = match self.residence {
             Residence::Settled | Residence::Recovering => Residence::Settled,
@@ -414,7 +417,7 @@ impl Session {
         };
     }
 
-    /// It was to hibernate, and keeps its window after all.
+    /// Notes that it was to hibernate and keeps its window after all.
     pub(crate) fn stay(&mut self) {
         self.residence = match self.residence {
             Residence::Hibernating { was_recovering: true } => Residence::Recovering,
@@ -425,13 +428,13 @@ impl Session {
         };
     }
 
-    /// Returns whether somebody holds or uses it.
+    /// Returns whether a client holds or uses it.
     #[must_use]
     pub fn in_use(&self) -> bool {
         !self.holds.is_empty() || self.uses > 0
     }
 
-    /// Returns when it ends if nobody uses it until then.
+    /// Returns when it ends if it is not used until then.
     #[must_use]
     pub fn expires_at(&self) -> Option<Moment> {
         let mortal = !self.policy.keep_alive && !self.policy.never_terminate && self.ended.is_none();
@@ -441,7 +444,7 @@ impl Session {
         })
     }
 
-    /// Returns when it is refreshed next, unless somebody uses it then.
+    /// Returns when it is refreshed next, unless it is in use then.
     #[must_use]
     pub fn next_refresh(&self) -> Option<Moment> {
         let interval = self.policy.refresh_interval().filter(|_| self.established && self.ended.is_none());
@@ -449,23 +452,23 @@ impl Session {
         interval.filter(|_| is_refreshed).map(|interval| self.due_at(interval))
     }
 
-    /// Returns when a refresh is due where one is every `interval`.
+    /// Returns when a refresh is due at this interval.
     pub(crate) fn due_at(&self, interval: Duration) -> Moment {
         self.fresh_at + interval.saturating_sub(self.refresh_early)
     }
 
-    /// Returns whether it takes up a place: until its window is gone, an ended or a cold one still does.
+    /// Returns whether it occupies a place: an ended or hibernated session does until its window is closed.
     pub(crate) fn occupies(&self) -> bool {
         (self.ended.is_none() && !self.is_hibernating())
             || (self.window != Window::None && !self.has_refresh_window())
     }
 
-    /// Returns whether something of ours runs in it, or must before a client may have it.
+    /// Returns whether an activity runs in it, or must run before a client may have it.
     pub(crate) fn busy(&self, now: Moment) -> bool {
         let open = matches!(self.window, Window::Open(_)) && self.contents.freeze_state.runs();
-        // A window that is there for a refresh is nobody's before it has a place.
+        // A window that is open for a refresh cannot be handed out before it has a place.
         let there = self.established && !self.is_coming_back() && open && !self.is_hibernating();
-        // It moves out once those who use it are through, unless they take too long; who holds it is not driven away.
+        // It is moved once its uses have ended, unless that takes too long; a hold is never cut short.
         let waits_to_move_out = self.waits_to_move_out_until().is_some_and(|until| now < until);
         if !there || !self.refresh_requests.is_empty() || waits_to_move_out {
             return true;
@@ -473,20 +476,20 @@ impl Session {
         match self.contents.activity {
             ActivityState::Running(_)
             | ActivityState::Next(Activity::Visit | Activity::LoadDocument | Activity::Repair) => true,
-            // Who has it already may share it; everybody else gets it with its page.
+            // A client that has it already may share it; all others get it with its page.
             ActivityState::Next(Activity::Reopen) => !self.in_use(),
             ActivityState::Next(Activity::SignIn) => self.not_before <= now && self.may_sign_in(),
             ActivityState::Idle | ActivityState::Next(Activity::Refresh | Activity::Look) => false,
         }
     }
 
-    /// A sign-in never cuts into somebody's use, unless the use has nothing without it. Where a person is needed,
-    /// whoever uses it may be that person.
+    /// A sign-in never interrupts a use, unless nothing can be done without it. If a person is needed, the client
+    /// that uses it may be that person.
     pub(crate) fn may_sign_in(&self) -> bool {
         self.is_coming_back() || !self.established || !self.in_use()
     }
 
-    /// Returns whether it is being brought back without a person.
+    /// Returns whether it is being restored without a person's help.
     pub(crate) fn is_coming_back(&self) -> bool {
         self.is_recovering() && self.attention.is_none()
     }

@@ -1,4 +1,4 @@
-//! A session that is being changed, with what changes along with it.
+//! A session that is being changed, together with what has to be updated with it.
 
 use std::ops::{Deref, DerefMut};
 
@@ -12,8 +12,8 @@ use crate::session::{Residence, Session, Window};
 use crate::shard::Shards;
 use crate::time::Moment;
 
-/// A session that was borrowed from the rules to be changed. It was looked up once: what is done with it from here on
-/// cannot miss it.
+/// A session that was borrowed from the rules for a change. It was looked up once, so that the methods here cannot
+/// fail to find it.
 #[derive(Debug)]
 pub(crate) struct SessionMut<'a> {
     pub(crate) session: &'a mut Session,
@@ -40,28 +40,28 @@ impl DerefMut for SessionMut<'_> {
 }
 
 impl SessionMut<'_> {
-    /// Has it be published when the step ends.
+    /// Has it published at the end of the step.
     pub(crate) fn touch(&mut self) {
         self.effects.touch(self.session.id);
     }
 
-    /// Says what happened to it, and keeps that as the reason for its state.
+    /// Emits a notice, and keeps its reason as the reason for the session's state.
     pub(crate) fn announce(&mut self, kind: NoticeKind, reason: &str) {
         reason.clone_into(&mut self.session.why);
         self.announce_aside(kind, reason);
     }
 
-    /// Says what happened to it and has nothing to do with its state.
+    /// Emits a notice that does not concern its state.
     pub(crate) fn announce_aside(&mut self, kind: NoticeKind, reason: &str) {
         self.effects.announce_aside(self.session, kind, reason);
     }
 
-    /// Answers with this session, which was there before.
+    /// Answers a request with this session, which existed before.
     pub(crate) fn answer_with_it(&mut self, request: RequestId) {
         self.effects.answer(request, Ok(Answer::Session { session: self.session.id, is_new: false }));
     }
 
-    /// Ends it: everybody who waits for it is told, its window is closed, its place is free only then.
+    /// Ends it: refuses all that wait for it and closes its window. Its place is free once the window is closed.
     pub(crate) fn end(&mut self, reason: EndedReason, failure: Option<Failure>) {
         if self.ended.is_some() {
             return;
@@ -92,14 +92,14 @@ impl SessionMut<'_> {
         self.close_window();
     }
 
-    /// Tells the world to close its window, wherever it is.
+    /// Orders its window to be closed, whatever its state is.
     pub(crate) fn close_window(&mut self) {
         let ticket = self.effects.next_ticket();
         let session = &mut *self.session;
         session.contents.activity = ActivityState::Idle;
         session.contents.freeze_state = FreezeState::Running;
         match session.window {
-            // One that is closing already is waited for under the ticket it was told.
+            // For a window that is being closed already, the first ticket remains in effect.
             Window::None | Window::Closing(_) => {}
             Window::Placed(_) => self.window_gone(),
             Window::Opening(shard) | Window::Open(shard) | Window::Saving(shard, _) => {
@@ -111,7 +111,7 @@ impl SessionMut<'_> {
         self.touch();
     }
 
-    /// Its window is no more, for whatever reason.
+    /// Notes that its window is gone, for any reason.
     pub(crate) fn window_gone(&mut self) {
         let session = &mut *self.session;
         if let Some(shard) = session.shard() {
@@ -125,7 +125,7 @@ impl SessionMut<'_> {
         self.touch();
     }
 
-    /// Refuses everybody who waits for it.
+    /// Refuses all requests that wait for it.
     pub(crate) fn refuse_wanted(&mut self, refusal: &Refusal) {
         let mut told = std::mem::take(&mut self.session.wake_requests);
         told.append(&mut self.session.refresh_requests);
@@ -135,10 +135,10 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Answers those who wait for the outcome of a refresh or for its window.
+    /// Answers the requests that wait for the outcome of a refresh or for its window.
     pub(crate) fn answer_refresh_requests(&mut self, outcome: &Result<(), Failure>) {
         let mut told = std::mem::take(&mut self.session.refresh_requests);
-        // Who wants its window waits for a place.
+        // Requests for its window wait for a place.
         if !self.session.has_refresh_window() {
             told.append(&mut self.session.wake_requests);
         }
@@ -153,10 +153,10 @@ impl SessionMut<'_> {
 
 fn reason_sentence(reason: EndedReason) -> &'static str {
     match reason {
-        EndedReason::ClosedByClient => "a client closed it",
-        EndedReason::IdleTimeout => "nobody used it for its idle timeout",
-        EndedReason::Evicted => "it was the least recently used one when a newcomer needed its place",
+        EndedReason::ClosedByClient => "closed by a client",
+        EndedReason::IdleTimeout => "not used for its idle timeout",
+        EndedReason::Evicted => "least recently used when a new session needed its place",
         EndedReason::SignInFailed => "its first sign-in failed",
-        EndedReason::StartFailed => "its window could not be brought up",
+        EndedReason::StartFailed => "its window could not be opened",
     }
 }

@@ -1,11 +1,11 @@
 //! All sessions, with an [`Index`] that follows every change.
 //!
-//! A session that is handed out to be changed is noted: before the index is read the next time it is brought up to date,
-//! and this step and the next one look at the session. All others stay as they are until their moment has come
-//! ([`Order::Due`]): a step's cost follows from what happens in it, and not from how many sessions there are.
+//! A session that is borrowed for a change is noted: its keys in the index are updated before the index is read next,
+//! and this step and the next one examine the session. All other sessions are left alone until their deadline
+//! ([`Order::Due`]): the cost of a step depends on what happens in it, not on the number of sessions.
 //!
-//! The next step looks as well, since a step does things in a fixed order: what it changes late may allow what would
-//! have come earlier.
+//! The next step examines it as well because a step has a fixed order: a late change can allow what would have been
+//! decided earlier in the step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::time::Moment;
 struct Slot {
     session: Session,
     keys: Keys,
-    /// It may have changed since its keys were made.
+    /// It may have changed since its keys were computed.
     is_stale: bool,
 }
 
@@ -31,11 +31,11 @@ pub(crate) struct Sessions {
     index: Index,
     context: Context,
     stale: Vec<SessionId>,
-    /// Those that this step looks at.
+    /// The sessions that this step examines.
     examined: BTreeSet<SessionId>,
-    /// Those that were changed in this step.
+    /// The sessions that were changed in this step.
     changed: BTreeSet<SessionId>,
-    /// A sign-in may begin that could not when they were last looked at.
+    /// A sign-in may have become possible since the last check.
     may_sign_in: bool,
 }
 
@@ -56,8 +56,8 @@ impl Sessions {
         self.all.get(id).map(|slot| &slot.session)
     }
 
-    /// Returns a session that is about to be changed. Use [`Self::get`] to look only: this step and the next one
-    /// cost more for each that is returned here.
+    /// Returns a session for a change. Use [`Self::get`] to read: each session that is returned here adds to the cost
+    /// of this step and the next.
     pub(crate) fn get_mut(&mut self, id: &SessionId) -> Option<&mut Session> {
         let slot = self.all.get_mut(id)?;
         if !slot.is_stale {
@@ -83,17 +83,17 @@ impl Sessions {
         }
     }
 
-    /// Returns all of them, by id.
+    /// Returns all sessions, ordered by id.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Session> {
         self.all.values().map(|slot| &slot.session)
     }
 
-    /// Returns the ids of all of them, in order.
+    /// Returns all ids, in order.
     pub(crate) fn ids(&self) -> Vec<SessionId> {
         self.all.keys().copied().collect()
     }
 
-    /// Begins a step. Returns those whose moment has come, by id.
+    /// Begins a step. Returns the sessions whose deadline has passed, by id.
     pub(crate) fn begin_step(&mut self, now: Moment) -> Vec<SessionId> {
         self.context.now = now;
         self.examined = std::mem::take(&mut self.changed);
@@ -109,25 +109,25 @@ impl Sessions {
         self.bring_up_to_date();
     }
 
-    /// Returns those that this step looks at, by id.
+    /// Returns the sessions that this step examines, by id.
     pub(crate) fn examined(&self) -> Vec<SessionId> {
         self.examined.iter().copied().collect()
     }
 
-    /// Has this step look at all of them, or the next one, if none is under way.
+    /// Has this step examine all sessions, or the next one if none is running.
     pub(crate) fn examine_all(&mut self) {
         self.examined.extend(self.all.keys());
         self.changed.extend(self.all.keys());
         self.may_sign_in = true;
     }
 
-    /// Returns the index as of now.
+    /// Returns the index, brought up to date.
     pub(crate) fn fresh(&mut self) -> &Index {
         self.bring_up_to_date();
         &self.index
     }
 
-    /// Returns the index as it was when it was last brought up to date: at the end of a step, or right before.
+    /// Returns the index as it was when last brought up to date: at the end of a step, or just before.
     pub(crate) fn index(&self) -> &Index {
         debug_assert!(
             self.stale.is_empty(),
@@ -137,19 +137,19 @@ impl Sessions {
         &self.index
     }
 
-    /// Returns whether sign-ins may begin that could not when this was last asked.
+    /// Returns whether sign-ins may have become possible since the last call.
     pub(crate) fn take_may_sign_in(&mut self) -> bool {
         self.bring_up_to_date();
         std::mem::take(&mut self.may_sign_in)
     }
 
-    /// Returns the first of an order that may go.
+    /// Returns the first session of an order that may be ended or closed.
     pub(crate) fn first(&mut self, order: Order, may_go: impl Fn(&Session) -> bool) -> Option<SessionId> {
         self.bring_up_to_date();
         self.index.order(order).map(|(_, id)| id).find(|id| self.get(id).is_some_and(&may_go))
     }
 
-    /// Returns what beside the sessions themselves their keys follow from.
+    /// Returns what the keys of sessions depend on besides the session itself.
     pub(crate) fn context(&self) -> &Context {
         &self.context
     }
@@ -163,7 +163,7 @@ impl Sessions {
 
     pub(crate) fn set_memory(&mut self, estimate: MemoryEstimate) {
         self.context.memory = Some(estimate);
-        // All others take nothing, whatever a window takes.
+        // All others take no memory, whatever a window takes.
         let occupying: Vec<SessionId> = self.fresh().set(Set::Occupying).collect();
         self.reindex(&occupying);
     }
@@ -171,7 +171,7 @@ impl Sessions {
     fn bring_up_to_date(&mut self) {
         let stale = std::mem::take(&mut self.stale);
         self.reindex(&stale);
-        // Its memory is used again.
+        // Its memory is reused.
         self.stale = stale;
         self.stale.clear();
     }
@@ -185,10 +185,10 @@ impl Sessions {
         }
     }
 
-    /// Finds out whether the index is what the sessions say.
+    /// Checks the index against the sessions.
     ///
     /// # Errors
-    /// Which of them is found by something that it is not, or not found by what it is.
+    /// Returns the first session whose keys are wrong.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut index = Index::default();
         for (id, slot) in &self.all {

@@ -1,4 +1,4 @@
-//! Once an input is in: start whatever may start now, in a fixed order.
+//! After an input: starts whatever may start now, in a fixed order.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use crate::spec::Isolation;
 use crate::time::Moment;
 
 impl Session {
-    /// Returns whether it is to have a window and has none that is at least being opened.
+    /// Returns whether it should have a window for which nothing has been ordered yet.
     pub(crate) fn needs_window(&self) -> bool {
         matches!(self.window, Window::None | Window::Placed(_))
             && self.ended.is_none()
             && (!self.is_hibernating() || self.has_refresh_window())
     }
 
-    /// What is to begin in its window now, as far as the window decides.
+    /// Returns the next activity in its window, if the window allows it.
     pub(crate) fn ready(&self, now: Moment) -> Option<Activity> {
         let is_there = matches!(self.window, Window::Open(_)) && self.contents.freeze_state.runs();
         match self.contents.activity {
@@ -30,24 +30,24 @@ impl Session {
         }
     }
 
-    /// Returns whether its site is left alone at the moment, and nobody waits for what is to be done in it.
+    /// Returns whether its site has quiet hours, and no request waits for the activity.
     pub(crate) fn is_left_alone(&self, quiet: &BTreeSet<SiteId>) -> bool {
         let is_asked = !self.refresh_requests.is_empty() || self.is_wanted() || !self.established;
         !is_asked && self.is_in_quiet_hours(quiet)
     }
 
-    /// Returns whether its site is one of those that are left alone at the moment.
+    /// Returns whether its site has quiet hours at present.
     pub(crate) fn is_in_quiet_hours(&self, quiet: &BTreeSet<SiteId>) -> bool {
         self.site.is_some_and(|site| quiet.contains(&site))
     }
 
-    /// Returns whether those who use it let an activity begin in its page: what nobody asked for waits for them, unless
-    /// they have nothing without it.
+    /// Returns whether its clients allow an activity in its page: an activity that was not requested waits for them,
+    /// unless they can do nothing without it.
     pub(crate) fn users_allow(&self, activity: Activity) -> bool {
         match activity {
             Activity::Visit | Activity::LoadDocument | Activity::Repair => true,
             Activity::Look | Activity::Refresh => !self.in_use(),
-            // Before it ever stood, or on its way back, a use has nothing without it.
+            // Before it was ready for the first time, or while it recovers, a use can do nothing without it.
             Activity::Reopen | Activity::SignIn => self.may_sign_in(),
         }
     }
@@ -87,8 +87,8 @@ impl Rules {
         }
     }
 
-    /// Newcomers first, since somebody waits for them; of those that lost theirs, first those that never
-    /// terminate, then the most recently used.
+    /// Opens windows: first for new sessions, since clients wait for them; of those that lost theirs, first for those
+    /// that never terminate, then for the most recently used.
     fn give_windows(&mut self, now: Moment) {
         let index = self.sessions.fresh();
         let mut recoveries = index.count(Set::ComingBack);
@@ -103,7 +103,7 @@ impl Rules {
         }
     }
 
-    /// Gives a session without a window a place in a browser, starting one where none has room.
+    /// Assigns a session without a window to a browser, starting one if none has room.
     fn place(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.sessions.get(&id) else { return };
         if session.ended.is_some() || session.window != Window::None || session.not_before > now {
@@ -130,7 +130,7 @@ impl Rules {
         self.effects.touch(id);
     }
 
-    /// Orders the window of a session whose browser runs.
+    /// Orders the window of a session whose browser is running.
     fn open(&mut self, id: SessionId) -> bool {
         let Some(Window::Placed(shard)) = self.sessions.get(&id).map(|session| session.window) else {
             return false;
@@ -148,14 +148,14 @@ impl Rules {
         true
     }
 
-    /// Begins what sessions want next, the longest-waiting first, as far as the limits allow.
+    /// Begins the next activities, the longest-waiting first, as far as the limits allow.
     fn begin_activities(&mut self, now: Moment) {
         let has_limit = |activity: &Activity| matches!(activity, Activity::Refresh | Activity::SignIn);
         let begins_at_once = |id: &SessionId| {
             let session = self.sessions.get(id)?;
             session.ready(now).filter(|activity| !has_limit(activity)).map(|_| (session.fresh_at, *id))
         };
-        // What has no limit begins as soon as its session changes.
+        // Activities without a limit begin as soon as their session changes.
         let mut ready: Vec<_> = self.sessions.examined().iter().filter_map(begins_at_once).collect();
         let sign_ins_may_begin = self.sessions.take_may_sign_in();
         let index = self.sessions.fresh();
@@ -210,7 +210,7 @@ impl Rules {
         self.effects.act(Action::Begin { session: id, ticket, activity });
     }
 
-    /// Forgets the sessions that ended longest ago where there are too many.
+    /// Forgets the sessions that ended longest ago if there are too many.
     fn forget_surplus(&mut self) {
         let ended = self.sessions.fresh().order(Order::Forget);
         let surplus = ended.len().saturating_sub(self.limits.max_remembered);

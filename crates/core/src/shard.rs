@@ -1,4 +1,5 @@
-//! The Chromium processes that the rules asked for, who has a place in which, and which keep failing.
+//! The Chromium processes that the rules requested: which sessions are assigned to each, and which kinds fail
+//! repeatedly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,23 +24,23 @@ pub(crate) struct Shard {
     pub(crate) isolation: Isolation,
     pub(crate) state: ShardState,
     pub(crate) windows: BTreeSet<SessionId>,
-    /// It gets no new windows, and those that it has are moved away.
+    /// It gets no new windows, and its windows are moved away.
     pub(crate) retiring: bool,
-    /// When its last window left.
+    /// When its last window was removed.
     pub(crate) empty_since: Moment,
 }
 
-/// How starting browsers of one kind has gone lately.
+/// Recent starts of browsers of one kind.
 #[derive(Debug, Clone, Copy, Default)]
 struct Health {
     failures: u32,
     not_before: Moment,
 }
 
-/// Which browsers are what, kept up to date as they change.
+/// Browsers by their state, kept up to date as they change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Lists {
-    /// Shared ones that take one more window.
+    /// Shared ones that have room for another window.
     with_room: BTreeSet<(LaunchKey, ShardId)>,
     /// Running ones without a window.
     idle: BTreeSet<ShardId>,
@@ -73,7 +74,7 @@ impl Lists {
     }
 }
 
-/// All browsers. They change by [`Self::change`] alone.
+/// All browsers. They are changed only by [`Self::change`].
 #[derive(Debug, Clone)]
 pub(crate) struct Shards {
     all: BTreeMap<ShardId, Shard>,
@@ -98,7 +99,7 @@ impl Shards {
         self.all.get(&id)
     }
 
-    /// Changes a browser, if there is one of this id.
+    /// Changes a browser, if there is one with this id.
     fn change(&mut self, id: ShardId, change: impl FnOnce(&mut Shard)) {
         if let Some(shard) = self.all.get_mut(&id) {
             self.lists.remove(id, shard);
@@ -112,20 +113,20 @@ impl Shards {
         self.all.insert(id, shard);
     }
 
-    /// A browser ended. Returns what it was.
+    /// Removes a browser that ended, and returns it.
     pub(crate) fn remove(&mut self, id: ShardId) -> Option<Shard> {
         let shard = self.all.remove(&id)?;
         self.lists.remove(id, &shard);
         Some(shard)
     }
 
-    /// A shared browser of this kind with room for one more window.
+    /// Returns a shared browser of this kind that has room for another window.
     pub(crate) fn with_room(&self, launch: LaunchKey) -> Option<ShardId> {
         let of_this_kind = (launch, ShardId(0))..=(launch, ShardId(u64::MAX));
         self.lists.with_room.range(of_this_kind).next().map(|(_, id)| *id)
     }
 
-    /// A new browser, to be started.
+    /// Adds a new browser that is to be started.
     pub(crate) fn add(&mut self, launch: LaunchKey, isolation: Isolation, now: Moment) -> ShardId {
         self.last += 1;
         let id = ShardId(self.last);
@@ -141,7 +142,7 @@ impl Shards {
         id
     }
 
-    /// A browser that outlived the rules that had it started.
+    /// Adds a browser that was started by an earlier server.
     pub(crate) fn adopt(&mut self, kept: AdoptedShard, now: Moment) {
         self.last = self.last.max(kept.id.0);
         let shard = Shard {
@@ -155,7 +156,7 @@ impl Shards {
         self.insert(kept.id, shard);
     }
 
-    /// A browser that was starting answers.
+    /// Notes that a browser that was starting is running.
     pub(crate) fn started(&mut self, id: ShardId, now: Moment) {
         self.change(id, |shard| {
             if shard.state == ShardState::Starting {
@@ -165,17 +166,17 @@ impl Shards {
         });
     }
 
-    /// Gives a browser up, as soon as its windows are elsewhere.
+    /// Retires a browser: it ends once its windows have been moved.
     pub(crate) fn retire(&mut self, id: ShardId) {
         self.change(id, |shard| shard.retiring = true);
     }
 
-    /// The browsers that are to be given up.
+    /// Returns the browsers that are being retired.
     pub(crate) fn retiring(&self) -> impl Iterator<Item = &Shard> {
         self.lists.retiring.iter().filter_map(|id| self.all.get(id))
     }
 
-    /// Gives up the browsers that have become too old, and has those end that nobody needs. Returns the latter.
+    /// Retires the browsers that have become too old, and removes those that are not needed. Returns the latter.
     pub(crate) fn settle(&mut self, limits: &Limits, now: Moment) -> Vec<ShardId> {
         let aged = self.lists.aging.iter();
         let aged = aged.take_while(|(since, _)| now.since(*since) >= limits.browser_max_age);
@@ -183,7 +184,7 @@ impl Shards {
         for id in aged {
             self.retire(id);
         }
-        // While a browser of a kind has lived long enough, those that fail do not count.
+        // Once a browser of a kind has lived long enough, earlier failures do not count.
         if !self.health.is_empty() {
             for shard in self.all.values() {
                 if let ShardState::Running { since } = shard.state
@@ -207,7 +208,7 @@ impl Shards {
         stopped
     }
 
-    /// Returns when the next browser becomes too old.
+    /// Returns when the next browser reaches its maximum age.
     pub(crate) fn next_aging(&self, max_age: Duration) -> Option<Moment> {
         self.lists.aging.first().map(|(since, _)| *since + max_age)
     }
@@ -217,7 +218,7 @@ impl Shards {
         self.health.get(&launch).copied().unwrap_or_default().not_before
     }
 
-    /// Remembers that a browser of this kind failed; gives how often in a row.
+    /// Notes that a browser of this kind failed; returns the number of consecutive failures.
     pub(crate) fn failed(&mut self, launch: LaunchKey, backoff: Backoff, random: u64, now: Moment) -> u32 {
         let health = self.health.entry(launch).or_default();
         health.failures += 1;
@@ -225,7 +226,7 @@ impl Shards {
         health.failures
     }
 
-    /// A session gets a place in a browser.
+    /// Assigns a session to a browser.
     pub(crate) fn enter(&mut self, shard: ShardId, session: SessionId) {
         self.change(shard, |shard| {
             shard.windows.insert(session);
@@ -245,10 +246,10 @@ impl Shards {
         idle.map(|shard| shard.empty_since + linger).min()
     }
 
-    /// Finds out whether the lists are what the browsers say.
+    /// Checks the lists against the browsers.
     ///
     /// # Errors
-    /// They are not.
+    /// Returns a description of the difference.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut lists = Lists::default();
         self.all.iter().for_each(|(id, shard)| lists.add(*id, shard, self.windows_per_browser));

@@ -1,62 +1,62 @@
-//! How a session stands with its portal: what was last found out, when, and by what.
+//! The sign-in status of a session: what was last seen, when, and by which check.
 //!
-//! This is what clients are told. It stays when the window goes, and outlives the rules.
+//! It is shown to clients, is kept when the window is closed, and is stored.
 
 use crate::activity::{Activity, Suspicion};
 use crate::time::Moment;
 
-/// What is known of a session's sign-in.
+/// The sign-in status of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SignIn {
-    /// Its page was not looked at yet.
+    /// Its page was not checked yet.
     #[default]
     Unchecked,
-    /// Its page was looked at, and without conditions nothing tells.
+    /// Its page was checked, but without conditions its status is unknown.
     Unknown {
-        /// When it was.
+        /// When it was checked.
         checked_at: Moment,
     },
     /// Signed in.
     SignedIn {
         /// When that was seen.
         checked_at: Moment,
-        /// How.
+        /// The kind of check.
         by: Check,
     },
     /// Signed out.
     SignedOut {
         /// When that was seen.
         checked_at: Moment,
-        /// How.
+        /// The kind of check.
         by: Check,
     },
-    /// There are no conditions, and what its page shows looks signed out.
+    /// There are no conditions, and its page looks signed out.
     LooksSignedOut {
         /// When that was seen.
         checked_at: Moment,
-        /// Why it looks so.
+        /// Why it looks signed out.
         because: Suspicion,
-        /// Whether a person was asked to see to it. One that never looked otherwise may be just about to be signed in.
+        /// Whether a person was asked for help. A page that has always looked like this may be about to be signed in.
         is_asked: bool,
     },
-    /// Signed out, and the portal has refused what it would sign in with.
+    /// Signed out, and the portal has rejected its login.
     Refused {
         /// When that was seen.
         checked_at: Moment,
     },
-    /// Only a person can go on.
+    /// Only a person can continue.
     PersonNeeded {
         /// When that was seen.
         checked_at: Moment,
-        /// How.
+        /// The kind of check.
         by: Check,
     },
 }
 
-/// What was done when the conditions of a site were looked at.
+/// What was done when the conditions of a site were checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Nothing beside: the page was there, or was loaded.
+    /// Nothing else: the page was there, or was loaded.
     Conditions,
     /// A sign-in.
     SignIn,
@@ -75,7 +75,7 @@ impl Check {
 }
 
 impl SignIn {
-    /// Returns when the page was last looked at.
+    /// Returns when the page was last checked.
     #[must_use]
     pub fn checked_at(&self) -> Option<Moment> {
         match *self {
@@ -89,7 +89,7 @@ impl SignIn {
         }
     }
 
-    /// Returns the same, to be changed.
+    /// Returns the time of the last check, for a change.
     pub fn checked_at_mut(&mut self) -> Option<&mut Moment> {
         match self {
             Self::Unchecked => None,
@@ -102,12 +102,12 @@ impl SignIn {
         }
     }
 
-    /// Returns whether it was last seen signed out, by more than its looks.
+    /// Returns whether it was last seen signed out for certain, not only by its looks.
     pub(crate) fn is_seen_signed_out(&self) -> bool {
         matches!(self, Self::SignedOut { .. } | Self::Refused { .. } | Self::PersonNeeded { .. })
     }
 
-    /// Returns why it looks signed out where nothing but its looks tells.
+    /// Returns why it looks signed out, if only its looks say so.
     #[must_use]
     pub fn suspicion(&self) -> Option<&Suspicion> {
         match self {
@@ -116,7 +116,7 @@ impl SignIn {
         }
     }
 
-    /// What was refused may be tried again.
+    /// Allows a rejected login to be tried again.
     pub(crate) fn forget_refusal(&mut self) {
         if let Self::Refused { checked_at } = *self {
             *self = Self::SignedOut { checked_at, by: Check::SignIn };

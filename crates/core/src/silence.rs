@@ -1,6 +1,6 @@
-//! Clients that are connected and send nothing. Their session is theirs all the same: it neither ends nor hibernates, and
-//! nothing of ours touches its page. But its window may freeze, and runs again before the client's next message is passed
-//! on.
+//! Clients that are connected and send nothing. They still hold their session: it neither ends nor hibernates, and no
+//! activity touches its page. But its window may be frozen, and it is thawed before the client's next message is
+//! passed on.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::session::Session;
 use crate::session_mut::SessionMut;
 
 impl Session {
-    /// Returns whether somebody uses it right now, or may at any moment without saying so first: all holds count but
-    /// those of silent clients.
+    /// Returns whether it is in use right now, or may be at any moment without notice: all holds count except those
+    /// of silent clients.
     #[must_use]
     pub fn is_used(&self) -> bool {
         self.uses > 0 || self.holds.iter().any(|hold| hold.silent_since.is_none())

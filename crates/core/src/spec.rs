@@ -1,17 +1,17 @@
-//! What a session is asked to be, and how it is to be treated.
+//! The specification of a session, and its policy.
 
 use std::time::Duration;
 
 use crate::ids::{AccountId, LaunchKey, LoginId, SiteId};
 
-/// Whether a session shares its Chromium with others.
+/// Whether a session shares its Chromium process with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// A browser context beside others in one process.
+    /// It has a browser context in a shared process.
     Shared,
     /// A process and a profile of its own.
     Dedicated,
-    /// The same, for a session that held up the others of its browser. Its processes yield to all others.
+    /// The same, for a session that slowed down the others in its browser. Its processes get a lower priority.
     Quarantined,
 }
 
@@ -21,20 +21,21 @@ pub enum AsleepRefresh {
     /// It is not.
     #[default]
     Never,
-    /// Its page is loaded, which is how its portal is refreshed.
+    /// Its page is loaded, which is how it is refreshed.
     Visit,
-    /// Its page is loaded, and then its portal is refreshed in another way.
+    /// Its page is loaded, and then it is refreshed in the way of its site.
     VisitAndRefresh,
-    /// A document is loaded with its cookies alone. Where that does not show that it is signed in, the same as
+    /// A document is loaded with its cookies alone. If that does not show that it is signed in, the same as
     /// [`Self::VisitAndRefresh`].
     Document,
 }
 
-/// The same, with what came of it.
+/// The same, with the experience so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AsleepWay {
     pub(crate) how: AsleepRefresh,
-    /// A document alone did not show that it is signed in: it takes a window with all of its state, until that has.
+    /// A document alone did not show that it is signed in: refreshes open a window with all of its state until one
+    /// succeeds that way.
     pub(crate) needs_state: bool,
 }
 
@@ -44,23 +45,23 @@ impl From<AsleepRefresh> for AsleepWay {
     }
 }
 
-/// What a client may choose, and change later, about how a session is treated.
+/// The policy of a session, which clients may set and change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// It never ends of idleness.
+    /// It never ends because it is idle.
     pub keep_alive: bool,
-    /// Nothing but an explicit close ends it, and it is refreshed only where `own_refresh` says so.
+    /// It ends only when a client closes it, and is refreshed only if `own_refresh` says so.
     pub never_terminate: bool,
-    /// How long one that is not kept alive may be unused.
+    /// How long a session that is not kept alive may be unused.
     pub idle_timeout: Duration,
-    /// How often to refresh where the client said nothing (the site's or the configured interval).
+    /// The refresh interval if the client set none (that of the site or of the configuration).
     pub default_refresh: Option<Duration>,
-    /// What the client said: `Some(None)` is "never".
+    /// The refresh interval that the client set: `Some(None)` is "never".
     pub own_refresh: Option<Option<Duration>>,
 }
 
 impl Policy {
-    /// Returns how often it is refreshed; `None` is never.
+    /// Returns the refresh interval; `None` is never.
     #[must_use]
     pub fn refresh_interval(&self) -> Option<Duration> {
         match self.own_refresh {
@@ -71,7 +72,7 @@ impl Policy {
     }
 }
 
-/// Changes to a session's name and policy; `None` leaves as it is.
+/// Changes to a session's name and policy; `None` is no change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyPatch {
     /// A new name, unique among living sessions.
@@ -86,33 +87,33 @@ pub struct PolicyPatch {
     pub refresh_interval: Option<Option<Duration>>,
 }
 
-/// With what a session is signed in, as far as the rules care.
+/// The login of a session, as far as the rules need it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Portal and user name, where there are both.
+    /// Portal and user name, if both are known.
     pub account: Option<AccountId>,
     /// The same with the password.
     pub login: Option<LoginId>,
-    /// Whether Pilotlight is able to sign it in: a flow and what the flow needs.
+    /// Whether Pilotlight can sign it in: there is a flow and all of its inputs.
     pub can_sign_in: bool,
 }
 
-/// Whose window a session is, as far as a request says so: digests that equal words alone share.
+/// The account of a session, as far as its request says: digests that are equal only for equal values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Whose {
     /// The site.
     pub site: Option<u64>,
-    /// The page of a session without a site.
+    /// The start page of a session without a site.
     pub url: Option<u64>,
     /// The user name.
     pub username: Option<u64>,
     /// The name of a credential.
     pub credential: Option<u64>,
-    /// The password, where it came with the request.
+    /// The password, if the request contains it.
     pub password: Option<u64>,
 }
 
-/// What a request says otherwise than it is with the session of the same name.
+/// How a request differs from the existing session of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Difference {
     /// Another site.
@@ -128,7 +129,7 @@ pub enum Difference {
 }
 
 impl Whose {
-    /// What is asked for here and is not so there. What a request leaves open fits everything.
+    /// Returns how a request differs. What it leaves open matches everything.
     pub(crate) fn differs_from(&self, session: &Self) -> Vec<Difference> {
         let pairs = [
             (Difference::Site, self.site, session.site),
@@ -142,31 +143,31 @@ impl Whose {
     }
 }
 
-/// A session to be made, as far as the rules care.
+/// A requested session, as far as the rules need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
-    /// A name that the client chose; equal names are one session.
+    /// A name chosen by the client, unique among living sessions.
     pub name: Option<String>,
-    /// The same site, user name and password: equal ones are one session.
+    /// Site, user name and password: requests with equal ones get the same session.
     pub identity: Option<u64>,
-    /// Whose it is: sessions of one name are one only where this does not say otherwise.
+    /// Its account: a request with the name of an existing session gets it only if this does not differ.
     pub whose: Whose,
-    /// The site, where there is one.
+    /// The site, if there is one.
     pub site: Option<SiteId>,
-    /// How many of the site's sessions may sign in at once; `None` is as many as of every site.
+    /// How many of the site's sessions may sign in at once; `None` is the limit for all sites.
     pub max_sign_ins: Option<usize>,
-    /// Refreshes come up to so much earlier than they must.
+    /// Refreshes are made up to this much earlier than necessary.
     pub refresh_jitter: Duration,
     /// How it is refreshed while it hibernates.
     pub asleep: AsleepRefresh,
-    /// With what it is signed in.
+    /// Its login.
     pub access: Access,
     /// How its browser is started.
     pub launch: LaunchKey,
     /// Whether it shares that browser.
     pub isolation: Isolation,
-    /// Whether its pages bear standing still when nobody uses it.
+    /// Whether its pages may be frozen while it is not used.
     pub freezes: bool,
-    /// How it is treated.
+    /// Its policy.
     pub policy: Policy,
 }

@@ -1,7 +1,7 @@
-//! What is told of sign-ins, and what follows where a page only looks signed out.
+//! Messages about the sign-in status, and the handling of pages that only look signed out.
 //!
-//! A suspicion may be wrong. A person is asked to see to it, but unlike where only a person helps
-//! ([`Session::waits_for_person`]), the window is refreshed, frozen and moved as any other.
+//! A suspicion may be wrong. A person is asked for help, but unlike when only a person can help
+//! ([`Session::waits_for_person`]), the window is refreshed, frozen and moved like any other.
 
 use crate::action::NoticeKind;
 use crate::activity::{Activity, SignInStatus, Suspicion};
@@ -10,7 +10,7 @@ use crate::session_mut::SessionMut;
 use crate::sign_in::{Check, SignIn};
 
 impl Suspicion {
-    /// Returns what a person is told.
+    /// Returns the message for a person.
     fn sentence(&self) -> String {
         match self {
             Self::PasswordField => "its page shows a password field: it looks signed out".to_owned(),
@@ -20,14 +20,15 @@ impl Suspicion {
 }
 
 impl Session {
-    /// Returns whether a person is needed, and nothing else helps until one has come. A suspicion may be wrong: the
-    /// session is treated as any other, and only says so.
+    /// Returns whether a person is needed, without whom nothing can be done. A suspicion may be wrong: the session is
+    /// handled like any other, apart from its message.
     pub(crate) fn waits_for_person(&self) -> bool {
         self.attention.is_some() && self.sign_in.suspicion().is_none()
     }
 
-    /// Returns whether it is looked at when refreshes are checked, since a person may have signed it in. One that only
-    /// looks signed out is, once somebody has used it: it may look so in a page that was loaded beside its own.
+    /// Returns whether it is checked together with the refreshes, since a person may have signed it in. One that only
+    /// looks signed out is checked once it was used: the look may have been that of a page that was loaded beside its
+    /// own.
     pub(crate) fn is_looked_at(&self) -> bool {
         let was_used = self.contents.freeze_state.runs() && self.sign_in.checked_at() <= Some(self.last_used);
         self.rests() && self.attention.is_some() && (self.waits_for_person() || was_used)
@@ -35,18 +36,18 @@ impl Session {
 }
 
 impl SessionMut<'_> {
-    /// Takes note of what an activity has found out. Returns what was known before.
+    /// Records the status that an activity has found. Returns the earlier status.
     pub(crate) fn note_sign_in(&mut self, activity: Activity, status: &SignInStatus) -> SignIn {
         let (checked_at, by) = (self.now, Check::of(activity));
         let before = self.sign_in.clone();
         let found = match status {
             SignInStatus::SignedIn => SignIn::SignedIn { checked_at, by },
-            // Nothing has changed about the refusal.
+            // The rejection remains in effect.
             SignInStatus::SignedOut if self.refused && matches!(before, SignIn::Refused { .. }) => {
                 SignIn::Refused { checked_at }
             }
             SignInStatus::SignedOut => SignIn::SignedOut { checked_at, by },
-            // A client has opened a page that may be of another site, and tells nothing.
+            // A client has opened a page that may be of another site, and shows nothing.
             SignInStatus::Unknown if activity == Activity::Reopen && self.site.is_some() => return before,
             SignInStatus::Unknown => SignIn::Unknown { checked_at },
             SignInStatus::LooksSignedOut(because) => {
@@ -59,13 +60,13 @@ impl SessionMut<'_> {
         std::mem::replace(&mut self.session.sign_in, found)
     }
 
-    /// It is signed out, and what it would sign in with was refused.
+    /// Notes that it is signed out, and that its login was rejected.
     pub(crate) fn note_refusal(&mut self) {
         self.session.sign_in = SignIn::Refused { checked_at: self.now };
     }
 
-    /// Its page is there and looks signed out. It stands all the same: a person is asked to see to it, unless it has
-    /// never looked otherwise and was only loaded. `before` is what was known of it.
+    /// Notes that its page is loaded and looks signed out. It counts as ready all the same: a person is asked for
+    /// help, unless it has never looked otherwise and was only loaded. `before` is the earlier status.
     pub(crate) fn looks_signed_out(&mut self, activity: Activity, suspicion: &Suspicion, before: &SignIn) {
         if activity == Activity::Visit && self.is_refreshed_after_visit() {
             return;
@@ -77,7 +78,7 @@ impl SessionMut<'_> {
         *is_asked |= self.session.established && (is_refresh || is_new);
         let asks = *is_asked;
         let sentence = suspicion.sentence();
-        // A look changes nothing for the portal, and puts off no refresh.
+        // A check sends nothing to the portal, and postpones no refresh.
         if activity != Activity::Look {
             self.is_fresh();
         }

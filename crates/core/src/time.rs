@@ -1,14 +1,14 @@
-//! Points in time, as the rules see them.
+//! Points in time in the rules.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// Milliseconds since the UNIX epoch. Given to the rules from outside; they never ask a clock.
+/// Milliseconds since the Unix epoch. They are passed to the rules, which never read a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Returns the time since `earlier`; zero if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

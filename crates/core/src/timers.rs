@@ -1,4 +1,4 @@
-//! When time alone changes something, and what is done then.
+//! What changes only because time passes: when, and what is done then.
 
 use crate::contents::ActivityState;
 use crate::ids::SessionId;
@@ -8,7 +8,7 @@ use crate::session::{Session, Window};
 use crate::time::Moment;
 
 impl Session {
-    /// Returns when time alone changes something for it next, as far as that follows from it and the context.
+    /// Returns when it next changes only because time passes, as far as that depends on it and the context.
     pub(crate) fn deadline(&self, context: &Context) -> Option<Moment> {
         let now = context.now;
         if let Some((ended_at, _)) = self.ended {
@@ -34,14 +34,14 @@ impl Session {
 }
 
 impl Rules {
-    /// Returns when the rules have to be stepped although nothing happens; `None` is never.
+    /// Returns when the rules must be stepped although nothing happens; `None` is never.
     #[must_use]
     pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let index = self.sessions.index();
         let session = index.order(Order::Due).next().map(|(at, _)| at);
         // A save that was due in the last step waits for another one to end.
         let save = index.next_after(Order::Save, self.sessions.context().now);
-        // One that is due waits for the end of another.
+        // One that is due waits for another one to end.
         let asleep = index.next_after(Order::AsleepRefresh, self.sessions.context().now);
         let beside = index.next_after(Order::BesideRefresh, self.sessions.context().now);
         let queue = self.queue.next_deadline();
@@ -56,14 +56,14 @@ impl Rules {
             .min()
     }
 
-    /// Returns when the next browser may be started that somebody waits for.
+    /// Returns when the next browser may be started for which a session waits.
     fn next_start(&self, now: Moment) -> Option<Moment> {
         let sessions = self.sessions.index().without_window().filter_map(|id| self.sessions.get(&id));
         let waiting = sessions.filter(|session| session.window == Window::None);
         waiting.map(|session| self.shards.not_before(session.launch)).filter(|at| *at > now).min()
     }
 
-    /// Does what is due by now: for `due` sessions, those in the queue, and the refreshes.
+    /// Does what is due: for the `due` sessions, those in the queue, and the refreshes.
     pub(crate) fn run_timers(&mut self, due: &[SessionId], now: Moment) {
         for id in due {
             self.expire_session(*id, now);
