@@ -1,7 +1,7 @@
-//! Attaching to targets: each desk's sessions, by order or by themselves, and their end.
+//! Attaching to targets, automatically or by command, and detaching.
 //!
-//! Chromium attaches one target at a time and only where it is told to; that all of a kind are attached to is the
-//! desk's wish, carried out here.
+//! Chromium attaches to one target at a time, and only when told to; the auto-attachment that a client session
+//! enabled is implemented here.
 
 use std::collections::HashSet;
 
@@ -10,17 +10,17 @@ use pilotlight_cdp::Envelope;
 use serde_json::{Value, json};
 
 use crate::policy::exists;
-use crate::state::{Attach, Attaching, Desk0, Exposing, Ids, Out, Pending, Session, TAB, VirtualBrowser};
+use crate::state::{Attach, Attaching, Exposing, Ids, Out, Owner, Pending, Session, TAB, VirtualBrowser};
 use crate::target_filter::TargetFilter;
 use crate::wire::{Caller, Refusal, needed, result, text};
 
-/// Kinds of targets that auto-attachment at the browser attaches to.
+/// The kinds of targets that auto-attachment on the browser includes.
 const ATTACHED_AT_BROWSER: [&str; 3] = ["page", "service_worker", "shared_worker"];
 /// How many sessions a client may have at once.
 const MAX_SESSIONS: usize = 4096;
 
 impl VirtualBrowser {
-    /// What is there is attached to before the reply, as Chromium does it.
+    /// Existing targets are attached before the reply, as Chromium does it.
     pub(crate) fn auto_attach(
         &mut self,
         caller: &Caller,
@@ -29,7 +29,7 @@ impl VirtualBrowser {
     ) -> Result<(), Refusal> {
         let session = caller.session.as_ref();
         if let Some(Session::Real { .. }) = session.and_then(|session| self.sessions.get(session)) {
-            // Below a page there are its own frames and workers alone.
+            // Below a page there are only its own frames and workers.
             let params = crate::wire::raw(params);
             let pending = Pending::Pass(caller.clone());
             let session = session.cloned().unwrap_or_default();
@@ -41,58 +41,59 @@ impl VirtualBrowser {
         }
         let filter = TargetFilter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
         let waits = params.get("waitForDebuggerOnStart") == Some(&Value::Bool(true));
-        let desk = caller.session.clone();
-        self.desks.entry(desk.clone()).or_default().attach = on.then_some(Attach { waits, filter });
+        let owner = caller.session.clone();
+        self.subscriptions.entry(owner.clone()).or_default().attach = on.then_some(Attach { waits, filter });
         if !on {
-            self.detach_all(&desk, ids);
+            self.detach_all(&owner, ids);
             self.answer(caller, json!({}));
             return Ok(());
         }
         let mut calls = HashSet::new();
         for target in self.visible.clone() {
-            calls.extend(self.attach_for(&desk, &target, ids));
+            calls.extend(self.attach_for(&owner, &target, ids));
         }
         self.reply_after(result(caller, json!({})), calls);
         Ok(())
     }
 
-    fn detach_all(&mut self, desk: &Desk0, ids: Ids<'_>) {
-        let of_desk = |session: &Session| match session {
-            Session::Real { desk: Some(of), auto: true, .. } | Session::Tab { desk: of, .. } => of == desk,
+    fn detach_all(&mut self, owner: &Owner, ids: Ids<'_>) {
+        let of_owner = |session: &Session| match session {
+            Session::Real { owner: Some(of), auto: true, .. } | Session::Tab { owner: of, .. } => of == owner,
             _ => false,
         };
         let sessions: Vec<String> =
-            self.sessions.iter().filter(|(_, session)| of_desk(session)).map(|(id, _)| id.clone()).collect();
+            self.sessions.iter().filter(|(_, session)| of_owner(session)).map(|(id, _)| id.clone()).collect();
         for session in sessions {
             self.drop_session(&session, ids);
         }
     }
 
-    /// Attaches a desk to a target where it asked for its kind and has none yet. Tabs need nobody's answer.
-    pub(crate) fn attach_for(&mut self, desk: &Desk0, target: &str, ids: Ids<'_>) -> Option<i64> {
-        let wanted = self.desks.get(desk)?.attach.as_ref()?;
+    /// Attaches a session to a target if it enabled auto-attachment for this kind and is not attached yet. Tabs need
+    /// no command.
+    pub(crate) fn attach_for(&mut self, owner: &Owner, target: &str, ids: Ids<'_>) -> Option<i64> {
+        let wanted = self.subscriptions.get(owner)?.attach.as_ref()?;
         let kind = self.infos.get(target)?.kind.clone();
-        let tab = match desk.as_ref().and_then(|session| self.sessions.get(session)) {
+        let tab = match owner.as_ref().and_then(|session| self.sessions.get(session)) {
             Some(Session::Tab { page, .. }) => Some(page.clone()),
             _ => None,
         };
         let (waits, is_wanted) = (wanted.waits, wanted.filter.lets_pass(&kind));
         let wants_tab = tab.is_none() && kind == "page" && wanted.filter.lets_pass("tab");
         let is_below = tab.as_deref().is_none_or(|page| page == target);
-        if wants_tab && !self.has_tab(desk, target) {
-            // A full table ends what the client can have, not what others have.
-            let _ = self.attach_tab(desk, target, waits);
+        if wants_tab && !self.has_tab(owner, target) {
+            // A full table limits only this client.
+            let _ = self.attach_tab(owner, target, waits);
         }
-        let has_one = !self.real_sessions(|of, _, at| of == target && at == desk).is_empty()
-            || self.attaching.iter().any(|at| at.target == target && at.desk == *desk);
+        let has_one = !self.real_sessions(|of, _, at| of == target && at == owner).is_empty()
+            || self.attaching.iter().any(|at| at.target == target && at.owner == *owner);
         if !is_wanted || !is_below || has_one || !ATTACHED_AT_BROWSER.contains(&&*kind) {
             return None;
         }
-        self.attach(desk, target, None, None, waits, ids).ok()
+        self.attach(owner, target, None, None, waits, ids).ok()
     }
 
-    fn has_tab(&self, desk: &Desk0, target: &str) -> bool {
-        let is_it = |session: &Session| matches!(session, Session::Tab { page, desk: of } if page == target && of == desk);
+    fn has_tab(&self, owner: &Owner, target: &str) -> bool {
+        let is_it = |session: &Session| matches!(session, Session::Tab { page, owner: of } if page == target && of == owner);
         self.sessions.values().any(is_it)
     }
 
@@ -106,29 +107,29 @@ impl VirtualBrowser {
         Ok(id)
     }
 
-    fn attach_tab(&mut self, desk: &Desk0, page: &str, waits: bool) -> Result<String, Refusal> {
+    fn attach_tab(&mut self, owner: &Owner, page: &str, waits: bool) -> Result<String, Refusal> {
         let info = self.tab_info(page).ok_or_else(Refusal::no_target)?;
-        let session = self.fresh_session(Session::Tab { page: page.into(), desk: desk.clone() })?;
-        self.tell_attached(desk, &session, info, waits && self.held.contains(page));
+        let session = self.fresh_session(Session::Tab { page: page.into(), owner: owner.clone() })?;
+        self.tell_attached(owner, &session, info, waits && self.held.contains(page));
         Ok(session)
     }
 
-    pub(crate) fn attach_browser(&mut self, desk: &Desk0) -> Result<String, Refusal> {
-        let session = self.fresh_session(Session::Browser { desk: desk.clone() })?;
+    pub(crate) fn attach_browser(&mut self, owner: &Owner) -> Result<String, Refusal> {
+        let session = self.fresh_session(Session::Browser { owner: owner.clone() })?;
         let info = self.browser_info();
-        self.tell_attached(desk, &session, info, false);
+        self.tell_attached(owner, &session, info, false);
         Ok(session)
     }
 
-    fn tell_attached(&mut self, desk: &Desk0, session: &str, mut info: Value, waiting: bool) {
+    fn tell_attached(&mut self, owner: &Owner, session: &str, mut info: Value, waiting: bool) {
         info["attached"] = json!(true);
         let params = json!({ "sessionId": session, "targetInfo": info, "waitingForDebugger": waiting });
-        self.emit(desk.as_deref(), "Target.attachedToTarget", &params);
+        self.emit(owner.as_deref(), "Target.attachedToTarget", &params);
     }
 
     pub(crate) fn attach(
         &mut self,
-        desk: &Desk0,
+        owner: &Owner,
         target: &str,
         answer: Option<Caller>,
         exposes: Option<Exposing>,
@@ -142,8 +143,8 @@ impl VirtualBrowser {
         let mut noted = || ids().inspect(|id| call = *id);
         let params = json!({ "targetId": target, "flatten": true });
         self.call("Target.attachToTarget", &params, Pending::Attach, &mut noted)?;
-        let (desk, target, auto) = (desk.clone(), target.to_owned(), answer.is_none());
-        self.attaching.push(Attaching { call, desk, target, auto, waits, session: None, answer, exposes });
+        let (owner, target, auto) = (owner.clone(), target.to_owned(), answer.is_none());
+        self.attaching.push(Attaching { call, owner, target, auto, waits, session: None, answer, exposes });
         Ok(call)
     }
 
@@ -170,8 +171,8 @@ impl VirtualBrowser {
         let session = named.or_else(|| caller.session.clone()).ok_or_else(Refusal::no_session)?;
         match self.sessions.get(&session) {
             None => return Err(Refusal::no_session()),
-            // One that came by itself below a page is the page's to end.
-            Some(Session::Real { desk: None, .. }) => {
+            // A session that was attached automatically below a page ends with the page.
+            Some(Session::Real { owner: None, .. }) => {
                 let is_its = self.parents.get(&session) == caller.session.as_ref();
                 let parent = caller.session.clone().filter(|_| is_its).ok_or_else(Refusal::no_session)?;
                 let params = crate::wire::raw(&json!({ "sessionId": session }));
@@ -186,25 +187,25 @@ impl VirtualBrowser {
 
     pub(crate) fn drop_session(&mut self, session: &str, ids: Ids<'_>) {
         if matches!(self.sessions.get(session), Some(Session::Real { .. })) {
-            // Chromium tells when it is gone.
+            // Chromium reports when it has ended.
             let params = json!({ "sessionId": session });
             return self.ask("Target.detachFromTarget", &params, Pending::Unasked, ids);
         }
-        let Some(Session::Tab { desk, .. } | Session::Browser { desk }) = self.forget(session) else {
+        let Some(Session::Tab { owner, .. } | Session::Browser { owner }) = self.forget(session) else {
             return;
         };
         let own = Some(session.to_owned());
         self.detach_all(&own, ids);
-        self.desks.remove(&own);
+        self.subscriptions.remove(&own);
         let target = json!({ "sessionId": session });
-        self.emit(desk.as_deref(), "Target.detachedFromTarget", &target);
+        self.emit(owner.as_deref(), "Target.detachedFromTarget", &target);
     }
 
-    /// A session below one of the client's comes or goes; whether the client hears of it.
+    /// Handles that a session below one of the client's was attached or ended. Returns whether the client is told.
     pub(crate) fn session_below(&mut self, parent: &str, method: &str, params: &Value, ids: Ids<'_>) -> bool {
         let Some(session) = params.get("sessionId").and_then(Value::as_str) else { return false };
         if method == "Target.detachedFromTarget" {
-            self.desks.remove(&Some(session.to_owned()));
+            self.subscriptions.remove(&Some(session.to_owned()));
             let was_there = self.forget(session).is_some();
             self.parents.remove(session);
             return was_there;
@@ -215,7 +216,7 @@ impl VirtualBrowser {
         let is_foreign = context.is_some_and(|context| !self.owns_context(context));
         let exists = exists(&told("type"), &told("url"));
         if is_foreign || !exists || self.sessions.len() >= MAX_SESSIONS {
-            // It may wait for somebody to let it run.
+            // It may wait for a command to run.
             let _ = self.send(session, "Runtime.runIfWaitingForDebugger", None, Pending::Unasked, ids);
             self.detach_below(parent, session, ids);
             if !exists {
@@ -223,34 +224,34 @@ impl VirtualBrowser {
             }
             return false;
         }
-        let real = Session::Real { target: told("targetId"), desk: None, auto: true, kind: told("type") };
+        let real = Session::Real { target: told("targetId"), owner: None, auto: true, kind: told("type") };
         self.sessions.insert(session.to_owned(), real);
         self.parents.insert(session.to_owned(), parent.to_owned());
         true
     }
 
-    /// Has Chromium end a session that came to be below another.
+    /// Has Chromium detach a session that was attached below another.
     fn detach_below(&mut self, parent: &str, session: &str, ids: Ids<'_>) {
         let params = crate::wire::raw(&json!({ "sessionId": session }));
-        // Where the one above is gone, this one is as well.
+        // If the upper session has ended, this one has as well.
         let _ = self.send(parent, "Target.detachFromTarget", params.as_deref(), Pending::Unasked, ids);
     }
 
-    /// The sessions with a target that came to be below others.
+    /// Returns the sessions with a target that were attached below others.
     pub(crate) fn sessions_below(&self, id: &str) -> Vec<String> {
         let is_it =
-            |session: &Session| matches!(session, Session::Real { target, desk: None, .. } if target == id);
+            |session: &Session| matches!(session, Session::Real { target, owner: None, .. } if target == id);
         self.sessions.iter().filter(|(_, session)| is_it(session)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Ends a session that came to be below another, and all below it.
+    /// Detaches a session that was attached below another, and all below it.
     pub(crate) fn end_below(&mut self, session: &str, ids: Ids<'_>) {
         let Some(parent) = self.parents.get(session).cloned() else { return };
         self.detach_below(&parent, session, ids);
         self.forget_one_below(session, &parent);
     }
 
-    /// What is below a session that ends is forgotten, and who was told of it hears that it is gone.
+    /// Removes all sessions below one that ends, and sends events about them to their owners.
     pub(crate) fn forget_below(&mut self, parent: &str) {
         let below = self.parents.iter().filter(|(_, above)| *above == parent);
         let below: Vec<String> = below.map(|(session, _)| session.clone()).collect();
@@ -260,7 +261,7 @@ impl VirtualBrowser {
     fn forget_one_below(&mut self, session: &str, parent: &str) {
         self.forget_below(session);
         self.leave_unanswered(session);
-        self.desks.remove(&Some(session.to_owned()));
+        self.subscriptions.remove(&Some(session.to_owned()));
         if let Some(Session::Real { target, .. }) = self.forget(session) {
             let gone = json!({ "sessionId": session, "targetId": target });
             self.emit(Some(parent), "Target.detachedFromTarget", &gone);
@@ -269,12 +270,12 @@ impl VirtualBrowser {
     }
 
     pub(crate) fn session_gone(&mut self, session: &str) {
-        self.desks.remove(&Some(session.to_owned()));
+        self.subscriptions.remove(&Some(session.to_owned()));
         let gone = self.forget(session);
         self.parents.remove(session);
-        if let Some(Session::Real { target, desk: Some(desk), .. }) = gone {
+        if let Some(Session::Real { target, owner: Some(owner), .. }) = gone {
             let gone = json!({ "sessionId": session, "targetId": target });
-            self.emit(desk.as_deref(), "Target.detachedFromTarget", &gone);
+            self.emit(owner.as_deref(), "Target.detachedFromTarget", &gone);
         }
     }
 
@@ -290,7 +291,8 @@ impl VirtualBrowser {
         let kind = told("type").to_owned();
         let exists = exists(&kind, told("url"));
         if !exists || !self.visible.contains(&target) {
-            // It has become another meanwhile, or is gone for the client. Whoever attaches hears that it is not there.
+            // The target has changed meanwhile, or no longer exists for the client. The command is answered with an
+            // error.
             let params = json!({ "sessionId": session });
             self.ask("Target.detachFromTarget", &params, Pending::Unasked, ids);
             if !exists {
@@ -304,14 +306,14 @@ impl VirtualBrowser {
         if attaching.exposes.is_some() {
             return;
         }
-        let (desk, auto, waits) = (attaching.desk.clone(), attaching.auto, attaching.waits);
+        let (owner, auto, waits) = (attaching.owner.clone(), attaching.auto, attaching.waits);
         let is_page = kind == "page";
-        let real = Session::Real { target: target.clone(), desk: Some(desk.clone()), auto, kind };
+        let real = Session::Real { target: target.clone(), owner: Some(owner.clone()), auto, kind };
         self.sessions.insert(session.clone(), real);
         if is_page && self.ignores_certificates {
             self.tell_of_certificates(&session, ids);
         }
-        self.tell_attached(&desk, &session, info, waits && self.held.contains(&target));
+        self.tell_attached(&owner, &session, info, waits && self.held.contains(&target));
     }
 
     pub(crate) fn attached(&mut self, call: i64, reply: &Envelope<'_>, ids: Ids<'_>) {

@@ -1,4 +1,4 @@
-//! The virtual browser of one client: where its messages come in and go out.
+//! The virtual browser of one client: the entry points for messages.
 
 use bytes::Bytes;
 use pilotlight_cdp::Envelope;
@@ -21,9 +21,9 @@ fn clipboard_is_shared() -> Refusal {
 }
 
 impl VirtualBrowser {
-    /// Asks the browser for what must be known before the client is listened to. It is, once
-    /// [`Self::is_ready`]. Where it `takes_downloads`, they come without its asking; where it `keeps_page`, its
-    /// first order to empty a page is not carried out.
+    /// Queries the browser for what must be known before messages of the client are handled, which is known once
+    /// [`Self::is_ready`]. If it `takes_downloads`, they are delivered without a command of the client; if it
+    /// `keeps_page`, its first command to empty a page is ignored.
     pub fn start(&mut self, takes_downloads: bool, keeps_page: bool, ids: Ids<'_>) {
         self.keeps_page = keeps_page;
         let params = json!({ "discover": true, "filter": [{}] });
@@ -35,40 +35,40 @@ impl VirtualBrowser {
         }
     }
 
-    /// Whether the client is told of dialogs, so that it is the one to answer them.
+    /// Returns whether the client gets events of dialogs, so that it has to answer them.
     #[must_use]
     pub fn hears_dialogs(&self) -> bool {
         self.hears_dialogs
     }
 
-    /// Whether the pages that the window shows are known.
+    /// Returns whether the pages of the window are known.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.has_open_calls()
     }
 
-    /// Whether the browser owes an answer: something is under way that the client may be waiting for.
+    /// Returns whether a reply of the browser is pending that the client may be waiting for.
     #[must_use]
     pub fn has_open_calls(&self) -> bool {
         !self.calls.is_empty()
     }
 
-    /// What is to be done next.
+    /// Returns the next output.
     pub fn take(&mut self) -> Option<Out> {
         self.out.pop_front()
     }
 
-    /// A message of the client. Whatever it is, it is answered or passed on.
+    /// Handles a message of the client. It is always answered or passed on.
     pub fn from_client(&mut self, message: &[u8], ids: Ids<'_>) {
         self.hear(message, None, ids);
         self.turn_to_pages(ids);
     }
 
-    /// A message of the client, or of a page of its own whose first session is `root`.
+    /// Handles a message of the client, or of one of its pages whose root session is `root`.
     pub(crate) fn hear(&mut self, message: &[u8], root: Option<&str>, ids: Ids<'_>) {
         let envelope = match Envelope::parse(message) {
             Ok(envelope) => envelope,
-            // A page's own library writes what it says.
+            // A page's own library writes its messages.
             Err(_) if root.is_some() => return,
             Err(error) => {
                 let error = json!({"error": {"code": PARSE_ERROR, "message": format!("JSON: {error}")}});
@@ -76,10 +76,10 @@ impl VirtualBrowser {
             }
         };
         let (Some(id), Some(method)) = (envelope.id, &envelope.method) else {
-            let sentence = "Message must have integer 'id' and string 'method' properties";
+            let text = "Message must have integer 'id' and string 'method' properties";
             let session = root.map(str::to_owned);
             let caller = Caller { id: envelope.id.unwrap_or_default(), session };
-            return self.refuse(&caller, &Refusal(INVALID_REQUEST, sentence.into()));
+            return self.refuse(&caller, &Refusal(INVALID_REQUEST, text.into()));
         };
         let named = envelope.session.map(|session| session.0.into_owned());
         let is_foreign =
@@ -114,8 +114,8 @@ impl VirtualBrowser {
             Verdict::Pass => self.pass(caller, method, params, Pending::Pass(caller.clone()), ids),
             Verdict::Unknown => Err(Refusal(METHOD_NOT_FOUND, format!("'{method}' wasn't found"))),
             Verdict::Refuse => {
-                let sentence = format!("'{method}' is not allowed: it reaches beyond this session");
-                Err(Refusal::server(sentence))
+                let text = format!("'{method}' is not allowed: it affects more than this session");
+                Err(Refusal::server(text))
             }
             Verdict::Virtual => self.perform(caller, method, params, ids),
         }
@@ -175,7 +175,7 @@ impl VirtualBrowser {
                 }
                 let is_emptied = method == "Page.navigate" && params["url"] == "about:blank";
                 if is_emptied && std::mem::take(&mut self.keeps_page) {
-                    // As if it had been a step within the page, after which nothing is loaded.
+                    // Treated as a navigation within the page, after which nothing is loaded.
                     let frame = self.target_of(caller.session.as_deref());
                     self.answer(caller, json!({ "frameId": frame }));
                     return Ok(());
@@ -213,7 +213,7 @@ impl VirtualBrowser {
         }
     }
 
-    /// Whether the permissions of `Browser.grantPermissions` or `Browser.setPermission` are the client's to give.
+    /// Returns whether the client may set the permissions of `Browser.grantPermissions` or `Browser.setPermission`.
     fn may_be_permitted(&self, params: &Value) -> bool {
         let granted = params.get("permissions").and_then(Value::as_array).into_iter().flatten();
         let set = params.pointer("/permission/name").filter(|_| params["setting"] != "denied");
@@ -221,7 +221,7 @@ impl VirtualBrowser {
         self.identity.has_clipboard || !names.any(is_of_clipboard)
     }
 
-    /// Goes to an entry of a page's history that is of the web.
+    /// Navigates to an entry of a page's history if that is an address of the web.
     fn travel(&mut self, caller: &Caller, wanted: &Value, reply: &Envelope<'_>, ids: Ids<'_>) {
         let history = read(reply.result).unwrap_or_default();
         let entries = history.get("entries").and_then(Value::as_array).into_iter().flatten();
@@ -237,7 +237,7 @@ impl VirtualBrowser {
         }
     }
 
-    /// `Browser.getWindowForTarget`: of the own page where none is named.
+    /// Handles `Browser.getWindowForTarget`: for the own page if none is named.
     fn window_of(&mut self, caller: &Caller, params: &mut Value, ids: Ids<'_>) -> Result<(), Refusal> {
         let named = text(params, "targetId")?.map(str::to_owned);
         let target = named.or_else(|| self.target_of(caller.session.as_deref()));
@@ -246,7 +246,7 @@ impl VirtualBrowser {
         self.call("Browser.getWindowForTarget", params, Pending::Window(caller.clone()), ids)
     }
 
-    /// Names the window's context where none is named, and refuses foreign ones.
+    /// Adds the window's context if none is named, and refuses foreign ones.
     pub(crate) fn inject_context(&self, params: &mut Value) -> Result<(), Refusal> {
         match text(params, "browserContextId")? {
             None => params["browserContextId"] = json!(self.identity.context),
@@ -260,7 +260,7 @@ impl VirtualBrowser {
         context == self.identity.context || self.contexts.contains(context)
     }
 
-    /// A page that was held runs once the client says so; otherwise the word is passed on.
+    /// Handles the command to run a page: it is executed for a page that is held here, and passed on otherwise.
     fn let_run(
         &mut self,
         caller: &Caller,
@@ -270,7 +270,7 @@ impl VirtualBrowser {
     ) -> Result<(), Refusal> {
         let target = match caller.session.as_ref().and_then(|session| self.sessions.get(session)) {
             Some(Session::Real { target, .. }) => target.clone(),
-            // Tabs and browsers wait for nobody.
+            // Tabs and browsers are never held.
             _ => {
                 self.answer(caller, json!({}));
                 return Ok(());
@@ -287,11 +287,11 @@ impl VirtualBrowser {
     pub(crate) fn tell_of_certificates(&mut self, session: &str, ids: Ids<'_>) {
         let params = raw(&json!({ "ignore": self.ignores_certificates }));
         let method = "Security.setIgnoreCertificateErrors";
-        // A page that is gone needs no telling.
+        // A page that has been closed needs no event.
         let _ = self.send(session, method, params.as_deref(), Pending::Unasked, ids);
     }
 
-    /// Passes a command on to the session that it names, the browser's where that is virtual.
+    /// Passes a command on to the session that it names, or to the browser if that session is virtual.
     fn pass(
         &mut self,
         caller: &Caller,
@@ -309,7 +309,7 @@ impl VirtualBrowser {
         self.send(&session, method, params, pending, ids)
     }
 
-    /// Passes on what was rewritten; the browser's own commands go to the browser.
+    /// Passes on a rewritten command; the browser's own commands are sent to the browser.
     pub(crate) fn forward(
         &mut self,
         caller: &Caller,
@@ -324,7 +324,7 @@ impl VirtualBrowser {
         self.pass(caller, method, raw(params).as_deref(), pending, ids)
     }
 
-    /// A command to the client's own browser session.
+    /// Sends a command to the client's own browser session.
     pub(crate) fn call(
         &mut self,
         method: &str,
@@ -336,7 +336,7 @@ impl VirtualBrowser {
         self.send(&session, method, raw(params).as_deref(), pending, ids)
     }
 
-    /// The same for what the client did not ask for itself.
+    /// Sends a command that the client did not ask for.
     pub(crate) fn ask(&mut self, method: &str, params: &Value, pending: Pending, ids: Ids<'_>) {
         let _ = self.call(method, params, pending, ids);
     }
@@ -372,7 +372,7 @@ impl VirtualBrowser {
         self.out.push_back(Out::Client(event(session, method, params)));
     }
 
-    /// A message of the browser, of one of the client's sessions.
+    /// Handles a message of the browser in one of the client's sessions.
     pub fn from_browser(&mut self, message: &Bytes, ids: Ids<'_>) {
         self.told(message, ids);
         self.turn_to_pages(ids);
@@ -403,7 +403,7 @@ impl VirtualBrowser {
                 let params = read(envelope.params).unwrap_or_default();
                 self.is_still_there(&params["targetInfo"], ids)
             }
-            // Nothing else that tells of targets was asked for.
+            // No other events of targets were enabled.
             method => !method.starts_with("Target."),
         };
         if may_pass {
@@ -454,8 +454,8 @@ impl VirtualBrowser {
         }
     }
 
-    /// A session is over before its calls were answered: they are refused now, and what comes for them is not for
-    /// the client any more.
+    /// Handles that a session ended before its calls were answered: they are refused now, and their late replies are
+    /// dropped.
     pub(crate) fn leave_unanswered(&mut self, session: &str) {
         let is_of = |pending: &Pending| match pending {
             Pending::Pass(caller) | Pending::History(caller, _) => caller.session.as_deref() == Some(session),

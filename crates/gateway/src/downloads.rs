@@ -1,5 +1,5 @@
-//! Files that come and go. The browser's user can read and write what other windows have, so Chromium never
-//! hears a path of the client's: downloads land in the session's folder, and what is uploaded comes from there.
+//! Downloads and uploads. The browser's user can read and write the files of other windows, so Chromium never gets a
+//! path of the client: downloads are stored in the session's folder, and uploads are read from there.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::state::{Ids, Out, Pending, VirtualBrowser};
 use crate::wire::{Caller, Refusal, needed, raw, read, refusal, text};
 
-/// How many uploads may wait to be looked at.
+/// Uploads that may wait for their files.
 const MAX_UPLOADS: usize = 64;
-/// How many files may be given at once.
+/// Files of one upload.
 const MAX_FILES: usize = 256;
 
 impl VirtualBrowser {
@@ -51,7 +51,7 @@ impl VirtualBrowser {
             self.downloads.names.insert(guid.to_owned(), name.to_owned());
         } else if params.get("state") != Some(&json!("inProgress")) {
             let name = self.downloads.names.remove(guid);
-            // Where a name was taken, Chromium says under which other one the file lies.
+            // If a name was taken, Chromium reports the name under which the file is stored.
             let path = params.get("filePath").and_then(Value::as_str).map(Path::new);
             let told = path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
             let is_there = params.get("state") == Some(&json!("completed"));
@@ -64,7 +64,7 @@ impl VirtualBrowser {
         }
     }
 
-    /// `DOM.setFileInputFiles`: which files it may be is for whoever knows files.
+    /// Handles `DOM.setFileInputFiles`: the caller of this crate decides which files are allowed.
     pub(crate) fn give_files(&mut self, caller: &Caller, params: Value) -> Result<(), Refusal> {
         let files = params.get("files").and_then(Value::as_array);
         let files: Option<Vec<String>> =
@@ -80,7 +80,7 @@ impl VirtualBrowser {
         Ok(())
     }
 
-    /// The paths at which Chromium finds the files of an upload, or why it does not get them.
+    /// Sets the paths at which Chromium finds the files of an upload, or the reason for a refusal.
     pub fn uploaded(&mut self, ticket: u64, files: Result<Vec<String>, String>, ids: Ids<'_>) {
         let Some((caller, mut params)) = self.downloads.uploads.remove(&ticket) else { return };
         let given = files.map_err(Refusal::server).and_then(|files| {

@@ -1,8 +1,9 @@
-//! The DevTools protocol for a page of the client's own (`Target.exposeDevToolsProtocol`), as chromedriver's BiDi
-//! wants it. Chromium would give the page the whole browser; here it speaks to the virtual browser, as one more
-//! client below the one that made it.
+//! The DevTools protocol for a page of the client (`Target.exposeDevToolsProtocol`), as chromedriver's BiDi needs it.
+//! Chromium would give the page the whole browser; here it is connected to the virtual browser, as another client
+//! below the one that created it.
 //!
-//! Its messages come by a binding and go by calls into the page, both over a session that nobody else can name.
+//! Its messages arrive by a binding and are sent by calls into the page, both over a session that no other client can
+//! name.
 
 use bytes::Bytes;
 use pilotlight_cdp::Envelope;
@@ -11,11 +12,11 @@ use serde_json::{Value, json};
 use crate::state::{Exposed, Exposing, Ids, Out, Pending, Session, VirtualBrowser};
 use crate::wire::{Caller, Refusal, needed, raw, text};
 
-/// How many pages may have it at once.
+/// Pages that may have it at once.
 const MAX_EXPOSED: usize = 4;
 
 impl VirtualBrowser {
-    /// Begins to give the protocol to a page.
+    /// Begins to expose the protocol to a page.
     pub(crate) fn expose(&mut self, caller: &Caller, params: &Value, ids: Ids<'_>) -> Result<(), Refusal> {
         let page = self.page_named(needed(params, "targetId")?)?;
         let object = text(params, "bindingName")?.unwrap_or("cdp").to_owned();
@@ -30,10 +31,10 @@ impl VirtualBrowser {
         self.attach(&None, &page, None, Some(exposing), false, ids).map(drop)
     }
 
-    /// There is a session to it.
+    /// Continues once a session is attached to the page.
     pub(crate) fn begin_to_expose(&mut self, session: &str, target: &str, exposing: Exposing, ids: Ids<'_>) {
         let Exposing { caller, object } = exposing;
-        let begun = self.fresh_session(Session::Browser { desk: None }).and_then(|root| {
+        let begun = self.fresh_session(Session::Browser { owner: None }).and_then(|root| {
             let binding = format!("say_{}", root.replace('-', "_"));
             let params = json!({ "name": binding });
             self.send(session, "Runtime.addBinding", raw(&params).as_deref(), Pending::Unasked, ids)?;
@@ -59,15 +60,15 @@ impl VirtualBrowser {
         }
     }
 
-    /// Whether the client's next message may come. What a page that is being given the protocol is told after that
-    /// must not come before.
+    /// Returns whether the client's next message may be handled. Messages for a page to which the protocol is being
+    /// exposed must not overtake that.
     #[must_use]
     pub fn listens(&self) -> bool {
         self.exposed.values().all(|exposed| exposed.is_ready)
             && !self.attaching.iter().any(|attaching| attaching.exposes.is_some())
     }
 
-    /// The page has the protocol, or could not be given it.
+    /// Handles that the protocol was exposed to a page, or could not be.
     pub(crate) fn is_exposed(&mut self, caller: &Caller, root: &str, reply: &Envelope<'_>) {
         match (reply.refusal(), self.exposed.get_mut(root)) {
             (None, Some(exposed)) => {
@@ -83,7 +84,7 @@ impl VirtualBrowser {
         }
     }
 
-    /// What comes by the session of a page that has the protocol; false for any other.
+    /// Handles a message in the session of a page with the protocol; returns false for any other session.
     pub(crate) fn heard_of_exposed(&mut self, event: &Envelope<'_>, ids: Ids<'_>) -> bool {
         let Some(session) = &event.session else { return false };
         let of = |(_, exposed): &(&String, &Exposed)| *exposed.session == *session.0;
@@ -98,7 +99,7 @@ impl VirtualBrowser {
         true
     }
 
-    /// A session is gone. What was said of it before is still for whom it belonged to.
+    /// Handles that a session ended. Earlier messages still belong to its former page.
     pub(crate) fn forget(&mut self, session: &str) -> Option<Session> {
         if let Some(root) = self.root_of(session) {
             self.departed.insert(session.to_owned(), root);
@@ -106,7 +107,7 @@ impl VirtualBrowser {
         self.sessions.remove(session)
     }
 
-    /// The page that a session belongs to, where it is not the client itself.
+    /// Returns the page to which a session belongs, if it is not the client's own.
     pub(crate) fn root_of(&self, session: &str) -> Option<String> {
         if self.exposed.is_empty() {
             return None;
@@ -117,16 +118,16 @@ impl VirtualBrowser {
                 return Some(root.clone());
             }
             session = match self.sessions.get(&session)? {
-                Session::Real { desk: Some(desk), .. }
-                | Session::Tab { desk, .. }
-                | Session::Browser { desk } => desk.clone()?,
-                Session::Real { desk: None, .. } => self.parents.get(&session)?.clone(),
+                Session::Real { owner: Some(owner), .. }
+                | Session::Tab { owner, .. }
+                | Session::Browser { owner } => owner.clone()?,
+                Session::Real { owner: None, .. } => self.parents.get(&session)?.clone(),
             };
         }
         Some(session)
     }
 
-    /// What was to go to the client goes to the pages that it is for.
+    /// Routes messages for the client to the pages that they are for.
     pub(crate) fn turn_to_pages(&mut self, ids: Ids<'_>) {
         if self.exposed.is_empty() {
             return;
@@ -158,17 +159,17 @@ impl VirtualBrowser {
         let said = json!(String::from_utf8_lossy(&said));
         let (session, object) = (exposed.session.clone(), &exposed.object);
         let params = json!({ "expression": format!("globalThis.{object}.onmessage?.({said})") });
-        // A page that is gone hears nothing.
+        // A page that has been closed gets no messages.
         let _ = self.send(&session, "Runtime.evaluate", raw(&params).as_deref(), Pending::Unasked, ids);
     }
 
-    /// The sessions by which a page that has the protocol is spoken to.
+    /// Returns the sessions through which messages are sent to pages with the protocol.
     pub(crate) fn exposed_sessions(&self, target: &str) -> Vec<String> {
         let of = |exposed: &&Exposed| exposed.target == target;
         self.exposed.values().filter(of).map(|exposed| exposed.session.clone()).collect()
     }
 
-    /// A session is gone, and with it the page that was spoken to by it.
+    /// Handles that a session ended, and with it the page that it connected.
     pub(crate) fn no_longer_exposed(&mut self, session: &str, ids: Ids<'_>) {
         let of = |(_, exposed): &(&String, &Exposed)| exposed.session == session;
         let Some(root) = self.exposed.iter().find(of).map(|(root, _)| root.clone()) else { return };

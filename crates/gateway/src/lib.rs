@@ -1,8 +1,8 @@
-//! One session's window seen as a whole browser: what a client of the Chrome DevTools Protocol speaks to.
+//! Presents one session's window as a whole browser to a client of the Chrome DevTools Protocol.
 //!
-//! Pure: messages go in, messages and a few orders come out. It must never let a client name what is not of its
-//! own window: a target, a context, a protocol session, a file. Payloads are not looked into, except those of
-//! the few methods in [`policy`] that name such things or reach beyond one page.
+//! Pure: its inputs are messages, its outputs are messages and a few commands. A client must never be able to name
+//! anything outside its own window: a target, a context, a protocol session, a file. Payloads are not parsed, except
+//! those of the few methods in [`policy`] that name such things or have effects beyond one page.
 
 mod attach;
 mod browser;

@@ -1,27 +1,27 @@
-//! The filter for what clients send: an allowlist that decides what becomes of each command.
+//! The filter for client commands: an allowlist that decides how each command is handled.
 //!
-//! In a browser session, only listed methods pass, since most of what that session can do reaches other windows
-//! (`content/browser/devtools/browser_devtools_agent_host.cc` has its handlers). In the session of a page, everything
-//! passes that stays within that page. The parameters of commands that pass are checked by [`crate::browser`] and
-//! [`crate::targets`].
+//! In a browser session only listed methods are allowed, since most of what that session can do affects other windows
+//! (its handlers are in `content/browser/devtools/browser_devtools_agent_host.cc`). In the session of a page
+//! everything is allowed whose effects stay within that page. The parameters of allowed commands are checked by
+//! [`crate::browser`] and [`crate::targets`].
 
 use pilotlight_cdp::protocol::input::clipboard_key;
 use serde_json::Value;
 
-/// What becomes of a command.
+/// How a command is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes to its session as it is.
+    /// It is passed to its session unchanged.
     Pass,
-    /// The virtual browser answers it or rewrites it.
+    /// The virtual browser answers or rewrites it.
     Virtual,
-    /// It reaches beyond the window.
+    /// It is refused: its effects are not limited to the window.
     Refuse,
-    /// There is no such method at this kind of session.
+    /// There is no such method in this kind of session.
     Unknown,
 }
 
-/// Domains that are of the whole process, or of other windows, whoever asks.
+/// Domains that affect the whole process or other windows, in any session.
 const REFUSED_DOMAINS: [&str; 10] = [
     "Cast",
     "DeviceAccess",
@@ -35,8 +35,8 @@ const REFUSED_DOMAINS: [&str; 10] = [
     "SmartCardEmulation",
 ];
 
-/// Domains whose methods stay within one page, its frames and its workers, as Chromium 156 has them. What a newer
-/// Chromium adds is not for clients before it was looked at.
+/// Domains whose methods affect only one page, its frames and its workers, as of Chromium 156. What a newer Chromium
+/// adds is refused until it has been reviewed.
 const DOMAINS_IN_PAGES: [&str; 42] = [
     "Accessibility",
     "Animation",
@@ -82,7 +82,7 @@ const DOMAINS_IN_PAGES: [&str; 42] = [
     "WebMCP",
 ];
 
-/// Whether a domain stays within one page is not told by its methods' names alone; these few are looked at.
+/// For these few domains the effect does not depend only on the method's name.
 const VIRTUAL_IN_PAGES: [&str; 14] = [
     "DOM.setFileInputFiles",
     "Fetch.continueRequest",
@@ -100,7 +100,7 @@ const VIRTUAL_IN_PAGES: [&str; 14] = [
     "Page.handleFileChooser",
 ];
 
-/// What a browser session of a client may ask for at all.
+/// The methods that are allowed in a browser session of a client.
 const IN_BROWSER: [&str; 33] = [
     "Browser.cancelDownload",
     "Browser.close",
@@ -137,11 +137,11 @@ const IN_BROWSER: [&str; 33] = [
     "Target.setRemoteLocations",
 ];
 
-/// What of `Memory` is about the page alone; the rest simulates the need of the whole process.
+/// The methods of `Memory` that concern only the page; the others simulate memory pressure of the whole process.
 const OF_MEMORY: [&str; 4] =
     ["Memory.getDOMCounters", "Memory.getSamplingProfile", "Memory.startSampling", "Memory.stopSampling"];
 
-/// What becomes of `method`, sent to the session of the browser or to that of a page or worker.
+/// Returns how `method` is handled, sent to the session of the browser or to that of a page or worker.
 #[must_use]
 pub fn verdict(method: &str, in_browser: bool) -> Verdict {
     let domain = method.split('.').next().unwrap_or_default();
@@ -162,18 +162,18 @@ pub fn verdict(method: &str, in_browser: bool) -> Verdict {
     }
 }
 
-/// Kinds of targets that exist for a client: pages of the web, and what those can open. The others are the
-/// browser's own: `browser_ui` (parts of its windows), `other` (pages that no window shows, ours among them),
-/// `background_page` and `webview` (of extensions alone). `browser` and `tab` are answered by ourselves. The names
-/// are in `content/public/browser/devtools_agent_host.h`.
+/// The kinds of targets that exist for a client: pages of the web, and what those can open. The others belong to the
+/// browser itself: `browser_ui` (parts of its windows), `other` (pages that no window shows, among them ours),
+/// `background_page` and `webview` (only of extensions). `browser` and `tab` are emulated. The names are in
+/// `content/public/browser/devtools_agent_host.h`.
 const KINDS: [&str; 6] = [
     // What a tab shows.
     "page",
-    // A frame of a page that has a process of its own.
+    // A frame of a page with a process of its own.
     "iframe",
     // Of a page: `new Worker`.
     "worker",
-    // Of a page: what processes sound, for one.
+    // Of a page, for example to process audio.
     "worklet",
     // Of an origin: `new SharedWorker`.
     "shared_worker",
@@ -181,29 +181,29 @@ const KINDS: [&str; 6] = [
     "service_worker",
 ];
 
-/// Where a page is whose address could not be loaded. It has none of the rights that `chrome:` pages have.
+/// The address of a page that could not be loaded. It has none of the rights of `chrome:` pages.
 const ERROR_PAGE: &str = "chrome-error://chromewebdata/";
 
-/// Whether a target of this kind and at this address exists for a client.
+/// Returns whether a target of this kind and at this address exists for a client.
 #[must_use]
 pub fn exists(kind: &str, url: &str) -> bool {
     KINDS.contains(&kind) && is_of_the_web(url)
 }
 
-/// Whether an address is where pages of the web, and what they open, can be. Every other has rights that the web
-/// does not have: `chrome:`, `chrome-untrusted:`, `devtools:` and `chrome-extension:` pages speak with the browser
-/// process, `file:` and `view-source:` show what is of the machine.
+/// Returns whether pages of the web, and what they open, can be at an address. All other addresses have rights that
+/// the web does not have: `chrome:`, `chrome-untrusted:`, `devtools:` and `chrome-extension:` pages can access the
+/// browser process, `file:` and `view-source:` show files of the machine.
 #[must_use]
 pub fn is_of_the_web(url: &str) -> bool {
     if url.is_empty() || url == ERROR_PAGE {
-        // Nothing has been loaded yet, or could be.
+        // Nothing has been loaded yet, or loading failed.
         return true;
     }
     let Ok(url) = url::Url::parse(url) else { return false };
     match url.scheme() {
         "http" | "https" | "data" => true,
         "about" => matches!(url.path(), "blank" | "srcdoc"),
-        // `null` is the origin of documents that have none of their own, such as those of `data:`.
+        // `null` is the origin of documents without an origin of their own, such as those of `data:`.
         "blob" => url.path().starts_with("null/") || is_of_http(url.path()),
         _ => false,
     }
@@ -213,13 +213,13 @@ fn is_of_http(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
-/// Whether a permission of this name gives a page the clipboard.
+/// Returns whether a permission of this name gives a page access to the clipboard.
 #[must_use]
 pub fn is_of_clipboard(permission: &str) -> bool {
     permission.to_ascii_lowercase().starts_with("clipboard")
 }
 
-/// Whether the key event of `Input.dispatchKeyEvent` copies, cuts or pastes.
+/// Returns whether the key event of `Input.dispatchKeyEvent` copies, cuts or pastes.
 #[must_use]
 pub fn is_clipboard_key(params: &Value) -> bool {
     let number = |name: &str| params.get(name).and_then(Value::as_f64).map_or(0, whole);
@@ -236,19 +236,19 @@ pub fn is_clipboard_key(params: &Value) -> bool {
     text("type") != "keyUp" && key.is_some()
 }
 
-/// Chromium takes `86.0` and `8.6e1` for whole numbers as well.
+/// Chromium accepts `86.0` and `8.6e1` as integers as well.
 #[expect(clippy::cast_possible_truncation, reason = "what does not fit is no key")]
 fn whole(number: f64) -> i64 {
     number as i64
 }
 
-/// Whether a client may have this URL loaded: what the web could lead to. Files and Chromium's own pages show
-/// what is of the machine, or of all windows.
+/// Returns whether a client may load this URL: only what the web could lead to. Files and Chromium's own pages show
+/// data of the machine, or of all windows.
 #[must_use]
 pub fn may_load(url: &str) -> bool {
     match url::Url::parse(url.trim()) {
         Ok(parsed) => parsed.scheme() == "javascript" || is_of_the_web(parsed.as_str()),
-        // Chromium fixes such up or refuses them; with a colon in it, it could become a scheme.
+        // Chromium fixes or refuses such URLs; with a colon, one could become a scheme.
         Err(_) => url.is_empty() || !url.contains(':') && !url.starts_with(['/', '\\', '~']),
     }
 }
@@ -279,7 +279,7 @@ mod tests {
             assert_eq!(verdict(method, true), Verdict::Refuse, "{method}");
             assert_eq!(verdict(method, false), Verdict::Refuse, "{method}");
         }
-        // At the browser these would see every window's requests and streams.
+        // In the browser session these would report every window's requests and streams.
         assert_eq!(verdict("Fetch.enable", true), Verdict::Refuse);
         assert_eq!(verdict("IO.read", true), Verdict::Refuse);
         assert_eq!(verdict("Page.enable", true), Verdict::Unknown);

@@ -1,4 +1,4 @@
-//! What is known of one client and its view of the browser.
+//! The state of one client and its view of the browser.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -8,76 +8,76 @@ use serde_json::Value;
 use crate::target_filter::TargetFilter;
 use crate::wire::Caller;
 
-/// What ids of tabs and of virtual sessions begin with: Chromium's own are hexadecimal.
+/// The prefixes of the ids of tabs and of virtual sessions: Chromium's own are hexadecimal.
 pub(crate) const TAB: &str = "TAB-";
 
-/// Gives numbers for calls to the browser; none where too many wait.
+/// Returns ids for calls to the browser; `None` if too many are pending.
 pub type Ids<'a> = &'a mut dyn FnMut() -> Option<i64>;
 
-/// Whose browser it is.
+/// The identity of a client's browser.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The nested browser session that is this client's own.
+    /// The nested browser session of this client.
     pub session: String,
     /// The context of the window.
     pub context: String,
-    /// Where downloads go.
+    /// The folder of downloads.
     pub folder: String,
-    /// Whether the browser's clipboard is this window's alone.
+    /// Whether only this window uses the browser's clipboard.
     pub has_clipboard: bool,
 }
 
-/// What is to be done, in this order.
+/// The outputs, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Out {
     /// Send it to the client.
     Client(Bytes),
     /// Send it to the browser.
     Browser(Bytes),
-    /// The client has seen the new page: it may run.
+    /// The client has seen the new page, which may run now.
     Release(String),
-    /// The client made a context for itself.
+    /// The client created a browser context.
     OwnContext(String),
-    /// A download is there, under this name in the folder; the client wants it in its own one.
+    /// A download is complete, under this name in the folder; the client wants it in its own folder.
     Deliver {
-        /// In the session's folder.
+        /// The name in the session's folder.
         name: String,
-        /// The client's folder, as it said.
+        /// The client's folder, as it was given.
         wanted: String,
     },
-    /// A page is to be given these files; say which under this number with [`VirtualBrowser::uploaded`].
+    /// A page is to be given these files; answer with [`VirtualBrowser::uploaded`] and this number.
     Upload {
         /// The number.
         ticket: u64,
-        /// Paths, as the client said.
+        /// Paths, as the client gave them.
         files: Vec<String>,
     },
-    /// The client takes its leave.
+    /// The client disconnects.
     Close,
 }
 
-/// A protocol session that is this client's.
+/// A protocol session of this client.
 #[derive(Debug)]
 pub(crate) enum Session {
-    /// Of Chromium: a page, a frame, a worker.
+    /// A session of Chromium: with a page, a frame, a worker.
     Real {
         target: String,
-        /// Who was told of it; none where it came to be below another session by itself.
-        desk: Option<Desk0>,
-        /// It was attached because the desk wanted all of its kind.
+        /// The session that got the event; `None` if it was attached below another session automatically.
+        owner: Option<Owner>,
+        /// Whether it was attached by auto-attachment.
         auto: bool,
         kind: String,
     },
     /// A tab, which is a page seen from outside.
-    Tab { page: String, desk: Desk0 },
-    /// One more session on the virtual browser.
-    Browser { desk: Desk0 },
+    Tab { page: String, owner: Owner },
+    /// Another session with the virtual browser.
+    Browser { owner: Owner },
 }
 
-/// Names a desk: the session that asked, or none for the client's first.
-pub(crate) type Desk0 = Option<String>;
+/// The client session that enabled something or attached to a target; `None` is the root session.
+pub(crate) type Owner = Option<String>;
 
-/// What a reply of the browser is for.
+/// The purpose of a reply of the browser.
 #[derive(Debug)]
 pub(crate) enum Pending {
     /// It is passed on.
@@ -88,21 +88,21 @@ pub(crate) enum Pending {
     DisposeContext(Caller, String),
     CreateTarget(Caller, bool),
     Attach,
-    /// A page has the protocol now.
+    /// The protocol was exposed to a page.
     Exposed(Caller, String),
-    /// A context for a page that nobody is to see, and that page.
+    /// A context for a hidden page, and the parameters of that page.
     Hide(Caller, Value),
-    /// Whether a page that was made is still there.
+    /// Whether a page that was created still exists.
     Probe(String),
-    /// It tells of a target, which must be one that exists for the client.
+    /// It describes a target, which must be one that exists for the client.
     Info(Caller),
-    /// It has the page's history, to whose entry of this number the client wants to go.
+    /// It contains the history of a page; the client navigates to the entry of this number.
     History(Caller, Value),
-    /// Nobody waits for it.
+    /// It is ignored.
     Unasked,
 }
 
-/// One client's view of the browser.
+/// The view of the browser that one client has.
 #[derive(Debug)]
 pub struct VirtualBrowser {
     pub(crate) identity: Identity,
@@ -110,23 +110,23 @@ pub struct VirtualBrowser {
     pub(crate) calls: HashMap<i64, Pending>,
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) contexts: BTreeSet<String>,
-    /// Those of them that it does not know of: of pages that nobody is to see.
+    /// Those of them that the client does not know: of hidden pages.
     pub(crate) hidden: BTreeSet<String>,
-    /// Pages that have the protocol, by their first session.
+    /// Pages to which the protocol was exposed, by their root session.
     pub(crate) exposed: HashMap<String, Exposed>,
-    /// Of sessions that came to be below others, which.
+    /// The parents of sessions that were attached below others.
     pub(crate) parents: HashMap<String, String>,
-    /// Of sessions that have just gone, the page that they belonged to.
+    /// The pages of sessions that have just ended.
     pub(crate) departed: HashMap<String, String>,
-    /// Every target of its contexts that Chromium told of.
+    /// All targets of its contexts that Chromium reported.
     pub(crate) infos: BTreeMap<String, Info>,
     /// The window's pages, oldest first.
     pub(crate) shown: Vec<String>,
-    /// Which targets the client may know of.
+    /// The targets that the client may know.
     pub(crate) visible: BTreeSet<String>,
-    /// Pages that do not run before it has seen them.
+    /// Pages that do not run before the client has seen them.
     pub(crate) held: HashSet<String>,
-    pub(crate) desks: BTreeMap<Desk0, Desk>,
+    pub(crate) subscriptions: BTreeMap<Owner, Subscription>,
     pub(crate) attaching: Vec<Attaching>,
     /// Replies that wait for attachments.
     pub(crate) waiting: Vec<(Bytes, HashSet<i64>)>,
@@ -136,13 +136,13 @@ pub struct VirtualBrowser {
     pub(crate) last_session: u64,
     pub(crate) ignores_certificates: bool,
     pub(crate) keeps_page: bool,
-    /// It has asked a page for its events.
+    /// Whether it enabled the events of a page.
     pub(crate) hears_dialogs: bool,
     pub(crate) downloads: Downloads,
 }
 
 impl VirtualBrowser {
-    /// A browser for a client that has just come, with the pages that the window shows.
+    /// Returns the browser of a newly connected client, with the pages of the window.
     #[must_use]
     pub fn new(identity: Identity, shown: Vec<String>) -> Self {
         Self {
@@ -159,7 +159,7 @@ impl VirtualBrowser {
             shown,
             visible: BTreeSet::new(),
             held: HashSet::new(),
-            desks: BTreeMap::from([(None, Desk::default())]),
+            subscriptions: BTreeMap::from([(None, Subscription::default())]),
             attaching: Vec::new(),
             waiting: Vec::new(),
             created: Vec::new(),
@@ -173,9 +173,9 @@ impl VirtualBrowser {
     }
 }
 
-/// What one browser session, or the session of a tab, has switched on.
+/// What a browser session, or the session of a tab, has enabled.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
+pub(crate) struct Subscription {
     pub(crate) discover: Option<TargetFilter>,
     pub(crate) attach: Option<Attach>,
 }
@@ -186,68 +186,68 @@ pub(crate) struct Attach {
     pub(crate) filter: TargetFilter,
 }
 
-/// A target as Chromium tells of it.
+/// A target as Chromium describes it.
 #[derive(Debug)]
 pub(crate) struct Info {
     pub(crate) kind: String,
     pub(crate) context: String,
-    /// Whether it exists for clients at all.
+    /// Whether it exists for clients.
     pub(crate) exists: bool,
     pub(crate) info: Value,
 }
 
-/// The reply to `Target.createTarget`, which comes after the page was seen.
+/// The reply to `Target.createTarget`, which is sent after the page was seen.
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) target: String,
     pub(crate) reply: Bytes,
 }
 
-/// An attachment under way.
+/// An attachment in progress.
 #[derive(Debug)]
 pub(crate) struct Attaching {
     pub(crate) call: i64,
-    pub(crate) desk: Desk0,
+    pub(crate) owner: Owner,
     pub(crate) target: String,
     pub(crate) auto: bool,
     pub(crate) waits: bool,
-    /// Its session, once Chromium told of it.
+    /// Its session, once Chromium reported it.
     pub(crate) session: Option<String>,
     pub(crate) answer: Option<Caller>,
-    /// Nobody hears of it: a page is to have the protocol over it.
+    /// For an attachment without events: the page to which the protocol is to be exposed.
     pub(crate) exposes: Option<Exposing>,
 }
 
-/// What the client wants done with downloads, and uploads that wait.
+/// The client's settings for downloads, and pending uploads.
 #[derive(Debug, Default)]
 pub(crate) struct Downloads {
-    /// Its own folder, as it said.
+    /// Its own folder, as it was given.
     pub(crate) wanted: Option<String>,
-    /// Who hears of downloads, where somebody does.
-    pub(crate) listener: Option<Desk0>,
-    /// File names of downloads that are under way, by their id.
+    /// The session that gets the events of downloads, if any.
+    pub(crate) listener: Option<Owner>,
+    /// File names of running downloads, by id.
     pub(crate) names: HashMap<String, String>,
     pub(crate) by_id: bool,
     pub(crate) last_ticket: u64,
     pub(crate) uploads: HashMap<u64, (Caller, Value)>,
 }
 
-/// A page that has the protocol. Its name is that of its first session, at the virtual browser.
+/// A page to which the protocol was exposed. It is named by its root session with the virtual browser.
 #[derive(Debug)]
 pub(crate) struct Exposed {
-    /// By which it is spoken to.
+    /// The session for messages to it.
     pub(crate) session: String,
     /// The page.
     pub(crate) target: String,
-    /// What it is called in the page.
+    /// The name of the object in the page.
     pub(crate) object: String,
-    /// What the page calls to be heard.
+    /// The binding that the page calls to send a message.
     pub(crate) binding: String,
-    /// Whether the page can do so.
+    /// Whether the page can send messages.
     pub(crate) is_ready: bool,
 }
 
-/// A page that is to have it, once there is a session.
+/// A page to which the protocol is to be exposed once there is a session.
 #[derive(Debug)]
 pub(crate) struct Exposing {
     pub(crate) caller: Caller,
@@ -255,7 +255,7 @@ pub(crate) struct Exposing {
 }
 
 impl Exposing {
-    /// Who asked for it.
+    /// Returns who requested it.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
     }

@@ -1,5 +1,5 @@
-//! Which kinds of target a client wants to hear of (`Target.TargetFilter`): the first entry that fits decides,
-//! and what none fits is left out.
+//! The kinds of targets for which a client wants events (`Target.TargetFilter`): the first entry that matches
+//! decides, and what matches none is left out.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,7 +18,7 @@ struct Entry {
 }
 
 impl Default for TargetFilter {
-    /// Chromium's own: neither the browser nor tabs.
+    /// Chromium's default: neither the browser nor tabs.
     fn default() -> Self {
         let excluded = |kind: &str| Entry { kind: Some(kind.to_owned()), exclude: true };
         Self(vec![excluded("browser"), excluded("tab"), Entry { kind: None, exclude: false }])
@@ -26,10 +26,10 @@ impl Default for TargetFilter {
 }
 
 impl TargetFilter {
-    /// The filter in a command's parameters.
+    /// Parses the filter in a command's parameters.
     ///
     /// # Errors
-    /// Where it is not one.
+    /// If it is not a filter.
     pub fn of(params: &Value) -> Result<Self, serde_json::Error> {
         match params.get("filter") {
             None | Some(Value::Null) => Ok(Self::default()),
@@ -37,7 +37,7 @@ impl TargetFilter {
         }
     }
 
-    /// Whether it lets this kind of target pass.
+    /// Returns whether this kind of target passes.
     #[must_use]
     pub fn lets_pass(&self, kind: &str) -> bool {
         let fits = |entry: &&Entry| entry.kind.as_deref().is_none_or(|wanted| wanted == kind);

@@ -1,21 +1,21 @@
-//! Targets as the client sees them: those of its own contexts, each page with a tab of ours around it.
+//! Targets as the client sees them: those of its own contexts, each page with an emulated tab around it.
 //!
-//! Chromium is never asked to attach by itself here, since it would attach to every window's pages and halt
-//! them (`content/browser/devtools/protocol/target_handler.cc`). What a client asks for of that kind is noted at
-//! its desk and carried out page by page.
+//! Chromium's own auto-attachment is never enabled in the browser session, since it would attach to the pages of all
+//! windows and pause them (`content/browser/devtools/protocol/target_handler.cc`). What a client enables is stored in
+//! its subscription and carried out page by page.
 
 use pilotlight_cdp::Envelope;
 use serde_json::{Value, json};
 
 use crate::policy::{exists, may_load};
-use crate::state::{Created, Desk, Desk0, Ids, Info, Out, Pending, Session, TAB, VirtualBrowser};
+use crate::state::{Created, Ids, Info, Out, Owner, Pending, Session, Subscription, TAB, VirtualBrowser};
 use crate::target_filter::TargetFilter;
 use crate::wire::{Caller, METHOD_NOT_FOUND, Refusal, needed, read, result, text};
 
-/// How many contexts a client may have at once.
+/// Browser contexts that a client may have at once.
 const MAX_CONTEXTS: usize = 32;
-/// What a client may say of a context that it makes. `originsWithUniversalNetworkAccess` is not among it: pages of
-/// such an origin would read whatever the machine can reach.
+/// The parameters that a client may give for a new context. `originsWithUniversalNetworkAccess` is not allowed: pages
+/// of such an origin could read whatever the machine can reach.
 const OF_CONTEXTS: [&str; 3] = ["disposeOnDetach", "proxyServer", "proxyBypassList"];
 
 impl VirtualBrowser {
@@ -37,13 +37,13 @@ impl VirtualBrowser {
         Some(info)
     }
 
-    /// The page that an id names, which may be that of its tab.
+    /// Returns the page that an id names, which may be that of its tab.
     pub(crate) fn page_named(&self, target: &str) -> Result<String, Refusal> {
         let page = target.strip_prefix(TAB).unwrap_or(target);
         if self.visible.contains(page) { Ok(page.to_owned()) } else { Err(Refusal::no_target()) }
     }
 
-    /// What a session is attached to.
+    /// Returns the target that a session is attached to.
     pub(crate) fn target_of(&self, session: Option<&str>) -> Option<String> {
         match self.sessions.get(session?)? {
             Session::Real { target, .. } => Some(target.clone()),
@@ -52,9 +52,9 @@ impl VirtualBrowser {
         }
     }
 
-    pub(crate) fn real_sessions(&self, wanted: impl Fn(&str, &str, &Desk0) -> bool) -> Vec<String> {
+    pub(crate) fn real_sessions(&self, wanted: impl Fn(&str, &str, &Owner) -> bool) -> Vec<String> {
         let fits = |session: &Session| match session {
-            Session::Real { target, kind, desk: Some(desk), .. } => wanted(target, kind, desk),
+            Session::Real { target, kind, owner: Some(owner), .. } => wanted(target, kind, owner),
             _ => false,
         };
         self.sessions.iter().filter(|(_, session)| fits(session)).map(|(id, _)| id.clone()).collect()
@@ -98,7 +98,7 @@ impl VirtualBrowser {
                     params.remove("forTab");
                 }
                 if is_hidden {
-                    // The window does not show it, and it goes with its client.
+                    // The window does not show it, and it is closed with its client.
                     let context = json!({ "disposeOnDetach": true });
                     let pending = Pending::Hide(caller.clone(), params);
                     return self.call("Target.createBrowserContext", &context, pending, ids);
@@ -139,7 +139,7 @@ impl VirtualBrowser {
         Ok(())
     }
 
-    /// Pages first, in their order: some clients take the first one that is listed.
+    /// Returns pages first, in order: some clients use the first one that is listed.
     fn listed(&self, filter: &TargetFilter) -> Vec<Value> {
         let place = |id: &&String| {
             let shown = self.shown.iter().position(|page| page == *id);
@@ -181,7 +181,7 @@ impl VirtualBrowser {
             self.answer(caller, json!({ "targetInfo": info }));
             return Ok(());
         }
-        // Frames and workers below a page are not listed, but their own sessions may ask for themselves.
+        // Frames and workers below a page are not listed, but their own sessions may query themselves.
         let target = if own { target } else { page? };
         let params = json!({ "targetId": target });
         self.call("Target.getTargetInfo", &params, Pending::Info(caller.clone()), ids)
@@ -191,7 +191,7 @@ impl VirtualBrowser {
         let filter = TargetFilter::of(params).map_err(|error| Refusal::params(error.to_string()))?;
         let on = params.get("discover") == Some(&Value::Bool(true));
         let infos = if on { self.listed(&filter) } else { Vec::new() };
-        self.desks.entry(caller.session.clone()).or_default().discover = on.then_some(filter);
+        self.subscriptions.entry(caller.session.clone()).or_default().discover = on.then_some(filter);
         for info in infos {
             self.emit(caller.session.as_deref(), "Target.targetCreated", &json!({ "targetInfo": info }));
         }
@@ -199,7 +199,7 @@ impl VirtualBrowser {
         Ok(())
     }
 
-    /// An event of the client's browser session.
+    /// Handles an event of the client's browser session.
     pub(crate) fn browser_event(&mut self, method: &str, params: &Value, ids: Ids<'_>) {
         let target = |params: &Value| params.get("targetId").and_then(Value::as_str).map(str::to_owned);
         match method {
@@ -211,8 +211,8 @@ impl VirtualBrowser {
                 }
             }
             "Target.targetCrashed" if target(params).is_some_and(|target| self.visible.contains(&target)) => {
-                for desk in self.listeners("page") {
-                    self.emit(desk.as_deref(), method, params);
+                for owner in self.listeners("page") {
+                    self.emit(owner.as_deref(), method, params);
                 }
             }
             "Target.attachedToTarget" => self.told_attached(params, ids),
@@ -226,9 +226,10 @@ impl VirtualBrowser {
         }
     }
 
-    fn listeners(&self, kind: &str) -> Vec<Desk0> {
-        let listens = |desk: &Desk| desk.discover.as_ref().is_some_and(|filter| filter.lets_pass(kind));
-        self.desks.iter().filter(|(_, desk)| listens(desk)).map(|(id, _)| id.clone()).collect()
+    fn listeners(&self, kind: &str) -> Vec<Owner> {
+        let listens =
+            |owner: &Subscription| owner.discover.as_ref().is_some_and(|filter| filter.lets_pass(kind));
+        self.subscriptions.iter().filter(|(_, owner)| listens(owner)).map(|(id, _)| id.clone()).collect()
     }
 
     fn told_of(&mut self, info: &Value, ids: Ids<'_>) {
@@ -238,7 +239,7 @@ impl VirtualBrowser {
         else {
             return;
         };
-        // Chromium's own tabs are not used: which page is whose they do not say.
+        // Chromium's own tabs are not used: they do not say to which page they belong.
         if kind == "tab" || !self.owns_context(&context) {
             return;
         }
@@ -254,7 +255,7 @@ impl VirtualBrowser {
         self.tell_discovered("Target.targetInfoChanged", &id);
     }
 
-    /// What a target has become, as a session above it hears; false where it no longer exists for the client.
+    /// Handles a changed target in the session above it; returns false if it no longer exists for the client.
     pub(crate) fn is_still_there(&mut self, info: &Value, ids: Ids<'_>) -> bool {
         let told = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let is_there = exists(&told("type"), &told("url"));
@@ -264,8 +265,8 @@ impl VirtualBrowser {
         is_there
     }
 
-    /// A target has become one that does not exist for clients: every session with it ends, whoever is to hear of
-    /// it hears that it is gone, and nothing more of it comes.
+    /// Handles that a target no longer exists for clients: all sessions with it end with an event for their owners,
+    /// and nothing more of it is passed on.
     pub(crate) fn banish(&mut self, id: &str, ids: Ids<'_>) {
         for session in self.sessions_below(id) {
             self.end_below(&session, ids);
@@ -284,17 +285,17 @@ impl VirtualBrowser {
     fn tell_discovered(&mut self, method: &str, id: &str) {
         let Some(Info { kind, info, .. }) = self.infos.get(id) else { return };
         let (kind, info, tab) = (kind.clone(), info.clone(), self.tab_info(id));
-        for desk in self.listeners(&kind) {
-            self.emit(desk.as_deref(), method, &json!({ "targetInfo": info }));
+        for owner in self.listeners(&kind) {
+            self.emit(owner.as_deref(), method, &json!({ "targetInfo": info }));
         }
         if let (true, Some(tab)) = (kind == "page", tab) {
-            for desk in self.listeners("tab") {
-                self.emit(desk.as_deref(), method, &json!({ "targetInfo": tab }));
+            for owner in self.listeners("tab") {
+                self.emit(owner.as_deref(), method, &json!({ "targetInfo": tab }));
             }
         }
     }
 
-    /// The window's pages changed.
+    /// Handles a change of the window's pages.
     pub fn pages(&mut self, shown: Vec<String>, ids: Ids<'_>) {
         self.show(shown, ids);
         self.turn_to_pages(ids);
@@ -309,10 +310,10 @@ impl VirtualBrowser {
         }
     }
 
-    /// A page that was just made does not run before the client has seen it. Said before [`Self::pages`].
+    /// Notes that a new page must not run before the client has seen it. Called before [`Self::pages`].
     pub fn hold(&mut self, page: String, ids: Ids<'_>) {
         self.held.insert(page.clone());
-        // It may have been seen already, as that of a context of the client's own is.
+        // It may have been seen already, for example in a context of the client.
         if self.visible.contains(&page) && !self.is_awaited(&page) {
             self.release(&page);
         }
@@ -326,16 +327,16 @@ impl VirtualBrowser {
         }
     }
 
-    /// Whether a desk wants to see this page before it runs.
+    /// Returns whether a session wants to see this page before it runs.
     fn is_awaited(&self, page: &str) -> bool {
         let kind = self.infos.get(page).map_or("page", |info| &info.kind);
-        self.desks
+        self.subscriptions
             .values()
-            .filter_map(|desk| desk.attach.as_ref())
+            .filter_map(|owner| owner.attach.as_ref())
             .any(|attach| attach.waits && (attach.filter.lets_pass(kind) || attach.filter.lets_pass("tab")))
     }
 
-    /// A target may have become one that the client knows of.
+    /// Handles that a target may have become visible for the client.
     fn look_at(&mut self, id: &str, ids: Ids<'_>) {
         let Some(info) = self.infos.get(id) else { return };
         if !info.exists {
@@ -348,8 +349,8 @@ impl VirtualBrowser {
             return;
         }
         self.tell_discovered("Target.targetCreated", id);
-        for desk in self.desks.keys().cloned().collect::<Vec<_>>() {
-            self.attach_for(&desk, id, ids);
+        for owner in self.subscriptions.keys().cloned().collect::<Vec<_>>() {
+            self.attach_for(&owner, id, ids);
         }
         if !self.is_awaited(id) {
             self.release(id);
@@ -362,7 +363,7 @@ impl VirtualBrowser {
         if !self.visible.remove(id) {
             return self.settle_created(Some(id));
         }
-        // The page's own sessions go before those of its tab, which were told of them.
+        // The page's own sessions end before those of its tab, which were told of them.
         for session in self.real_sessions(|target, _, _| target == id) {
             self.session_gone(&session);
         }
@@ -370,23 +371,25 @@ impl VirtualBrowser {
         let tabs: Vec<String> =
             self.sessions.iter().filter(|(_, session)| is_tab(session)).map(|(tab, _)| tab.clone()).collect();
         for tab in tabs {
-            let Some(Session::Tab { desk, .. }) = self.forget(&tab) else { continue };
-            self.desks.remove(&Some(tab.clone()));
+            let Some(Session::Tab { owner, .. }) = self.forget(&tab) else { continue };
+            self.subscriptions.remove(&Some(tab.clone()));
             let gone = json!({ "sessionId": tab, "targetId": format!("{TAB}{id}") });
-            self.emit(desk.as_deref(), "Target.detachedFromTarget", &gone);
+            self.emit(owner.as_deref(), "Target.detachedFromTarget", &gone);
         }
-        for desk in self.desks.keys().cloned().collect::<Vec<_>>() {
-            let Some(filter) = self.desks.get(&desk).and_then(|desk| desk.discover.clone()) else { continue };
+        for owner in self.subscriptions.keys().cloned().collect::<Vec<_>>() {
+            let Some(filter) = self.subscriptions.get(&owner).and_then(|owner| owner.discover.clone()) else {
+                continue;
+            };
             for (kind, target) in [("page", id.to_owned()), ("tab", format!("{TAB}{id}"))] {
                 if filter.lets_pass(kind) {
-                    self.emit(desk.as_deref(), "Target.targetDestroyed", &json!({ "targetId": target }));
+                    self.emit(owner.as_deref(), "Target.targetDestroyed", &json!({ "targetId": target }));
                 }
             }
         }
         self.settle_created(Some(id));
     }
 
-    /// Clients expect to have been told of a page before they hear that it was made.
+    /// Clients expect the event of a page before the reply to its creation.
     pub(crate) fn target_created(
         &mut self,
         caller: &Caller,
@@ -411,7 +414,7 @@ impl VirtualBrowser {
         self.settle_created(None);
     }
 
-    /// There is a context for a page that nobody is to see.
+    /// Creates the hidden page once its context exists.
     pub(crate) fn create_hidden(
         &mut self,
         caller: &Caller,

@@ -1,24 +1,23 @@
-//! Messages as they are written.
+//! Reading and writing messages.
 
 use bytes::Bytes;
 use pilotlight_cdp::{Envelope, Text};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-/// How many calls of one client may wait for their replies.
+/// Calls of one client that may wait for their replies.
 pub const MAX_CLIENT_CALLS: usize = 2048;
 
 /// The largest message that a client may send, in bytes. Playwright sends files of up to 50 MiB as one message, in
-/// base64 (`packages/playwright-core/src/server/fileUploadUtils.ts`), which comes to 67 MiB. Chromium has its one main
-/// thread busy with that for two seconds, so it is not more.
+/// base64 (`packages/playwright-core/src/server/fileUploadUtils.ts`), which is 67 MiB. Such a message keeps
+/// Chromium's only main thread busy for two seconds, so the limit is not higher.
 pub(crate) const MAX_CLIENT_MESSAGE_BYTES: usize = 72 * 1024 * 1024;
 
-/// How deeply a message may be nested. Chromium reads some 300 levels
-/// (`third_party/inspector_protocol/crdtp/json.cc`) and answers what is deeper without the number of the call, so that
-/// its caller would wait for ever.
+/// The maximum nesting of a message. Chromium reads about 300 levels (`third_party/inspector_protocol/crdtp/json.cc`)
+/// and answers a deeper message without the id of the call, so that its caller would wait for ever.
 const MAX_DEPTH: usize = 200;
 
-/// JSON-RPC's and Chromium's codes (`third_party/inspector_protocol/crdtp/dispatch.h`).
+/// The codes of JSON-RPC and Chromium (`third_party/inspector_protocol/crdtp/dispatch.h`).
 pub(crate) const PARSE_ERROR: i64 = -32700;
 pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
@@ -26,27 +25,27 @@ pub(crate) const INVALID_PARAMS: i64 = -32602;
 pub(crate) const SERVER_ERROR: i64 = -32000;
 pub(crate) const SESSION_NOT_FOUND: i64 = -32001;
 
-/// Whom a reply is for: the client's own number, and the session that it named.
+/// The receiver of a reply: the client's own id, and the session that it named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) id: i64,
     pub(crate) session: Option<String>,
 }
 
-/// A refusal before it has its caller.
+/// A refusal without its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal(pub(crate) i64, pub(crate) String);
 
 impl Refusal {
-    pub(crate) fn server(sentence: impl Into<String>) -> Self {
-        Self(SERVER_ERROR, sentence.into())
+    pub(crate) fn server(text: impl Into<String>) -> Self {
+        Self(SERVER_ERROR, text.into())
     }
 
-    pub(crate) fn params(sentence: impl Into<String>) -> Self {
-        Self(INVALID_PARAMS, sentence.into())
+    pub(crate) fn params(text: impl Into<String>) -> Self {
+        Self(INVALID_PARAMS, text.into())
     }
 
-    /// In Chromium's words, which clients know.
+    /// Chromium's own wording, which clients know.
     pub(crate) fn no_target() -> Self {
         Self::params("No target with given id found")
     }
@@ -60,20 +59,20 @@ impl Refusal {
     }
 }
 
-/// Why a message is not looked into any further.
+/// Why a message is not parsed.
 pub(crate) fn check(message: &[u8]) -> Result<(), Refusal> {
     if message.len() > MAX_CLIENT_MESSAGE_BYTES {
-        let sentence = format!("The message is longer than {MAX_CLIENT_MESSAGE_BYTES} bytes");
-        return Err(Refusal(INVALID_REQUEST, sentence));
+        let text = format!("The message is longer than {MAX_CLIENT_MESSAGE_BYTES} bytes");
+        return Err(Refusal(INVALID_REQUEST, text));
     }
     if is_deeper_than(MAX_DEPTH, message) {
-        let sentence = format!("The message is nested more than {MAX_DEPTH} levels deep");
-        return Err(Refusal(INVALID_REQUEST, sentence));
+        let text = format!("The message is nested more than {MAX_DEPTH} levels deep");
+        return Err(Refusal(INVALID_REQUEST, text));
     }
     Ok(())
 }
 
-/// Whether JSON, which must be well-formed, is nested more deeply.
+/// Returns whether well-formed JSON is nested more deeply.
 fn is_deeper_than(limit: usize, json: &[u8]) -> bool {
     let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
     for byte in json {
@@ -118,14 +117,14 @@ pub(crate) fn event(session: Option<&str>, method: &str, params: &Value) -> Byte
     event.to_string().into()
 }
 
-/// A reply of the browser under the caller's number and session; its payload is copied as it is.
+/// Returns a reply of the browser with the caller's id and session; its payload is copied unchanged.
 pub(crate) fn readdressed(reply: &Envelope<'_>, caller: &Caller) -> Option<Bytes> {
     let reply =
         Envelope { id: Some(caller.id), session: caller.session.as_deref().map(Text::from), ..reply.clone() };
     reply.to_bytes().ok().map(Bytes::from)
 }
 
-/// A command under a number and a session of the browser.
+/// Returns a command with an id and a session of the browser.
 pub(crate) fn command(id: i64, session: &str, method: &str, params: Option<&RawValue>) -> Option<Bytes> {
     let command = Envelope {
         id: Some(id),
@@ -141,7 +140,7 @@ pub(crate) fn raw(value: &Value) -> Option<Box<RawValue>> {
     to_raw_value(value).ok()
 }
 
-/// The parameters of a method that is looked into.
+/// Parses the parameters of a method.
 pub(crate) fn read(params: Option<&RawValue>) -> Result<Value, Refusal> {
     let value = match params {
         None => json!({}),
@@ -156,7 +155,7 @@ pub(crate) fn read(params: Option<&RawValue>) -> Result<Value, Refusal> {
     }
 }
 
-/// A text parameter, where it is there.
+/// Returns a text parameter, if present.
 pub(crate) fn text<'a>(params: &'a Value, name: &str) -> Result<Option<&'a str>, Refusal> {
     match params.get(name) {
         None | Some(Value::Null) => Ok(None),

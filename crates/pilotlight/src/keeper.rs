@@ -75,65 +75,65 @@ use store_writer::{StoreWrite, StoreWriter};
 use suspicion::KnownBefore;
 use world::World;
 
-/// Orders of clients that wait for the keeper.
+/// Orders of clients that wait in the keeper's queue.
 const MAX_MESSAGES: usize = 4096;
-/// Reports of workers that wait for the keeper.
+/// Reports of tasks that wait in the keeper's queue.
 const MAX_REPORTS: usize = 4096;
-/// With nothing to wait for, the keeper looks around this often.
+/// The longest interval between two steps of the rules.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// The task's own state.
 struct Keeper {
     clock: Clock,
     rules: Rules,
-    /// Where clients reach us.
+    /// The server's address, as clients see it.
     address: SocketAddr,
     fingerprint: Arc<Fingerprint>,
     world: World,
     entries: Entries,
     pending: HashMap<RequestId, Pending>,
     last_request: u64,
-    /// By how much the wall clock was ahead when everything was told, in milliseconds.
+    /// The offset of the wall clock when everything was published, in milliseconds.
     ahead: i64,
     directory: watch::Sender<Arc<Directory>>,
     events: Events,
     refreshes: RefreshCounts,
-    /// For loans, which come back as messages.
+    /// For leases of windows, whose end is a message.
     messages: mpsc::Sender<Message>,
     store_writer: StoreWriter,
-    /// Which sessions are to be written down anew.
+    /// The sessions that have to be stored again.
     unwritten: BTreeSet<SessionId>,
     flush_at: Option<Instant>,
-    /// Who waits for what is not handed to the store writer yet.
+    /// Replies that wait for data that was not passed to the store writer yet.
     awaiting: Awaiting,
-    /// Who waits for what the store writer has, in the order in which it got it.
+    /// Replies that wait for the store writer, in the order in which it got the data.
     being_written: VecDeque<Awaiting>,
 }
 
-/// What the keeper works with.
+/// What the keeper needs.
 #[derive(Debug)]
 pub struct KeeperOptions {
-    /// The numbers that the rules keep to.
+    /// The limits of the rules.
     pub limits: Limits,
-    /// Spreads retries.
+    /// The seed of the jitter of retries.
     pub seed: u64,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Where clients reach us.
+    /// The server's address, as clients see it.
     pub address: SocketAddr,
     /// Recognises accounts.
     pub fingerprint: Arc<Fingerprint>,
     /// Starts browsers.
     pub launcher: Arc<BrowserLauncher>,
-    /// Keeps what must outlast us.
+    /// The store.
     pub archive: Archive,
-    /// Whether browsers stay when the keeper stops, for the next one.
+    /// Whether browsers continue to run when the keeper stops, for the next server.
     pub leaves_browsers: bool,
     /// `chromium.heartbeat`.
     pub heartbeat: Duration,
     /// `chromium.page_out`.
     pub pages_out: Option<Destination>,
-    /// What was seen of sign-ins that failed.
+    /// Reports of failed sign-ins.
     pub failures: Failures,
     /// Signs of life of the keeper's loop, for the service manager.
     pub pulse: Pulse,
@@ -142,13 +142,13 @@ pub struct KeeperOptions {
 /// What an earlier server left behind.
 #[derive(Debug, Default)]
 pub struct Inheritance {
-    /// Sessions that were written down.
+    /// The stored sessions.
     pub sessions: BTreeMap<SessionId, (PersistedSession, Details)>,
     /// Browsers that still run, with their windows.
     pub browsers: Vec<Inherited>,
 }
 
-/// Starts the keeper. It runs until `stop`, then leaves or ends every browser, and finishes.
+/// Starts the keeper. It runs until `stop`; then it leaves or ends all browsers, and finishes.
 pub fn start(
     options: KeeperOptions,
     inheritance: Inheritance,
@@ -189,7 +189,7 @@ pub fn start(
         entries: Entries::default(),
         pending: HashMap::new(),
         last_request: 0,
-        // What was set before is followed at the first look: records were read before it.
+        // Changes of the clock before this are noticed in the first step: the records were read before.
         ahead: 0,
         directory,
         events: events.clone(),
@@ -244,7 +244,7 @@ impl Keeper {
         self.store_writer.finish().await;
     }
 
-    /// Takes up what an earlier server left, before anybody is listened to.
+    /// Restores what an earlier server left, before any order is accepted.
     fn inherit(&mut self, inheritance: Inheritance) {
         let (mut shards, mut windows) = (Vec::new(), Vec::new());
         for inherited in inheritance.browsers {
@@ -258,7 +258,7 @@ impl Keeper {
             sessions.push(kept);
         }
         self.step(Input::Resume { sessions, shards, windows });
-        // An earlier server may have told of them or not; that it is over is told of those alone that were told of.
+        // An earlier server may have announced it or not; only sessions that were announced are announced as ended.
         let time = timestamp(self.clock.now());
         for session in self.rules.living().filter(|session| session.attention.is_some()) {
             self.events.still_needs(session, time);
@@ -266,14 +266,14 @@ impl Keeper {
         self.strip_ended();
     }
 
-    /// Tells everything anew, and writes it down, where the wall clock was set: it is all told by that.
+    /// Publishes and stores everything again if the wall clock was set, since all times depend on it.
     fn follow_clock(&mut self) {
         let ahead = self.clock.ahead();
         if ahead == self.ahead {
             return;
         }
         let by_ms = ahead.saturating_sub(self.ahead);
-        tracing::info!(by_ms, "the system's clock was set; what is told follows it");
+        tracing::info!(by_ms, "the system clock was set; published times are adjusted");
         self.ahead = ahead;
         let all: Vec<SessionId> = self.entries.iter().map(|(id, _)| id).collect();
         self.publish(&all);
@@ -349,14 +349,14 @@ impl Keeper {
             Report::ShardGrown { shard } => Input::ShardGrown { shard },
             Report::ShardHung { shard } => return self.world.shard_hung(shard),
             Report::Captured { session, ticket, result: Ok(checkpoint) } => {
-                // Of a session that was closed meanwhile nothing may come back into the store.
+                // Nothing of a session that was closed meanwhile may be written to the store again.
                 if !self.rules.is_saving(session, ticket) {
                     return;
                 }
                 if let Some(details) = self.entries.details_mut(session) {
                     details.left_at = checkpoint.tabs.first().map(|tab| tab.url.clone());
                 }
-                // Only now, so that the session itself is written down before.
+                // Only now, so that the session itself is stored before.
                 self.flush();
                 return self.store_writer.write(StoreWrite::Checkpoint { session, ticket, checkpoint });
             }
@@ -367,7 +367,7 @@ impl Keeper {
                 if let (Ok(bytes), Some(details)) = (&result, self.entries.details_mut(session)) {
                     details.stored_bytes = Some(*bytes);
                     details.stored_at = Some(self.clock.now());
-                    // What it began with is in there.
+                    // The checkpoint contains the initial state.
                     details.begins_with = None;
                 }
                 Input::Saved { session, ticket, result: result.map(drop) }
@@ -380,14 +380,14 @@ impl Keeper {
             Report::Thawed { session, ticket } => Input::Thawed { session, ticket },
             Report::Typing { session, ticket, written } => {
                 self.step(Input::Typing { session, ticket });
-                // Whoever is no longer the one to type hears nothing, and has been ended.
+                // A sign-in that is no longer the current one gets no answer, and has been aborted.
                 if self.rules.session(session).is_some_and(|session| session.tried_at().is_some()) {
                     self.flush_for(written, Some(session));
                 }
                 return;
             }
             Report::Cookies { session, ticket, cookies, written } => {
-                // Of a session that was closed meanwhile nothing may come back into the store.
+                // Nothing of a session that was closed meanwhile may be written to the store again.
                 if self.rules.session(session).is_some_and(|session| session.keeps_cookies_of(ticket)) {
                     self.store_writer.write(StoreWrite::Cookies { session, cookies, written });
                 }
@@ -412,7 +412,7 @@ impl Keeper {
         self.step(input);
     }
 
-    /// Counts what came of an activity, where that was a refresh.
+    /// Counts the outcome of an activity, if that was a refresh.
     fn count_refresh(&mut self, session: SessionId, ticket: Ticket, outcome: &Result<SignInStatus, Failure>) {
         let refreshed = self.rules.session(session).zip(self.entries.details(session));
         if let Some((session, details)) = refreshed
@@ -422,7 +422,7 @@ impl Keeper {
         }
     }
 
-    /// Where nobody's page runs in a browser any more, its own processes do nothing either.
+    /// If no page runs in a browser any more, the memory of its own processes is moved as well.
     fn page_out_frozen_browser(&mut self, session: SessionId) {
         if let Some(shard) = self.rules.session(session).and_then(pilotlight_core::Session::shard)
             && self.rules.all_windows_frozen(shard)
@@ -434,9 +434,9 @@ impl Keeper {
     fn browser_event(&mut self, shard: ShardId, event: BrowserEvent) -> Option<Input> {
         let (window, loss) = match event {
             BrowserEvent::Exited { status, stderr } => {
-                // A browser that was told to end has left the world before it ends.
+                // A browser that was ordered to end has been removed from the world before.
                 let why = self.world.shard_ended(shard)?;
-                tracing::warn!(shard = shard.0, %status, ?stderr, why, "a browser is gone");
+                tracing::warn!(shard = shard.0, %status, ?stderr, why, "browser ended");
                 let sentence = format!("{why}: {status}");
                 let failure = Some(Failure { kind: FailureKind::Browser, sentence });
                 return Some(Input::ShardEnded { shard, failure });
@@ -461,7 +461,7 @@ impl Keeper {
         Some(Input::WindowLost { session, shard, loss })
     }
 
-    /// A session signs in with what came with the request for another. It is written down with its next change.
+    /// Has a session sign in with the login of a later request. It is stored with the session's next change.
     fn renew(&mut self, session: SessionId, from: SessionId) {
         let Some(login) = self.entries.details(from).map(|details| details.target.login.clone()) else {
             return;
@@ -472,7 +472,7 @@ impl Keeper {
         }
     }
 
-    /// Tells what a dialog of a session's page was answered. Its text may repeat what was typed there.
+    /// Publishes how a dialog of a session's page was answered. Its text may repeat what was typed there.
     fn dialog_answered(&self, window: &WindowId, dialog: AnsweredDialog) {
         let Some(session) = self.world.session_of(window) else { return };
         let Some((rules, details)) = self.rules.session(session).zip(self.entries.details(session)) else {
@@ -483,7 +483,7 @@ impl Keeper {
         self.events.tell(events::of_dialog(rules, AnsweredDialog { text, ..dialog }, time));
     }
 
-    /// Has the rules take an input, and those that follow from it at once.
+    /// Passes an input to the rules, and at once those that follow from it.
     fn step(&mut self, input: Input) {
         let mut next = VecDeque::from([input]);
         while let Some(input) = next.pop_front() {
@@ -491,7 +491,7 @@ impl Keeper {
         }
     }
 
-    /// Has the rules take an input and does what they order. Returns the inputs that follow.
+    /// Passes an input to the rules and executes their actions. Returns the inputs that follow.
     fn step_once(&mut self, input: Input) -> impl Iterator<Item = Input> + use<> {
         let (mut changed, mut notices, mut replies) = (Vec::new(), Vec::new(), Vec::new());
         for action in self.rules.step(self.clock.now(), input) {
@@ -535,7 +535,7 @@ impl Keeper {
             }
         }
         self.publish(&changed);
-        // A client that gets a reply or an event and then looks must see what it was told.
+        // A client that gets a reply or an event and reads the directory afterwards must see the change.
         let unused: Vec<SessionId> = replies.into_iter().filter_map(Unsent::send).collect();
         for notice in notices {
             let name = self.rules.session(notice.session).and_then(|session| session.name.clone());
@@ -551,7 +551,7 @@ impl Keeper {
     fn published(&self, id: SessionId) -> Option<Published> {
         let session = self.rules.session(id)?;
         let failure_url = self.events.failure_url(Uuid::from_u128(id.0));
-        // One that is there for a refresh alone is nobody's.
+        // A window that is open for a refresh cannot be used by clients.
         let window = self.world.window(id).filter(|_| !session.has_refresh_window()).cloned();
         Some(Published::new(session, self.entries.details(id)?, window, self.address, failure_url))
     }

@@ -1,4 +1,4 @@
-//! With what a session signs in: whether it can, and by what its account is recognised.
+//! The login of a session: whether it can sign in, and how its account is recognised.
 
 use pilotlight_core::{Access, AccountId, LoginId};
 use pilotlight_flow::placeholders::TOTP;
@@ -14,14 +14,14 @@ pub enum CannotSignIn {
     /// There is no such credential.
     #[error("there is no credential `{0}`")]
     UnknownCredential(String),
-    /// The site's sign-in types something that is not given.
-    #[error("field `{0}` is missing: the site's sign-in types it")]
+    /// The site's sign-in needs a value that is missing.
+    #[error("field `{0}` is missing: the site's sign-in needs it")]
     Missing(&'static str),
-    /// The site's sign-in types something that the credential does not have.
-    #[error("field `credential` names one without `${{{0}}}`, which the site's sign-in types")]
+    /// The site's sign-in needs a value that the credential does not have.
+    #[error("the credential in field `credential` has no `${{{0}}}`, which the site's sign-in needs")]
     Lacks(&'static str),
-    /// The site's sign-in would sign in as somebody else.
-    #[error("the site's sign-in types the same user name for everybody, and not the one that is asked for")]
+    /// The site's sign-in would use another account.
+    #[error("the site's sign-in has a fixed user name, which is not the requested one")]
     UsernameNotUsed,
 }
 
@@ -45,8 +45,8 @@ impl SessionTarget {
         }
     }
 
-    /// Returns with what the session is signed in at the moment. One portal may be several sites: an account is the
-    /// portal's.
+    /// Returns the current login of the session. One portal may be configured as several sites: an account belongs to
+    /// the portal.
     pub(crate) fn access(&self, fingerprint: &Fingerprint) -> Access {
         let flow = self.site.as_ref().and_then(|site| site.sign_in.as_ref());
         let can_sign_in = flow.is_some() && self.can_sign_in().is_ok();

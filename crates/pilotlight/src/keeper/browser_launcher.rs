@@ -1,8 +1,8 @@
-//! Where browsers come from: which Chromium, as which user, with which switches; and those that an earlier
-//! server left.
+//! Starting browsers: which Chromium, as which user, with which switches; and adopting those that an earlier server
+//! left.
 //!
-//! All profiles are resolved when the server starts, so that a mistake is told then and not when the first
-//! session needs it. The browser itself is looked for each time: it may be installed or upgraded meanwhile.
+//! All profiles are resolved when the server starts, so that a mistake is reported then, not when the first session
+//! needs it. The browser itself is searched for at each start: it may have been installed or upgraded meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -23,45 +23,45 @@ use uuid::Uuid;
 use crate::config;
 use crate::sentence::with_sources;
 
-/// What browsers are started with.
+/// The settings of the launcher.
 #[derive(Debug)]
 pub struct BrowserLauncherOptions {
     /// `[chromium]`
     pub chromium: config::Chromium,
     /// `[profiles.NAME]`
     pub profiles: BTreeMap<String, config::ProfileDefinition>,
-    /// Where browsers have their folders.
+    /// The folder of the browsers' folders.
     pub run_dir: PathBuf,
-    /// How long browsers wait for a server that is gone.
+    /// How long browsers wait for a server that has ended.
     pub orphan_timeout: Duration,
-    /// What browsers may reach of the server's own.
+    /// The server's own ports that browsers may reach.
     pub reach: Reach,
 }
 
-/// A browser that an earlier server left, with those windows of living sessions that stand in it.
+/// A browser that an earlier server left, with those of its windows that belong to living sessions.
 #[derive(Debug)]
 pub struct Inherited {
     /// What the rules need to know of it.
     pub shard: AdoptedShard,
     /// The browser.
     pub browser: Browser,
-    /// What it says from now on.
+    /// Its events from now on.
     pub events: mpsc::Receiver<BrowserEvent>,
     /// Its windows.
     pub windows: Vec<(SessionId, Window)>,
 }
 
-/// What a shim remembers of how its browser was started.
+/// What a shim stores about the start of its browser.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Label {
     profile: String,
     dedicated: bool,
-    /// It is of a session that held others up. Earlier servers did not say.
+    /// It belongs to a session that slowed down others. Earlier servers did not store this.
     #[serde(default)]
     quarantined: bool,
-    /// When, in milliseconds since 1970.
+    /// When it was started, in milliseconds since 1970.
     started_at_ms: u64,
-    /// Of the switches and settings, so that a profile that was changed is told from what it was.
+    /// The digest of switches and settings, by which a changed profile is noticed.
     digest: String,
 }
 
@@ -75,35 +75,35 @@ impl Label {
     }
 }
 
-/// By what a window's session is known to the next server.
+/// The label by which the next server finds the session of a window.
 pub(super) fn label(session: SessionId) -> String {
     Uuid::from_u128(session.0).to_string()
 }
 
-/// Why no browser can be started, whatever is asked for.
+/// Why no browser can be started at all.
 #[derive(Debug, thiserror::Error)]
 pub enum BrowserLauncherError {
     /// A profile cannot be used.
     #[error("the launch profile `{name}` cannot be used")]
     Profile {
-        /// Which.
+        /// Its name.
         name: String,
-        /// Why, its first mistake.
+        /// Its first mistake.
         #[source]
         source: ProfileError,
     },
-    /// There is nobody or no place to run browsers.
+    /// There is no user or no folder to run browsers.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// There is no Chromium to use.
+    /// No usable Chromium was found.
     #[error(transparent)]
     Find(#[from] FindError),
 }
 
-/// The browser of profiles that are based on this one.
+/// Returns the browser for profiles that are based on this one.
 ///
 /// # Errors
-/// Where there is none, with a hint how to install one.
+/// If there is none, with a hint how to install it.
 pub fn find_browser(
     chromium: &config::Chromium,
     base: Profile,
@@ -125,7 +125,7 @@ pub fn find_browser(
 pub struct BrowserLauncher {
     chromium: config::Chromium,
     shim_launcher: ShimLauncher,
-    /// A launch key is the place of a profile in here.
+    /// Launch keys are positions in this list.
     profiles: Vec<(String, CustomProfile)>,
     environment: HashMap<String, String>,
     reach: Reach,
@@ -135,7 +135,7 @@ impl BrowserLauncher {
     /// Checks that every profile can be used, and that there is a Chromium for the default one.
     ///
     /// # Errors
-    /// What is in the way.
+    /// A description of the problem.
     pub async fn open(options: BrowserLauncherOptions) -> Result<Self, BrowserLauncherError> {
         let BrowserLauncherOptions { chromium, profiles, run_dir, orphan_timeout, mut reach } = options;
         reach.readable.extend(chromium.readable.iter().cloned());
@@ -162,12 +162,12 @@ impl BrowserLauncher {
             tracing::info!(binary = %binary.path.display(), version, engine = %binary.engine, users, "browser found");
         }
         if probe() == Confinement::None {
-            tracing::warn!("the kernel has no Landlock: browsers reach whatever their user may reach");
+            tracing::warn!("the kernel has no Landlock: browsers can access all files of their user");
         }
         Ok(launcher)
     }
 
-    /// Whether browsers of this profile show their windows on a display, or it is not known whether they do.
+    /// Returns whether browsers of this profile show their windows on a display, or that is not known.
     #[must_use]
     pub fn shows_windows(&self, profile: &str) -> bool {
         let profile = self.profiles.iter().find(|(name, _)| name == profile);
@@ -175,13 +175,13 @@ impl BrowserLauncher {
         binary.is_none_or(|binary| binary.engine == Engine::Headed)
     }
 
-    /// Who serves all browsers, where it is not ourselves.
+    /// Returns the user that runs all browsers, if it is not the server's own.
     #[must_use]
     pub fn helper(&self) -> Option<RunAs> {
         self.shim_launcher.users().helper()
     }
 
-    /// How browsers of this profile are started; `None` where there is no such profile.
+    /// Returns how browsers of this profile are started; `None` if there is no such profile.
     #[must_use]
     pub fn launch(&self, profile: &str) -> Option<LaunchKey> {
         let place = self.profiles.iter().position(|(name, _)| name == profile)?;
@@ -192,10 +192,10 @@ impl BrowserLauncher {
         find_browser(&self.chromium, profile.base, &self.environment)
     }
 
-    /// Starts a browser, and gives what it says from then on.
+    /// Starts a browser, and returns it with its events.
     ///
     /// # Errors
-    /// Why there is none; nothing is left over.
+    /// The failure; nothing of the browser is left.
     pub async fn start(
         &self,
         launch: LaunchKey,
@@ -205,7 +205,10 @@ impl BrowserLauncher {
     ) -> Result<(Browser, mpsc::Receiver<BrowserEvent>), Failure> {
         let place = usize::try_from(launch.0).unwrap_or(usize::MAX);
         let Some((name, profile)) = self.profiles.get(place) else {
-            return Err(failure(FailureKind::BrowserMissing, "the launch profile is gone".to_owned()));
+            return Err(failure(
+                FailureKind::BrowserMissing,
+                "the launch profile no longer exists".to_owned(),
+            ));
         };
         let missing = |error: &dyn Error| failure(FailureKind::BrowserMissing, with_sources(error));
         let binary = self.find(profile).map_err(|error| missing(&error))?;
@@ -236,8 +239,8 @@ impl BrowserLauncher {
 }
 
 impl BrowserLauncher {
-    /// Takes over the browsers that an earlier server left. `windows` are those of sessions that live, with
-    /// how they were opened; all others are closed.
+    /// Adopts the browsers that an earlier server left. `windows` are those of living sessions, with their options;
+    /// all others are closed.
     pub async fn inherit(&self, windows: &BTreeMap<SessionId, WindowOptions>) -> Vec<Inherited> {
         let found = self.shim_launcher.survivors().await;
         let adopting = (1..)
@@ -267,7 +270,7 @@ impl BrowserLauncher {
         let (browser, events, adopted) = match Browser::adopt(survivor, claims).await {
             Ok(adopted) => adopted,
             Err(error) => {
-                tracing::warn!(pid, error = with_sources(&error), "a browser could not be taken over");
+                tracing::warn!(pid, error = with_sources(&error), "failed to adopt a browser");
                 return None;
             }
         };
@@ -277,16 +280,16 @@ impl BrowserLauncher {
             .filter_map(|(session, window)| match window {
                 Ok(window) => Some((session, window)),
                 Err(lost) => {
-                    tracing::warn!(session_id = label(session), error = %lost, "a window did not outlast the server");
+                    tracing::warn!(session_id = label(session), error = %lost, "a window was lost with the earlier server");
                     None
                 }
             })
             .collect();
-        tracing::info!(shard = shard.id.0, pid, windows = windows.len(), "browser taken over");
+        tracing::info!(shard = shard.id.0, pid, windows = windows.len(), "browser adopted");
         Some(Inherited { shard, browser, events, windows })
     }
 
-    /// A browser that was started otherwise than it would be now takes no new windows and is given up.
+    /// A browser that was started in another way than it would be now gets no new windows and is retired.
     fn kept_shard(&self, label: &str, id: ShardId) -> AdoptedShard {
         let nobodys = LaunchKey(u64::MAX);
         let unknown = AdoptedShard {
@@ -307,7 +310,7 @@ impl BrowserLauncher {
         }
     }
 
-    /// Whether browsers of this launch key are started with the switches and settings of this digest.
+    /// Returns whether browsers of this launch key are started with the switches and settings of this digest.
     fn starts_as(&self, launch: LaunchKey, digest_then: &str) -> bool {
         let place = usize::try_from(launch.0).unwrap_or(usize::MAX);
         let Some((_, profile)) = self.profiles.get(place) else { return false };
@@ -317,13 +320,13 @@ impl BrowserLauncher {
     }
 }
 
-/// Tells one set of switches and settings from another.
+/// Returns a digest of switches and settings.
 fn digest(resolved: &Resolved, merges_pages: bool) -> String {
     let told = format!("{:?}{}{merges_pages}", resolved.arguments, resolved.preferences);
     Sha256::digest(told.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a profile comes to, or its first mistake: the configuration told all of them.
+/// Resolves a profile, or returns its first mistake: the configuration has reported all of them.
 fn resolved(
     chromium: &config::Chromium,
     profile: &CustomProfile,
@@ -334,7 +337,7 @@ fn resolved(
 }
 
 fn of_start(error: &StartError) -> Failure {
-    tracing::warn!(error = with_sources(error), "a browser did not start");
+    tracing::warn!(error = with_sources(error), "failed to start a browser");
     failure(FailureKind::Browser, with_sources(error))
 }
 

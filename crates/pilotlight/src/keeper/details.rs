@@ -1,4 +1,4 @@
-//! What is known of a session that the rules have no use for, and how a session looks to clients.
+//! Data of a session that the rules do not need, and the conversion of sessions for clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use super::session_target::SessionTarget;
 use super::sign_in_status;
 use crate::clock::timestamp;
 
-/// A session's site, page, window and marks.
+/// A session's site, page, window and tags.
 #[derive(Debug, Clone)]
 pub struct Details {
     /// The site's name.
@@ -27,28 +27,28 @@ pub struct Details {
     pub profile: String,
     /// Whether it shares its browser.
     pub isolation: api::Isolation,
-    /// The creator's own marks.
+    /// Tags that the client set.
     pub tags: BTreeMap<String, String>,
     /// How its window is opened.
     pub window: WindowOptions,
-    /// The state that it begins with, where its client brought one.
+    /// The initial state, if the client provided one.
     pub begins_with: Option<Arc<Checkpoint>>,
     /// The URL in its newest checkpoint.
     pub left_at: Option<String>,
-    /// How large its newest checkpoint is, in bytes.
+    /// The size of its newest checkpoint in bytes.
     pub stored_bytes: Option<u64>,
-    /// When that was written.
+    /// When that was stored.
     pub stored_at: Option<core::Moment>,
-    /// Who holds it, as far as they say.
+    /// The owners of its holds, as far as they are named.
     pub owners: BTreeMap<core::HoldId, String>,
-    /// Which holds are those of clients that are connected.
+    /// The holds of connected clients.
     pub connections: BTreeSet<core::HoldId>,
-    /// What is done in its window. It may hold a password, which goes when the session ends.
+    /// What activities in its window need. It may contain a password, which is dropped when the session ends.
     pub target: Arc<SessionTarget>,
 }
 
 impl Details {
-    /// A session that has ended needs no password any more, though it is remembered for a while.
+    /// A session that has ended needs no password, though it is kept for a while.
     pub(super) fn forget_secrets(&mut self) {
         self.window.proxy = None;
         self.begins_with = None;
@@ -61,12 +61,12 @@ impl Details {
     }
 }
 
-/// A session as it was last published, with its window, from which what changes by itself is read.
+/// A session as last published, with its window, from which the values that change without an event are read.
 #[derive(Debug, Clone)]
 pub struct Published {
     session: api::Session,
     window: Option<LiveWindow>,
-    /// Where its page was when it still had a window.
+    /// The last address of its page in an earlier window.
     left_at: Option<String>,
 }
 
@@ -122,7 +122,7 @@ impl Published {
         Self { session, window, left_at: details.left_at.clone() }
     }
 
-    /// The session now: its page is read from the window. Memory is as it was last measured.
+    /// Returns the session as it is now: its page is read from the window, its memory is as last measured.
     #[must_use]
     pub fn now(&self) -> api::Session {
         let mut session = self.session.clone();
@@ -145,14 +145,14 @@ impl Published {
         session
     }
 
-    /// Measures its memory anew where the last time is long ago.
+    /// Measures its memory again if the last measurement is too old.
     pub async fn measure(&self) {
         if let Some(window) = &self.window {
             window.measure().await;
         }
     }
 
-    /// The processes of its renderers, as far as its pages say so soon.
+    /// Returns the processes of its renderers, if its pages respond soon.
     pub(crate) async fn renderer_pids(&self) -> Vec<u32> {
         match &self.window {
             Some(window) => window.renderer_pids().await,
@@ -160,37 +160,38 @@ impl Published {
         }
     }
 
-    /// Its window, while it has one.
+    /// Returns its window, if it has one.
     #[must_use]
     pub fn window(&self) -> Option<&Window> {
         self.window.as_ref().map(|live| &live.window)
     }
 
-    /// What its page shows, as a JPEG that is at most a minute old. It wakes nobody, and is no use of the session.
+    /// Returns a picture of its page, a JPEG that is at most a minute old. It wakes nothing and does not count as a
+    /// use.
     pub async fn picture(&self) -> Option<Bytes> {
         let is_still = self.session.state == api::SessionState::Frozen;
         self.window.as_ref()?.picture(is_still).await
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     #[must_use]
     pub fn ended(&self) -> Option<api::EndedReason> {
         self.session.ended_reason
     }
 
-    /// Its state when it was last published.
+    /// Returns its last published state.
     #[must_use]
     pub fn state(&self) -> api::SessionState {
         self.session.state
     }
 
-    /// The credential that it signs in with, where it names one.
+    /// Returns the name of its credential, if it has one.
     #[must_use]
     pub fn credential(&self) -> Option<&str> {
         self.session.credential.as_deref()
     }
 
-    /// Whether it never expires.
+    /// Returns whether it never expires.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
         self.session.keep_alive
@@ -213,13 +214,13 @@ fn connected(hold: &core::Hold, details: &Details) -> Option<api::SessionClient>
     })
 }
 
-/// How clients know a browser process.
+/// Returns the name of a browser process in the interface.
 #[must_use]
 pub(super) fn shard_name(shard: core::ShardId) -> String {
     format!("s{}", shard.0)
 }
 
-/// How memory was counted, by the contract's name.
+/// Returns the contract's name for the method of a memory measurement.
 #[must_use]
 pub fn memory_measure(measure: Measure) -> api::MemoryMeasure {
     match measure {
@@ -228,7 +229,7 @@ pub fn memory_measure(measure: Measure) -> api::MemoryMeasure {
     }
 }
 
-/// A state by the contract's name.
+/// Returns the contract's name of a state.
 pub(super) fn state(state: core::State) -> api::SessionState {
     match state {
         core::State::Starting => api::SessionState::Starting,
@@ -242,7 +243,7 @@ pub(super) fn state(state: core::State) -> api::SessionState {
     }
 }
 
-/// A reason by the contract's name.
+/// Returns the contract's name of a reason.
 #[must_use]
 pub fn ended_reason(reason: core::EndedReason) -> api::EndedReason {
     match reason {
@@ -254,7 +255,7 @@ pub fn ended_reason(reason: core::EndedReason) -> api::EndedReason {
     }
 }
 
-/// What a notice is about, and a stable word for why.
+/// Returns the kind of an event, and a stable word for its reason.
 #[must_use]
 pub(super) fn event_kind(kind: core::NoticeKind) -> (api::EventKind, &'static str) {
     use api::EventKind as To;

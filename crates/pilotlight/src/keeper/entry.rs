@@ -1,4 +1,4 @@
-//! What the keeper has of each session beside what the rules know.
+//! The keeper's data of each session, besides what the rules know.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use pilotlight_core::{PersistedSession, SessionId};
 
 use super::details::Details;
 
-/// One session's.
+/// The data of one session.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) details: Details,
-    /// What was last handed to the store writer; `None` where nothing was.
+    /// What was last passed to the store writer, if anything.
     pub(super) written: Option<PersistedSession>,
-    /// Whether somebody was told of it, so that it must be written down.
+    /// Whether a client was told of it, so that it must be stored.
     pub(super) is_promised: bool,
 }
 
 impl Entry {
-    /// One that is neither written down nor promised.
+    /// Returns an entry that is neither stored nor promised.
     pub(super) fn new(details: Details) -> Self {
         Self { details, written: None, is_promised: false }
     }
 }
 
-/// All sessions', until they are forgotten; of one that is only ordered, too.
+/// The entries of all sessions until they are forgotten, and of sessions that are only requested.
 #[derive(Debug, Default)]
 pub(super) struct Entries(BTreeMap<SessionId, Entry>);
 

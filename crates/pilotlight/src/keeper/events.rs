@@ -1,5 +1,5 @@
-//! What happened, for whoever listens, and for a while for whoever asks later. Nobody is waited for: a slow
-//! listener misses events and is told so.
+//! Events, for current listeners and, for a while, for later ones. Publishing never waits: a slow listener misses
+//! events and is told so.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::details::{event_kind, state};
 use crate::failures::Failures;
 
-/// Events kept for listeners that are behind.
+/// Events kept for listeners that fall behind.
 const MAX_BEHIND: usize = 1024;
-/// Events kept for listeners that come later.
+/// Events kept for listeners that connect later.
 const MAX_KEPT: usize = 4096;
 
 /// The stream of events.
@@ -33,24 +33,24 @@ pub struct Events {
 struct Past {
     last: u64,
     kept: VecDeque<Arc<Event>>,
-    /// Sessions that need a person, as was told last.
+    /// Sessions that need a person, as last announced.
     in_need: BTreeSet<Uuid>,
 }
 
 impl Events {
-    /// `address` is where clients reach us.
+    /// Returns an empty stream. `address` is the server's address, as clients see it.
     pub(super) fn new(address: SocketAddr, failures: Failures) -> Self {
         Self { sender: broadcast::Sender::new(MAX_BEHIND), past: Arc::default(), address, failures }
     }
 
-    /// Every event from now on.
+    /// Returns all events from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
         self.sender.subscribe()
     }
 
-    /// What is kept of the events after the one with this number, and every event from now on. A number that is
-    /// yet to come is an earlier server's.
+    /// Returns the kept events after the one with this number, and all events from now on. A number that was not used
+    /// yet comes from an earlier server.
     #[must_use]
     pub fn subscribe_after(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let past = self.past();
@@ -63,13 +63,13 @@ impl Events {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the newest event.
+    /// Returns the number of the newest event.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.past().last
     }
 
-    /// Where it is told what was seen of a session's latest sign-in that failed, where there was one.
+    /// Returns the address of the report of a session's latest failed sign-in, if there is one.
     pub(super) fn failure_url(&self, session: Uuid) -> Option<String> {
         self.failures.has(session).then(|| format!("http://{}/sessions/{session}/failure", self.address))
     }
@@ -91,7 +91,7 @@ impl Events {
         });
     }
 
-    /// Tells of a session that an earlier server left in need of a person.
+    /// Announces a session that needs a person since an earlier server.
     pub(super) fn still_needs(&self, session: &Session, time: Timestamp) {
         let id = Uuid::from_u128(session.id.0);
         if state(session.state()) != SessionState::NeedsAttention || !self.past().in_need.insert(id) {
@@ -113,7 +113,7 @@ impl Events {
         });
     }
 
-    /// Tells of an event, which gets its number here.
+    /// Publishes an event, which gets its number here.
     pub(super) fn tell(&self, event: Event) {
         let (session_id, state) = (event.session_id.unwrap_or_default(), event.state);
         let state = state.map(tracing::field::display);
@@ -126,7 +126,7 @@ impl Events {
         }
         past.kept.push_back(Arc::clone(&event));
         let attention = past.attention(&event);
-        // Without a listener there is nobody to tell.
+        // Without a listener, sending fails, which is harmless.
         drop(self.sender.send(Arc::clone(&event)));
         drop(past);
         if let Some(kind) = attention {
@@ -140,7 +140,7 @@ impl Events {
 }
 
 impl Past {
-    /// Whether a session's need of a person has begun or ended with this event.
+    /// Returns whether a session's need of a person has begun or ended with this event.
     fn attention(&mut self, event: &Event) -> Option<EventKind> {
         let (session, state) = event.session_id.zip(event.state)?;
         let has_changed = match state {
@@ -152,16 +152,16 @@ impl Past {
     }
 }
 
-/// What a dialog of a session's page was answered. The sentence goes into the log, so the dialog's text, which may
-/// say anything, is not in it.
+/// Returns the event of an answered dialog. Its message is logged, so it does not contain the dialog's text, which
+/// can be anything.
 pub(super) fn of_dialog(session: &Session, dialog: AnsweredDialog, time: Timestamp) -> Event {
     let AnsweredDialog { kind, text, answer, by } = dialog;
     let done = if answer.accepts() { "accepted" } else { "dismissed" };
     let (reason, why, rule) = match by {
-        AnsweredBy::Rule(rule) => ("site_rule", "as its site says", Some(rule)),
+        AnsweredBy::Rule(rule) => ("site_rule", "as configured for its site", Some(rule)),
         AnsweredBy::Step => ("step", "by a step of the flow", None),
         AnsweredBy::KeepsSession => ("keeps_session", "which keeps the session signed in", None),
-        AnsweredBy::Harmless => ("default", "which is the answer without a rule", None),
+        AnsweredBy::Harmless => ("default", "the default answer", None),
         AnsweredBy::Person => ("person", "by the person in its window", None),
     };
     Event {
@@ -179,7 +179,7 @@ pub(super) fn of_dialog(session: &Session, dialog: AnsweredDialog, time: Timesta
     }
 }
 
-/// Where a person looks into a session's window and acts in it.
+/// Returns the address at which a person can see a session's window and act in it.
 pub(super) fn live_url(address: SocketAddr, session: Uuid) -> String {
     format!("http://{address}/ui/sessions/{session}")
 }

@@ -1,6 +1,6 @@
-//! Who is told how a sign-in fares while it runs, and keeps what was seen of one that failed.
+//! Observes a running sign-in, and records what its page shows if it fails.
 //!
-//! No picture is kept that shows the password: what the page shows as text is looked through first.
+//! A picture that shows the password is never kept: the text of the page is searched for it first.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,13 +20,13 @@ use super::session_target::ActivityObserver;
 use crate::credentials::Login;
 use crate::failures::Failures;
 
-/// How long a page may take to say what it shows.
+/// How long a page may take to return its text.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
-/// All that a page shows as text. Fields for passwords hide theirs.
+/// Returns all text of a page. Password fields are left out.
 const SHOWN: &str = "[document.body?.innerText ?? '', ...Array.from(\
     document.querySelectorAll('input:not([type=password]), textarea'), field => field.value)].join('\\n')";
 
-/// One activity's.
+/// The recorder of one activity.
 pub(super) struct FailureRecorder<'a> {
     session: SessionId,
     ticket: Ticket,
@@ -39,7 +39,7 @@ impl<'a> FailureRecorder<'a> {
         Self { session, ticket, reports, stuck_at: Mutex::default() }
     }
 
-    /// Reports something that is to be written down, and waits until it is.
+    /// Reports something that has to be stored, and waits until it is.
     async fn written(
         &self,
         report: Report,
@@ -53,7 +53,7 @@ impl<'a> FailureRecorder<'a> {
         waits.await.unwrap_or_else(stopping)
     }
 
-    /// Keeps what is seen of a sign-in that failed, or of a flow that was to keep one.
+    /// Records what the page shows after a failed sign-in, or a failed flow with that option.
     pub(super) async fn keep(
         self,
         failures: &Failures,
@@ -64,7 +64,8 @@ impl<'a> FailureRecorder<'a> {
     ) {
         use FailureKind::{Rejected, Unexpected, Untyped};
         let is_at_sign_in = matches!(activity, Activity::SignIn | Activity::Refresh | Activity::Look);
-        // Where the portal is not there, there is nothing to see, and every session would look again and again.
+        // If the portal cannot be reached, the page shows nothing useful, and every session would record it again and
+        // again.
         if is_at_sign_in && matches!(failure.kind, Rejected | Unexpected | Untyped) {
             let step = self.stuck_at.into_inner().unwrap_or_else(PoisonError::into_inner);
             let session = Uuid::from_u128(self.session.0);

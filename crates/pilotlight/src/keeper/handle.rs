@@ -1,4 +1,4 @@
-//! What everybody else holds of the keeper: a way to send orders, and the published directory.
+//! The interface of the keeper for all other code: sending orders, and reading the published directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use super::refreshes::RefreshCounts;
 use super::using::Using;
 use crate::clock::{Clock, timestamp};
 
-/// All sessions as they were last published, the ended ones of the last hour among them.
+/// All sessions as last published, among them those that ended in the last hour.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    /// Grows with every change.
+    /// Increases with every change.
     pub generation: u64,
     /// By id.
     pub sessions: BTreeMap<u128, Arc<Published>>,
-    /// The browsers that run.
+    /// The running browsers.
     pub browsers: BTreeMap<ShardId, BrowserProcess>,
-    /// The refresh that is due longest and has not begun.
+    /// The refresh that has been due longest and has not begun.
     pub due_refresh: Option<DueRefresh>,
-    /// How often sessions were refreshed since the server started, and what came of it.
+    /// Counts of refreshes since the server started, by way and outcome.
     pub refreshes: RefreshCounts,
 }
 
 impl Directory {
-    /// By how much the refresh is late at `now` that is due longest, and how often it is to be.
+    /// Returns the delay at `now` of the refresh that has been due longest, and its interval.
     #[must_use]
     pub fn late_refresh(&self, now: Moment) -> Option<(Duration, Duration)> {
         let due = self.due_refresh.filter(|due| due.at < now)?;
@@ -45,11 +45,11 @@ impl Directory {
 pub struct BrowserProcess {
     /// Its main process.
     pub pid: u32,
-    /// The shim that owns it, where there is one.
+    /// The shim that owns it, if there is one.
     pub shim_pid: Option<u32>,
 }
 
-/// The keeper, for everybody else. Cheap to clone.
+/// Sends orders to the keeper, and reads what it publishes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct KeeperHandle {
     messages: mpsc::Sender<Message>,
@@ -68,30 +68,30 @@ impl KeeperHandle {
         Self { messages, directory, events, clock }
     }
 
-    /// Tells whenever something else is published.
+    /// Returns a receiver that is notified of every change of the directory.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Directory>> {
         self.directory.clone()
     }
 
-    /// All sessions, as last published.
+    /// Returns all sessions, as last published.
     #[must_use]
     pub fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.directory.borrow())
     }
 
-    /// One session, as last published.
+    /// Returns one session, as last published.
     #[must_use]
     pub fn published(&self, id: Uuid) -> Option<Arc<Published>> {
         self.directory.borrow().sessions.get(&id.as_u128()).cloned()
     }
 
-    /// What happens from now on.
+    /// Returns the events from now on.
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Tells of something that happened to a session outside the rules of sessions.
+    /// Publishes an event of a session that does not come from the rules.
     pub fn announce(&self, session: Uuid, kind: EventKind, reason: &str, sentence: String) {
         let published = self.published(session).map(|published| published.now());
         self.events.tell(Event {
@@ -109,28 +109,28 @@ impl KeeperHandle {
         });
     }
 
-    /// Returns once a session has ended, or where there is none.
+    /// Returns once a session has ended, or immediately if there is none.
     pub async fn until_ended(&self, id: Uuid) {
         let ended = |directory: &Arc<Directory>| {
             directory.sessions.get(&id.as_u128()).is_none_or(|session| session.ended().is_some())
         };
         let mut directory = self.directory.clone();
         if directory.wait_for(ended).await.is_err() {
-            // The keeper is gone, which says nothing of the session.
+            // The keeper has stopped, which says nothing of the session.
             std::future::pending::<()>().await;
         }
     }
 
-    /// The clock that everything here goes by.
+    /// Returns the server's clock.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Makes a session, or finds the equal one; answers once it stands.
+    /// Creates a session, or finds the existing one; returns once it is ready.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason for a refusal or failure.
     pub async fn create(&self, spec: Spec, details: Details) -> Result<(Session, bool), Refused> {
         let order = Order::Create { spec: Box::new(spec), details: Box::new(details) };
         match self.order(Uuid::now_v7(), order).await? {
@@ -142,7 +142,7 @@ impl KeeperHandle {
     /// Changes name, policy or tags.
     ///
     /// # Errors
-    /// Why it was not changed.
+    /// The reason for a refusal.
     pub async fn patch(&self, id: Uuid, patch: PatchSession) -> Result<Session, Refused> {
         let policy = PolicyPatch {
             name: patch.name,
@@ -154,134 +154,134 @@ impl KeeperHandle {
         self.session(id, Order::Patch { patch: policy, tags: patch.tags }).await
     }
 
-    /// Ends a session; answers once its window is gone.
+    /// Closes a session; returns once its window is closed.
     ///
     /// # Errors
-    /// Why there is nothing to end.
+    /// The reason for a refusal.
     pub async fn close(&self, id: Uuid) -> Result<(), Refused> {
         self.order(id, Order::Close).await.map(drop)
     }
 
-    /// Notes that somebody still wants the session.
+    /// Marks the session as used.
     ///
     /// # Errors
-    /// Why that is of no use.
+    /// The reason for a refusal.
     pub async fn ping(&self, id: Uuid) -> Result<Session, Refused> {
         self.session(id, Order::Ping).await
     }
 
-    /// Refreshes now, and signs in again where that is needed.
+    /// Refreshes the session, and signs it in again if necessary.
     ///
     /// # Errors
-    /// Why it did not work; the session lives on.
+    /// The reason for a refusal or failure; the session continues.
     pub async fn refresh(&self, id: Uuid) -> Result<Session, Refused> {
         self.session(id, Order::Refresh).await
     }
 
-    /// Closes the window and opens it afresh.
+    /// Closes the window and opens a new one.
     ///
     /// # Errors
-    /// Why it does not stand again yet; the session lives on.
+    /// The reason for a refusal or failure; the session continues.
     pub async fn restart(&self, id: Uuid) -> Result<Session, Refused> {
         self.session(id, Order::Restart).await
     }
 
-    /// Lets the session's window stand still; answers once it does.
+    /// Freezes the session's window; returns once it is frozen.
     ///
     /// # Errors
-    /// Why it runs on.
+    /// The reason for a refusal or failure.
     pub async fn freeze(&self, id: Uuid) -> Result<Session, Refused> {
         self.session(id, Order::Freeze).await
     }
 
-    /// Writes the session's state down and lets its window go.
+    /// Saves the session's state and closes its window.
     ///
     /// # Errors
-    /// Why its window stays.
+    /// The reason for a refusal or failure.
     pub async fn hibernate(&self, id: Uuid) -> Result<Session, Refused> {
         self.session(id, Order::Hibernate).await
     }
 
-    /// Brings the session's window back; answers once it stands.
+    /// Restores the session's window; returns once it is ready.
     ///
     /// # Errors
-    /// Why it does not; the session lives on.
+    /// The reason for a refusal or failure; the session continues.
     pub async fn wake(&self, id: Uuid) -> Result<Session, Refused> {
         self.session(id, Order::Wake).await
     }
 
-    /// Lets every session hibernate, and nothing new begin; answers once no window is left.
+    /// Drains the server: all sessions hibernate, and nothing new begins. Returns once no window is left.
     ///
     /// # Errors
-    /// That somebody still holds one after `timeout`.
+    /// If a session is still held after `timeout`.
     pub async fn drain(&self, timeout: Duration) -> Result<(), Refused> {
         self.order(Uuid::nil(), Order::Drain { timeout }).await.map(drop)
     }
 
-    /// Takes hold of a session; answers once nothing of ours runs in its pages.
+    /// Holds a session; returns once no activity runs in its pages.
     ///
     /// # Errors
-    /// Why it cannot be held.
+    /// The reason for a refusal.
     pub async fn hold(&self, id: Uuid, terms: HoldTerms) -> Result<(Uuid, Moment), Refused> {
         let hold = HoldId(Uuid::now_v7().as_u128());
         self.held(id, Order::Hold { hold, terms }).await
     }
 
-    /// Holds it for longer.
+    /// Extends a hold.
     ///
     /// # Errors
-    /// Why not: the hold may have run out.
+    /// The reason for a refusal: the hold may have expired.
     pub async fn extend_hold(&self, id: Uuid, hold: Uuid, ttl: Duration) -> Result<(Uuid, Moment), Refused> {
         self.held(id, Order::ExtendHold { hold: HoldId(hold.as_u128()), ttl }).await
     }
 
-    /// Keeps a hold from running out, without using the session.
+    /// Prevents a hold from expiring, without using the session.
     pub async fn keep_hold(&self, id: Uuid, hold: Uuid, ttl: Duration) {
         let (session, hold) = (SessionId(id.as_u128()), HoldId(hold.as_u128()));
-        // A keeper that is gone keeps nothing.
+        // If the keeper has stopped, there are no holds.
         drop(self.messages.send(Message::HoldKept { session, hold, ttl }).await);
     }
 
-    /// Has a session's window freeze like one that nobody uses, although the holder is still there, who has sent nothing
-    /// for so long.
+    /// Allows a session's window to freeze as if it were not in use, although the holder, who has sent nothing for
+    /// this time, is still connected.
     pub(crate) async fn pause_hold(&self, id: Uuid, hold: Uuid, unused_for: Duration) {
         let (session, hold) = (SessionId(id.as_u128()), HoldId(hold.as_u128()));
         drop(self.messages.send(Message::HoldPaused { session, hold, unused_for }).await);
     }
 
-    /// The holder goes on after a pause; answers once the window runs and nothing of ours runs in its pages.
+    /// Continues after silence of the holder; returns once the window runs and no activity runs in its pages.
     ///
     /// # Errors
-    /// Why it cannot: the session may have ended.
+    /// The reason for a refusal: the session may have ended.
     pub(crate) async fn resume_hold(&self, id: Uuid, hold: Uuid) -> Result<(), Refused> {
         self.order(id, Order::ResumeHold { hold: HoldId(hold.as_u128()) }).await.map(drop)
     }
 
-    /// Tells which sites are in their quiet hours.
+    /// Sets the sites that have quiet hours now.
     pub(crate) async fn quiet(&self, sites: BTreeSet<pilotlight_core::SiteId>) {
         drop(self.messages.send(Message::Quiet { sites }).await);
     }
 
-    /// Has the sessions that name a credential sign in with what it is now. Returns once that is written down.
+    /// Has the sessions of a credential sign in with its present values. Returns once that is stored.
     pub async fn credential_changed(&self, name: String) {
         let (written, waits) = oneshot::channel();
-        // A keeper that is gone leaves it to the next one, which begins with what the credential is.
+        // If the keeper has stopped, the next server starts with the new values.
         drop(self.messages.send(Message::CredentialChanged { name, written }).await);
         let _ = waits.await;
     }
 
-    /// Gives a hold back.
+    /// Releases a hold.
     ///
     /// # Errors
-    /// That there is none.
+    /// If there is none.
     pub async fn release_hold(&self, id: Uuid, hold: Uuid) -> Result<(), Refused> {
         self.order(id, Order::ReleaseHold { hold: HoldId(hold.as_u128()) }).await.map(drop)
     }
 
-    /// Borrows the window for one request; answers once nothing of ours runs in it.
+    /// Leases the window for one request; returns once no activity runs in it.
     ///
     /// # Errors
-    /// Why it cannot be had.
+    /// The reason for a refusal.
     pub async fn window(&self, id: Uuid) -> Result<Using, Refused> {
         match self.order(id, Order::Use).await? {
             Reply::Using(using) => Ok(using),
@@ -289,9 +289,9 @@ impl KeeperHandle {
         }
     }
 
-    /// Tells the rules what was measured, all together and of single windows.
+    /// Passes measurements to the rules, of all browsers together and of single windows.
     pub async fn measured(&self, memory: Memory, windows: Vec<(SessionId, u64)>) {
-        // A keeper that is gone needs no memory.
+        // A keeper that has stopped needs no measurements.
         drop(self.messages.send(Message::Measured { memory, windows }).await);
     }
 

@@ -1,7 +1,7 @@
-//! What must outlast us: which sessions are to be written down anew, and the answers that wait for it.
+//! Persistence: which sessions have to be stored again, and the replies that wait for it.
 //!
-//! What is answered is on the disk. Where it cannot be brought there, the answer is why, and what was done for it is
-//! undone, as far as that can be.
+//! What a reply promises has been written to disk. If that fails, the reply is the error, and the changes of the
+//! request are undone as far as possible.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,11 +17,10 @@ use super::record::record;
 use super::store_writer::StoreWrite;
 use crate::clock::wall;
 
-/// How long what a client is not waiting for, such as when a session was last used, may wait to be written
-/// down.
+/// The maximum delay before storing a change for which no client waits, such as the time of the last use.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
-/// The same by the wall clock: the next server's time begins with that.
+/// The same for the offset of the wall clock, from which the next server's times start.
 fn in_wall_time(kept: &PersistedSession) -> PersistedSession {
     let mut written = kept.clone();
     let moments = [&mut written.created_at, &mut written.last_used].into_iter();
@@ -35,28 +34,29 @@ fn in_wall_time(kept: &PersistedSession) -> PersistedSession {
     written
 }
 
-/// An answer that waits until what it tells of is written down.
+/// A reply that waits until what it promises is stored.
 #[derive(Debug)]
 pub(super) struct Promised {
     pub(super) sender: ReplySender,
     pub(super) reply: Reply,
     pub(super) session: SessionId,
-    /// What is undone where it cannot be written down.
+    /// What is undone if it cannot be stored.
     pub(super) promise: Option<Promise>,
-    /// The marks that the session had before.
+    /// The tags that the session had before.
     pub(super) tags: Option<BTreeMap<String, String>>,
-    /// Both the reply and what was handed to the store writer with it hold a change that was undone since.
+    /// Both the reply and the data that was passed to the store writer with it contain a change that was undone
+    /// since.
     pub(super) is_outdated: bool,
 }
 
-/// Somebody else who waits for a session to be written down, or for everything.
+/// Another task that waits for a session, or everything, to be stored.
 #[derive(Debug)]
 pub(super) struct Waiter {
     sender: WrittenSender,
     session: Option<SessionId>,
 }
 
-/// All who wait for one write.
+/// All that wait for one write.
 #[derive(Debug, Default)]
 pub(super) struct Awaiting {
     promised: Vec<Promised>,
@@ -64,7 +64,7 @@ pub(super) struct Awaiting {
 }
 
 impl Keeper {
-    /// Remembers which of the changed sessions are to be written down anew.
+    /// Notes which of the changed sessions have to be stored again.
     pub(super) fn note_unwritten(&mut self, changed: &[SessionId]) {
         let (mut ended, mut forgotten) = (Vec::new(), Vec::new());
         for id in changed {
@@ -75,7 +75,7 @@ impl Keeper {
             }
             let is_news = entry.written.as_ref().is_none_or(|written| written.ended != kept.ended);
             if kept.ended.is_some() && is_news {
-                // One that was promised to nobody need not be remembered: there may be no room for it.
+                // A session that was not promised to a client need not be kept: there may be no room for it.
                 if entry.is_promised {
                     ended.push(record(&in_wall_time(&kept), &entry.details));
                 } else {
@@ -98,7 +98,7 @@ impl Keeper {
         }
     }
 
-    /// Has the states of ended sessions removed that an earlier server had no room to remove.
+    /// Removes the states of ended sessions that an earlier server could not remove.
     pub(super) fn strip_ended(&self) {
         let with_state = self.entries.iter().filter(|(_, entry)| entry.details.stored_at.is_some());
         let ended = with_state.filter_map(|(_, entry)| {
@@ -111,23 +111,23 @@ impl Keeper {
         }
     }
 
-    /// Has an answer given once everything is written down.
+    /// Sends a reply once everything is stored.
     pub(super) fn promise(&mut self, promised: Promised) {
         self.awaiting.promised.push(promised);
     }
 
-    /// Whether somebody waits for what is not handed to the store writer yet.
+    /// Returns whether a reply waits for data that was not passed to the store writer yet.
     pub(super) fn is_awaited(&self) -> bool {
         !self.awaiting.promised.is_empty() || !self.awaiting.waiters.is_empty()
     }
 
-    /// Has everything written down that is not yet, and then tells somebody how that went for a session.
+    /// Has all changes stored, and then reports the result for one session.
     pub(super) fn flush_for(&mut self, sender: WrittenSender, session: Option<SessionId>) {
         self.awaiting.waiters.push(Waiter { sender, session });
         self.flush();
     }
 
-    /// Has everything written down that is not yet, and then told who waits for it.
+    /// Passes all changes to the store writer, with the replies that wait for them.
     pub(super) fn flush(&mut self) {
         self.flush_at = None;
         let mut records: Vec<SessionRecord> = Vec::new();
@@ -146,7 +146,7 @@ impl Keeper {
             return;
         }
         let awaiting = std::mem::take(&mut self.awaiting);
-        // Of one that does not stand yet nothing is written, but it must be possible.
+        // Of a session that is not ready yet nothing is stored, but it must be possible.
         let waited_for = awaiting.waiters.iter().filter_map(|waiter| waiter.session);
         let is_written = |id| self.entries.get(id).is_some_and(|entry| entry.written.is_some());
         let expected = waited_for.filter(|id| !is_written(*id));
@@ -157,7 +157,7 @@ impl Keeper {
         }
     }
 
-    /// The oldest write that somebody waits for was tried.
+    /// Handles the result of the oldest write that replies wait for.
     pub(super) fn written(&mut self, unwritten: &BTreeSet<Uuid>, failure: Option<&Failure>) {
         let Some(Awaiting { promised, waiters }) = self.being_written.pop_front() else { return };
         let failure_of = |session: SessionId| {
@@ -166,7 +166,7 @@ impl Keeper {
         };
         for Waiter { sender, session } in waiters {
             let failure = session.and_then(failure_of);
-            // Whoever waited may have been ended.
+            // The receiver may have been dropped.
             let _ = sender.send(failure.map_or(Ok(()), |failure| Err(failure.clone())));
         }
         let mut promised = VecDeque::from(promised);
@@ -184,7 +184,7 @@ impl Keeper {
         }
     }
 
-    /// Has an answer wait until the session is written down without the change that was undone.
+    /// Delays a reply until the session is stored without the change that was undone.
     fn promise_anew(&mut self, mut promised: Promised) {
         if let Reply::Session(answer, _) = &mut promised.reply
             && let Some(published) = self.published(promised.session)
@@ -194,7 +194,7 @@ impl Keeper {
         self.promise(Promised { is_outdated: false, ..promised });
     }
 
-    /// Whether it is an equal request for a session that was promised before.
+    /// Returns whether this is an equal request for a session that was promised before.
     fn stands_already(&self, promised: &Promised) -> bool {
         matches!(promised.reply, Reply::Session(_, false))
             && promised.promise == Some(Promise::Created)
@@ -203,7 +203,7 @@ impl Keeper {
 
     fn keep(&mut self, promised: Promised) {
         let Promised { sender, reply, session, promise, .. } = promised;
-        // What it tells of may have been undone meanwhile, together with a write before.
+        // What it promises may have been undone meanwhile, together with an earlier write.
         let ended = self.rules.session(session).and_then(|session| session.ended);
         if let (Some((_, reason)), Some(_)) = (ended, &promise) {
             drop(sender.send(Err(Refused::ByRules(Refusal::Ended(reason)))));
@@ -214,17 +214,17 @@ impl Keeper {
         {
             entry.is_promised = true;
         }
-        // A hold that nobody takes would only be in the way.
+        // A hold that its client did not receive would only block others.
         if let Err(Ok(Reply::Hold(hold, _))) = sender.send(Ok(reply)) {
             let request = self.next_request();
             self.step(Input::ReleaseHold { request, session, hold });
         }
     }
 
-    /// Undoes what was done for an answer. `promised` are answers that waited for the same write.
+    /// Undoes the changes of a reply. `promised` are replies that waited for the same write.
     fn take_back(&mut self, oldest: Promised, failure: &Failure, promised: &mut VecDeque<Promised>) {
         let Promised { sender, reply, session, mut promise, mut tags, .. } = oldest;
-        // What an equal request has found is undone for the one that made it.
+        // What an equal request has found is undone by the request that created it.
         let is_anothers = promise == Some(Promise::Created) && matches!(reply, Reply::Session(_, false));
         promise = promise.filter(|_| !is_anothers);
         let being_written = self.being_written.iter_mut().chain([&mut self.awaiting]);
@@ -242,7 +242,7 @@ impl Keeper {
             && let Some(tags) = tags
         {
             details.tags = tags;
-            // The refused ones may be written once there is room, and the rules know nothing of tags.
+            // The refused sessions may be stored once there is room, and the rules do not know their tags.
             self.unwritten.insert(session);
         }
         if let Some(promise) = promise {

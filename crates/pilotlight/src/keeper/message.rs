@@ -1,4 +1,4 @@
-//! What the keeper is told: orders of clients, and reports of its workers.
+//! The messages to the keeper: orders of clients, and reports of tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,29 +15,29 @@ use uuid::Uuid;
 use super::details::Details;
 use super::using::Using;
 
-/// How a session is to be held.
+/// The options of a hold.
 #[derive(Debug)]
 pub struct HoldTerms {
-    /// How long, unless it is extended.
+    /// The time until it expires, unless it is extended.
     pub ttl: Duration,
-    /// Whether others may hold it too.
+    /// Whether other clients may hold the session too.
     pub shared: bool,
-    /// Whether it is not to be refreshed meanwhile.
+    /// Whether the session must not be refreshed meanwhile.
     pub quiet: bool,
-    /// Who holds it, for display.
+    /// The owner, for display.
     pub owner: Option<String>,
-    /// Whether it is that of a client that is connected as long as the hold lasts.
+    /// Whether its client stays connected for as long as the hold lasts.
     pub is_connection: bool,
 }
 
 impl HoldTerms {
-    /// A hold for `ttl` that others may share.
+    /// Returns a hold for `ttl` that can be shared.
     pub fn shared(ttl: Duration, owner: Option<String>) -> Self {
         Self { ttl, shared: true, quiet: false, owner, is_connection: false }
     }
 }
 
-/// What a client wants of one session, or of a new one.
+/// An order of a client for one session, or for a new one.
 #[derive(Debug)]
 pub(super) enum Order {
     Create { spec: Box<Spec>, details: Box<Details> },
@@ -58,7 +58,7 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// Whether what comes of it must outlast us before its client is told.
+    /// Returns whether its result must be stored before the client gets its reply.
     pub(super) fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -73,7 +73,7 @@ impl Order {
         )
     }
 
-    /// The order as the rules understand it. What they need not know stays behind, in `left`.
+    /// Returns the order as an input of the rules. The part that they do not need is put into `left`.
     pub(super) fn into_input(self, request: RequestId, session: SessionId, left: &mut Left) -> Input {
         match self {
             Self::Create { spec, details } => {
@@ -105,7 +105,7 @@ impl Order {
     }
 }
 
-/// The part of an order that the rules have no use for.
+/// The part of an order that the rules do not need.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     pub(super) details: Option<Box<Details>>,
@@ -114,23 +114,23 @@ pub(super) struct Left {
     pub(super) is_connection: bool,
 }
 
-/// What a client gets.
+/// The reply to an order.
 #[derive(Debug)]
 pub enum Reply {
-    /// The session as it now is, and whether this order made it.
+    /// The session as it now is, and whether this order created it.
     Session(Box<pilotlight_api::Session>, bool),
-    /// A hold, and when it ends by itself.
+    /// A hold, and when it expires.
     Hold(HoldId, Moment),
-    /// The window, on loan.
+    /// The lease of a window.
     Using(Using),
-    /// It is done.
+    /// It succeeded.
     Done,
 }
 
-/// Why a client does not get what it wants.
+/// Why an order was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The rules say no.
+    /// The rules refused it.
     #[error("refused: {0:?}")]
     ByRules(Refusal),
     /// The server is stopping.
@@ -140,10 +140,10 @@ pub enum Refused {
 
 pub(super) type ReplySender = oneshot::Sender<Result<Reply, Refused>>;
 
-/// Told how a write went.
+/// Receives the result of a write.
 pub(super) type WrittenSender = oneshot::Sender<Result<(), Failure>>;
 
-/// What clients send to the keeper.
+/// Messages of other tasks to the keeper.
 #[derive(Debug)]
 pub(super) enum Message {
     Order {
@@ -154,36 +154,36 @@ pub(super) enum Message {
     UseEnded {
         session: SessionId,
     },
-    /// Whoever has this hold is still there.
+    /// The client with this hold is still connected.
     HoldKept {
         session: SessionId,
         hold: HoldId,
         ttl: Duration,
     },
-    /// Whoever has this hold is there, and has sent nothing for so long.
+    /// The client with this hold is still connected, and has sent nothing for this time.
     HoldPaused {
         session: SessionId,
         hold: HoldId,
         unused_for: Duration,
     },
-    /// What all browsers take was measured.
+    /// The memory of all browsers was measured.
     Measured {
         memory: Memory,
         windows: Vec<(SessionId, u64)>,
     },
-    /// These sites are in their quiet hours, and no others.
+    /// Exactly these sites have quiet hours now.
     Quiet {
         sites: BTreeSet<SiteId>,
     },
-    /// A credential has other values, or new ones.
+    /// A credential was created or changed.
     CredentialChanged {
         name: String,
-        /// Told once what follows is written down, or could not be.
+        /// Receives the result once the consequences are stored, or could not be.
         written: WrittenSender,
     },
 }
 
-/// What workers send to the keeper.
+/// Reports of tasks to the keeper.
 #[derive(Debug)]
 pub(super) enum Report {
     ShardStarted {
@@ -231,7 +231,7 @@ pub(super) enum Report {
         ticket: Ticket,
         result: Result<u64, Failure>,
     },
-    /// The oldest write that somebody waits for was tried: which sessions are not written down, and why.
+    /// The oldest write that replies wait for was tried: the sessions that were not stored, with the error.
     Written {
         unwritten: BTreeSet<Uuid>,
         failure: Option<Failure>,
@@ -250,12 +250,12 @@ pub(super) enum Report {
         ticket: Ticket,
         written: WrittenSender,
     },
-    /// A session hibernates with these cookies from now on.
+    /// A hibernated session has these cookies from now on.
     Cookies {
         session: SessionId,
         ticket: Ticket,
         cookies: Vec<Cookie>,
-        /// Told once they are written down, or could not be.
+        /// Receives the result once they are stored, or could not be.
         written: WrittenSender,
     },
     RefreshedBeside {

@@ -1,7 +1,7 @@
-//! Making windows that stand still small: their processes' pages go where the machine has room for them.
+//! Paging out the memory of frozen windows: it is moved to wherever the machine has room for it.
 //!
-//! Nothing here knows when that is wanted. A process that runs again meanwhile takes no harm: it fetches back
-//! what it touches.
+//! This module does not decide when. A process that runs again meanwhile is not harmed: its pages are read back when
+//! it touches them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use pilotlight_linux::reclaim::{Means, anonymous_bytes};
 use pilotlight_linux::{Destination, ReclaimError, Reclaimer, trees};
 use tokio::sync::Semaphore;
 
-/// How long what has come to a stand is let alone before its memory is moved.
+/// The delay between freezing a window and moving its memory.
 ///
 /// A page that was frozen still frees what it can do without for about a second, and V8 collects garbage 8 s after
 /// the last collection (`MemoryReducer::kLongDelayMs`), which fetches its heap back.
 const FIRST_AFTER: Duration = Duration::from_secs(12);
-/// How often it is looked again: V8 may collect once more, 17 s after freezing, and some time between the first
-/// minute and the fourth a hidden renderer drops its caches and collects all (`MemoryPurgeManager` of Blink).
-/// Measured on 156.
+/// The delays of further checks: V8 may collect once more, 17 s after freezing, and between the first minute and the
+/// fourth a hidden renderer drops its caches and collects everything (`MemoryPurgeManager` of Blink). Measured on
+/// 156.
 const AGAIN_AFTER: Duration = Duration::from_secs(18);
-/// What a process may have fetched back before it is moved once more.
+/// How much a process may have read back before its memory is moved again.
 const FETCHED_BYTES: u64 = 1 << 20;
 
-/// Does it for all windows, one process after the other. Clones share the place.
+/// Moves the memory of all frozen windows, one process at a time. Clones share the queue.
 #[derive(Debug, Clone)]
 pub(super) struct PageOutWorker {
-    /// Where pages may go; `None` where they stay.
+    /// The destination; `None` if memory stays where it is.
     destination: Option<Destination>,
-    /// Moving pages takes a whole core for 100 ms a process.
+    /// Moving the memory of one process takes a whole core for 100 ms.
     place: Arc<Semaphore>,
 }
 
@@ -37,12 +37,12 @@ impl PageOutWorker {
         Self { destination, place: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Shrinks these processes, and keeps them small until it is dropped or they are gone.
+    /// Moves the memory of these processes, and repeats it as needed until this is dropped or they have ended.
     pub(super) async fn page_out(&self, pids: Vec<u32>) {
         self.run(|| pids.clone()).await;
     }
 
-    /// Shrinks a process and all below it, and keeps them small.
+    /// Moves the memory of a process and of its descendants, and repeats it as needed.
     pub(super) async fn page_out_tree(&self, pid: u32) {
         self.run(|| trees(&[pid]).concat()).await;
     }
@@ -65,27 +65,27 @@ impl PageOutWorker {
     }
 }
 
-/// Moves out those that have grown since `left` was left of them in memory, in bytes. Gives what is left now, of those
-/// that are still there.
+/// Moves the memory of those processes that have grown since `left` remained of them in memory, in bytes. Returns
+/// what remains now, of those that still run.
 fn page_out(destination: Destination, pids: &[u32], left: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
-    // Asked anew each time: swap comes and goes, and fills up.
+    // Checked each time: swap can be added, removed or filled.
     let reclaimer = Reclaimer::probe(destination);
     let mut now = BTreeMap::new();
     for &pid in pids {
         let Some(bytes) = anonymous_bytes(pid) else { continue };
         let before = left.get(&pid).copied();
         if reclaimer.means() == Means::None {
-            // Whatever there is shall go as soon as it can.
+            // Everything can be moved as soon as possible.
             now.insert(pid, 0);
         } else if before.is_none_or(|before| bytes > before + FETCHED_BYTES) {
             let moved = match reclaimer.page_out(pid) {
                 Ok(bytes) => {
-                    tracing::debug!(pid, bytes, "moved out");
+                    tracing::debug!(pid, bytes, "paged out");
                     bytes
                 }
                 Err(ReclaimError::Gone(_)) => continue,
                 Err(error) => {
-                    tracing::debug!(pid, error = crate::sentence::with_sources(&error), "not moved out");
+                    tracing::debug!(pid, error = crate::sentence::with_sources(&error), "not paged out");
                     0
                 }
             };
@@ -103,8 +103,8 @@ mod tests {
 
     use super::*;
 
-    /// Whatever the machine offers: what is there is told of, what did not grow is let alone, and what is gone
-    /// is forgotten, so that there is an end.
+    /// On any machine: processes that exist are listed, those that did not grow are left alone, and those that have
+    /// ended are forgotten, so that this terminates.
     #[test]
     fn only_what_has_grown_is_moved_and_what_is_gone_is_forgotten() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();

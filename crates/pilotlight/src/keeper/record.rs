@@ -1,4 +1,4 @@
-//! A session as it is written down.
+//! Conversion of sessions to and from their stored form.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::details::{Details, ended_reason};
 use super::sign_in_status::recorded;
 
-/// Returns a session as it is written down.
+/// Returns the stored form of a session.
 pub(super) fn record(kept: &PersistedSession, details: &Details) -> SessionRecord {
     let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let policy = &kept.spec.policy;
@@ -65,7 +65,7 @@ pub(super) fn record(kept: &PersistedSession, details: &Details) -> SessionRecor
     }
 }
 
-/// Returns the reason that was written down as this word.
+/// Returns the reason that is stored as this word.
 pub(crate) fn reason_of(word: &str) -> EndedReason {
     use EndedReason as Reason;
     let all = [
@@ -75,6 +75,6 @@ pub(crate) fn reason_of(word: &str) -> EndedReason {
         Reason::SignInFailed,
         Reason::StartFailed,
     ];
-    // A word of a newer version says at least that it is over.
+    // A word of a newer version shows at least that the session has ended.
     all.into_iter().find(|reason| ended_reason(*reason).as_str() == word).unwrap_or(Reason::ClosedByClient)
 }

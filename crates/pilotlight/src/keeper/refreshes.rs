@@ -1,4 +1,4 @@
-//! How often sessions were refreshed, in which way, and what came of it.
+//! Counts of refreshes, by way and outcome.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use pilotlight_core::{Failure, RefreshKind, SignInStatus};
 
 use super::session_target::SessionTarget;
 
-/// The name of a refresh in a hidden page, while somebody uses the session's own.
+/// The name of a refresh in a hidden page, while the session's own page is in use.
 pub(super) const BESIDE: &str = "beside";
 
 /// Refreshes since the server started. There are few ways and outcomes, so it stays small.
@@ -30,13 +30,13 @@ impl RefreshCounts {
         *self.counts.entry((how, outcome)).or_default() += 1;
     }
 
-    /// The ways and outcomes that there were, with how often.
+    /// Returns the counts by way and outcome, without zeros.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         self.counts.iter().map(|((how, outcome), count)| (*how, *outcome, *count))
     }
 }
 
-/// The name of a way: `document` and `window` are those of hibernated sessions, all others are a site's own.
+/// Returns the name of a way: `document` and `window` are those of hibernated sessions, all others are a site's own.
 pub(super) fn how(kind: RefreshKind, target: &SessionTarget) -> &'static str {
     match kind {
         RefreshKind::Document => "document",

@@ -1,4 +1,4 @@
-//! Replies to clients: which request waits for what, and when it is answered.
+//! Replies to clients: what each request waits for, and when it is answered.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::lasting::Promised;
 use super::message::{Refused, Reply, ReplySender};
 use super::using::Using;
 
-/// A client that waits for its answer.
+/// A client that waits for a reply.
 pub(super) struct Pending {
     pub(super) reply: ReplySender,
     pub(super) session: SessionId,
@@ -20,7 +20,7 @@ pub(super) struct Pending {
     pub(super) promise: Option<Promise>,
 }
 
-/// A reply that is sent once the directory shows what it tells of.
+/// A reply that is sent once the directory shows the change that it reports.
 pub(super) struct Unsent {
     sender: ReplySender,
     reply: Result<Reply, Refused>,
@@ -29,16 +29,16 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// Sends it, and returns the session whose use is over before it began.
+    /// Sends it. Returns the session if its use has ended before it began.
     pub(super) fn send(self) -> Option<SessionId> {
-        // The client may have disconnected. A use that is not taken ends when it is dropped.
+        // The client may have disconnected. A use that is not received ends when it is dropped.
         drop(self.sender.send(self.reply));
         self.unused
     }
 }
 
 impl Keeper {
-    /// Returns the reply to a request, unless it has to wait until what it promises is written down.
+    /// Returns the reply to a request, unless it has to wait until its promise is stored.
     pub(super) fn answer(&mut self, request: RequestId, answer: Result<Answer, Refusal>) -> Option<Unsent> {
         let pending = self.pending.remove(&request)?;
         let mut tags_before = None;
@@ -70,14 +70,14 @@ impl Keeper {
             }
             Answer::Done => Ok(Reply::Done),
         });
-        // An order that did not become a session leaves nothing behind.
+        // An order that did not create a session leaves nothing behind.
         if self.rules.session(pending.session).is_none() && !self.pending_for(pending.session) {
             self.entries.remove(pending.session);
         }
         let reply = match reply {
             Ok(reply) if pending.is_lasting => {
                 let Pending { reply: sender, promise, .. } = pending;
-                // An equal request finds another session than it would have made.
+                // An equal request found an existing session instead of creating one.
                 let session = match answer {
                     Ok(Answer::Session { session, .. }) => session,
                     _ => pending.session,

@@ -1,8 +1,8 @@
-//! The one way into the store: what is to be written down is written in the order in which it was decided.
+//! The only writer of sessions to the store: writes are made in the order of the decisions.
 //!
-//! It decides nothing and loses nothing: what could not be written is tried again, together with what came
-//! since. Whoever waits for a write is told how its first try went: what is not on the disk is promised to nobody,
-//! but the store being full or locked must not take the windows along.
+//! It decides nothing and loses nothing: a failed write is retried, together with newer ones. A caller that waits for
+//! a write gets the result of its first attempt: a promise is made only for what is on disk, but a store that is full
+//! or locked must not stop the windows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,35 +19,33 @@ use uuid::Uuid;
 use super::message::{Report, WrittenSender};
 use crate::sentence::with_sources;
 
-/// Writes that wait. The keeper never waits: it sends few and small ones, and checkpoints are limited by the
-/// rules.
+/// Writes that wait. The keeper never waits: it sends few and small ones, and checkpoints are limited by the rules.
 const MAX_WRITES: usize = 4096;
-/// How long after a failed write it is tried again.
+/// The delay before a failed write is retried.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Something to be written down.
+/// A write to the store.
 #[derive(Debug)]
 pub(super) enum StoreWrite {
-    /// Sessions as they are now, the states that new ones begin with, and new ones of which nothing is written yet
-    /// but something could have to be. Where somebody waits for them, it is reported which of all that was handed
-    /// over is not written down.
+    /// Sessions as they are now, the initial states of new ones, and new ones of which nothing is written yet
+    /// although there must be room for it. If a reply waits for them, the sessions that were not stored are reported.
     Sessions {
         records: Vec<SessionRecord>,
         beginnings: Vec<(Uuid, Arc<Checkpoint>)>,
         expected: BTreeSet<Uuid>,
         is_awaited: bool,
     },
-    /// Sessions that have ended: nothing but their ends is kept.
+    /// Sessions that have ended: only their ends are kept.
     Ended(Vec<SessionRecord>),
-    /// Sessions that are forgotten.
+    /// Sessions that are removed.
     Forgotten(Vec<Uuid>),
     /// The state of a window.
     Checkpoint { session: SessionId, ticket: Ticket, checkpoint: Box<Checkpoint> },
-    /// The cookies that a session has now. Everything else that is written down of its window stays as it is.
+    /// The current cookies of a session. The rest of its stored state stays as it is.
     Cookies { session: SessionId, cookies: Vec<Cookie>, written: WrittenSender },
 }
 
-/// Hands writes to the store writer.
+/// Passes writes to the store writer.
 #[derive(Debug)]
 pub(super) struct StoreWriter {
     writes: mpsc::Sender<StoreWrite>,
@@ -71,11 +69,11 @@ impl StoreWriter {
 
     pub(super) fn write(&self, write: StoreWrite) {
         if let Err(mpsc::error::TrySendError::Full(write)) = self.writes.try_send(write) {
-            tracing::error!("the store is far behind; something was not written down: {write:?}");
+            tracing::error!("the queue of the store writer is full; a write was dropped: {write:?}");
         }
     }
 
-    /// Writes down what is left, and ends.
+    /// Writes what is left, and stops.
     pub(super) async fn finish(self) {
         drop(self.writes);
         if let Err(error) = self.task.await {
@@ -87,14 +85,14 @@ impl StoreWriter {
 struct WriterTask {
     archive: Archive,
     reports: mpsc::Sender<Report>,
-    /// What could not be written yet, newest state of each.
+    /// What was not written yet, the newest state of each session.
     owed: BTreeMap<Uuid, SessionRecord>,
-    /// Sessions that have ended, of which nothing but that is kept.
+    /// Sessions that have ended, of which only that is kept.
     stripped: BTreeSet<Uuid>,
-    /// What could not be removed yet.
+    /// What was not removed yet.
     doomed: BTreeSet<Uuid>,
     retry_at: Option<Instant>,
-    /// The last try failed, which was said.
+    /// The last attempt failed, which was logged.
     failing: bool,
 }
 
@@ -109,7 +107,7 @@ impl WriterTask {
                     None => break,
                 },
                 () = async { sleep_until(retry.unwrap_or_else(Instant::now)).await }, if retry.is_some() => self.try_again().await,
-                // Others write too, and do not all come again to see whether it works.
+                // Other tasks write, too, and not all of them retry to find out whether it works again.
                 Ok(()) = health.changed() => {
                     let is_ill = health.borrow_and_update().is_some();
                     self.retry_at = self.retry_at.or_else(|| is_ill.then(|| Instant::now() + RETRY));
@@ -120,7 +118,7 @@ impl WriterTask {
             drop(self.settle().await);
         }
         if let Err(error) = self.archive.close().await {
-            tracing::error!(error = with_sources(&error), "the store was not closed properly");
+            tracing::error!(error = with_sources(&error), "failed to close the store");
         }
     }
 
@@ -166,13 +164,13 @@ impl WriterTask {
             }
             StoreWrite::Cookies { session, cookies, written } => {
                 let replaced = self.replace_cookies(Uuid::from_u128(session.0), cookies).await;
-                // Whoever waited may have been ended.
+                // The receiver may have been dropped.
                 let _ = written.send(replaced.map_err(|error| not_written(&error)));
             }
         }
     }
 
-    /// Nothing comes between reading and writing: only this task writes states.
+    /// Reading and writing cannot be interleaved with other writes: only this task writes states.
     async fn replace_cookies(&self, id: Uuid, cookies: Vec<Cookie>) -> Result<(), StoreError> {
         let checkpoint = self.archive.checkpoint(id).await?.ok_or(StoreError::NoSession(id))?;
         self.archive.save_checkpoint(id, checkpoint.with_cookies(cookies)).await.map(drop)
@@ -182,7 +180,7 @@ impl WriterTask {
         self.archive.save_checkpoint(id, Arc::unwrap_or_clone(checkpoint)).await.map(drop)
     }
 
-    /// Writes what is owed, or sees whether something could be written.
+    /// Writes what is pending, or checks whether writes succeed.
     async fn try_again(&mut self) {
         let is_owed = !(self.owed.is_empty() && self.stripped.is_empty() && self.doomed.is_empty());
         drop(if is_owed { self.settle().await } else { self.prove().await });
@@ -194,8 +192,8 @@ impl WriterTask {
         proved
     }
 
-    /// Writes and removes all that is owed, and sees to it that what fails is tried again. Returns whether all is
-    /// written; what is to be removed may stay for a while.
+    /// Writes and removes all that is pending, and has failures retried. Returns whether everything is written;
+    /// removals may stay pending for a while.
     async fn settle(&mut self) -> Result<(), StoreError> {
         let written = self.write_owed().await;
         let settled = match &written {
@@ -209,18 +207,18 @@ impl WriterTask {
     fn note(&mut self, result: &Result<(), StoreError>) {
         self.retry_at = result.is_err().then(|| Instant::now() + RETRY);
         match result {
-            // Once is enough: the log may be on the disk that is full.
+            // Logged only once: the log may be on the disk that is full.
             Err(error) if !self.failing => {
                 let error = with_sources(error);
-                tracing::error!(error, "what is new could not be written down; it is tried again and again");
+                tracing::error!(error, "failed to write to the store; retrying");
             }
-            Ok(()) if self.failing => tracing::info!("everything is written down again"),
+            Ok(()) if self.failing => tracing::info!("the store recovered; all pending writes were made"),
             _ => {}
         }
         self.failing = self.retry_at.is_some();
     }
 
-    /// What must be known first, for there is room kept free for it.
+    /// Writes first what must be stored in any case, for which room is reserved.
     async fn write_owed(&mut self) -> Result<(), StoreError> {
         let is_needed = |record: &&SessionRecord| record.is_needed();
         let needed: Vec<_> = self.owed.values().filter(is_needed).cloned().collect();
@@ -248,10 +246,10 @@ impl WriterTask {
     }
 }
 
-/// Why something is promised to nobody.
+/// Returns the failure for promises that were not stored.
 fn not_written(error: &StoreError) -> Failure {
     Failure {
         kind: FailureKind::Unrecorded { is_full: error.is_full() },
-        sentence: format!("it could not be written down: {}", with_sources(error)),
+        sentence: format!("it could not be stored: {}", with_sources(error)),
     }
 }

@@ -1,4 +1,4 @@
-//! The loan of a window for one request.
+//! The lease of a window for one request.
 
 use pilotlight_chromium::Window;
 use pilotlight_core::SessionId;
@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::message::Message;
 
-/// A window that may be used until this is dropped: until then nothing of ours runs in it.
+/// A window that may be used until this is dropped: meanwhile no activity runs in it.
 #[derive(Debug)]
 pub struct Using {
     /// The window.
@@ -18,7 +18,7 @@ pub struct Using {
 impl Drop for Using {
     fn drop(&mut self) {
         let ended = Message::UseEnded { session: self.session };
-        // A full queue is waited for elsewhere: a use that never ended would protect the session for ever.
+        // A full queue is waited for in a task: a use that never ended would protect the session for ever.
         if let Err(mpsc::error::TrySendError::Full(ended)) = self.messages.try_send(ended) {
             let messages = self.messages.clone();
             tokio::spawn(async move { drop(messages.send(ended).await) });

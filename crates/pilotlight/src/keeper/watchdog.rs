@@ -15,15 +15,14 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
 use super::message::Report;
 
-/// How long a page may take to answer the simplest question, unless it is asked more often: a script may be
-/// busy.
+/// How long a page may take to answer the simplest question, unless it is asked more often: a script may be busy.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a browser may take to answer the simplest question, unless it is asked more often.
 pub(super) const BROWSER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions in a row that a browser may leave unanswered. A machine may be busy.
 const BROWSER_MISSES: u32 = 3;
-/// How long a browser may answer nothing while it works: on a message as long as a client may send, or on what a page
-/// has it tell. Both have an end, and with the browser its other windows would go.
+/// How long a browser may answer nothing while it is busy: with a message as long as a client may send, or with the
+/// output of a page. Both are finite, and killing the browser would close its other windows.
 const BROWSER_BUSY_MAX: Duration = Duration::from_secs(180);
 /// How long the connection to a browser that was killed may take to close.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,32 +40,33 @@ pub(super) struct MonitoredBrowser {
 }
 
 impl MonitoredBrowser {
-    /// Returns whether the browser is gone. Its end is reported by itself, and whatever failed because of it is no
-    /// failure of a session.
+    /// Returns whether the browser has ended. Its end is reported separately, and whatever failed because of it is
+    /// not the session's fault.
     pub(super) fn is_gone(&self) -> bool {
         self.browser.connection().is_closed()
     }
 
-    /// Asks a page again and again, until this is aborted or the window is gone.
+    /// Checks a page at intervals, until this is aborted or the window is closed.
     pub(super) async fn watch_window(self, window: Window, session: SessionId, every: Duration) {
         let mut beats = beats(every);
         beats.tick().await;
         loop {
             beats.tick().await;
             match window.heartbeat(every.min(PAGE_TIMEOUT)).await {
-                // Of a browser that is silent too nothing is known of the page.
+                // If the browser is silent too, nothing is known of the page.
                 Err(WindowError::Timeout(_)) if self.browser.is_answering(BROWSER_TIMEOUT).await => {
                     let report = Report::WindowHung { session, shard: self.shard };
                     drop(self.reports.send(report).await);
                 }
                 Err(WindowError::Closed) => return,
-                // A crash is told by an event of its own.
+                // A crash is reported by its own event.
                 Ok(()) | Err(_) => {}
             }
         }
     }
 
-    /// Asks a browser again and again, until this is aborted or the browser is gone; ends one that is silent.
+    /// Checks a browser at intervals, until this is aborted or the browser has ended; kills it if it does not
+    /// respond.
     pub(super) async fn watch_browser(self, every: Duration) {
         let mut beats = beats(every);
         let (mut has_grown, mut large_since) = (false, None);
@@ -91,15 +91,15 @@ impl MonitoredBrowser {
         }
     }
 
-    /// A browser that is alive and silent takes its windows with it for good; dead, it is replaced.
+    /// An unresponsive browser blocks its windows for good; once killed, it is replaced.
     pub(super) async fn kill_if_hung(&self) {
-        // One that is busy is waited for by its own watcher.
+        // A busy one is handled by its own watcher.
         if self.is_hung(BROWSER_TIMEOUT, Duration::ZERO).await && !self.browser.connection().is_closed() {
             self.end().await;
         }
     }
 
-    /// Asks until it answers, or has been silent too often, or busy for longer than `busy_max`, where that is hung.
+    /// Asks until it answers. Returns an error once it was silent too often, or busy for longer than `busy_max`.
     async fn is_hung(&self, timeout: Duration, busy_max: Duration) -> bool {
         let began = Instant::now();
         let mut misses = 0;
@@ -115,16 +115,16 @@ impl MonitoredBrowser {
         true
     }
 
-    /// Ends it by force. That it did not end by itself is said before it does.
+    /// Kills it. That it did not end by itself is reported before it ends.
     async fn end(&self) {
         tracing::warn!(
             shard = self.shard.0,
             pid = self.browser.pid(),
-            "a browser no longer answers and is ended"
+            "a browser does not respond and is killed"
         );
         drop(self.reports.send(Report::ShardHung { shard: self.shard }).await);
         self.browser.kill();
-        // What fails because of that comes after it.
+        // Failures because of that come after it.
         drop(timeout(KILL_TIMEOUT, self.browser.connection().closed()).await);
     }
 }

@@ -106,7 +106,7 @@ async fn what_pages_say_on_their_consoles_is_not_in_the_log() {
     env.server.shims()[0].browser.kill();
     wait_for("the end to be logged", SOON, async || {
         let log = env.server.log();
-        expect_that(log.contains("a browser is gone"), log)
+        expect_that(log.contains("browser ended"), log)
     })
     .await;
     env.reaches(&session, SessionState::Ready).await;

@@ -63,7 +63,7 @@ async fn a_browser_that_is_silent_is_ended_and_its_sessions_come_back_signed_in(
     silent.silence();
     for _ in &sessions {
         let lost = events.kind(EventKind::WindowLost, SOON).await;
-        assert!(lost.sentence.contains("no longer answered"), "{lost:?}");
+        assert!(lost.sentence.contains("did not respond"), "{lost:?}");
     }
     wait_until_gone(&[silent], SOON).await;
     // Nothing was known of the pages in it.
@@ -289,7 +289,7 @@ async fn without_room_on_the_disk_it_goes_on_and_then_writes_everything_down() {
     assert_eq!(env.client().delete(&path(&gone, "")).await.refusal(), refused);
     wait_for("the log to tell it", SOON, async || {
         let log = env.server.log();
-        expect_that(log.contains("could not be written down"), log)
+        expect_that(log.contains("could not be stored"), log)
     })
     .await;
 

@@ -1,7 +1,7 @@
-//! The hands of the keeper: it carries out what the rules order, in tasks that report back.
+//! Executes the actions of the rules, in tasks that report their results to the keeper.
 //!
-//! It decides nothing. Per session there is at most one window and one running activity; a new order for a
-//! session ends the task before it.
+//! It decides nothing. Per session there is at most one window and one running activity; a new action for a session
+//! aborts the task of the previous one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -34,10 +34,10 @@ use super::watchdog::MonitoredBrowser;
 use crate::failures::Failures;
 use crate::sentence::with_sources;
 
-/// How long all browsers together may take to end with the server.
+/// How long all browsers together may take to end when the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A session's window, or the opening of it.
+/// A session's window, or its opening.
 #[derive(Debug, Default)]
 struct Slot {
     shard: Option<ShardId>,
@@ -45,16 +45,16 @@ struct Slot {
     activity: Option<AbortHandle>,
     /// A refresh in a hidden page.
     beside: Option<Ended>,
-    /// Ended with the slot.
+    /// Aborted with the slot.
     heartbeat: Option<Ended>,
     save: Option<Ended>,
     /// Freezing or thawing.
     motion: Option<Ended>,
-    /// It was told to close before it was open.
+    /// It was ordered to close before it was open.
     closing: Option<Ticket>,
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted when this is dropped.
 #[derive(Debug)]
 struct Ended(AbortHandle);
 
@@ -70,17 +70,17 @@ pub(super) struct World {
     launcher: Arc<BrowserLauncher>,
     archive: Archive,
     reports: mpsc::Sender<Report>,
-    /// Browsers stay when we go.
+    /// Whether browsers continue to run when the server stops.
     leaves_browsers: bool,
-    /// How often browsers and pages are asked whether they are there.
+    /// The interval at which browsers and pages are checked.
     heartbeat: Duration,
     failures: Failures,
     browsers: BTreeMap<ShardId, Arc<Browser>>,
-    /// Browsers that no longer answered and are being ended for it.
+    /// Unresponsive browsers that are being killed.
     hung: BTreeSet<ShardId>,
     slots: BTreeMap<SessionId, Slot>,
     page_out: PageOutWorker,
-    /// Browsers whose windows all stand still.
+    /// Browsers whose windows are all frozen.
     shrinking: BTreeMap<ShardId, Ended>,
     sessions: BTreeMap<WindowId, SessionId>,
     /// Browsers that are being started or ended.
@@ -118,12 +118,12 @@ impl World {
         self.slots.get(&session)?.window.as_ref()
     }
 
-    /// The session of a window that reports something.
+    /// Returns the session of a window.
     pub(super) fn session_of(&self, window: &WindowId) -> Option<SessionId> {
         self.sessions.get(window).copied()
     }
 
-    /// Takes in a browser that an earlier server left, with its windows.
+    /// Adopts a browser that an earlier server left, with its windows.
     pub(super) fn inherit(&mut self, inherited: Inherited) {
         let Inherited { shard, browser, events, windows } = inherited;
         browser.set_shared(shard.isolation == Isolation::Shared);
@@ -150,13 +150,13 @@ impl World {
                 Err(failure) => return drop(reports.send(Report::ShardFailed { shard, failure }).await),
             };
             browser.set_shared(isolation == Isolation::Shared);
-            // A keeper that is stopping takes no browser in any more.
+            // A keeper that is stopping adopts no browsers.
             if let Err(mpsc::error::SendError(Report::ShardStarted { browser, .. })) =
                 reports.send(Report::ShardStarted { shard, browser }).await
             {
                 return browser.close().await;
             }
-            // Only now, so that the browser is known when it says its first word.
+            // Only now, so that the browser is known before its first event.
             tokio::spawn(tell(shard, events, reports));
         });
     }
@@ -173,25 +173,25 @@ impl World {
         }
     }
 
-    /// A browser that stands, for whoever looks after it.
+    /// Returns a running browser, for its watchers.
     fn watched(&self, shard: ShardId) -> Option<MonitoredBrowser> {
         let browser = Arc::clone(self.browsers.get(&shard)?);
         Some(MonitoredBrowser { shard, browser, reports: self.reports.clone() })
     }
 
-    /// The browser of a session's window.
+    /// Returns the browser of a session's window.
     fn watched_of(&self, session: SessionId) -> Option<MonitoredBrowser> {
         self.watched(self.slots.get(&session)?.shard?)
     }
 
-    /// A browser no longer answers and is being ended.
+    /// Notes that a browser does not respond and is being killed.
     pub(super) fn shard_hung(&mut self, shard: ShardId) {
         if self.browsers.contains_key(&shard) {
             self.hung.insert(shard);
         }
     }
 
-    /// A browser is gone: its windows are too. `Some` where nobody asked for that, with why it is.
+    /// Removes a browser that has ended, with its windows. Returns the reason if its end was not ordered.
     pub(super) fn shard_ended(&mut self, shard: ShardId) -> Option<&'static str> {
         let gone: Vec<SessionId> =
             self.slots.iter().filter(|(_, slot)| slot.shard == Some(shard)).map(|(id, _)| *id).collect();
@@ -199,7 +199,7 @@ impl World {
             self.forget(session);
         }
         let why = if self.hung.remove(&shard) {
-            "the browser no longer answered and was ended"
+            "the browser did not respond and was killed"
         } else {
             "the browser ended by itself"
         };
@@ -232,7 +232,7 @@ impl World {
         let reports = self.reports.clone();
         tokio::spawn(async move {
             let result = match watched {
-                None => Err(browser_failure("the browser is gone".to_owned())),
+                None => Err(browser_failure("the browser has ended".to_owned())),
                 Some(watched) => {
                     let opened = watched.browser.open_window(options).await;
                     if opened.is_err() {
@@ -250,7 +250,7 @@ impl World {
         });
     }
 
-    /// Takes in a window that was opened. `Some` is the ticket of the close that came before it was.
+    /// Adds a window that was opened. Returns the ticket of a close that was ordered before.
     pub(super) fn opened(
         &mut self,
         session: SessionId,
@@ -287,7 +287,7 @@ impl World {
         slot.window = Some(LiveWindow::new(window));
     }
 
-    /// Reads the state of a window. A save that still runs is given up for this one.
+    /// Captures the state of a window. A capture that still runs is aborted.
     pub(super) fn save(&mut self, session: SessionId, ticket: Ticket, now: Moment) {
         let reports = self.reports.clone();
         let watched = self.watched_of(session);
@@ -306,12 +306,12 @@ impl World {
         slot.save = Some(Ended(task.abort_handle()));
     }
 
-    /// Has a window stand still.
+    /// Freezes a window.
     pub(super) fn freeze(&mut self, session: SessionId, ticket: Ticket) {
         let page_out = self.page_out.clone();
         let watched = self.watched_of(session);
         self.set_in_motion(session, move |window, reports| async move {
-            // Asked while the page still runs.
+            // Read while the page still runs.
             let renderers = window.renderer_pids().await.unwrap_or_default();
             let frozen = window.freeze().await;
             let stands = frozen.is_ok();
@@ -328,7 +328,7 @@ impl World {
         });
     }
 
-    /// Moves what the processes of a browser hold out of the way, unless one of its windows runs again before.
+    /// Pages out the memory of the processes of a browser, unless one of its windows is thawed before.
     pub(super) fn shrink_browser(&mut self, shard: ShardId) {
         let Some(browser) = self.browsers.get(&shard) else { return };
         let (page_out, pid) = (self.page_out.clone(), browser.pid());
@@ -336,7 +336,7 @@ impl World {
         self.shrinking.insert(shard, Ended(task.abort_handle()));
     }
 
-    /// The processes of all browsers.
+    /// Returns the processes of all browsers.
     pub(super) fn browsers(&self) -> BTreeMap<ShardId, BrowserProcess> {
         let process = |browser: &Browser| BrowserProcess {
             pid: browser.pid(),
@@ -345,7 +345,7 @@ impl World {
         self.browsers.iter().map(|(shard, browser)| (*shard, process(browser))).collect()
     }
 
-    /// Has a window run again.
+    /// Thaws a window.
     pub(super) fn thaw(&mut self, session: SessionId, ticket: Ticket) {
         if let Some(shard) = self.slots.get(&session).and_then(|slot| slot.shard) {
             self.shrinking.remove(&shard);
@@ -354,7 +354,7 @@ impl World {
             let thawing = window.thaw().await;
             drop(reports.send(Report::Thawed { session, ticket }).await);
             if let Err(error) = thawing.await {
-                tracing::warn!(window = %window.id(), error = with_sources(&error), "a page may still stand still");
+                tracing::warn!(window = %window.id(), error = with_sources(&error), "a page may still be frozen");
             }
         });
     }
@@ -396,7 +396,7 @@ impl World {
             if let Some(window) = window
                 && let Err(error) = window.close().await
             {
-                tracing::warn!(window = %window.id(), %error, "a window did not close");
+                tracing::warn!(window = %window.id(), %error, "failed to close a window");
                 if let Some(watched) = watched {
                     watched.kill_if_hung().await;
                 }
@@ -434,7 +434,7 @@ impl World {
                 target.perform(activity, &window, checkpoint.as_ref(), &known, &observer).await
             };
             let outcome = reported(Box::pin(work)).await;
-            // What the portal said before still counts.
+            // What the portal said in an earlier attempt still counts.
             let fails_with_browser = |outcome: &Result<_, Failure>| {
                 let of_browser = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Browser);
                 of_browser && watched.as_ref().is_none_or(MonitoredBrowser::is_gone)
@@ -459,13 +459,13 @@ impl World {
         slot.activity = Some(task.abort_handle());
     }
 
-    /// Has a session be refreshed in a hidden page of its window.
+    /// Refreshes a session in a hidden page of its window.
     pub(super) fn refresh_beside(&mut self, session: SessionId, ticket: Ticket, details: &Details) {
         let (reports, target) = (self.reports.clone(), Arc::clone(&details.target));
         let slot = self.slots.get_mut(&session);
         let Some((slot, window)) = slot.and_then(|slot| slot.window.clone().map(|live| (slot, live.window)))
         else {
-            let outcome = Err(browser_failure("its window is gone".to_owned()));
+            let outcome = Err(browser_failure("its window was closed".to_owned()));
             return self.report(Report::RefreshedBeside { session, ticket, outcome });
         };
         let task = tokio::spawn(async move {
@@ -491,10 +491,11 @@ impl World {
         tokio::spawn(async move { drop(reports.send(report).await) });
     }
 
-    /// Leaves every browser to the next server, or ends it; those too that are just starting: whoever calls
-    /// this takes no report any more.
+    /// Leaves all browsers to the next server, or ends them, including those that are just starting: the caller no
+    /// longer reads reports.
     ///
-    /// Windows of sessions that are not in `kept` go: nobody would ask for them. So do browsers without any.
+    /// Windows of sessions that are not in `kept` are closed, since nothing would ever use them. So are browsers
+    /// without windows.
     pub(super) async fn shut_down(mut self, kept: &BTreeSet<SessionId>) {
         let mut staying = BTreeSet::new();
         let mut unwanted: BTreeMap<ShardId, Vec<Window>> = BTreeMap::new();
@@ -515,7 +516,7 @@ impl World {
                 }
                 for closed in join_all(unwanted.iter().map(Window::close)).await {
                     if let Err(error) = closed {
-                        tracing::warn!(%error, "a window that nobody would ask for did not close");
+                        tracing::warn!(%error, "failed to close a window of an ended session");
                     }
                 }
                 browser.leave();
@@ -527,16 +528,17 @@ impl World {
     }
 }
 
-/// Has whoever waits for it told, too, if a fault of ours ends it.
+/// Has the result reported even if a bug ends the task.
 async fn reported(
     work: impl Future<Output = Result<SignInStatus, Failure>>,
 ) -> Result<SignInStatus, Failure> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
-        Err(browser_failure("a fault in Pilotlight ended what was done in the window".to_owned()))
-    })
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(browser_failure("a bug in Pilotlight ended the activity".to_owned())))
 }
 
-/// Passes on what a browser says.
+/// Forwards the events of a browser.
 async fn tell(shard: ShardId, mut events: mpsc::Receiver<BrowserEvent>, reports: mpsc::Sender<Report>) {
     while let Some(event) = events.recv().await {
         if reports.send(Report::Browser { shard, event }).await.is_err() {
@@ -545,8 +547,8 @@ async fn tell(shard: ShardId, mut events: mpsc::Receiver<BrowserEvent>, reports:
     }
 }
 
-/// What was last written down of a session's window, or what its client brought. One that cannot be read is
-/// not the same as none: beginning without it would soon overwrite it.
+/// Returns the last stored state of a session's window, or the one that its client provided. An unreadable state is
+/// not treated as none: starting without it would soon overwrite it.
 async fn newest_checkpoint(
     archive: &Archive,
     session: SessionId,
@@ -560,10 +562,10 @@ async fn newest_checkpoint(
     }
 }
 
-/// Only a window that shows what it is to show is worth handing on: before, its checkpoint is better.
+/// Only a window that shows its page is worth keeping: before that, its checkpoint is better.
 async fn keep_for_the_next_server(browser: &Browser, window: &Window, session: SessionId) {
     if let Err(error) = browser.label_window(window, &label(session)).await {
-        tracing::warn!(window = %window.id(), error = with_sources(&error), "a window will not outlast the server");
+        tracing::warn!(window = %window.id(), error = with_sources(&error), "a window will be lost when the server stops");
     }
 }
 

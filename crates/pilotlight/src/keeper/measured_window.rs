@@ -1,4 +1,4 @@
-//! A session's window, and what was last measured and seen of it.
+//! A session's window, with its last measurement and picture.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,25 +9,25 @@ use pilotlight_linux::ProcessMemory;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-/// A measurement is good for this long: reading it costs the kernel a walk over the renderer's memory.
+/// How long a measurement is used: reading it costs the kernel a walk over the renderer's memory.
 const MAX_AGE: Duration = Duration::from_secs(15);
-/// How long a measurement may take; a busy page does not hold up whoever asks.
+/// How long a measurement may take; a busy page must not block the callers.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long whoever asks waits for a new measurement, and then gets the one before: a page may be anything but quick.
+/// How long a caller waits for a new measurement before it gets the last one: a page may be slow.
 const MEASURE_WAIT: Duration = Duration::from_millis(200);
-/// A picture is good for this long.
+/// How long a picture is used.
 const PICTURE_MAX_AGE: Duration = Duration::from_secs(45);
 /// Pictures that are taken at once, of all windows.
 static PICTURES: Semaphore = Semaphore::const_new(2);
 
-/// A window with its last measurement. Clones share it.
+/// A window with its last measurement and picture. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct LiveWindow {
     /// The window.
     pub(super) window: Window,
     measured: Arc<Mutex<Measured>>,
-    /// Locked while it is taken, so that whoever comes meanwhile gets the same one.
+    /// Locked while a picture is taken, so that concurrent callers get the same one.
     seen: Arc<tokio::sync::Mutex<Option<(Instant, Bytes)>>>,
 }
 
@@ -42,13 +42,13 @@ impl LiveWindow {
         Self { window, measured: Arc::default(), seen: Arc::default() }
     }
 
-    /// The memory of its renderers as last measured.
+    /// Returns the memory of its renderers as last measured.
     pub(super) fn memory(&self) -> Option<ProcessMemory> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).memory
     }
 
-    /// What its page shows, as a JPEG that is not older than [`PICTURE_MAX_AGE`] unless the page does not
-    /// draw; of a window that `is_still`, what it has shown last.
+    /// Returns a picture of its page, a JPEG that is not older than [`PICTURE_MAX_AGE`] unless the page does not
+    /// draw; for a frozen window (`is_still`), the last picture.
     pub(super) async fn picture(&self, is_still: bool) -> Option<Bytes> {
         let mut seen = self.seen.lock().await;
         let is_good = seen.as_ref().is_some_and(|(at, _)| at.elapsed() < PICTURE_MAX_AGE);
@@ -56,27 +56,27 @@ impl LiveWindow {
             let place = PICTURES.acquire().await;
             match self.window.glance().await {
                 Ok(picture) => *seen = Some((Instant::now(), picture)),
-                Err(error) => tracing::debug!(window = %self.window.id(), %error, "it shows nothing"),
+                Err(error) => tracing::debug!(window = %self.window.id(), %error, "no picture of the page"),
             }
             drop(place);
         }
         seen.as_ref().map(|(_, picture)| picture.clone())
     }
 
-    /// The processes of its renderers; none where its pages do not say soon.
+    /// Returns the processes of its renderers; none if its pages do not respond soon.
     pub(super) async fn renderer_pids(&self) -> Vec<u32> {
         match timeout(MEASURE_TIMEOUT, self.window.renderer_pids()).await {
             Ok(Ok(pids)) => pids,
             Ok(Err(error)) => {
-                tracing::debug!(window = %self.window.id(), %error, "its renderers are not known");
+                tracing::debug!(window = %self.window.id(), %error, "the renderers are not known");
                 Vec::new()
             }
             Err(_) => Vec::new(),
         }
     }
 
-    /// Measures its memory where the last measurement is too old. A page that does not tell holds up nobody: it is
-    /// measured on meanwhile.
+    /// Measures its memory if the last measurement is too old. A page that does not respond blocks no caller: the
+    /// measurement continues in the background.
     pub(super) async fn measure(&self) {
         {
             let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,9 +92,9 @@ impl LiveWindow {
                     live.measured.lock().unwrap_or_else(PoisonError::into_inner).memory = Some(memory);
                 }
                 Ok(Err(error)) => {
-                    tracing::debug!(window = %live.window.id(), %error, "its memory is not known");
+                    tracing::debug!(window = %live.window.id(), %error, "failed to measure the memory");
                 }
-                Err(_) => tracing::debug!(window = %live.window.id(), "its memory was not told in time"),
+                Err(_) => tracing::debug!(window = %live.window.id(), "measuring the memory timed out"),
             }
         });
         drop(timeout(MEASURE_WAIT, measuring).await);
