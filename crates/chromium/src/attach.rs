@@ -1,4 +1,4 @@
-//! New pages: which of them are a window's own, and what they get before they run.
+//! New pages: which of them belong to a window, and their set-up before they run.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::state::{Shard, Sorted, Tab, WindowState, announce_in_context, lock, m
 
 pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
     if attached.target_info.kind == "browser" {
-        // A guest's own session, which is ended with the guest.
+        // A client's own session, which ends with the client.
         return;
     }
     let context = attached.target_info.browser_context_id.as_deref();
     let Some(window) = context.and_then(|id| shard.window(&WindowId::new(id))) else {
-        // Not of our windows: whoever made it looks after it.
+        // Not one of our windows: whoever created it sets it up.
         let target = &attached.target_info.target_id;
-        let awaited = announce_in_context(&shard.guest_contexts(), context, target);
+        let awaited = announce_in_context(&shard.client_contexts(), context, target);
         return let_go(shard, attached.session_id, awaited);
     };
     let sorted = lock(&window.record.hidden).sort(attached);
@@ -40,7 +40,7 @@ pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
     };
     let info = attached.target_info;
     if info.kind != "page" || shard.by_target(&info.target_id).is_some() {
-        // A second session on a page of ours, opened for one question.
+        // A second session with one of our pages, opened for a single query.
         return;
     }
     if window.tabs.borrow().len() >= TABS_MAX {
@@ -50,24 +50,24 @@ pub(crate) fn page_attached(shard: &Arc<Shard>, attached: AttachedToTarget) {
     let tab = Arc::new(Tab::new(info.target_id, attached.session_id.clone()));
     tab.status.send_modify(|status| (status.url, status.title) = (info.url, info.title));
     shard.add_session(attached.session_id, Arc::clone(&window), Arc::clone(&tab));
-    let guests = lock(&window.guests).announce(&tab.target);
+    let clients = lock(&window.clients).announce(&tab.target);
     window.tabs.send_modify(|tabs| tabs.push(Arc::clone(&tab)));
     *lock(&window.front) = Some(tab.target.clone());
     window.refresh_summary();
     mark_changed(shard, &window);
     let shard = Arc::clone(shard);
     tokio::spawn(async move {
-        set_up_page(&shard.connection, &window, &tab, guests).await;
+        set_up_page(&shard.connection, &window, &tab, clients).await;
         tab.status.send_modify(|status| status.ready = true);
     });
 }
 
-/// All commands leave at once and in this order; the last one lets the page run, once `guests` have seen it.
+/// All commands are sent at once and in this order; the last one lets the page run, once `clients` have seen it.
 pub(crate) async fn set_up_page(
     connection: &Connection,
     window: &WindowState,
     tab: &Tab,
-    guests: impl Future<Output = ()>,
+    clients: impl Future<Output = ()>,
 ) {
     let session = &tab.session;
     let viewport = async {
@@ -83,14 +83,14 @@ pub(crate) async fn set_up_page(
         viewport,
         set_up_proxy(connection, window, session),
         async {
-            guests.await;
+            clients.await;
             set_up(connection, session, RunIfWaitingForDebugger {}).await;
         },
     );
 }
 
-/// Proxies ask for a password once per browser context, at the first request: the one for a document. So
-/// documents alone are held for a moment, and everything else finds the password remembered by Chromium.
+/// Proxies ask for a password once per browser context, at the first request: the one for a document. So only
+/// requests for documents are paused for a moment, and Chromium remembers the password for all others.
 pub(crate) async fn set_up_proxy(connection: &Connection, window: &WindowState, session: &SessionId) {
     if window.credentials.is_some() {
         let patterns = vec![RequestPattern { url_pattern: "*", resource_type: Some("Document") }];
@@ -98,8 +98,8 @@ pub(crate) async fn set_up_proxy(connection: &Connection, window: &WindowState, 
     }
 }
 
-/// A page that is held holds the renderer that it shares with the page that opened it, even while it closes.
-/// So it is let run and closed in one go.
+/// A paused page blocks the renderer that it shares with its opener, even while it closes. So it is resumed and
+/// closed at once.
 fn refuse_page(shard: &Arc<Shard>, session: SessionId, target_id: String) {
     let shard = Arc::clone(shard);
     tokio::spawn(async move {
@@ -122,7 +122,7 @@ pub(crate) fn let_go(
         set_up(&shard.connection, &session, RunIfWaitingForDebugger {}).await;
         let detach = DetachFromTarget { session_id: session };
         if let Err(error) = shard.connection.call_within(None, detach, SET_UP_TIMEOUT).await {
-            tracing::debug!(%error, "a foreign page could not be let go");
+            tracing::debug!(%error, "failed to resume a foreign page");
         }
     });
 }

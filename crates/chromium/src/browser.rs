@@ -1,8 +1,8 @@
 //! One browser process with its windows.
 //!
-//! What happens to it by itself (a crash, a window emptied by its user) is told as [`BrowserEvent`]s; what is
-//! asked of it is answered or fails within a bounded time. When a [`Browser`] is dropped, its process and its
-//! directory go, unless a shim keeps it: then it stays until it is closed or killed in so many words.
+//! What happens to it without a command (a crash, a window whose pages are all closed) is reported as
+//! [`BrowserEvent`]s; commands succeed or fail within a bounded time. When a [`Browser`] is dropped, its process and
+//! its directory are removed, unless a shim keeps it: then it runs until it is closed or killed explicitly.
 
 mod adopt;
 mod main_thread;
@@ -40,43 +40,43 @@ use crate::window::Window;
 
 pub use adopt::ADOPT_TIMEOUT;
 
-/// How long a browser may take to answer for the first time. Measured: 0.1 to 0.6 s.
+/// How long the first response of a browser may take. Measured: 0.1 to 0.6 s.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a browser that closed its pipe may take to end before it is killed and its end told.
+/// How long a browser that closed its pipe may take to end before it is killed and its end is reported.
 const NOTICE_GRACE: Duration = Duration::from_millis(500);
-/// How many events may wait for the owner of the browser.
+/// Events that may wait for the owner of the browser.
 pub const BROWSER_EVENTS_QUEUE: usize = 256;
-/// How many protocol events may wait for the driver.
+/// Protocol events that may wait for the driver.
 const PROTOCOL_EVENTS_QUEUE: usize = 16_384;
 
-/// How long a large message may be on its way before silence is a sign of anything.
+/// How long a large message may be in transfer before silence means anything.
 const LARGE_MESSAGE_GRACE: Duration = Duration::from_secs(60);
-/// The main thread of a browser that is busy runs for at least this part of the time, also on a machine that is.
+/// The main thread of a busy browser runs for at least this share of the time, also on a busy machine.
 const BUSY_SHARE: u32 = 20;
 
-/// What a browser that was asked is found to be.
+/// The result of a check of a browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// It answers.
+    /// It responds.
     Answers,
-    /// It does not answer in time, and works: it sends something, takes something in or reckons. A page or a client
-    /// can give it that much to do.
+    /// It does not respond in time, but is busy: it sends, receives or computes something. A page or a client can
+    /// keep it that busy.
     Busy,
-    /// Nothing moves.
+    /// It makes no progress.
     Silent,
 }
 
-/// What a window is opened with.
+/// The options of a new window.
 #[derive(Debug, Clone, Default)]
 pub struct WindowOptions {
-    /// The proxy of everything that it loads.
+    /// The proxy of all its requests.
     pub proxy: Option<Proxy>,
-    /// What its dialogs are answered where nobody is asked.
+    /// How its dialogs are answered if no person or client does.
     pub dialogs: Arc<[DialogRule]>,
-    /// Width and height of every page in CSS pixels; the browser's window size where `None`.
+    /// Width and height of every page in CSS pixels; `None` is the browser's window size.
     pub viewport: Option<(u32, u32)>,
-    /// By what the next server knows it again (see [`crate::shim::Survivor::windows`]). Windows without one do
-    /// not outlive this server. Up to [`crate::shim::NOTE_VALUE_BYTES_MAX`] bytes.
+    /// The label by which the next server finds it (see [`crate::shim::OrphanedBrowser::windows`]). Windows without
+    /// one do not outlive this server. Up to [`crate::shim::NOTE_VALUE_BYTES_MAX`] bytes.
     pub label: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl Browser {
     /// Starts a browser and returns once it is ready to open windows.
     ///
     /// # Errors
-    /// Where it does not come up within [`START_TIMEOUT`]; then nothing of it is left.
+    /// If it does not come up within [`START_TIMEOUT`]; then nothing of it is left.
     pub async fn start(
         launcher: &impl Launcher,
         plan: LaunchPlan,
@@ -130,14 +130,14 @@ impl Browser {
     /// Opens an empty window: a context of its own with one page at `about:blank`.
     ///
     /// # Errors
-    /// Where Chromium refuses or does not answer within [`OPEN_TIMEOUT`]; then nothing of it is left.
+    /// If Chromium refuses or does not respond within [`OPEN_TIMEOUT`]; then nothing of it is left.
     pub async fn open_window(&self, options: WindowOptions) -> Result<Window, WindowError> {
         if let Some(proxy) = &options.proxy {
             proxy.check()?;
         }
         let (answer, opened) = oneshot::channel();
         let opening = open(Arc::clone(&self.shard), self.shim.clone(), options);
-        // A task of its own: if the caller gives up meanwhile, the window must not stay behind.
+        // A task of its own: if the caller is dropped meanwhile, the window must not be left behind.
         tokio::spawn(async move {
             if let Err(Ok(unwanted)) = answer.send(opening.await) {
                 unwanted.close_and_log().await;
@@ -146,48 +146,48 @@ impl Browser {
         opened.await.unwrap_or(Err(WindowError::Closed))
     }
 
-    /// Chromium's process id.
+    /// Returns Chromium's process id.
     pub fn pid(&self) -> u32 {
         self.process.pid
     }
 
-    /// Such as `HeadlessChrome/156.0.8078.79`.
+    /// Returns the version, for example `HeadlessChrome/156.0.8078.79`.
     pub fn product(&self) -> &str {
         &self.product
     }
 
-    /// How its windows are drawn.
+    /// Returns how its windows are drawn.
     pub fn engine(&self) -> Engine {
         self.shard.engine
     }
 
-    /// How many windows it has.
+    /// Returns the number of its windows.
     pub fn window_count(&self) -> usize {
         self.shard.windows().iter().filter(|window| !self.shard.spare.is(window)).count()
     }
 
-    /// The connection, for whoever lets clients in.
+    /// Returns the connection, for clients.
     pub fn connection(&self) -> &Connection {
         &self.shard.connection
     }
 
-    /// Says whether windows of several owners are in it, so that one must not hold up the others. Before this is
-    /// called, nothing that a window does counts as that.
+    /// Sets whether it has windows of several owners, so that one must not slow down the others. Until this is
+    /// called, nothing that a window does is counted as that.
     pub fn set_shared(&self, is_shared: bool) {
         self.shard.connection.set_shared(is_shared);
     }
 
-    /// Whether it answers within `timeout`: a process can live on without doing so.
+    /// Returns whether it responds within `timeout`: a process can run without responding.
     pub async fn is_answering(&self, timeout: Duration) -> bool {
         self.look_for_life(timeout).await == Life::Answers
     }
 
-    /// Asks it the simplest question, and where it does not answer within `timeout` looks for other signs of life.
+    /// Sends it the simplest command, and if it does not respond within `timeout` looks for other signs of activity.
     pub async fn look_for_life(&self, timeout: Duration) -> Life {
         let connection = &self.shard.connection;
         let (asked, worked) = (Instant::now(), main_thread_time(self.pid()));
         match connection.call_within(None, GetVersion {}, timeout).await {
-            // That our own calls are too many says nothing of the browser. They end by themselves.
+            // Our own calls are too many, which says nothing of the browser. They end by themselves.
             Err(CdpError::TooManyCalls) => {
                 tokio::time::sleep(timeout).await;
                 Life::Busy
@@ -197,7 +197,7 @@ impl Browser {
                     main_thread_time(self.pid()).zip(worked).map(|(now, then)| now.saturating_sub(then));
                 let works = work.is_some_and(|work| work * BUSY_SHARE >= timeout);
                 let moves = connection.last_sign_of_life() > asked;
-                // It may be anywhere between us and its main thread, and nothing of that can be seen.
+                // The delay may be anywhere between us and its main thread, where nothing can be observed.
                 let large_since = connection.large_message_since();
                 let is_on_its_way = large_since.is_some_and(|since| since.elapsed() < LARGE_MESSAGE_GRACE);
                 if works || moves || is_on_its_way { Life::Busy } else { Life::Silent }
@@ -207,14 +207,14 @@ impl Browser {
         }
     }
 
-    /// Ends its process by force, as is needed where it no longer answers. Returns at once;
-    /// [`BrowserEvent::Exited`] follows.
+    /// Kills its process, as is necessary if it does not respond. Returns immediately; [`BrowserEvent::Exited`]
+    /// follows.
     pub fn kill(&self) {
         self.process.kill();
     }
 
     /// Closes it: every window, the process, its directory. Returns once nothing is left, within
-    /// [`crate::launch::EXIT_GRACE`] and what the removal takes.
+    /// [`crate::launch::EXIT_GRACE`] and the time of the removal.
     pub async fn close(&self) {
         self.closing.store(true, Ordering::Release);
         if let Some(shim) = &self.shim {
@@ -225,7 +225,7 @@ impl Browser {
     }
 
     /// Disconnects and leaves the browser to its shim, for the next server; no [`BrowserEvent::Exited`] follows.
-    /// Returns at once. A browser without a shim ends with its pipe.
+    /// Returns immediately. A browser without a shim ends with its pipe.
     pub fn leave(&self) {
         self.closing.store(true, Ordering::Release);
         self.shard.connection.close();
@@ -234,16 +234,16 @@ impl Browser {
         }
     }
 
-    /// The shim that keeps it, where it has one.
+    /// Returns the shim that keeps it, if it has one.
     pub fn shim(&self) -> Option<&ShimHandle> {
         self.shim.as_ref()
     }
 
-    /// Gives a window that was opened without one its label: from here on it outlives this server. Without a
-    /// shim nothing does, and this does nothing.
+    /// Sets the label of a window that was opened without one: from then on it outlives this server. Has no effect
+    /// without a shim.
     ///
     /// # Errors
-    /// Where the shim refuses or is gone.
+    /// If the shim refuses or has ended.
     pub async fn label_window(&self, window: &Window, label: &str) -> Result<(), WindowError> {
         match self.shim.clone() {
             Some(shim) => label_window(shim, &self.shard, &window.state, label).await,
@@ -251,16 +251,16 @@ impl Browser {
         }
     }
 
-    /// Notes something for the next server, or forgets it: up to [`crate::shim::NOTES_MAX`] notes, of which
-    /// every labelled window takes two. Once this returns the shim has it.
+    /// Stores a note for the next server, or removes it: up to [`crate::shim::NOTES_MAX`] notes, of which every
+    /// labelled window takes two. Once this returns, the shim has it.
     ///
     /// # Errors
-    /// Where there is no shim, or it refuses or is gone.
+    /// If there is no shim, or it refuses or has ended.
     pub async fn set_note(&self, key: &str, value: Option<&str>) -> Result<(), ShimError> {
         self.shim.as_ref().ok_or(ShimError::Closed)?.set_note(key, value).await
     }
 
-    /// What the next server will find. Empty without a shim.
+    /// Returns the notes that the next server will find. Empty without a shim.
     pub fn notes(&self) -> BTreeMap<String, String> {
         self.shim.as_ref().map(ShimHandle::notes).unwrap_or_default()
     }
@@ -268,7 +268,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // A server that panics must not take windows along; what was being closed is not left half closed.
+        // If the server panics, windows stay open; what was being closed is closed completely.
         if self.shim.is_some() && !self.closing.load(Ordering::Acquire) {
             self.leave();
         } else if self.shim.is_none() {
@@ -277,7 +277,7 @@ impl Drop for Browser {
     }
 }
 
-/// Leaves nothing of a browser that did not come up.
+/// Removes a browser that did not come up.
 async fn give_up(mut error: StartError, shard: &Shard, process: &Process) -> StartError {
     shard.connection.close();
     process.kill();
@@ -292,7 +292,7 @@ async fn give_up(mut error: StartError, shard: &Shard, process: &Process) -> Sta
     error
 }
 
-/// An empty window with its label, where it shall have one.
+/// Opens an empty window, with its label if it has one.
 async fn open(
     shard: Arc<Shard>,
     shim: Option<ShimHandle>,
@@ -313,7 +313,7 @@ async fn open(
     Ok(window)
 }
 
-/// Where this fails, nothing of the window is left.
+/// If this fails, nothing of the window is left.
 async fn open_unlabelled(
     shard: &Arc<Shard>,
     options: &WindowOptions,
@@ -356,8 +356,8 @@ async fn note_window(shim: &ShimHandle, window: &WindowState, label: &str) -> Re
     })
 }
 
-/// Keeps noted which page is the main one, since Chromium lists pages in no order, and forgets a window that is
-/// closed. A shim that is gone needs no notes.
+/// Stores which page is the main one, since Chromium lists pages in no order, and removes the notes of a closed
+/// window. If the shim has ended, no notes are needed.
 async fn keep_notes(shim: ShimHandle, shard: Arc<Shard>, window: Arc<WindowState>) {
     let context = window.id.as_str();
     let main_page = main_page_note(context);
@@ -380,14 +380,14 @@ async fn keep_notes(shim: ShimHandle, shard: Arc<Shard>, window: Arc<WindowState
     }
 }
 
-/// Downloads are denied before there is a page that could start one: nobody would look after the files, and a
-/// page could fill the disk.
+/// Downloads are denied before there is a page that could start one: nothing would manage the files, and a page could
+/// fill the disk.
 async fn set_up_window(shard: &Shard, state: &WindowState) -> Result<(), WindowError> {
     shard.connection.call_within(None, deny_downloads(state), OPEN_TIMEOUT).await?;
     open_empty_page(shard, state).await.map(drop)
 }
 
-/// Waits for the first sign of life, checks what it is, and has it tell of its pages.
+/// Waits for the first response, checks the version, and enables the events of pages.
 async fn come_up(
     shard: &Arc<Shard>,
     plan: &LaunchPlan,
@@ -414,7 +414,7 @@ async fn come_up(
     Ok(product)
 }
 
-/// Has the browser tell of its pages from now on, those that are there and those to come.
+/// Enables the events of all pages, existing and new ones.
 async fn follow(shard: &Arc<Shard>, events: mpsc::Sender<BrowserEvent>) -> Result<(), StartError> {
     let connection = &shard.connection;
     let subscription = connection.subscribe(Scope::All, PROTOCOL_EVENTS_QUEUE);
@@ -435,7 +435,7 @@ async fn ended_at_start(process: &Process) -> StartError {
     StartError::Exited { status, stderr: process.stderr.useful_lines() }
 }
 
-/// Tells of the end, whichever side of it is seen first; a browser that no longer speaks is ended.
+/// Reports the end, whichever side notices it first; a browser whose connection is lost is ended.
 async fn watch_end(
     shard: Arc<Shard>,
     process: Process,

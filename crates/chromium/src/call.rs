@@ -9,7 +9,7 @@ use pilotlight_cdp::{Command, Connection, Event, SessionId};
 use crate::limits::SET_UP_TIMEOUT;
 use crate::state::{Shard, Tab, WindowState};
 
-/// Attaches to new pages or frames before they run.
+/// Enables attaching to new pages or frames before they run.
 pub(crate) fn auto_attach(kind: &'static str) -> SetAutoAttach {
     SetAutoAttach {
         auto_attach: true,
@@ -21,11 +21,11 @@ pub(crate) fn auto_attach(kind: &'static str) -> SetAutoAttach {
 
 pub(crate) async fn set_up<C: Command>(connection: &Connection, session: &SessionId, command: C) {
     if let Err(error) = connection.call_within(Some(session), command, SET_UP_TIMEOUT).await {
-        tracing::debug!(%error, "a page's set-up is incomplete; it may be gone already");
+        tracing::debug!(%error, "a page's set-up is incomplete; it may have been closed");
     }
 }
 
-/// Sends without waiting; the page may be gone by then.
+/// Sends without waiting; the page may be closed by then.
 pub(crate) fn send<C: Command + Send + 'static>(connection: &Connection, session: &SessionId, command: C)
 where
     C::Reply: Send,
@@ -36,7 +36,7 @@ where
 
 pub(crate) async fn close_target(connection: &Connection, target_id: String) {
     if let Err(error) = connection.call_within(None, CloseTarget { target_id }, SET_UP_TIMEOUT).await {
-        tracing::debug!(%error, "a page could not be closed; it may be gone already");
+        tracing::debug!(%error, "failed to close a page; it may have been closed already");
     }
 }
 
@@ -45,12 +45,12 @@ pub(crate) fn close_page(shard: &Arc<Shard>, target_id: String) {
     tokio::spawn(async move { close_target(&shard.connection, target_id).await });
 }
 
-/// Brings URL and title of a page up to date.
+/// Updates the URL and the title of a page.
 pub(crate) async fn look_at(shard: &Shard, window: &WindowState, tab: &Tab) {
     let question = GetTargetInfo { target_id: tab.target.clone() };
     match shard.connection.call_within(None, question, SET_UP_TIMEOUT).await {
         Ok(reply) => remember(window, tab, reply.target_info),
-        Err(error) => tracing::debug!(%error, "a page could not be looked at"),
+        Err(error) => tracing::debug!(%error, "failed to query a page"),
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn remember(window: &WindowState, tab: &Tab, info: TargetInfo) {
     window.refresh_summary();
 }
 
-/// Whether the page's own document is about to be replaced: the page asks for it, or Chromium begins.
+/// Returns whether the page's own document is about to be replaced, by the page or by Chromium.
 pub(crate) fn begins_navigation(tab: &Tab, event: &Event) -> bool {
     if let Some(requested) = event.read::<FrameRequestedNavigation>() {
         return requested.frame_id == tab.target && requested.disposition == "currentTab";

@@ -1,8 +1,8 @@
-//! Checkpoints: everything of a window that another window can be given, taken out and put back.
+//! Checkpoints: the state of a window that can be captured, and restored in another window.
 //!
-//! Taking one changes nothing that a page could notice: scripts run in a world of our own, only read, and are
-//! never waited for longer than [`CAPTURE_TIMEOUT`]; origins that no page shows any more are read in hidden
-//! pages. What was read is never logged.
+//! Capturing changes nothing that a page could notice: scripts run in an isolated world, only read, and are never
+//! waited for longer than [`CAPTURE_TIMEOUT`]; origins that no page shows any more are read in hidden pages. Captured
+//! data is never logged.
 
 mod read;
 mod restore;
@@ -21,19 +21,19 @@ use crate::error::WindowError;
 use crate::window::Window;
 
 impl Window {
-    /// Takes a checkpoint; `now_ms` is the time in milliseconds since 1970. Pages notice nothing. Of a tab
-    /// that shows Chromium's error page it has what was there before, where that is known.
+    /// Captures a checkpoint; `now_ms` is the time in milliseconds since 1970. Pages do not notice. For a tab that
+    /// shows Chromium's error page, its earlier content is kept if that is known.
     ///
     /// # Errors
-    /// [`WindowError::Timeout`] after [`CAPTURE_TIMEOUT`] where a page hangs, is frozen with databases, or
-    /// waits for another document: Chromium holds back what it is asked until that comes.
-    /// [`WindowError::Crashed`] and [`WindowError::Closed`] where the main page is.
+    /// [`WindowError::Timeout`] after [`CAPTURE_TIMEOUT`] if a page does not respond, is frozen with databases, or
+    /// waits for another document: Chromium delays replies until that comes. [`WindowError::Crashed`] and
+    /// [`WindowError::Closed`] if the main page is.
     pub async fn capture(&self, now_ms: u64) -> Result<Checkpoint, WindowError> {
         take::capture(self, now_ms, Purpose::Follow).await
     }
 
-    /// Reads the same beside the captures of whoever follows the changes: what was to be told, or noticed by
-    /// [`Self::heartbeat`], still is.
+    /// Captures the same without affecting change detection: changes that were to be reported, or noticed by
+    /// [`Self::heartbeat`], still are.
     ///
     /// # Errors
     /// As [`Self::capture`].
@@ -41,30 +41,30 @@ impl Window {
         take::capture(self, now_ms, Purpose::Peek).await
     }
 
-    /// Gives an adopted window what its last checkpoint knew and its pages no longer show, so that the next
-    /// [`Self::capture`] has it again: origins left behind, and pages that show Chromium's error page. What
-    /// was read since stays.
+    /// Gives an adopted window the part of its last checkpoint that its pages no longer show, so that the next
+    /// [`Self::capture`] contains it again: earlier origins, and pages that show Chromium's error page. What was
+    /// captured since is kept.
     pub fn remember(&self, checkpoint: &Checkpoint) {
         restore::remember(&self.state, checkpoint);
     }
 
-    /// Whether anything changed since the last [`Self::capture`] began that another one would see. A window
+    /// Returns whether anything that a capture contains has changed since the last [`Self::capture`] began. A window
     /// that was never captured has changed.
     ///
-    /// [`crate::BrowserEvent::WindowChanged`] tells of it, once for each capture and never before the first;
-    /// after a capture that failed, the next change or [`Self::heartbeat`] tells again. Cookies change without
-    /// a word: [`Self::heartbeat`] looks at them. So do databases that are only made
-    /// or deleted, fields that a script fills, and what a service worker writes for an origin left behind.
+    /// [`crate::BrowserEvent::WindowChanged`] reports it, once for each capture and never before the first; after a
+    /// failed capture, the next change or [`Self::heartbeat`] reports it again. There are no events for changes of
+    /// cookies: [`Self::heartbeat`] checks them. There are none either for databases that are only created or
+    /// deleted, fields that a script fills, and what a service worker writes for an earlier origin.
     pub fn is_changed(&self) -> bool {
         self.state.record.has_changed()
     }
 
-    /// Gives an empty window, with one page at `about:blank`, what a checkpoint holds, and returns once its
-    /// pages have loaded and are scrolled and filled as they were, as far as they still can be.
+    /// Restores a checkpoint in an empty window with one page at `about:blank`, and returns once its pages have
+    /// loaded and are scrolled and filled as they were, as far as possible.
     ///
     /// # Errors
-    /// As [`Self::navigate`] for the main page; what was stored is in place by then. Of other pages, what
-    /// cannot be loaded is logged and left.
+    /// As [`Self::navigate`] for the main page; storage is restored by then. Failures of other pages are logged and
+    /// ignored.
     pub async fn restore(
         &self,
         checkpoint: &Checkpoint,
@@ -75,10 +75,10 @@ impl Window {
     }
 }
 
-/// What the fuzz targets reach.
+/// Exposed to the fuzz targets.
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing {
-    /// Reads what a page says that it holds.
+    /// Parses the reply of a page about its content.
     pub fn read_page_state(text: &str) {
         drop(super::read::answer_in(&serde_json::Value::from(text)));
     }

@@ -1,8 +1,8 @@
-//! A guest of a window: a client that speaks the protocol for itself, through a gateway.
+//! A connected client of a window, which uses the protocol itself, through the gateway.
 //!
-//! It has a nested browser session of its own (`Target.attachToBrowserTarget`), so that what it switches on is
-//! its own and goes with it. New pages wait for their guests before they run, for a bounded time. Nothing here
-//! knows what guests say: that they keep to their window is the gateway's part.
+//! It has a nested browser session of its own (`Target.attachToBrowserTarget`), so that what it enables is separate
+//! and ends with it. New pages wait for the clients before they run, for a bounded time. This module does not know
+//! the messages of clients: the gateway restricts them to their window.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,37 +18,37 @@ use tokio::time::timeout;
 use crate::dialogs;
 use crate::error::WindowError;
 use crate::event::WindowId;
-pub use crate::limits::{GUEST_HOLD_MAX, GUESTS_MAX};
+pub use crate::limits::{CLIENT_HOLD_MAX, CLIENTS_MAX};
 pub use crate::state::NewPage;
 use crate::state::{Shard, Tab, WindowState, lock};
 use crate::window::Window;
 
-/// How long each step of the coming and going of a guest may take.
-const GUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long those who have left may take to be seen off, which is two steps, before nobody else comes in.
+/// How long each step of connecting and disconnecting a client may take.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the removal of disconnected clients may take, which is two steps, before another one can connect.
 const LEAVING_TIMEOUT: Duration = Duration::from_secs(20);
-/// How many bytes may wait for a guest, beside the message that is passed on.
-pub const GUEST_BACKLOG_BYTES: usize = 32 * 1024 * 1024;
-/// How many new pages a guest may leave unseen; further ones do not wait for it.
+/// Bytes that may wait for a client, besides the message in transfer.
+pub const CLIENT_BACKLOG_BYTES: usize = 32 * 1024 * 1024;
+/// New pages that a client may not have handled yet; further ones do not wait for it.
 const NEW_PAGES_QUEUE: usize = 64;
 
-/// Its place in the window. Dropped, the guest is gone with everything that it had made.
+/// A client's connection. When it is dropped, everything that the client created is removed.
 #[derive(Debug)]
-pub struct Guest {
+pub struct ClientConnection {
     presence: Presence,
-    /// Speaks to the browser.
+    /// Sends to the browser.
     pub sender: TapSender,
-    /// Hears it.
+    /// Receives from the browser.
     pub receiver: TapReceiver,
-    /// Pages that wait for it.
+    /// Pages that wait for the client.
     pub new_pages: mpsc::Receiver<NewPage>,
-    /// Woken when pages come or go.
+    /// Notified when pages are opened or closed.
     pub pages: PagesWatch,
-    /// To be taken by whichever guest of the window has something large to send: the others wait.
+    /// Held by the client of the window that sends something large: the others wait.
     pub large_messages: Arc<Semaphore>,
 }
 
-/// What of a guest must be undone.
+/// What has to be undone when the client disconnects.
 #[derive(Debug)]
 struct Presence {
     shard: Arc<Shard>,
@@ -65,39 +65,39 @@ struct Presence {
 pub struct PagesWatch(tokio::sync::watch::Receiver<Vec<Arc<Tab>>>);
 
 impl PagesWatch {
-    /// Their ids, oldest first. Those of now count as seen.
+    /// Returns their ids, oldest first. The present ones count as seen.
     pub fn ids(&mut self) -> Vec<String> {
         self.0.borrow_and_update().iter().map(|tab| tab.target.clone()).collect()
     }
 
-    /// Waits for a change; false once the window is gone.
+    /// Waits for a change; returns false once the window is closed.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
 }
 
 impl Window {
-    /// Lets a guest in, once those who have left before are seen off, and a page is there.
+    /// Connects a client, once earlier ones have been removed, and there is a page.
     ///
     /// # Errors
-    /// [`WindowError::Full`] where it has [`GUESTS_MAX`] guests; where the browser refuses or is gone.
-    pub async fn let_in(&self) -> Result<Guest, WindowError> {
+    /// [`WindowError::Full`] if it has [`CLIENTS_MAX`] clients; if the browser refuses or has ended.
+    pub async fn connect_client(&self) -> Result<ClientConnection, WindowError> {
         let place =
-            Arc::clone(&self.state.guest_places).try_acquire_owned().map_err(|_| WindowError::Full)?;
-        // What is taken back from a guest that has left would be taken from this one as well.
+            Arc::clone(&self.state.client_places).try_acquire_owned().map_err(|_| WindowError::Full)?;
+        // What is undone for an earlier client would affect this one as well.
         let mut leaving = self.state.leaving.subscribe();
         let seen_off = timeout(LEAVING_TIMEOUT, leaving.wait_for(|leaving| *leaving == 0)).await;
         seen_off.map_err(|_| WindowError::Timeout(LEAVING_TIMEOUT))?.map_err(|_| WindowError::Closed)?;
-        // Where the last one was just closed, another is on its way.
+        // If the last page was just closed, another one is being opened.
         let mut tabs = self.state.tabs.subscribe();
-        let shown = timeout(GUEST_TIMEOUT, tabs.wait_for(|tabs| !tabs.is_empty())).await;
-        shown.map_err(|_| WindowError::Timeout(GUEST_TIMEOUT))?.map_err(|_| WindowError::Closed)?;
-        let (sender, receiver) = self.shard.connection.tap(self.id().as_str(), GUEST_BACKLOG_BYTES);
+        let shown = timeout(CLIENT_TIMEOUT, tabs.wait_for(|tabs| !tabs.is_empty())).await;
+        shown.map_err(|_| WindowError::Timeout(CLIENT_TIMEOUT))?.map_err(|_| WindowError::Closed)?;
+        let (sender, receiver) = self.shard.connection.tap(self.id().as_str(), CLIENT_BACKLOG_BYTES);
         let attach = AttachToBrowserTarget {};
-        let session = self.shard.connection.call_within(None, attach, GUEST_TIMEOUT).await?.session_id;
+        let session = self.shard.connection.call_within(None, attach, CLIENT_TIMEOUT).await?.session_id;
         sender.adopt(session.clone());
         let (announcements, new_pages) = mpsc::channel(NEW_PAGES_QUEUE);
-        let number = lock(&self.state.guests).add(announcements.clone());
+        let number = lock(&self.state.clients).add(announcements.clone());
         let presence = Presence {
             shard: Arc::clone(&self.shard),
             window: Arc::clone(&self.state),
@@ -109,30 +109,30 @@ impl Window {
         };
         let pages = PagesWatch(self.state.tabs.subscribe());
         let large_messages = Arc::clone(&self.state.large_messages);
-        Ok(Guest { presence, sender, receiver, new_pages, pages, large_messages })
+        Ok(ClientConnection { presence, sender, receiver, new_pages, pages, large_messages })
     }
 }
 
-impl Guest {
-    /// Its own browser session.
+impl ClientConnection {
+    /// Returns its own browser session.
     pub fn session(&self) -> &SessionId {
         &self.presence.session
     }
 
-    /// The window's context.
+    /// Returns the window's context.
     pub fn window(&self) -> &WindowId {
         &self.presence.window.id
     }
 
-    /// Says that it is told of dialogs (`Page.enable`): from now on they are left to it.
+    /// Notes that it gets events of dialogs (`Page.enable`): from now on they are left to it.
     pub fn answers_dialogs(&mut self) {
-        lock(&self.presence.window.guests).leave_dialogs_to(self.presence.number);
+        lock(&self.presence.window.clients).leave_dialogs_to(self.presence.number);
     }
 
-    /// A context that it made: pages there wait for it too.
+    /// Adds a context that it created: its pages wait for the client, too.
     pub fn own_context(&mut self, context: &str) {
         let announcements = self.presence.announcements.clone();
-        self.presence.shard.guest_contexts().insert(context.into(), announcements);
+        self.presence.shard.client_contexts().insert(context.into(), announcements);
         self.presence.contexts.insert(context.into());
     }
 }
@@ -140,11 +140,11 @@ impl Guest {
 impl Drop for Presence {
     fn drop(&mut self) {
         let (is_last, leaves_dialogs) = {
-            let mut guests = lock(&self.window.guests);
-            let is_last = guests.remove(self.number);
-            (is_last, !guests.answer_dialogs())
+            let mut clients = lock(&self.window.clients);
+            let is_last = clients.remove(self.number);
+            (is_last, !clients.answer_dialogs())
         };
-        self.shard.guest_contexts().retain(|context, _| !self.contexts.contains(context));
+        self.shard.client_contexts().retain(|context, _| !self.contexts.contains(context));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (shard, session) = (Arc::clone(&self.shard), self.session.clone());
         let leaving = Leaving::new(Arc::clone(&self.window));
@@ -152,7 +152,7 @@ impl Drop for Presence {
     }
 }
 
-/// While this is there, no other guest comes in.
+/// While this exists, no other client can connect.
 struct Leaving(Arc<WindowState>);
 
 impl Leaving {
@@ -168,8 +168,8 @@ impl Drop for Leaving {
     }
 }
 
-/// With its session go a guest's sessions, contexts and interceptions. What it had set for the window's
-/// downloads falls back to Chromium's own rule, and to ours again once nobody is there.
+/// Ends a client's session, and with it its sub-sessions, contexts and interceptions. The window's setting for
+/// downloads returns to Chromium's default, and to ours once no client is connected.
 async fn see_off(
     shard: &Shard,
     window: &WindowState,
@@ -179,14 +179,14 @@ async fn see_off(
 ) {
     let connection = &shard.connection;
     let detach = DetachFromTarget { session_id: session };
-    if let Err(error) = connection.call_within(None, detach, GUEST_TIMEOUT).await {
+    if let Err(error) = connection.call_within(None, detach, CLIENT_TIMEOUT).await {
         tracing::debug!(%error, "a client's session could not be ended; its browser may be gone");
     }
     if window.is_closing() || connection.is_closed() {
         return;
     }
     if leaves_dialogs {
-        dialogs::guests_left(shard, window);
+        dialogs::clients_left(shard, window);
     }
     if !is_last {
         return;
@@ -196,7 +196,7 @@ async fn see_off(
         browser_context_id: window.id.as_str().into(),
         download_path: None,
     };
-    if let Err(error) = connection.call_within(None, deny, GUEST_TIMEOUT).await {
+    if let Err(error) = connection.call_within(None, deny, CLIENT_TIMEOUT).await {
         tracing::debug!(%error, "downloads could not be denied again");
     }
 }

@@ -1,4 +1,4 @@
-//! Cookies: read in one go, and looked at for changes, of which Chromium does not tell.
+//! Cookies: reading all of them, and detecting changes, for which Chromium has no events.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::WindowError;
 use crate::state::{Shard, WindowState, mark_changed, remind};
 
-/// All cookies, with their digest. Those whose partition cannot be named are left out.
+/// Returns all cookies, with their digest. Those with an opaque partition key are left out.
 pub(crate) async fn read(
     shard: &Shard,
     window: &WindowState,
@@ -21,7 +21,7 @@ pub(crate) async fn read(
     Ok((all.into_iter().filter_map(cookie).collect(), digest))
 }
 
-/// Notes a change where cookies differ from when they were last looked at, and tells again what nobody heard.
+/// Notes a change if cookies differ from those of the last check, and repeats reports that were not received.
 pub(crate) async fn cookies_changed(
     shard: &Shard,
     window: &WindowState,
@@ -35,7 +35,7 @@ pub(crate) async fn cookies_changed(
     Ok(())
 }
 
-/// One that Chromium does not take makes it refuse them all; then each is set alone.
+/// If Chromium rejects one of them, it rejects all; then each is set separately.
 pub(crate) async fn write(
     shard: &Shard,
     window: &WindowState,
@@ -54,7 +54,7 @@ pub(crate) async fn write(
         match set(shard, window, vec![cookie], timeout).await {
             Ok(()) => {}
             Err(WindowError::Refused { reason, .. }) => {
-                tracing::warn!(window = %window.id, reason, "a cookie could not be set");
+                tracing::warn!(window = %window.id, reason, "failed to set a cookie");
             }
             Err(error) => return Err(error),
         }
@@ -84,14 +84,14 @@ fn cookie(value: Value) -> Option<Cookie> {
     }
     let is_session = value["session"] == Value::Bool(true);
     let mut cookie: Cookie = serde_json::from_value(value)
-        .inspect_err(|_| tracing::warn!("a cookie of unknown shape is left out"))
+        .inspect_err(|_| tracing::warn!("a cookie in an unknown format is left out"))
         .ok()?;
-    // Chromium says -1, which it would not take back.
+    // Chromium returns -1, which it would not accept.
     cookie.expires = cookie.expires.filter(|_| !is_session);
     Some(cookie)
 }
 
-/// In whatever order they come; 0 where there are none.
+/// Returns a digest that does not depend on their order; 0 if there are none.
 fn digest(cookies: &[Value]) -> u64 {
     let digests = cookies.iter().map(|cookie| {
         let mut hasher = DefaultHasher::new();

@@ -1,10 +1,9 @@
-//! Dialogs of pages (`alert`, `confirm`, `prompt`, `beforeunload`): who answers them, and what is answered where
-//! nobody does.
+//! Dialogs of pages (`alert`, `confirm`, `prompt`, `beforeunload`): who answers them, and the default answers.
 //!
-//! An answer that a flow has ready comes first; then the person who steers the window is asked, then the clients
-//! that are connected to it. Everybody is waited for only so long, because a page that shows a dialog does nothing
-//! else. Otherwise [`pilotlight_flow::dialog::decide`] says what the answer is. Whatever we or a person answered is
-//! told as a [`BrowserEvent::DialogAnswered`] once Chromium says that the dialog is closed.
+//! An answer that a flow has ready comes first; then the person in the live view is asked, then the connected
+//! clients. Each is waited for only for a limited time, because a page with an open dialog does nothing else.
+//! Otherwise [`pilotlight_flow::dialog::decide`] returns the answer. What Pilotlight or a person answered is reported
+//! as a [`BrowserEvent::DialogAnswered`] once Chromium reports that the dialog is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,9 +21,9 @@ pub use crate::event::{AnsweredBy, AnsweredDialog};
 use crate::state::{Dialog, ExpectedDialogs, OpenDialog, Shard, Tab, TabStatus, WindowState, lock};
 use crate::window::Window;
 
-/// How long a dialog waits for a person or a client that is there.
+/// How long a dialog waits for a person or a client that is connected.
 pub const DIALOG_WAIT_MAX: Duration = Duration::from_secs(600);
-/// While a flow runs, it may have answers ready. When this is dropped, they are gone.
+/// While a flow runs, it may have answers ready. They are removed when this is dropped.
 #[derive(Debug)]
 pub struct FlowAnswers {
     window: Window,
@@ -43,12 +42,12 @@ impl Window {
         own.unwrap_or(&self.state.answers.expected)
     }
 
-    /// Sets what its dialogs are answered where nobody is asked; the first rule that fits counts.
+    /// Sets how its dialogs are answered if no person or client does; the first rule that matches decides.
     pub fn set_dialog_rules(&self, rules: Arc<[DialogRule]>) {
         self.state.answers.set_rules(rules);
     }
 
-    /// Begins a flow, whose steps may have answers ready. Those of an earlier one are forgotten.
+    /// Begins a flow, whose steps may have answers ready. Those of an earlier flow are removed.
     #[must_use]
     pub fn flow_answers(&self) -> FlowAnswers {
         self.expected_dialogs().clear();
@@ -56,7 +55,7 @@ impl Window {
     }
 }
 
-/// A dialog opens: it is answered at once, or left to somebody who is there.
+/// Handles an opened dialog: it is answered immediately, or left to a person or client.
 pub(crate) fn opened(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
@@ -82,8 +81,8 @@ pub(crate) fn opened(
         let typed = typed.map(|typed| typed.expose_secret().to_owned());
         return give(shard, tab, answer, typed, AnsweredBy::Step);
     }
-    // A client that listens to its pages sees the dialog, and it is the client's to answer.
-    if asks_person || (is_seen && lock(&window.guests).answer_dialogs()) {
+    // A client that enabled the events of its pages sees the dialog, and has to answer it.
+    if asks_person || (is_seen && lock(&window.clients).answer_dialogs()) {
         let (shard, window, tab) = (Arc::clone(shard), Arc::clone(window), Arc::clone(tab));
         tokio::spawn(async move {
             let is_over = |status: &TabStatus| {
@@ -98,7 +97,7 @@ pub(crate) fn opened(
     answer(shard, window, tab);
 }
 
-/// Answers the dialog that a page shows, if any, as it is answered where nobody is asked.
+/// Answers the open dialog of a page, if any, with the default answer.
 pub(crate) fn answer(shard: &Shard, window: &WindowState, tab: &Tab) {
     let Some(open) = tab.status.borrow().dialog.clone() else { return };
     let rules = Arc::clone(&lock(&window.answers.rules));
@@ -106,8 +105,8 @@ pub(crate) fn answer(shard: &Shard, window: &WindowState, tab: &Tab) {
     give(shard, tab, decided.answer, decided.typed, decided.why.into());
 }
 
-/// Leaves the dialogs of a window to the person who steers it, or answers them: the clients are gone.
-pub(crate) fn guests_left(shard: &Shard, window: &WindowState) {
+/// Leaves the dialogs of a window to the person in the live view, or answers them: the clients have disconnected.
+pub(crate) fn clients_left(shard: &Shard, window: &WindowState) {
     let tabs: Vec<_> = window.tabs.borrow().clone();
     let is_steered = window.steered.load(Ordering::Acquire) > 0;
     for tab in tabs {
@@ -123,9 +122,9 @@ pub(crate) fn guests_left(shard: &Shard, window: &WindowState) {
     }
 }
 
-/// Answers what waited for a person who is gone, or leaves it to a client, which has seen it too.
+/// Answers what waited for a person who has left, or leaves it to a client, which has seen it too.
 pub(crate) fn person_left(shard: &Shard, window: &WindowState) {
-    let is_left_to_client = lock(&window.guests).answer_dialogs();
+    let is_left_to_client = lock(&window.clients).answer_dialogs();
     for tab in window.tabs.borrow().iter() {
         let asked = |open: &mut OpenDialog| std::mem::take(&mut open.asks_person);
         let waited = tab.status.send_if_modified(|status| status.dialog.as_mut().is_some_and(asked));
@@ -140,13 +139,13 @@ pub(crate) fn person_left(shard: &Shard, window: &WindowState) {
 fn give(shard: &Shard, tab: &Tab, answer: DialogAnswer, typed: Option<String>, by: AnsweredBy) {
     let Some(open) = note(tab, by) else { return };
     let accept = answer.accepts();
-    tracing::debug!(kind = open.dialog.kind, accept, "a dialog is answered");
+    tracing::debug!(kind = open.dialog.kind, accept, "answering a dialog");
     let is_prompt = open.dialog.kind == "prompt";
     let prompt_text = typed.or(Some(open.dialog.default_prompt)).filter(|_| accept && is_prompt);
     send(&shard.connection, &open.session, HandleJavaScriptDialog { accept, prompt_text });
 }
 
-/// Notes who answers the dialog that is open, and returns it.
+/// Notes who answers the open dialog, and returns it.
 pub(crate) fn note(tab: &Tab, by: AnsweredBy) -> Option<OpenDialog> {
     let mut noted = None;
     tab.status.send_if_modified(|status| {
@@ -159,14 +158,14 @@ pub(crate) fn note(tab: &Tab, by: AnsweredBy) -> Option<OpenDialog> {
     noted
 }
 
-/// A dialog is closed. What a client answered is the client's own affair, and is not told.
+/// Handles a closed dialog. The answer of a client is the client's own affair, and is not reported.
 pub(crate) fn closed(window: &WindowState, tab: &Tab, closed: &DialogClosed) -> Option<BrowserEvent> {
     let mut open = None;
     tab.status.send_modify(|status| open = status.dialog.take());
     let OpenDialog { dialog, by, .. } = open?;
     let by = by?;
     if !window.answers.may_tell() {
-        tracing::debug!(window = %window.id, "a window opens too many dialogs for all of them to be told");
+        tracing::debug!(window = %window.id, "a window opens too many dialogs to report all of them");
         return None;
     }
     let answered = AnsweredDialog {

@@ -1,7 +1,7 @@
-//! The one task that reads a browser's events and keeps [`crate::state`] true.
+//! The task that reads a browser's events and keeps [`crate::state`] up to date.
 //!
-//! It never waits for Chromium itself: whatever has to be sent is sent by a task of its own, or events would
-//! pile up behind the answer. New pages are held until they have their window's set-up.
+//! It never waits for Chromium itself: commands are sent by separate tasks, because events would queue up behind the
+//! reply. New pages are paused until their set-up is complete.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -38,13 +38,13 @@ use crate::reopen::reopen_and_tell;
 use crate::state::{RemoteFrame, Shard, Tab, WindowState, lock, mark_changed, shown};
 use crate::window::may_be_sent;
 
-/// What is said of messages that were too long, or too many, and were a guest's.
+/// The reason for ending pages whose clients get messages that are too long or too many.
 #[derive(serde::Deserialize)]
-struct OfGuest {
+struct OfClient {
     group: Option<String>,
 }
 
-/// How many frames in processes of their own a page may have; more are let run without being looked into.
+/// Out-of-process frames of a page that are set up; further ones run without being read.
 const REMOTE_FRAMES_MAX: usize = 256;
 
 /// Reads events until the connection closes.
@@ -60,11 +60,11 @@ pub(crate) async fn drive(
             Some(session) => session_event(&shard, session, &event),
         };
         if let Some(happened) = happened {
-            // Nobody listens any more where the receiver is gone.
+            // The receiver has been dropped.
             let _ = events.send(happened).await;
         }
     }
-    // Where our own queue ran over, what is known is no longer true: the browser has to be given up.
+    // If our own queue overflowed, the state is no longer accurate: the browser has to be replaced.
     shard.connection.close();
     shard.clear();
 }
@@ -77,8 +77,8 @@ fn root_event(shard: &Arc<Shard>, event: &Event) -> Option<BrowserEvent> {
     } else if let Some(changed) = event.read::<TargetInfoChanged>() {
         target_changed(shard, changed.target_info);
     } else if matches!(event.method.as_str(), MESSAGE_TOO_LONG | HOLDS_OTHERS_UP | FLOODS) {
-        let of_guest: OfGuest = serde_json::from_str(event.params.get()).ok()?;
-        let window = shard.window(&WindowId::new(&of_guest.group?))?;
+        let of_client: OfClient = serde_json::from_str(event.params.get()).ok()?;
+        let window = shard.window(&WindowId::new(&of_client.group?))?;
         if event.method != HOLDS_OTHERS_UP {
             let reason = event.method.as_str();
             tracing::warn!(window = %window.id, reason, "what its clients are sent is too much; its pages are ended");
@@ -101,7 +101,7 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
     let (window, tab) = shard.by_session(session)?;
     match event.method.as_str() {
         MESSAGE_TOO_LONG | FLOODS => {
-            // What is known of it is no longer true, and its browser was busy with it for as long as it took.
+            // Its state is no longer accurate, and it kept its browser busy for that long.
             let reason = event.method.as_str();
             tracing::warn!(window = %window.id, reason, "a page has the browser tell too much and is ended");
             let (shard, ended) = (Arc::clone(shard), Arc::clone(&window));
@@ -154,15 +154,15 @@ fn session_event(shard: &Arc<Shard>, session: &SessionId, event: &Event) -> Opti
     None
 }
 
-/// No event tells of a title, so it is asked for when a document has loaded and when it has come to rest.
+/// There is no event for titles, so the title is queried when a document has loaded and when it is idle.
 fn is_worth_a_look(tab: &Tab, event: &Event) -> bool {
     event.read::<LifecycleEvent>().is_some_and(|lifecycle| {
         lifecycle.frame_id == tab.target && matches!(lifecycle.name.as_str(), "load" | "networkIdle")
     })
 }
 
-/// What of the page's own loading is remembered. Chromium sends `frameStartedLoading` for moves within a
-/// document as well, so it is not used.
+/// Tracks the page's own loading. Chromium sends `frameStartedLoading` for navigation within a document as well, so
+/// it is not used.
 fn loading_event(tab: &Tab, event: &Event) {
     if begins_navigation(tab, event) {
         tab.status.send_modify(|status| {
@@ -201,10 +201,10 @@ fn loading_event(tab: &Tab, event: &Event) {
     }
 }
 
-/// What of the page's moves matters to a capture.
+/// Tracks navigations that matter to a capture.
 fn note_change(shard: &Shard, window: &WindowState, tab: &Tab, event: &Event) {
     if let Some(navigated) = event.read::<FrameNavigated>() {
-        // Frames come and go with their pages; those of other sites have storage that is theirs alone.
+        // Frames come and go with their pages; those of other sites have separate storage.
         if navigated.frame.parent_id.is_none() {
             shown(shard, window, &navigated.frame.security_origin);
             mark_changed(shard, window);
@@ -224,7 +224,7 @@ fn page_detached(shard: &Arc<Shard>, session: &SessionId) -> Option<BrowserEvent
     }
     let is_shown = window.tabs.borrow().iter().any(|known| Arc::ptr_eq(known, &tab));
     if !is_shown {
-        // A page that nobody sees.
+        // A hidden page.
         shard.forget_sessions(&tab);
         return None;
     }
@@ -232,7 +232,7 @@ fn page_detached(shard: &Arc<Shard>, session: &SessionId) -> Option<BrowserEvent
     let front = window.tabs.borrow().last().map(|tab| tab.target.clone());
     *lock(&window.front) = front;
     window.refresh_summary();
-    // Last, since it wakes those who wait for the page to be gone.
+    // Last, since it wakes tasks that wait for the page to be closed.
     shard.forget_sessions(&tab);
     mark_changed(shard, &window);
     if window.tabs.borrow().is_empty() && !window.is_closing() {
@@ -241,10 +241,10 @@ fn page_detached(shard: &Arc<Shard>, session: &SessionId) -> Option<BrowserEvent
     None
 }
 
-/// `Inspector.targetCrashed` tells the same a moment earlier and is left aside: coming twice, a crash could
-/// be taken for that of a page that was reloaded in between.
+/// `Inspector.targetCrashed` reports the same a moment earlier and is ignored: with two events, a crash could be
+/// attributed to a page that was reloaded in between.
 ///
-/// Only the main page is worth bringing back: every other one is closed, and the main page stays as it is.
+/// Only the main page is worth restoring: every other one is closed, and the main page remains the same.
 fn page_crashed(shard: &Arc<Shard>, window: &WindowState, tab: &Arc<Tab>) -> Option<BrowserEvent> {
     let news = tab.status.send_if_modified(|status| {
         let news = !status.crashed;
@@ -283,7 +283,7 @@ fn target_changed(shard: &Shard, info: TargetInfo) {
     }
 }
 
-/// A frame of another site in full Chromium: a process and a session of its own.
+/// Handles a frame of another site in full Chromium, which has a process and a session of its own.
 fn frame_attached(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
@@ -325,7 +325,7 @@ fn frame_attached(
     });
 }
 
-/// The password is given once for each request; a proxy that asks again has refused it.
+/// The password is sent once for each request; a proxy that asks again has rejected it.
 fn answer_proxy(
     connection: &Connection,
     window: &WindowState,

@@ -1,4 +1,4 @@
-//! A Chromium that is there, and how its windows are drawn.
+//! An installed Chromium, and how its windows are drawn.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// How a window is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Engine {
-    /// `chromium-headless-shell`: the leanest, without site isolation by nature.
+    /// `chromium-headless-shell`: the leanest, without site isolation by default.
     HeadlessShell,
     /// Full Chromium without a display.
     Headless,
@@ -44,13 +44,13 @@ impl FromStr for Engine {
     }
 }
 
-/// A Chromium that is there.
+/// An installed Chromium.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binary {
     /// The program.
     pub path: PathBuf,
-    /// How it is to be run.
+    /// The engine to run it with.
     pub engine: Engine,
-    /// Where it was found, in words.
+    /// Where it was found, as text.
     pub source: &'static str,
 }

@@ -7,7 +7,7 @@ use pilotlight_flow::page::PageError;
 
 use crate::find::FindError;
 use crate::launch::LaunchError;
-use crate::limits::GUESTS_MAX;
+use crate::limits::CLIENTS_MAX;
 use crate::proxy::ProxyError;
 use crate::shim::ShimError;
 
@@ -102,7 +102,7 @@ pub enum WindowError {
     #[error("{0}")]
     Missing(String),
     /// It has as many clients of the DevTools protocol as it may.
-    #[error("the session has {} clients of the DevTools protocol, and may not have more", GUESTS_MAX)]
+    #[error("the session has {} clients of the DevTools protocol, and may not have more", CLIENTS_MAX)]
     Full,
     /// Chromium refused the command.
     #[error("the browser refused {command}: {reason}")]

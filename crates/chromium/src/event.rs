@@ -1,11 +1,11 @@
-//! What a browser tells of itself, and the name of a window in it.
+//! The events of a browser, and the id of a window.
 
 use std::fmt;
 use std::sync::Arc;
 
 use pilotlight_flow::dialog::{DialogAnswer, Why};
 
-/// Names a window: unique across all browsers, and never used again.
+/// The id of a window: unique across all browsers, and never reused.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WindowId(Arc<str>);
 
@@ -14,7 +14,7 @@ impl WindowId {
         Self(context.into())
     }
 
-    /// Chromium's `browserContextId`, which is what names the window.
+    /// Returns Chromium's `browserContextId`, which is the id of the window.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -32,67 +32,67 @@ impl fmt::Debug for WindowId {
     }
 }
 
-/// What happened to a browser by itself.
+/// An event of a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrowserEvent {
-    /// The process ended or no longer speaks with us; all of its windows are gone. Always the last event.
-    /// Not sent after [`crate::Browser::close`].
+    /// The process ended or its connection was lost; all of its windows are gone. Always the last event. Not sent
+    /// after [`crate::Browser::close`].
     Exited {
-        /// How, such as `signal: 9 (SIGKILL)`.
+        /// The description of its end, for example `signal: 9 (SIGKILL)`.
         status: String,
-        /// Its last words.
+        /// The end of its standard error.
         stderr: Vec<String>,
     },
-    /// The renderer of the window's main page died; [`crate::Window::reload`] brings the page back. Other pages
-    /// whose renderers die are closed without a word.
+    /// The renderer of the window's main page crashed; [`crate::Window::reload`] restores the page. Other pages whose
+    /// renderers crash are closed without an event.
     WindowCrashed {
-        /// Which.
+        /// The window.
         window: WindowId,
     },
-    /// The window's last page was closed by itself or a client. An empty one was opened instead; everything else
-    /// of the window is as it was.
+    /// The window's last page was closed, by itself or by a client. An empty one was opened instead; everything else
+    /// of the window is unchanged.
     LastPageClosed {
-        /// Which.
+        /// The window.
         window: WindowId,
     },
     /// The same, and no other page could be opened: the window is lost.
     WindowEmptied {
-        /// Which.
+        /// The window.
         window: WindowId,
     },
-    /// The window had the browser do so much that its other windows waited for it. Told only of a browser that is
-    /// shared (see [`crate::Browser::set_shared`]), and again only after the window has come to rest.
+    /// The window kept the browser so busy that its other windows had to wait. Sent only for a browser that is shared
+    /// (see [`crate::Browser::set_shared`]), and again only after the window was idle.
     WindowHeldOthersUp {
-        /// Which.
+        /// The window.
         window: WindowId,
     },
-    /// Something worth another [`crate::Window::capture`] changed since the last one began. Told once for each
+    /// State that a [`crate::Window::capture`] contains has changed since the last one began. Sent once for each
     /// capture, and never before the first.
     WindowChanged {
-        /// Which.
+        /// The window.
         window: WindowId,
     },
-    /// A dialog of one of its pages was answered, by us or by the person who steers it.
+    /// A dialog of one of its pages was answered, by Pilotlight or by the person in the live view.
     DialogAnswered {
-        /// Which.
+        /// The window.
         window: WindowId,
-        /// What it was answered.
+        /// The dialog and its answer.
         dialog: Box<AnsweredDialog>,
     },
 }
 
-/// Who decided what a dialog was answered.
+/// Who answered a dialog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnsweredBy {
-    /// A rule of the window's site; the text that it looks for.
+    /// A rule of the window's site; the text that it matches.
     Rule(String),
-    /// A step of the flow that runs.
+    /// A step of the running flow.
     Step,
-    /// Nobody: it asks whether to stay signed in.
+    /// Pilotlight: it asks whether to stay signed in.
     KeepsSession,
-    /// Nobody: it is the answer that does no harm.
+    /// Pilotlight: with the harmless answer.
     Harmless,
-    /// The person who steers the window.
+    /// The person in the live view.
     Person,
 }
 
@@ -111,10 +111,10 @@ impl From<Why> for AnsweredBy {
 pub struct AnsweredDialog {
     /// `alert`, `confirm`, `prompt` or `beforeunload`.
     pub kind: String,
-    /// The beginning of what it said, on one line. It is the page's: it may say anything.
+    /// The beginning of its message, on one line. It is from the page: it can be anything.
     pub text: String,
-    /// What it was answered.
+    /// Its answer.
     pub answer: DialogAnswer,
-    /// By whom.
+    /// Who answered.
     pub by: AnsweredBy,
 }

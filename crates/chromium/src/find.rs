@@ -1,8 +1,7 @@
-//! Where Chromium is, and whether it is one that we can use.
+//! Finding Chromium, and checking whether it can be used.
 //!
-//! Looking for it touches nothing but file names, under a root and with an environment that the caller
-//! gives, so that tests need no machine of their own. Only [`check_version`] starts the program, as the
-//! unprivileged user.
+//! The search uses only file names, under a root and with an environment that the caller provides, so that tests are
+//! independent of the machine. Only [`check_version`] starts the program, as the unprivileged user.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,42 +14,42 @@ use tokio::process::Command;
 pub use crate::engine::{Binary, Engine};
 use crate::launch::{Confined, Reach, RunAs};
 
-/// The oldest Chromium that is known to have every command we send, by major version.
+/// The oldest Chromium that is known to have every command that is used, by major version.
 pub const MINIMUM_MAJOR: u32 = 120;
 /// How long `--version` may take.
 pub const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of the answer to `--version` is read.
+/// How many bytes of the output of `--version` are read.
 const VERSION_OUTPUT_MAX_BYTES: u64 = 4096;
 
-/// What to do where there is none.
+/// The hint if there is none.
 pub const INSTALL_HINT: &str = "install it with `apt install chromium-headless-shell chromium` (Debian, Ubuntu: `npx \
     @puppeteer/browsers install chrome-headless-shell@stable`), or set `chromium.binary`";
 
-/// What is searched.
+/// The scope of the search.
 #[derive(Debug, Clone)]
 pub struct Search<'a> {
-    /// The path from the configuration, if one is set: then nothing else is looked at.
+    /// The path from the configuration; if it is set, nothing else is searched.
     pub configured: Option<&'a Path>,
     /// The environment: `CHROME_BIN`, `CHROMIUM_BIN`, `PUPPETEER_EXECUTABLE_PATH`, `PATH`, `HOME`.
     pub environment: &'a HashMap<String, String>,
-    /// `/`, but for tests.
+    /// `/`, except in tests.
     pub root: &'a Path,
 }
 
 /// Why there is no usable Chromium.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// The configured path leads nowhere.
-    #[error("`{}`, set as the browser, is no program that can be started; {INSTALL_HINT}", .0.display())]
+    /// The configured path is not an executable.
+    #[error("`{}`, configured as the browser, is not an executable; {INSTALL_HINT}", .0.display())]
     ConfiguredMissing(PathBuf),
-    /// The configured program cannot serve the configured engine.
-    #[error("`{}` cannot serve the engine `{engine}`: {reason}", path.display())]
+    /// The configured program cannot be used for the configured engine.
+    #[error("`{}` cannot be used for the engine `{engine}`: {reason}", path.display())]
     WrongEngine {
         /// The program.
         path: PathBuf,
-        /// What was asked for.
+        /// The engine.
         engine: Engine,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
     /// Nothing was found.
@@ -59,12 +58,12 @@ pub enum FindError {
     /// The engine `headed` without a display.
     #[error("the engine `headed` needs a display: set DISPLAY, for example with `xvfb-run`")]
     NoDisplay,
-    /// The program does not run.
-    #[error("`{}` does not run: {reason}; {INSTALL_HINT}", path.display())]
+    /// The program fails.
+    #[error("`{}` failed: {reason}; {INSTALL_HINT}", path.display())]
     Broken {
         /// The program.
         path: PathBuf,
-        /// What happened.
+        /// The error.
         reason: String,
     },
     /// The program is too old.
@@ -81,10 +80,10 @@ fn names(engines: &[Engine]) -> String {
     engines.iter().map(|engine| format!("`{engine}`")).collect::<Vec<_>>().join(" or ")
 }
 
-/// Finds the first of `engines` (best first) that is there.
+/// Finds the first of `engines` (best first) that is installed.
 ///
 /// # Errors
-/// Where none is, with a hint how to install one.
+/// If none is, with a hint how to install one.
 pub fn find(search: &Search<'_>, engines: &[Engine]) -> Result<Binary, FindError> {
     let has_display = search.environment.get("DISPLAY").is_some_and(|display| !display.is_empty());
     if engines == [Engine::Headed] && !has_display {
@@ -125,13 +124,13 @@ fn is_headless_shell(path: &Path) -> bool {
     name.contains("headless-shell")
 }
 
-/// Whether the path is a regular file that somebody may execute.
+/// Returns whether the path is a regular file that a user may execute.
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Where an engine may be, in the order of preference.
+/// Returns the places of an engine, in order of preference.
 fn candidates(search: &Search<'_>, engine: Engine) -> Vec<(PathBuf, &'static str)> {
     let shell = engine == Engine::HeadlessShell;
     let mut all = Vec::new();
@@ -199,7 +198,7 @@ fn puppeteer(caches: &Path, shell: bool) -> Vec<PathBuf> {
     versions.iter().map(|version| version.join(program)).collect()
 }
 
-/// Sub-folders that start with `prefix`, the one with the highest version first.
+/// Returns the sub-folders that start with `prefix`, the one with the highest version first.
 fn newest_first(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut versions: Vec<(Vec<u64>, PathBuf)> = entries
@@ -214,10 +213,10 @@ fn newest_first(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Runs `--version` as `run_as` (the present user where `None`) and gives the major version.
+/// Runs `--version` as `run_as` (the current user if `None`) and returns the major version.
 ///
 /// # Errors
-/// Where the program does not run, does not answer as Chromium does, or is too old.
+/// If the program fails, prints something unexpected, or is too old.
 pub async fn check_version(binary: &Binary, run_as: Option<&RunAs>) -> Result<u32, FindError> {
     let broken = |reason: String| FindError::Broken { path: binary.path.clone(), reason };
     let text = match tokio::time::timeout(VERSION_TIMEOUT, version_text(&binary.path, run_as)).await {
@@ -228,7 +227,7 @@ pub async fn check_version(binary: &Binary, run_as: Option<&RunAs>) -> Result<u3
     check_major(&binary.path, major)
 }
 
-/// Refuses what is too old.
+/// Refuses a version that is too old.
 ///
 /// # Errors
 /// [`FindError::TooOld`].
@@ -262,7 +261,7 @@ async fn version_text(path: &Path, run_as: Option<&RunAs>) -> std::io::Result<St
     Ok(text)
 }
 
-/// The major version in `Chromium 156.0.8078.79 …`, `Google Chrome 150.…` or `HeadlessChrome/156.…`.
+/// Parses the major version in `Chromium 156.0.8078.79 …`, `Google Chrome 150.…` or `HeadlessChrome/156.…`.
 pub(crate) fn major_of(text: &str) -> Option<u32> {
     let version = text.split([' ', '/', '\n']).find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     version.split('.').next()?.parse().ok()

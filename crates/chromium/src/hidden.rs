@@ -1,5 +1,5 @@
-//! Pages of a window that no client sees and that are in no list of its pages. They share its cookies and storage,
-//! and go with the server that made them: Chromium closes them when the session ends that asked for them
+//! Pages of a window that clients do not see and that are not in the list of its pages. They share its cookies and
+//! storage, and end with the server that created them: Chromium closes them when the session ends that requested them
 //! (`Target.createTarget`, `hidden`).
 
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::error::WindowError;
 use crate::limits::COMMAND_TIMEOUT;
 use crate::state::{BLANK, Shard, WindowState, lock};
 
-/// A hidden page; dropped, it is closed.
+/// A hidden page, which is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct HiddenPage {
     pub(crate) shard: Arc<Shard>,
     window: Arc<WindowState>,
-    /// The browser session that made it, with which it goes.
+    /// The browser session that created it, with which it ends.
     maker: SessionId,
     pub(crate) target: String,
     pub(crate) session: SessionId,
@@ -33,7 +33,8 @@ impl Drop for HiddenPage {
 }
 
 impl HiddenPage {
-    /// Opens an empty one. In a task of its own: if the caller gives up meanwhile, the page must not stay behind.
+    /// Opens an empty one. In a task of its own: if the caller is dropped meanwhile, the page must not be left
+    /// behind.
     pub(crate) async fn open(shard: &Arc<Shard>, window: &Arc<WindowState>) -> Result<Self, WindowError> {
         let opening = tokio::spawn(open(Arc::clone(shard), Arc::clone(window)));
         opening.await.unwrap_or(Err(WindowError::Closed))
@@ -72,7 +73,7 @@ async fn open(shard: Arc<Shard>, window: Arc<WindowState>) -> Result<HiddenPage,
     }
 }
 
-/// It is known now which page is the hidden one: those that waited are what they are.
+/// Handles that the hidden page is known now: those that waited get their kind.
 fn settle(shard: &Arc<Shard>, window: &WindowState, target: Option<&str>) {
     let mut hidden = lock(&window.record.hidden);
     hidden.pending -= 1;
@@ -91,13 +92,13 @@ fn close(shard: &Arc<Shard>, window: &Arc<WindowState>, maker: SessionId, target
         if let Some(target) = target {
             let close = CloseTarget { target_id: target.clone() };
             if let Err(error) = shard.connection.call_within(None, close, COMMAND_TIMEOUT).await {
-                tracing::debug!(%error, "a hidden page could not be closed; it may be gone already");
+                tracing::debug!(%error, "failed to close a hidden page; it may have been closed already");
             }
             lock(&window.record.hidden).targets.remove(&target);
         }
         let detach = DetachFromTarget { session_id: maker };
         if let Err(error) = shard.connection.call_within(None, detach, COMMAND_TIMEOUT).await {
-            tracing::debug!(%error, "the session of a hidden page could not be ended");
+            tracing::debug!(%error, "failed to end the session of a hidden page");
         }
     });
 }

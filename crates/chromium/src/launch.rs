@@ -1,7 +1,7 @@
-//! How a browser process comes to be and goes.
+//! Starting and ending a browser process.
 //!
-//! Nothing here may start Chromium as root, start it without its sandbox by itself, or leave a process or a
-//! directory behind.
+//! This module never starts Chromium as root, never disables its sandbox, and leaves no process and no directory
+//! behind.
 
 mod confine;
 mod direct;
@@ -36,31 +36,30 @@ pub use user::{BrowserUsers, RunAs, UserError};
 
 use crate::engine::Binary;
 
-/// How long a browser may take to end by itself once its pipe is closed, before it is killed. Measured:
-/// 0.03 to 0.2 s.
+/// How long a browser may take to end once its pipe is closed, before it is killed. Measured: 0.03 to 0.2 s.
 pub const EXIT_GRACE: Duration = Duration::from_secs(3);
 
-/// What is to be started.
+/// How to start a browser.
 #[derive(Debug, Clone)]
 pub struct LaunchPlan {
     /// The program and its engine.
     pub binary: Binary,
-    /// Switches, as [`crate::profiles::resolve`] gives them.
+    /// Switches, as [`crate::profiles::resolve`] returns them.
     pub arguments: Vec<String>,
     /// The contents of `Default/Preferences`; an empty object for none.
     pub preferences: Value,
-    /// The environment to take the few variables from that Chromium needs: `LANG`, `TZ`, and for a window
+    /// The environment, of which only the few variables that Chromium needs are used: `LANG`, `TZ`, and for a window
     /// `DISPLAY` and `XAUTHORITY`.
     pub environment: HashMap<String, String>,
     /// Whether the kernel may merge equal pages of its processes with those of others. Needs a shim.
     pub merges_pages: bool,
-    /// Whether its processes, and its shim, yield the processor to all others. Needs a shim.
+    /// Whether its processes, and its shim, have a lower priority than all others. Needs a shim.
     pub yields: bool,
-    /// What it may reach beside the system and its own folder.
+    /// What it may access besides the system and its own folder.
     pub reach: Reach,
 }
 
-/// A process that was started, and the ends of its pipe.
+/// A started process, and the ends of its pipe.
 pub struct Started {
     /// What Chromium writes.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
@@ -76,32 +75,32 @@ impl fmt::Debug for Started {
     }
 }
 
-/// How far a process has come.
+/// The state of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessState {
     /// It runs.
     Running,
-    /// It ended, in words such as `exit status: 1` or `signal: 9 (SIGKILL)`.
+    /// It ended, with a description such as `exit status: 1` or `signal: 9 (SIGKILL)`.
     Ended(String),
     /// It ended and nothing of it is left: no other process of its group, no directory.
     Gone(String),
 }
 
-/// What can be asked of a process, and done to it.
+/// A handle to a process.
 #[derive(Debug, Clone)]
 pub struct Process {
     /// Chromium's process id.
     pub pid: u32,
-    /// Its last words.
+    /// The end of its standard error.
     pub stderr: StderrTail,
-    /// Its own folder, where it is known: user data, home, temporary files.
+    /// Its own folder, if known: user data, home, temporary files.
     pub folder: Option<PathBuf>,
     state: watch::Receiver<ProcessState>,
     kill: CancellationToken,
 }
 
 impl Process {
-    /// Made by a launcher. Cancelling `kill` must end the process; `state` must become `Gone` thereafter.
+    /// Created by a launcher. Cancelling `kill` must kill the process; `state` must become `Gone` thereafter.
     pub fn new(
         pid: u32,
         stderr: StderrTail,
@@ -112,27 +111,27 @@ impl Process {
         Self { pid, stderr, folder, state, kill }
     }
 
-    /// Ends it by force, with all of its processes. Returns at once.
+    /// Kills it, with all of its processes. Returns immediately.
     pub fn kill(&self) {
         self.kill.cancel();
     }
 
-    /// Whether it was told to end by force.
+    /// Returns whether it was killed.
     pub(crate) fn is_killed(&self) -> bool {
         self.kill.is_cancelled()
     }
 
-    /// Ends it by force when the guard is dropped.
+    /// Kills it when the guard is dropped.
     pub(crate) fn kill_on_drop(&self) -> tokio_util::sync::DropGuard {
         self.kill.clone().drop_guard()
     }
 
-    /// Returns its end in words once it has ended.
+    /// Returns the description of its end once it has ended.
     pub async fn ended(&self) -> String {
         self.wait(|state| !matches!(state, ProcessState::Running)).await
     }
 
-    /// Returns its end in words once nothing of it is left.
+    /// Returns the description of its end once nothing of it is left.
     pub async fn gone(&self) -> String {
         self.wait(|state| matches!(state, ProcessState::Gone(_))).await
     }
@@ -145,8 +144,8 @@ impl Process {
         }
     }
 
-    /// Closes nothing itself: waits up to [`EXIT_GRACE`] for the process to follow its closed pipe, then
-    /// kills it, and returns once nothing is left.
+    /// Closes nothing itself: waits up to [`EXIT_GRACE`] for the process to end with its closed pipe, then kills it,
+    /// and returns once nothing is left.
     pub async fn finish(&self) {
         if tokio::time::timeout(EXIT_GRACE, self.ended()).await.is_err() {
             tracing::warn!(pid = self.pid, "the browser did not end with its pipe and is killed");
@@ -159,19 +158,19 @@ impl Process {
 /// Why a browser was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// Nobody to run it as.
-    #[error("the browser cannot be started as the user that is asked for")]
+    /// There is no user to run it as.
+    #[error("the browser cannot be started as the configured user")]
     User(#[from] UserError),
     /// The run directory cannot be used.
     #[error("the directory `{}` cannot be used for browsers", path.display())]
     Directory {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         #[source]
         source: io::Error,
     },
-    /// The unprivileged user cannot get to the run directory.
+    /// The unprivileged user cannot access the run directory.
     #[error(
         "the user `{user}`, as whom browsers run, cannot enter `{}`; choose a directory that it can enter, such as one in /var/lib or /tmp",
         path.display()
@@ -179,7 +178,7 @@ pub enum LaunchError {
     NoEntry {
         /// The user.
         user: String,
-        /// The first folder on the way that it cannot enter.
+        /// The first folder in its path that the user cannot enter.
         path: PathBuf,
     },
     /// There is no shim to keep the browser, or it could not start one.
@@ -188,9 +187,9 @@ pub enum LaunchError {
     /// The program did not start.
     #[error("`{}` could not be started", path.display())]
     Spawn {
-        /// Which.
+        /// The program.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         #[source]
         source: io::Error,
     },

@@ -1,8 +1,8 @@
-//! Starting browsers in either way: as our own child, or under a shim that outlives us.
+//! Starting browsers in either way: as a child of this process, or under a shim that outlives it.
 //!
-//! [`Launcher`] is the one narrow place between the browser and the operating system: whoever starts
-//! Chromium some other way implements it and nothing else changes. A launcher must never start Chromium as
-//! root, never without its sandbox by itself, and never leave a process or a directory behind.
+//! [`Launcher`] is the only interface between the browser and the operating system: another way to start Chromium is
+//! another implementation, and nothing else changes. A launcher must never start Chromium as root, never disable its
+//! sandbox, and never leave a process or a directory behind.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use crate::shim::{Kept, ShimHandle, ShimLauncher};
 
 /// Starts browsers.
 pub trait Launcher: Send + Sync {
-    /// Starts one and gives the ends of its pipe. Whether Chromium then comes up is the caller's to see.
+    /// Starts a browser and returns the ends of its pipe. Whether Chromium comes up is checked by the caller.
     fn launch(&self, plan: &LaunchPlan) -> impl Future<Output = Result<Launched, LaunchError>> + Send;
 }
 
@@ -20,14 +20,14 @@ pub trait Launcher: Send + Sync {
 pub struct Launched {
     /// The process, and the ends of its pipe.
     pub started: Started,
-    /// The id of the first call. Another than 1 where others have used the pipe before.
+    /// The id of the first call. Not 1 if the pipe was used before.
     pub next_id: i32,
-    /// Who keeps the browser when we are gone; `None` where it goes with us.
+    /// The shim that keeps the browser after the server has ended; `None` if the browser ends with the server.
     pub shim: Option<ShimHandle>,
 }
 
 impl Launched {
-    /// A browser that a shim keeps.
+    /// Returns a browser that a shim keeps.
     pub(crate) fn by(kept: Kept) -> Self {
         Self { started: kept.started, next_id: kept.next_id, shim: Some(kept.shim) }
     }

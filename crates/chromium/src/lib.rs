@@ -8,6 +8,7 @@ mod attach;
 pub mod browser;
 mod call;
 mod capture;
+pub mod client;
 mod cookies;
 pub mod dialogs;
 mod driver;
@@ -17,7 +18,6 @@ mod event;
 pub mod find;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-pub mod guest;
 mod hidden;
 pub mod launch;
 pub mod launcher;
@@ -34,11 +34,11 @@ pub mod window;
 
 pub use browser::{Browser, Life, WindowOptions};
 pub use capture::{CAPTURE_TIMEOUT, RestoreFields};
+pub use client::{ClientConnection, NewPage};
 pub use dialogs::FlowAnswers;
 pub use engine::Engine;
 pub use error::{LostWindow, StartError, WindowError};
 pub use event::{AnsweredBy, AnsweredDialog, BrowserEvent, WindowId};
-pub use guest::{Guest, NewPage};
 pub use limits::TABS_MAX;
 pub use pilotlight_cdp::{LONG_WORK_BYTES, work_on};
 pub use proxy::{Proxy, ProxyError};

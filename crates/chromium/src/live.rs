@@ -1,7 +1,7 @@
-//! A page that people look at and steer: its pictures as they change, and their hands in it.
+//! A page in the live view: pictures of its changes, and input of a person.
 //!
-//! Nothing here waits for the page longer than it must: a dialog, which holds up every answer of the page, ends
-//! the wait for the click that opened it. What is typed is never logged.
+//! Nothing here waits for the page longer than necessary: a dialog, which delays all replies of the page, ends the
+//! wait for the click that opened it. Typed text is never logged.
 
 mod select;
 
@@ -33,21 +33,21 @@ use crate::window::{COMMAND_TIMEOUT, Window, check_url, navigate_tab};
 pub use crate::state::Dialog;
 pub use select::{SelectList, SelectOption};
 
-/// How long a page may take to take an input event.
+/// How long a page may take to handle an input event.
 const INPUT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a page may take to load where a person sent it.
+/// How long a page may take to load on a person's command.
 const NAVIGATE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many events of a page may wait: pictures come one at a time.
+/// Events of a page that may wait: pictures arrive one at a time.
 const CAST_QUEUE: usize = 1024;
 
-/// How many pictures Chromium sends before the first of them is acknowledged (`kMaxScreencastFramesInFlight` in
+/// Pictures that Chromium sends before the first of them is acknowledged (`kMaxScreencastFramesInFlight` in
 /// `content/browser/devtools/protocol/page_handler.cc`).
 const FRAMES_IN_FLIGHT: usize = 2;
 
-/// How pictures are made.
+/// The options of pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quality {
-    /// Of JPEG, up to 100.
+    /// The quality of JPEG, up to 100.
     pub jpeg: u8,
     /// The longest side in pixels.
     pub side_max: u32,
@@ -66,14 +66,14 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Returns how long it is in the message that it comes in, as Base64.
+    /// Returns its length as Base64 in the message.
     fn wire_bytes(&self) -> usize {
         self.picture.len().div_ceil(3) * 4
     }
 }
 
-/// Pictures of a page as it changes. Chromium sends the next one only once the last one was acknowledged.
-/// Dropped, the page is no longer pictured.
+/// Pictures of a page as it changes. Chromium sends the next one only once the last one was acknowledged. Ends when
+/// dropped.
 #[derive(Debug)]
 pub struct Cast {
     page: LivePage,
@@ -82,7 +82,7 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// The next picture; `None` once the page or its browser is gone.
+    /// Returns the next picture; `None` once the page or its browser has ended.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
             let event = self.events.next().await?;
@@ -93,15 +93,15 @@ impl Cast {
         }
     }
 
-    /// Ends it, and returns once it has ended, so that another may begin.
+    /// Ends it, and returns once it has ended, so that another one may begin.
     pub async fn stop(mut self) {
         let LivePage { shard, tab, .. } = &self.page;
         self.stopped = true;
-        // Where the page is gone, so is its stream of pictures.
+        // If the page is closed, its pictures have ended as well.
         drop(tab.call(&shard.connection, &tab.session, StopScreencast {}, COMMAND_TIMEOUT).await);
     }
 
-    /// Asks for what comes after this one, at once or, in a shared browser, as soon as the other windows can bear it.
+    /// Requests the next picture, immediately or, in a shared browser, as soon as its load permits.
     pub fn acknowledge(&self, frame: &Frame) {
         let LivePage { shard, tab, .. } = &self.page;
         let (connection, session) = (shard.connection.clone(), tab.session.clone());
@@ -121,15 +121,15 @@ impl Drop for Cast {
     }
 }
 
-/// While one of these is there, dialogs of the window wait for a person. After the last one they get the answer
-/// that they get where nobody is asked.
+/// While one of these exists, dialogs of the window wait for a person. After the last one is dropped they get the
+/// default answer.
 #[derive(Debug)]
 pub struct Steering {
     window: Window,
 }
 
 impl Steering {
-    /// Whether it is this window that is steered.
+    /// Returns whether it belongs to this window.
     #[must_use]
     pub fn is_of(&self, window: &Window) -> bool {
         Arc::ptr_eq(&self.window.state, &window.state)
@@ -144,23 +144,23 @@ impl Drop for Steering {
     }
 }
 
-/// Which part of a press of the mouse.
+/// The kind of a mouse event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mouse {
-    /// It moves.
+    /// The mouse moves.
     Moved,
-    /// A button goes down.
+    /// A button is pressed.
     Pressed,
-    /// A button comes up.
+    /// A button is released.
     Released,
-    /// The wheel turns, by so many CSS pixels to the right and down.
+    /// The wheel turns, by this many CSS pixels to the right and down.
     Wheel(f64, f64),
 }
 
-/// What the mouse does.
+/// A mouse event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MouseInput {
-    /// Which part of it.
+    /// Its kind.
     pub mouse: Mouse,
     /// CSS pixels from the left of the viewport.
     pub x: f64,
@@ -170,16 +170,16 @@ pub struct MouseInput {
     pub button: &'static str,
     /// Buttons that are down: 1 left, 2 right, 4 middle.
     pub buttons: u8,
-    /// Which click of a series this is.
+    /// The number of this click in a series.
     pub clicks: u8,
     /// Modifier keys: 1 Alt, 2 Control, 4 Meta, 8 Shift.
     pub modifiers: u8,
 }
 
-/// What a key does.
+/// A key event.
 #[derive(Clone)]
 pub struct KeyInput {
-    /// Whether it goes down.
+    /// Whether the key is pressed or released.
     pub down: bool,
     /// `KeyboardEvent.key`.
     pub key: String,
@@ -187,15 +187,15 @@ pub struct KeyInput {
     pub code: String,
     /// `KeyboardEvent.keyCode`.
     pub key_code: u16,
-    /// What it types, if anything.
+    /// The text that it types, if any.
     pub text: Option<String>,
-    /// 1 left, 2 right, 3 the numeric pad.
+    /// 1 left, 2 right, 3 numeric pad.
     pub location: u8,
     /// Modifier keys: 1 Alt, 2 Control, 4 Meta, 8 Shift.
     pub modifiers: u8,
 }
 
-/// Keys are of passwords, too.
+/// Keys can be part of passwords.
 impl std::fmt::Debug for KeyInput {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("KeyInput").finish_non_exhaustive()
@@ -211,7 +211,7 @@ pub struct LivePage {
 }
 
 impl Window {
-    /// The page with this id; where there is none, the one in front.
+    /// Returns the page with this id; if there is none, the one in front.
     #[must_use]
     pub fn live_page(&self, target: Option<&str>) -> Option<LivePage> {
         let front = lock(&self.state.front).clone();
@@ -225,7 +225,7 @@ impl Window {
     /// Opens another page, in front.
     ///
     /// # Errors
-    /// Where Chromium does not.
+    /// If Chromium refuses.
     pub async fn open_page(&self) -> Result<(), WindowError> {
         let create = CreateTarget {
             url: "about:blank".into(),
@@ -236,7 +236,7 @@ impl Window {
         Ok(())
     }
 
-    /// Has dialogs wait for a person.
+    /// Has dialogs wait for a person, until the guard is dropped.
     #[must_use]
     pub fn steer(&self) -> Steering {
         self.state.steered.fetch_add(1, Ordering::AcqRel);
@@ -245,36 +245,36 @@ impl Window {
 }
 
 impl LivePage {
-    /// Chromium's id of the page.
+    /// Returns Chromium's id of the page.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.tab.target
     }
 
-    /// Makes it the one in front.
+    /// Brings it to the front.
     ///
     /// # Errors
-    /// Where the page is lost.
+    /// If the page is lost.
     pub async fn bring_to_front(&self) -> Result<(), WindowError> {
         Window::new(Arc::clone(&self.shard), Arc::clone(&self.window)).bring_to_front(&self.tab).await
     }
 
-    /// The dialog that waits for a person.
+    /// Returns the dialog that waits for a person.
     #[must_use]
     pub fn dialog(&self) -> Option<Dialog> {
         self.tab.status.borrow().dialog.as_ref().and_then(|open| open.question().cloned())
     }
 
-    /// Whether it shows a dialog, whoever is to answer it.
+    /// Returns whether it shows a dialog, whoever has to answer it.
     #[must_use]
     pub fn shows_dialog(&self) -> bool {
         self.tab.status.borrow().dialog.is_some()
     }
 
-    /// Begins to picture it.
+    /// Begins to send pictures of it.
     ///
     /// # Errors
-    /// Where the page is lost, or is being pictured already.
+    /// If the page is lost, or pictures are already being sent.
     pub async fn cast(&self, quality: Quality) -> Result<Cast, WindowError> {
         self.bring_to_front().await?;
         let events = self.shard.connection.subscribe(Scope::Session(self.tab.session.clone()), CAST_QUEUE);
@@ -286,13 +286,13 @@ impl LivePage {
             every_nth_frame: 1,
         };
         let (connection, session) = (&self.shard.connection, &self.tab.session);
-        // One that a dead server began goes on with the page's session.
+        // A stream of an earlier server continues with the page's session.
         self.tab.call(connection, session, StopScreencast {}, COMMAND_TIMEOUT).await?;
         self.tab.call(connection, session, start, COMMAND_TIMEOUT).await?;
         Ok(Cast { page: self.clone(), events, stopped: false })
     }
 
-    /// Hands an event to the page and waits until it has been dealt with, or a dialog asks about it.
+    /// Sends an event to the page and waits until it was handled, or a dialog was opened by it.
     async fn dispatch<C: Command>(&self, command: C) -> Result<(), WindowError> {
         let sent = self.tab.call(&self.shard.connection, &self.tab.session, command, INPUT_TIMEOUT);
         tokio::select! {
@@ -301,10 +301,10 @@ impl LivePage {
         }
     }
 
-    /// Moves, presses, releases or turns the wheel.
+    /// Sends a mouse event.
     ///
     /// # Errors
-    /// Where the page is lost or does not take it in time.
+    /// If the page is lost or does not handle it in time.
     pub async fn mouse(&self, input: MouseInput) -> Result<(), WindowError> {
         let (kind, wheel) = match input.mouse {
             Mouse::Moved => ("mouseMoved", None),
@@ -326,14 +326,15 @@ impl LivePage {
         .await
     }
 
-    /// Presses or releases a key.
+    /// Sends a key event.
     ///
     /// # Errors
     /// As [`Self::mouse`].
     pub async fn key(&self, input: KeyInput) -> Result<(), WindowError> {
         const CONTROL: u8 = 2;
         let selects_all = input.down && input.modifiers == CONTROL && input.code == "KeyA";
-        // The browser's clipboard is every window's: whoever looks has one of their own, to copy into and paste from.
+        // The browser's clipboard is shared by all windows: viewers have one of their own, to copy into and paste
+        // from.
         let clipboard = clipboard_key(&input.key, input.key_code.into(), input.modifiers.into());
         let clipboard = clipboard.filter(|_| input.down);
         if matches!(clipboard, Some(ClipboardKey::Copy | ClipboardKey::Paste)) {
@@ -362,7 +363,7 @@ impl LivePage {
         .await
     }
 
-    /// Puts text where the cursor is, as pasting or an input method does.
+    /// Inserts text at the cursor, as pasting or an input method does.
     ///
     /// # Errors
     /// As [`Self::mouse`].
@@ -370,7 +371,7 @@ impl LivePage {
         self.dispatch(InsertText { text }).await
     }
 
-    /// Moves fingers: `touchStart`, `touchMove`, `touchEnd` or `touchCancel`, and where they are now.
+    /// Sends a touch event: `touchStart`, `touchMove`, `touchEnd` or `touchCancel`, with the present touch points.
     ///
     /// # Errors
     /// As [`Self::mouse`].
@@ -379,10 +380,10 @@ impl LivePage {
         self.dispatch(DispatchTouchEvent { kind, touch_points }).await
     }
 
-    /// Answers the dialog that waits.
+    /// Answers the waiting dialog.
     ///
     /// # Errors
-    /// Where none waits.
+    /// If none waits.
     pub async fn answer(&self, accept: bool, text: Option<String>) -> Result<(), WindowError> {
         dialogs::note(&self.tab, AnsweredBy::Person);
         let answer = HandleJavaScriptDialog { accept, prompt_text: text };
@@ -390,7 +391,7 @@ impl LivePage {
         sent.await.map(drop)
     }
 
-    /// Goes to `url`; returns once it has loaded.
+    /// Navigates to `url`; returns once it has loaded.
     ///
     /// # Errors
     /// As [`Window::navigate`].
@@ -401,7 +402,7 @@ impl LivePage {
         Ok(())
     }
 
-    /// Loads it again, by a GET.
+    /// Reloads the page, by a GET.
     ///
     /// # Errors
     /// As [`Window::reload`].
@@ -409,10 +410,10 @@ impl LivePage {
         crate::window::reload_tab(&self.shard, &self.tab, NAVIGATE_TIMEOUT).await
     }
 
-    /// Goes back (-1) or forward (1) where there is something.
+    /// Goes back (-1) or forward (1) in the history if possible.
     ///
     /// # Errors
-    /// Where the page is lost.
+    /// If the page is lost.
     pub async fn travel(&self, by: i32) -> Result<(), WindowError> {
         let (connection, session) = (&self.shard.connection, &self.tab.session);
         let history = self.tab.call(connection, session, GetNavigationHistory {}, COMMAND_TIMEOUT).await?;
@@ -423,7 +424,7 @@ impl LivePage {
         Ok(())
     }
 
-    /// Closes it. The last page of a window stays.
+    /// Closes the page. The last page of a window stays open.
     pub fn close(&self) {
         if self.window.tabs.borrow().len() > 1 {
             close_page(&self.shard, self.tab.target.clone());

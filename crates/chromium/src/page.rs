@@ -1,7 +1,7 @@
-//! A window as replays see it: documents, elements, and hands that act like a person's.
+//! A window as replays use it: documents, elements, and input like that of a person.
 //!
-//! Everything here looks once and does not wait for elements to appear; that is the replay's business. What
-//! is typed is never logged and is in no error.
+//! Everything here tries once and does not wait for elements to appear; the replay does that. Typed text is never
+//! logged and is in no error.
 
 mod documents;
 mod downloads;
@@ -34,15 +34,15 @@ use crate::window::{COMMAND_TIMEOUT, Format, Window, evaluated_value, navigate_t
 pub use downloads::Downloads;
 pub(crate) use downloads::deny_downloads;
 
-/// How long a page may take to load; replays usually wait less.
+/// How long a page may take to load; replays usually wait for less time.
 pub const NAVIGATE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a script of a replay may run.
 pub const SCRIPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long giving a handle back may take.
+/// How long releasing a handle may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Chromium's handle to an object of a page. Given back when dropped, or long-lived pages would keep every
-/// element that was ever looked at.
+/// Chromium's handle to an object of a page. Released when dropped, or long-lived pages would keep every element that
+/// was ever found.
 struct Handle {
     shard: Arc<Shard>,
     session: SessionId,
@@ -55,7 +55,7 @@ impl Drop for Handle {
         let (connection, session) = (self.shard.connection.clone(), self.session.clone());
         let release = ReleaseObject { object_id: std::mem::take(&mut self.id) };
         runtime.spawn(async move {
-            // With its document the handle went by itself.
+            // The handle was released with its document.
             let _ = connection.call_within(Some(&session), release, RELEASE_TIMEOUT).await;
         });
     }
@@ -90,7 +90,7 @@ impl Element {
     }
 }
 
-/// Says that an element is gone where Chromium says that it no longer knows it.
+/// Converts Chromium's error for an unknown object into that of a removed element.
 fn element_error(error: WindowError) -> PageError {
     const WORDS: [&str; 4] = [
         "Could not find object with given id",
@@ -209,7 +209,7 @@ impl Page for Window {
 
     async fn watch_downloads(&self) -> Result<Downloads, PageError> {
         if self.beside.is_some() {
-            // Where they go is the window's own affair, and may be its client's.
+            // The window's setting decides where they are stored, and may be its client's.
             let reason = "a hidden page has no downloads".to_owned();
             return Err(PageError::Refused { command: "a download".to_owned(), reason });
         }

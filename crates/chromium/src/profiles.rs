@@ -1,8 +1,8 @@
-//! Launch profiles: which switches and preferences a Chromium is started with.
+//! Launch profiles: the switches and preferences with which Chromium is started.
 //!
-//! [`table::FLAGS`] is the one place that knows switches; this module only selects, merges and refuses. It
-//! must never let through what takes a protection away, or what the table does not know, unless the user has said
-//! so in so many words, and never what Pilotlight sets itself (`--user-data-dir`, `--remote-debugging-…`).
+//! [`table::FLAGS`] is the only place that knows switches; this module only selects, merges and refuses. A switch
+//! that removes a protection, or that is not in the table, is refused unless the user allowed it explicitly; a switch
+//! that Pilotlight sets itself (`--user-data-dir`, `--remote-debugging-…`) is always refused.
 
 mod arguments;
 pub mod table;
@@ -22,13 +22,13 @@ pub const WINDOW_SIDE_MAX: u32 = 16_384;
 /// The profiles that come with Pilotlight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// Chromium as it is: only what it needs to run unattended.
+    /// Chromium's defaults: only what it needs to run unattended.
     Conservative,
-    /// No GPU and a smaller window; images and, where there is a display, the window are kept.
+    /// No GPU and a smaller window; images are kept, and the window if there is a display.
     Moderate,
-    /// Every switch of the common lists for lean browsers that is not unsafe, no images, headless.
+    /// All switches of the common lists for lean browsers that are not unsafe, no images, headless.
     Aggressive,
-    /// What measurement showed to pay, with images and JIT compiler on. The default.
+    /// The switches that proved useful in measurements, with images and JIT compiler on. The default.
     Dense,
 }
 
@@ -46,7 +46,7 @@ impl Profile {
         }
     }
 
-    /// The engines that serve this profile where the user leaves the choice, best first.
+    /// Returns the engines that can run this profile if none is configured, best first.
     pub fn engines(self, has_display: bool) -> Vec<Engine> {
         match (self, has_display) {
             (Self::Conservative | Self::Moderate, true) => {
@@ -76,27 +76,27 @@ impl FromStr for Profile {
     }
 }
 
-/// A profile of the user's own: a built-in one with changes.
+/// A profile of the user: a built-in one with changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomProfile {
-    /// Where it starts.
+    /// The profile that it is based on.
     pub base: Profile,
-    /// Switches on top, as on a command line.
+    /// Additional switches, as on a command line.
     pub add: Vec<String>,
     /// Names of the base's switches, features, flags or preferences to leave out.
     pub remove: Vec<String>,
-    /// Whether images are loaded; as the base has it where `None`.
+    /// Whether images are loaded; as in the base if `None`.
     pub images: Option<bool>,
-    /// Width and height in CSS pixels; as the base has it where `None`.
+    /// Width and height in CSS pixels; as in the base if `None`.
     pub window_size: Option<(u32, u32)>,
-    /// Whether every site gets a process of its own in headless shell, which by nature does not do that.
-    /// Full Chromium does it always. Costs one renderer per site, protects the sites of one session from
-    /// one another even if a renderer is taken over.
+    /// Whether every site gets a process of its own in headless shell, which does not do that by default. Full
+    /// Chromium always does. Costs one renderer per site, and protects the sites of one session from one another even
+    /// if a renderer is compromised.
     pub site_isolation: Option<bool>,
 }
 
 impl CustomProfile {
-    /// `base` as it is.
+    /// Returns `base` without changes.
     pub fn unchanged(base: Profile) -> Self {
         Self { base, add: vec![], remove: vec![], images: None, window_size: None, site_isolation: None }
     }
@@ -108,16 +108,16 @@ impl From<Profile> for CustomProfile {
     }
 }
 
-/// What a profile comes to on one engine.
+/// A profile resolved for one engine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// The command line without what the launch itself adds (pipe, user data directory, headless).
     pub arguments: Vec<String>,
-    /// For `Default/Preferences` of the full engines; an empty object for headless shell.
+    /// The content of `Default/Preferences` of the full engines; an empty object for headless shell.
     pub preferences: Value,
     /// Whether images are loaded.
     pub images: bool,
-    /// Width and height in CSS pixels, where the profile sets them.
+    /// Width and height in CSS pixels, if the profile sets them.
     pub window_size: Option<(u32, u32)>,
     /// Whether every site gets a process of its own.
     pub site_isolation: bool,
@@ -129,26 +129,26 @@ pub enum ProfileError {
     /// No built-in profile has this name.
     #[error("there is no profile `{0}`; built in are `conservative`, `moderate`, `aggressive` and `dense`")]
     UnknownProfile(String),
-    /// It takes a protection away.
+    /// It removes a protection.
     #[error("`{argument}` is refused: {reason}; it needs `allow_unsafe_args = true`")]
     Unsafe {
-        /// What was given.
+        /// The argument.
         argument: String,
-        /// What it would do.
+        /// Its effect.
         reason: String,
     },
-    /// Nobody has looked into what it does.
+    /// Its effect is not known.
     #[error(
         "`{argument}` is refused: `{name}` is not among what `pilotlight flags` lists, so that it may take a protection \
          away; it needs `allow_unsafe_args = true`"
     )]
     Unknown {
-        /// What was given.
+        /// The argument.
         argument: String,
         /// The switch, feature, flag or setting.
         name: String,
     },
-    /// A software renderer would be where all cookies are.
+    /// A software renderer would run in the process that has all cookies.
     #[error(
         "`in-process-gpu` without `disable-software-rasterizer` is refused: a library that pages can attack would \
          draw inside the browser process, which has no sandbox; it needs `allow_unsafe_args = true`"
@@ -157,20 +157,20 @@ pub enum ProfileError {
     /// Pilotlight sets it itself.
     #[error("`{argument}` is refused: {reason}")]
     Owned {
-        /// What was given.
+        /// The argument.
         argument: String,
-        /// Who sets it instead.
+        /// What sets it instead.
         reason: String,
     },
-    /// It is no switch.
-    #[error("`{0}` is no switch: write it as `--name` or `--name=value`")]
+    /// It is not a switch.
+    #[error("`{0}` is not a switch: write it as `--name` or `--name=value`")]
     Malformed(String),
-    /// What is to be removed is not there.
+    /// What is to be removed is not in the base.
     #[error("`{name}` cannot be removed: the profile `{base}` does not have it")]
     NotInProfile {
-        /// What was to be removed.
+        /// The name that was to be removed.
         name: String,
-        /// From where.
+        /// The base.
         base: Profile,
     },
     /// A window of no size, or too large.
@@ -178,10 +178,10 @@ pub enum ProfileError {
     WindowSize(u32, u32),
 }
 
-/// What a profile comes to on `engine`, with the user's `extra_args` on top.
+/// Resolves a profile for `engine`, with the user's additional `extra_args`.
 ///
 /// # Errors
-/// Every mistake at once.
+/// All mistakes at once.
 pub fn resolve(
     profile: &CustomProfile,
     engine: Engine,
@@ -239,7 +239,7 @@ pub fn resolve(
     })
 }
 
-/// The rows that a profile takes from the table. Those that switch images off follow `images` alone.
+/// Returns the rows of the table for a profile. Those that disable images depend only on `images`.
 fn selected(profile: &CustomProfile, images: bool) -> impl Iterator<Item = &'static Flag> {
     FLAGS.iter().filter(move |flag| {
         let wanted = if flag.is_images_off() { !images } else { profile.base.has(flag) };
@@ -261,7 +261,7 @@ fn base_window_size(profile: &CustomProfile) -> Option<(u32, u32)> {
     Some((width.parse().ok()?, height.parse().ok()?))
 }
 
-/// Preferences are written with dots between their levels.
+/// Names of preferences have dots between their levels.
 fn set_preference(preferences: &mut Map<String, Value>, flag: &Flag) {
     let value = flag.value.and_then(|value| value.parse::<i64>().ok()).map_or(Value::Bool(true), Value::from);
     let mut level = preferences;

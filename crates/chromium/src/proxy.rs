@@ -1,23 +1,23 @@
-//! The proxy of a window. Its password is answered to the proxy's question alone, never put on a command line
-//! or into an error.
+//! The proxy of a window. Its password is sent only on the proxy's request; it is never put on a command line or into
+//! an error.
 
 use secrecy::SecretString;
 use url::Url;
 
-/// Kinds of proxy that Chromium knows.
+/// Kinds of proxy that Chromium supports.
 const SCHEMES: [&str; 4] = ["http", "https", "socks4", "socks5"];
 
-/// A proxy for everything that a window loads.
+/// A proxy for all requests of a window.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    /// Such as `http://proxy.example:3128`.
+    /// For example `http://proxy.example:3128`.
     pub server: String,
-    /// The user at the proxy, where it asks.
+    /// The user name, if the proxy requires one.
     pub username: Option<String>,
-    /// The password at the proxy, where it asks.
+    /// The password, if the proxy requires one.
     pub password: Option<SecretString>,
-    /// Hosts that are reached without the proxy, separated by commas, as Chromium's `--proxy-bypass-list`
-    /// takes them. Chromium never asks a proxy for this machine itself unless `<-loopback>` is listed.
+    /// Hosts that are accessed without the proxy, separated by commas, in the format of Chromium's
+    /// `--proxy-bypass-list`. Chromium never uses a proxy for this machine itself unless `<-loopback>` is listed.
     pub bypass: Option<String>,
 }
 
@@ -29,15 +29,15 @@ pub enum ProxyError {
         "a proxy is written as `scheme://host:port`, with `http`, `https`, `socks4` or `socks5` as scheme"
     )]
     Malformed,
-    /// A user name or password is in the address.
+    /// The address contains a user name or password.
     #[error("the proxy's user name and password do not belong in `server`: use `username` and `password`")]
     UserInformation,
-    /// Chromium cannot sign in at SOCKS proxies.
+    /// Chromium cannot authenticate at SOCKS proxies.
     #[error("Chromium cannot send a user name and password to a SOCKS proxy")]
     SocksWithPassword,
 }
 
-/// What is answered when a proxy asks.
+/// The credentials for a proxy.
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
     pub(crate) username: String,
@@ -45,10 +45,10 @@ pub(crate) struct Credentials {
 }
 
 impl Proxy {
-    /// Checks the address without quoting it, since it may hold a password.
+    /// Checks the address without quoting it, since it may contain a password.
     ///
     /// # Errors
-    /// Where Chromium would not understand it, or would silently go without the password.
+    /// If Chromium would not understand it, or would silently ignore the password.
     pub fn check(&self) -> Result<(), ProxyError> {
         let url = Url::parse(&self.server).map_err(|_| ProxyError::Malformed)?;
         if !url.username().is_empty() || url.password().is_some() || self.server.contains('@') {
@@ -64,7 +64,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// What is answered when it asks, if anything.
+    /// Returns the credentials, if there are any.
     pub(crate) fn credentials(&self) -> Option<Credentials> {
         let username = self.username.clone()?;
         Some(Credentials {

@@ -1,4 +1,4 @@
-//! The process of a page, and ending it by force.
+//! Ending the process of a page.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +12,31 @@ use crate::state::{Shard, Tab, WindowState, lock};
 /// How long ending a script or a renderer may take.
 pub(crate) const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Ends the renderer of a page, whether it obeys or not; [`crate::BrowserEvent::WindowCrashed`] follows where it is the
-/// main page's. Returns once the page has crashed.
+/// Ends the renderer of a page, whether it responds or not; [`crate::BrowserEvent::WindowCrashed`] follows if it is
+/// that of the main page. Returns once the page has crashed.
 ///
 /// # Errors
-/// [`WindowError::Timeout`] where it does not; otherwise [`WindowError::Crashed`], or [`WindowError::Closed`].
+/// [`WindowError::Timeout`] if it does not crash; otherwise [`WindowError::Crashed`], or [`WindowError::Closed`].
 pub(crate) async fn end(shard: &Shard, window: &WindowState, tab: &Tab) -> Result<(), WindowError> {
     let known = lock(&tab.renderer).clone().map(|renderer| renderer.process);
-    // A renderer says its number itself. Windows share none; where two say the same, one of them lies.
+    // A renderer reports its process id itself. Windows do not share renderers; if two report the same id, one of the
+    // reports is false.
     if let Some(process) = known
         && !is_named_elsewhere(shard, window, process)
         && process.kill()
     {
         match tab.wait_for(END_TIMEOUT, |_| false).await {
-            // It was not that page's any more.
+            // It does not belong to that page any more.
             Err(WindowError::Timeout(_)) => {}
             ended => return ended,
         }
     }
-    // Its death is the answer. It has to run for that.
+    // Its end is the reply. It has to run for that.
     tab.call(&shard.connection, &tab.session, Crash {}, END_TIMEOUT).await?;
     tab.wait_for(END_TIMEOUT, |_| false).await
 }
 
-/// Ends the renderers of all pages of a window, in a task of its own.
+/// Ends the renderers of all pages of a window, in a separate task.
 pub(crate) fn end_all(shard: &Arc<Shard>, window: &Arc<WindowState>) {
     let (shard, window) = (Arc::clone(shard), Arc::clone(window));
     tokio::spawn(async move {
@@ -49,7 +50,7 @@ pub(crate) fn end_all(shard: &Arc<Shard>, window: &Arc<WindowState>) {
 pub(crate) async fn end_and_log(shard: &Shard, window: &WindowState, tab: &Tab) {
     match end(shard, window, tab).await {
         Ok(()) | Err(WindowError::Crashed | WindowError::Closed) => {}
-        Err(error) => tracing::warn!(window = %window.id, %error, "a page could not be ended"),
+        Err(error) => tracing::warn!(window = %window.id, %error, "failed to end the renderer of a page"),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::event::BrowserEvent;
 use crate::limits::OPEN_TIMEOUT;
 use crate::state::{Shard, WindowState};
 
-/// Opens an empty page and gives its id.
+/// Opens an empty page and returns its id.
 pub(crate) async fn open_empty_page(shard: &Shard, state: &WindowState) -> Result<String, WindowError> {
     let create = CreateTarget {
         url: "about:blank".into(),
@@ -27,15 +27,15 @@ pub(crate) async fn open_empty_page(shard: &Shard, state: &WindowState) -> Resul
     Ok(target)
 }
 
-/// Gives a window an empty page after its last one was closed: the context lives on without any
-/// (`Target.disposeBrowserContext` alone ends it), with its cookies and everything that it has stored.
+/// Opens an empty page in a window after its last one was closed: the context continues to exist without a page (only
+/// `Target.disposeBrowserContext` ends it), with its cookies and its storage.
 ///
 /// # Errors
-/// Where the context is gone as well.
+/// If the context is gone as well.
 pub(crate) async fn reopen(shard: &Shard, state: &WindowState) -> Result<(), WindowError> {
     let opening = tokio::time::timeout(OPEN_TIMEOUT, open_empty_page(shard, state)).await;
     let opened = opening.unwrap_or(Err(WindowError::Timeout(OPEN_TIMEOUT)));
-    // A client may have been quicker, and closed ours as well.
+    // A client may have been faster, and closed our page as well.
     match (state.main_tab(), opened) {
         (Ok(main), Ok(target)) if main.target != target => {
             close_target(&shard.connection, target).await;
@@ -46,14 +46,16 @@ pub(crate) async fn reopen(shard: &Shard, state: &WindowState) -> Result<(), Win
     }
 }
 
-/// The same for one that nobody waits for, and tells what came of it.
+/// Does the same in the background, and reports the result.
 pub(crate) async fn reopen_and_tell(shard: Arc<Shard>, state: Arc<WindowState>) {
     let window = state.id.clone();
     match reopen(&shard, &state).await {
         Ok(()) => shard.tell_surely(BrowserEvent::LastPageClosed { window }).await,
-        Err(error) if state.is_closing() => tracing::debug!(%error, "a window that closes gets no page"),
+        Err(error) if state.is_closing() => {
+            tracing::debug!(%error, "no page was opened in a window that is being closed");
+        }
         Err(error) => {
-            tracing::warn!(%window, %error, "a window whose last page was closed gets no other");
+            tracing::warn!(%window, %error, "failed to open a page in a window whose last one was closed");
             shard.tell_surely(BrowserEvent::WindowEmptied { window }).await;
         }
     }

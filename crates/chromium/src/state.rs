@@ -1,12 +1,12 @@
-//! What is known of a browser's windows and tabs.
+//! The state of a browser's windows and tabs.
 //!
-//! The driver writes what Chromium's events say, in their order: which pages and frames there are, and what each
-//! is doing. What has something done in a window writes what that changes: which page is in front, whether the
-//! window is frozen, steered or closing, who its clients are, what a capture has seen. Everybody else reads and
-//! waits. Locks are never held across an await.
+//! The driver writes what Chromium's events report, in order: the existing pages and frames, and their status. Code
+//! that changes something in a window writes that change: which page is in front, whether the window is frozen, in
+//! the live view or closing, its clients, the progress of captures. All other code reads and waits. Locks are never
+//! held across an await.
 
+mod clients;
 mod dialog;
-mod guests;
 mod hidden;
 mod record;
 mod spare;
@@ -27,31 +27,31 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 use crate::error::WindowError;
 use crate::event::{BrowserEvent, WindowId};
-use crate::limits::{GUESTS_MAX, VALUES_AT_ONCE};
+use crate::limits::{CLIENTS_MAX, VALUES_AT_ONCE};
 use crate::proxy::Credentials;
 
+pub use clients::NewPage;
+pub(crate) use clients::{ClientContexts, Clients, announce_in_context};
 pub use dialog::Dialog;
 pub(crate) use dialog::{Answers, ExpectedDialogs, OpenDialog};
-pub use guests::NewPage;
-pub(crate) use guests::{GuestContexts, Guests, announce_in_context};
 pub(crate) use hidden::{BLANK, STUB_PATH, Sorted, is_stub};
 pub(crate) use record::{Record, is_of_the_web, mark_changed, remind, shown};
 pub(crate) use spare::{Spare, Viewport};
 
-/// A navigation that a page asked for counts as under way for this long, unless it starts or ends before.
+/// A navigation that a page requested counts as pending for this long, unless it starts or ends before.
 const REQUESTED_NAVIGATION_GRACE: Duration = Duration::from_millis(500);
 
-/// How many documents of a page are told apart: enough for a chain of redirects by script.
+/// Documents of a page that are distinguished: enough for a chain of redirects by script.
 const REMEMBERED_LOADERS: usize = 16;
 
-/// A window at a glance.
+/// A summary of a window.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WindowSummary {
     /// The URL of its first tab.
     pub url: String,
     /// The title of its first tab.
     pub title: String,
-    /// How many tabs and popups it has.
+    /// The number of tabs and popups.
     pub tabs: usize,
 }
 
@@ -59,36 +59,36 @@ pub struct WindowSummary {
 #[derive(Debug)]
 pub(crate) struct WindowState {
     pub(crate) id: WindowId,
-    /// What every page of the window gets before it runs.
+    /// The set-up that every page of the window gets before it runs.
     pub(crate) viewport: Option<(u32, u32)>,
     pub(crate) credentials: Option<Credentials>,
     /// Oldest first; the first is the main one.
     pub(crate) tabs: watch::Sender<Vec<Arc<Tab>>>,
     pub(crate) summary: watch::Sender<WindowSummary>,
-    /// The tab that is in front, where known.
+    /// The tab in front, if known.
     pub(crate) front: Mutex<Option<String>>,
     pub(crate) closing: AtomicBool,
-    /// Clients that speak for themselves.
-    pub(crate) guests: Mutex<Guests>,
-    /// How many more of them may come.
-    pub(crate) guest_places: Arc<Semaphore>,
-    /// How many of them have left and are still being seen off.
+    /// Connected clients.
+    pub(crate) clients: Mutex<Clients>,
+    /// Free places for clients.
+    pub(crate) client_places: Arc<Semaphore>,
+    /// Clients that have left and are still being removed.
     pub(crate) leaving: watch::Sender<usize>,
-    /// Taken by the one of them that is sending something large.
+    /// Held by the client that is sending something large.
     pub(crate) large_messages: Arc<Semaphore>,
-    /// Taken by whoever asks for a value for a client.
+    /// Held while a value is requested for a client.
     pub(crate) values: Semaphore,
-    /// Taken by whoever takes a picture for a client. To draw one keeps the browser from all its other windows.
+    /// Held while a picture is taken for a client. Drawing one blocks all other windows of the browser.
     pub(crate) pictures: Semaphore,
-    /// How many people steer it at the moment.
+    /// The number of people in its live view at present.
     pub(crate) steered: AtomicUsize,
-    /// What its dialogs are answered.
+    /// How its dialogs are answered.
     pub(crate) answers: Answers,
-    /// Its pages are frozen, or about to be.
+    /// Whether its pages are frozen, or about to be.
     pub(crate) still: AtomicBool,
-    /// It has the cookies of a session and nothing else of it, for good.
+    /// Whether it is a bare window: it has the cookies of a session and nothing else of it.
     bare: AtomicBool,
-    /// What is remembered between captures.
+    /// What is stored between captures.
     pub(crate) record: Record,
 }
 
@@ -102,8 +102,8 @@ impl WindowState {
             summary: watch::Sender::new(WindowSummary::default()),
             front: Mutex::new(None),
             closing: AtomicBool::new(false),
-            guests: Mutex::default(),
-            guest_places: Arc::new(Semaphore::new(GUESTS_MAX)),
+            clients: Mutex::default(),
+            client_places: Arc::new(Semaphore::new(CLIENTS_MAX)),
             leaving: watch::Sender::new(0),
             large_messages: Arc::new(Semaphore::new(1)),
             values: Semaphore::new(VALUES_AT_ONCE),
@@ -144,7 +144,7 @@ impl WindowState {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// Brings the summary up to date; wakes watchers only where it changed.
+    /// Updates the summary; wakes watchers only if it changed.
     pub(crate) fn refresh_summary(&self) {
         let tabs = self.tabs.borrow();
         let mut fresh = WindowSummary { tabs: tabs.len(), ..WindowSummary::default() };
@@ -162,44 +162,44 @@ impl WindowState {
     }
 }
 
-/// What a page is doing.
+/// The status of a page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TabStatus {
     pub(crate) url: String,
     pub(crate) title: String,
-    /// Its set-up is done: it may run.
+    /// Its set-up is complete: it may run.
     pub(crate) ready: bool,
     pub(crate) crashed: bool,
     pub(crate) gone: bool,
-    /// The dialog that it shows; it answers nothing meanwhile.
+    /// Its open dialog; meanwhile it does not reply.
     pub(crate) dialog: Option<OpenDialog>,
-    /// Grows with every navigation to another document.
+    /// Increases with every navigation to another document.
     pub(crate) navigations: u64,
     pub(crate) loading: bool,
-    /// Whether a document of the web, or Chromium's error page, has come: not only the empty one.
+    /// Whether a document of the web, or Chromium's error page, was loaded: not only the empty one.
     pub(crate) has_content: bool,
-    /// Since when another document is asked for that has not come yet. Meanwhile Chromium holds back what is
-    /// asked of the page (`content/browser/devtools/render_frame_devtools_agent_host.cc`).
+    /// Since when another document is requested that has not arrived yet. Meanwhile Chromium delays commands for the
+    /// page (`content/browser/devtools/render_frame_devtools_agent_host.cc`).
     pub(crate) navigating_since: Option<Instant>,
-    /// When the page last asked for a navigation that has neither started nor ended.
+    /// When the page last requested a navigation that has neither started nor ended.
     pub(crate) requested_at: Option<Instant>,
     /// The loaders of the last few documents, newest last.
     pub(crate) loaders: VecDeque<String>,
     /// The loader of the last document whose `load` event has fired.
     pub(crate) loaded_loader: String,
-    /// What could not be loaded, while Chromium's error page is shown.
+    /// The URL that could not be loaded, while Chromium's error page is shown.
     pub(crate) unreachable: bool,
-    /// How often the proxy refused our password.
+    /// How often the proxy rejected our password.
     pub(crate) proxy_refusals: u64,
 }
 
 impl TabStatus {
-    /// Whether a document is on its way.
+    /// Returns whether a document is being loaded.
     pub(crate) fn is_loading(&self) -> bool {
         self.loading || self.requested_at.is_some_and(|at| at.elapsed() < REQUESTED_NAVIGATION_GRACE)
     }
 
-    /// Another document is there.
+    /// Notes another document.
     pub(crate) fn committed(&mut self, loader: String) {
         if self.loaders.len() >= REMEMBERED_LOADERS {
             self.loaders.pop_front();
@@ -207,38 +207,38 @@ impl TabStatus {
         self.loaders.push_back(loader);
     }
 
-    /// The loader of the document that is there; empty for the first one of a page.
+    /// Returns the loader of the present document; empty for the first one of a page.
     pub(crate) fn loader(&self) -> &str {
         self.loaders.back().map_or("", String::as_str)
     }
 
-    /// Whether the document that is there has fired its `load` event.
+    /// Returns whether the `load` event of the present document has fired.
     pub(crate) fn has_loaded(&self) -> bool {
         !self.loaded_loader.is_empty() && self.loader() == self.loaded_loader
     }
 
-    /// When it is worth looking again although nothing happened.
+    /// Returns when to check again although nothing happened.
     pub(crate) fn look_again_at(&self) -> Option<Instant> {
         self.requested_at.map(|at| at + REQUESTED_NAVIGATION_GRACE)
     }
 }
 
-/// A frame in a process of its own, seen from its page.
+/// An out-of-process frame, seen from its page.
 #[derive(Debug, Clone)]
 pub(crate) struct RemoteFrame {
     pub(crate) session: SessionId,
     pub(crate) frame: String,
-    /// The session of the document around it.
+    /// The session of the parent document.
     pub(crate) parent: SessionId,
     pub(crate) url: String,
-    /// Cancelled when it goes: Chromium leaves calls to it unanswered then.
+    /// Cancelled when it is removed: Chromium then leaves calls to it unanswered.
     pub(crate) gone: CancellationToken,
 }
 
-/// The renderer that a page was seen in.
+/// The renderer of a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Renderer {
-    /// The loader of the document that it was found for.
+    /// The loader of the document for which it was found.
     pub(crate) loader: String,
     pub(crate) process: Seen,
 }
@@ -251,21 +251,21 @@ pub(crate) struct Tab {
     pub(crate) session: SessionId,
     pub(crate) status: watch::Sender<TabStatus>,
     pub(crate) remote_frames: Mutex<Vec<RemoteFrame>>,
-    /// Requests whose proxy question was answered already.
+    /// Requests whose proxy authentication was answered already.
     pub(crate) answered: Mutex<Option<String>>,
     /// The last renderer found.
     pub(crate) renderer: Mutex<Option<Renderer>>,
-    /// Chromium's number of the window that it is in, once it was asked for.
+    /// Chromium's id of its window, once it was queried.
     pub(crate) window_id: OnceLock<i64>,
-    /// Modifier keys that are down.
+    /// Modifier keys that are pressed.
     pub(crate) modifiers: Mutex<u8>,
-    /// A flow has made its network slow.
+    /// Whether a flow has slowed down its network.
     pub(crate) throttled: AtomicBool,
-    /// A script for frames that come while the page is being restored.
+    /// A script for frames that are created while the page is being restored.
     pub(crate) planted: Mutex<Option<String>>,
-    /// The last document of the web that a checkpoint had here: what counts while an error page is shown.
+    /// The last document of the web that a checkpoint had here: it counts while an error page is shown.
     pub(crate) kept: Mutex<Option<KeptTab>>,
-    /// Of a hidden page beside those of the window: what a flow in there expects.
+    /// For a hidden page beside those of the window: the dialogs that a flow in it expects.
     pub(crate) expected: Option<ExpectedDialogs>,
 }
 
@@ -287,8 +287,8 @@ impl Tab {
         }
     }
 
-    /// A hidden page beside those of its window. Nobody sees it who could be asked about its dialogs, and its flows know
-    /// nothing of the dialogs of others.
+    /// Returns a hidden page beside those of its window. No person sees its dialogs, and its flows do not know the
+    /// dialogs of others.
     pub(crate) fn beside(target: String, session: SessionId) -> Self {
         Self { expected: Some(ExpectedDialogs::default()), ..Self::new(target, session) }
     }
@@ -297,10 +297,10 @@ impl Tab {
         lock(&self.remote_frames).clone()
     }
 
-    /// Waits until the status is as wanted.
+    /// Waits until the status satisfies a predicate.
     ///
     /// # Errors
-    /// Where the page goes or crashes meanwhile, or the time is over.
+    /// If the page is closed or crashes meanwhile, or the time is over.
     pub(crate) async fn wait_for(
         &self,
         timeout: Duration,
@@ -320,7 +320,7 @@ impl Tab {
         }
     }
 
-    /// Returns when the page is gone or crashed. Chromium leaves calls to a crashed page unanswered.
+    /// Returns when the page is closed or has crashed. Chromium leaves calls to a crashed page unanswered.
     async fn lost(&self) -> WindowError {
         let mut status = self.status.subscribe();
         match status.wait_for(|status| status.gone || status.crashed).await.as_deref() {
@@ -329,7 +329,7 @@ impl Tab {
         }
     }
 
-    /// Returns when the frame of this session is gone; never where it is not of a frame.
+    /// Returns when the frame of this session is removed; never if it is not that of a frame.
     async fn frame_gone(&self, session: &SessionId) {
         let frames = self.frames();
         match frames.iter().find(|frame| frame.session == *session) {
@@ -338,10 +338,10 @@ impl Tab {
         }
     }
 
-    /// Sends a command to one of the page's sessions; gives up as soon as the page, or that frame, is lost.
+    /// Sends a command to one of the page's sessions; fails as soon as the page, or that frame, is lost.
     ///
     /// # Errors
-    /// Refused, not answered in time, or lost.
+    /// If it is refused, times out, or the page is lost.
     pub(crate) async fn call<C: Command>(
         &self,
         connection: &Connection,
@@ -361,24 +361,24 @@ impl Tab {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) connection: Connection,
-    /// The browser's own folder, where it is known.
+    /// The browser's own folder, if known.
     pub(crate) folder: Option<PathBuf>,
     /// How its windows are drawn.
     pub(crate) engine: Engine,
-    /// A window kept ready.
+    /// The spare window.
     pub(crate) spare: Spare,
-    /// Whether its pages stay hidden when they are brought to the front: found out with the first.
+    /// Whether its pages stay hidden when they are brought to the front: found out with the first one.
     pub(crate) keeps_hidden: AtomicBool,
     tables: Mutex<Tables>,
-    guest_contexts: Mutex<GuestContexts>,
-    /// Where events go; weak, so that their end is known once the driver has ended.
+    client_contexts: Mutex<ClientContexts>,
+    /// The channel of events; weak, so that it closes once the driver has ended.
     events: OnceLock<mpsc::WeakSender<BrowserEvent>>,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
     windows: HashMap<WindowId, Arc<WindowState>>,
-    /// Every session of every page, and which window that is of.
+    /// Every session of every page, with its window.
     sessions: HashMap<SessionId, (Arc<WindowState>, Arc<Tab>)>,
 }
 
@@ -391,33 +391,33 @@ impl Shard {
             spare: Spare::default(),
             keeps_hidden: AtomicBool::new(false),
             tables: Mutex::default(),
-            guest_contexts: Mutex::default(),
+            client_contexts: Mutex::default(),
             events: OnceLock::new(),
         }
     }
 
-    /// Says where [`Self::tell`] sends to; the driver does, once.
+    /// Sets the channel for [`Self::tell`]; called once, by the driver.
     pub(crate) fn tell_to(&self, events: &mpsc::Sender<BrowserEvent>) {
         let _ = self.events.set(events.downgrade());
     }
 
-    /// Tells an event to the owner of the browser, where there is one and it keeps up.
+    /// Sends an event to the owner of the browser, if there is one and it keeps up.
     pub(crate) fn tell(&self, event: BrowserEvent) -> bool {
         let events = self.events.get().and_then(mpsc::WeakSender::upgrade);
         events.is_some_and(|events| events.try_send(event).is_ok())
     }
 
-    /// Tells an event that must not be missed, however long its owner takes to read.
+    /// Sends an event that must not be lost, however long its owner takes to read.
     pub(crate) async fn tell_surely(&self, event: BrowserEvent) {
         if let Some(events) = self.events.get().and_then(mpsc::WeakSender::upgrade) {
-            // Nobody listens any more where the receiver is gone.
+            // The receiver has been dropped.
             let _ = events.send(event).await;
         }
     }
 
-    /// Contexts that are no windows but guests' own.
-    pub(crate) fn guest_contexts(&self) -> MutexGuard<'_, GuestContexts> {
-        lock(&self.guest_contexts)
+    /// Contexts that are not windows but created by clients.
+    pub(crate) fn client_contexts(&self) -> MutexGuard<'_, ClientContexts> {
+        lock(&self.client_contexts)
     }
 
     pub(crate) fn add_window(&self, window: Arc<WindowState>) {
@@ -428,7 +428,7 @@ impl Shard {
         lock(&self.tables).windows.get(id).cloned()
     }
 
-    /// Forgets a window; its tabs are told that they are gone.
+    /// Removes a window, and marks its tabs as closed.
     pub(crate) fn remove_window(&self, id: &WindowId) {
         let removed = lock(&self.tables).windows.remove(id);
         for tab in removed.map(|window| window.tabs.send_replace(Vec::new())).unwrap_or_default() {
@@ -456,7 +456,7 @@ impl Shard {
         sessions.find(|(_, tab)| tab.target == target).cloned()
     }
 
-    /// Forgets a page.
+    /// Removes a page.
     pub(crate) fn forget_sessions(&self, tab: &Arc<Tab>) {
         lock(&self.tables).sessions.retain(|session, (_, known)| {
             let stays = !Arc::ptr_eq(known, tab);
@@ -468,7 +468,7 @@ impl Shard {
         tab.status.send_modify(|status| status.gone = true);
     }
 
-    /// Forgets everything: the browser is gone.
+    /// Removes everything: the browser has ended.
     pub(crate) fn clear(&self) {
         let windows: Vec<WindowId> = lock(&self.tables).windows.keys().cloned().collect();
         for window in windows {
@@ -476,13 +476,13 @@ impl Shard {
         }
     }
 
-    /// All windows.
+    /// Returns all windows.
     pub(crate) fn windows(&self) -> Vec<Arc<WindowState>> {
         lock(&self.tables).windows.values().cloned().collect()
     }
 }
 
-/// Locks; a panic elsewhere while it was locked changes nothing about the data here.
+/// Locks; a panic elsewhere while it was locked does not invalidate the data here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

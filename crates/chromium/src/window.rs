@@ -1,7 +1,7 @@
-//! One window: a browser context with its pages, and what can be done with it from outside.
+//! One window: a browser context with its pages, and the commands for it.
 //!
-//! Every method ends within the time that it is given. Nothing here waits on a page that is gone or has
-//! crashed, and no URL in an error carries a user name or password.
+//! Every method ends within its time limit. Nothing here waits for a page that is closed or has crashed, and no URL
+//! in an error contains a user name or password.
 
 mod bare;
 mod beside;
@@ -54,16 +54,16 @@ pub(crate) use settle::{SETTLE_TIMEOUT, bring_back, call};
 pub const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest side of a picture of a full page, in CSS pixels: Chromium draws no more (Skia's texture limit).
 pub const SCREENSHOT_SIDE_MAX: f64 = 16_384.0;
-/// The quality of JPEG pictures, of 100.
+/// The quality of JPEG pictures, up to 100.
 const JPEG_QUALITY: u8 = 80;
-/// The quality of pictures to glance at.
+/// The quality of small pictures.
 const GLANCE_QUALITY: u8 = 30;
-/// How long a picture to glance at may take.
+/// How long a small picture may take.
 const GLANCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How a picture is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Without loss.
+    /// Lossless.
     Png,
     /// Smaller.
     Jpeg,
@@ -78,16 +78,16 @@ pub struct PageInfo {
     pub url: String,
     /// Its title.
     pub title: String,
-    /// Whether its renderer died.
+    /// Whether its renderer crashed.
     pub crashed: bool,
 }
 
-/// A handle to a window; clones share it. Dropping it closes nothing.
+/// A handle to a window; clones share it. Dropping it does not close the window.
 #[derive(Debug, Clone)]
 pub struct Window {
     pub(crate) shard: Arc<Shard>,
     pub(crate) state: Arc<WindowState>,
-    /// The page that stands for the main one here.
+    /// The page that is used as the main one here.
     pub(crate) beside: Option<Arc<Tab>>,
 }
 
@@ -108,23 +108,23 @@ impl Window {
         &self.state.id
     }
 
-    /// URL, title and number of tabs. The title is that of the last load or move: Chromium does not tell
-    /// when a script changes it later.
+    /// Returns the URL, the title and the number of tabs. The title is that of the last load or navigation: Chromium
+    /// has no event for later changes by a script.
     pub fn summary(&self) -> WindowSummary {
         self.state.summary.borrow().clone()
     }
 
-    /// The same, to be told of changes.
+    /// Returns the same as a channel of changes.
     pub fn watch_summary(&self) -> watch::Receiver<WindowSummary> {
         self.state.summary.subscribe()
     }
 
-    /// How often its main page has gone on to another document.
+    /// Returns how often its main page has navigated to another document.
     pub fn navigation_count(&self) -> u64 {
         self.main_tab().map_or(0, |tab| tab.status.borrow().navigations)
     }
 
-    /// Its pages, oldest first.
+    /// Returns its pages, oldest first.
     pub fn pages(&self) -> Vec<PageInfo> {
         let tabs = self.state.tabs.borrow();
         let info = |tab: &Arc<Tab>| {
@@ -139,12 +139,11 @@ impl Window {
         tabs.iter().map(info).collect()
     }
 
-    /// Loads `url` in the main page and returns once its `load` event has fired. Also brings a crashed page
-    /// back.
+    /// Loads `url` in the main page and returns once its `load` event has fired. Also restores a crashed page.
     ///
     /// # Errors
-    /// [`WindowError::Url`] for anything but http, https and about:blank; [`WindowError::Unreachable`] where
-    /// there is no answer, or the proxy refuses the password; a time-out stops the loading.
+    /// [`WindowError::Url`] for anything but http, https and about:blank; [`WindowError::Unreachable`] if there is no
+    /// answer, or the proxy rejects the password; a time-out stops the loading.
     pub async fn navigate(&self, url: &str, timeout: Duration) -> Result<(), WindowError> {
         let tab = self.main_tab()?;
         navigate_tab(&self.shard, &tab, url, timeout).await?;
@@ -152,14 +151,14 @@ impl Window {
         Ok(())
     }
 
-    /// Waits while what was had of its pages is more than its browser's other windows can bear: 20 s at most. Comes
-    /// before whatever a client may have in any size.
+    /// Waits while the values that were read from its pages are more than the other windows of its browser can
+    /// tolerate: 20 s at most. Called before a client reads a value of unlimited size.
     pub async fn rest(&self) {
         self.shard.connection.rest(self.id().as_str()).await;
     }
 
-    /// Waits until a client may ask for a value of any size, and returns the place to be kept until the value is there.
-    /// Where the browser has other windows, two are asked for at once, and [`Self::rest`] comes before.
+    /// Waits until a client may read a value of unlimited size, and returns a guard to be kept until the value is
+    /// there. If the browser has other windows, two are read at once, after a [`Self::rest`].
     pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         if !self.shard.connection.is_shared() {
             return None;
@@ -169,30 +168,30 @@ impl Window {
         turn
     }
 
-    /// Evaluates an expression in the main page, awaits a promise, and gives the result as JSON. What JSON
-    /// cannot say is `null`; a `BigInt` is its digits as a string.
+    /// Evaluates an expression in the main page, awaits a promise, and returns the result as JSON. What JSON cannot
+    /// express is `null`; a `BigInt` is a string of its digits.
     ///
     /// # Errors
-    /// [`WindowError::Script`] where it throws. A script that hangs is ended after `timeout`.
+    /// [`WindowError::Script`] if it throws. A script that does not end is ended after `timeout`.
     pub async fn evaluate(&self, expression: &str, timeout: Duration) -> Result<Value, WindowError> {
         let tab = self.main_tab()?;
         evaluate(&self.shard, &tab, &tab.session, None, expression, timeout).await
     }
 
-    /// Fetches `url` (relative ones allowed) from inside the main page with its cookies, and gives the
-    /// HTTP status of the answer. The body is not read.
+    /// Fetches `url` (relative ones allowed) from inside the main page with its cookies, and returns the HTTP status.
+    /// The body is not read.
     ///
     /// # Errors
-    /// [`WindowError::Unreachable`] where there is no answer that the page may see.
+    /// [`WindowError::Unreachable`] if there is no answer that the page may see.
     pub async fn request(&self, url: &str, timeout: Duration) -> Result<u16, WindowError> {
         script::request(&self.shard, &*self.main_tab()?, url, timeout).await
     }
 
-    /// A picture of the main page: what is seen, or the full page up to [`SCREENSHOT_SIDE_MAX`]. Of one window one is
-    /// taken at a time, after a [`Self::rest`].
+    /// Returns a picture of the main page: the visible part, or the full page up to [`SCREENSHOT_SIDE_MAX`]. One at a
+    /// time is taken of a window, after a [`Self::rest`].
     ///
     /// # Errors
-    /// Where the page does not draw within [`SCREENSHOT_TIMEOUT`].
+    /// If the page does not draw within [`SCREENSHOT_TIMEOUT`].
     pub async fn screenshot(&self, format: Format, full_page: bool) -> Result<Bytes, WindowError> {
         let _one_at_a_time = self.state.pictures.acquire().await.map_err(|_| WindowError::Closed)?;
         self.rest().await;
@@ -224,10 +223,11 @@ impl Window {
         picture(&self.shard, tab, capture, SCREENSHOT_TIMEOUT).await
     }
 
-    /// What the main page shows at the moment, as a small JPEG. The page stays where it is, behind others too.
+    /// Returns what the main page shows at the moment, as a small JPEG. The page stays where it is, even behind
+    /// others.
     ///
     /// # Errors
-    /// Where the page does not draw soon.
+    /// If the page does not draw soon.
     pub async fn glance(&self) -> Result<Bytes, WindowError> {
         let tab = self.main_tab()?;
         let capture = CaptureScreenshot {
@@ -239,49 +239,48 @@ impl Window {
         picture(&self.shard, &tab, capture, GLANCE_TIMEOUT).await
     }
 
-    /// What its browser says of itself.
+    /// Returns the version of its browser.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If the browser does not respond.
     pub async fn browser_version(&self) -> Result<Version, WindowError> {
         Ok(self.shard.connection.call_within(None, GetVersion {}, COMMAND_TIMEOUT).await?)
     }
 
-    /// The user and the group of its browser, to whom the browser's folder belongs. Blocks for a moment. `None` for a
-    /// browser of an earlier version, which does not say where that is.
+    /// Returns the user and the group that own the browser's folder. Blocks for a moment. `None` for a browser of an
+    /// earlier version, whose folder is not known.
     pub fn browser_user(&self) -> Option<(u32, u32)> {
         let folder = self.shard.folder.as_ref()?.symlink_metadata().ok()?;
         Some((folder.uid(), folder.gid()))
     }
 
-    /// The renderers of all of its pages, as process ids.
+    /// Returns the process ids of the renderers of all of its pages.
     ///
     /// # Errors
-    /// Where a page does not say.
+    /// If a page does not respond.
     pub async fn renderer_pids(&self) -> Result<Vec<u32>, WindowError> {
         memory::renderer_pids(self).await
     }
 
-    /// The memory of its renderers. What the browser process holds for it is not in it.
+    /// Returns the memory of its renderers. Memory of the browser process is not included.
     ///
     /// # Errors
-    /// Where a page does not say which renderer is its.
+    /// If a page does not report its renderer.
     pub async fn memory(&self) -> Result<ProcessMemory, WindowError> {
         let pids = self.renderer_pids().await?;
         Ok(pids.into_iter().filter_map(ProcessMemory::of).sum())
     }
 
-    /// Ends the renderers of all of its pages, whether they obey or not. Returns at once;
+    /// Ends the renderers of all of its pages, whether they respond or not. Returns immediately;
     /// [`crate::BrowserEvent::WindowCrashed`] follows.
     pub fn end_pages(&self) {
         renderer::end_all(&self.shard, &self.state);
     }
 
-    /// Closes it with all of its pages, cookies and storage. Closing twice, or after its browser, is no
-    /// error.
+    /// Closes it with all of its pages, cookies and storage. Closing twice, or after its browser, is not an error.
     ///
     /// # Errors
-    /// Where Chromium does not answer within [`crate::browser::CLOSE_TIMEOUT`].
+    /// If Chromium does not respond within [`crate::browser::CLOSE_TIMEOUT`].
     pub async fn close(&self) -> Result<(), WindowError> {
         if self.shard.window(&self.state.id).is_none() {
             return Ok(());
@@ -293,11 +292,11 @@ impl Window {
 
     pub(crate) async fn close_and_log(&self) {
         if let Err(error) = self.close().await {
-            tracing::warn!(window = %self.id(), %error, "a window could not be closed");
+            tracing::warn!(window = %self.id(), %error, "failed to close a window");
         }
     }
 
-    /// Pages behind others neither draw nor take input in full Chromium.
+    /// Pages behind others neither draw nor accept input in full Chromium.
     pub(crate) async fn bring_to_front(&self, tab: &Tab) -> Result<(), WindowError> {
         let in_front = lock(&self.state.front).as_ref() == Some(&tab.target);
         if !in_front {
@@ -323,7 +322,7 @@ async fn picture(
     Ok(decoded.map_err(refused)?.into())
 }
 
-/// Disposes of a window's context. The browser being gone is as good.
+/// Disposes of a window's context. Succeeds if the browser has ended.
 pub(crate) async fn dispose(shard: &Shard, window: &WindowState) -> Result<(), WindowError> {
     window.set_closing();
     let dispose = DisposeBrowserContext { browser_context_id: window.id.as_str().into() };

@@ -139,7 +139,7 @@ impl Rules {
         while self.occupied() < self.limits.max_live && self.has_memory() {
             let is_full = self.living_count() >= self.limits.max_sessions;
             match self.queue.take_next(is_full) {
-                Some(Queued::Newcomer(newcomer)) => self.let_in(*newcomer, now),
+                Some(Queued::Newcomer(newcomer)) => self.admit_new(*newcomer, now),
                 Some(Queued::Sleeper { id, .. }) => self.wake_up(id),
                 None => break,
             }
@@ -147,7 +147,7 @@ impl Rules {
         self.make_room(now);
     }
 
-    fn let_in(&mut self, newcomer: Newcomer, now: Moment) {
+    fn admit_new(&mut self, newcomer: Newcomer, now: Moment) {
         self.sessions.insert(Session::new(newcomer.id, newcomer.spec, newcomer.requests, now));
         self.effects.touch(newcomer.id);
     }

@@ -369,7 +369,7 @@ impl SessionMut<'_> {
             self.needs_person("it is signed out and can only be signed in by hand".to_owned());
         } else if self.refused {
             self.note_refusal();
-            let sentence = "the portal rejected the sign-in, which is not repeated automatically".to_owned();
+            let sentence = "the portal refused the sign-in, which is not repeated automatically".to_owned();
             self.needs_person(sentence);
         } else if attempts_exhausted {
             // Its sign-ins succeed, but it is signed out again each time.

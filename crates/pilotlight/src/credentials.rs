@@ -11,7 +11,7 @@ use pilotlight_api::{Credential, CredentialDefinition};
 use pilotlight_flow::Flow;
 use pilotlight_flow::placeholders::{TOTP, Values};
 use pilotlight_flow::totp::{Totp, TotpError};
-use pilotlight_store::{Archive, CredentialRecord, StoreError};
+use pilotlight_store::{CredentialRecord, StoreError, StoreHandle};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -56,7 +56,7 @@ impl Known {
 
 /// All credentials by name.
 pub struct Credentials {
-    archive: Archive,
+    store: StoreHandle,
     known: RwLock<BTreeMap<String, Known>>,
     /// Held while a credential is being written.
     writing: Mutex<()>,
@@ -72,7 +72,7 @@ impl fmt::Debug for Credentials {
 impl Credentials {
     /// Creates the list from stored records.
     #[must_use]
-    pub fn new(archive: Archive, records: Vec<CredentialRecord>) -> Self {
+    pub fn new(store: StoreHandle, records: Vec<CredentialRecord>) -> Self {
         let known = records.into_iter().map(|record| {
             let totp = record.totp_secret.as_ref().map(Totp::parse).transpose().unwrap_or_else(|error| {
                 tracing::error!(credential = record.name, %error, "a stored TOTP secret is invalid");
@@ -82,7 +82,7 @@ impl Credentials {
             totp.iter().for_each(Totp::skip_present_code);
             (record.name.clone(), Known { record, totp })
         });
-        Self { archive, known: RwLock::new(known.collect()), writing: Mutex::new(()) }
+        Self { store, known: RwLock::new(known.collect()), writing: Mutex::new(()) }
     }
 
     /// Returns all credentials without their secrets, sorted by name.
@@ -119,7 +119,7 @@ impl Credentials {
             password: definition.password,
             totp_secret: definition.totp_secret,
         };
-        self.archive.save_credential(record.clone()).await?;
+        self.store.save_credential(record.clone()).await?;
         // An unchanged TOTP secret keeps its record of used codes.
         let totp =
             before.and_then(|before| before.totp).filter(|before| made.as_ref() == Some(before)).or(made);
@@ -136,7 +136,7 @@ impl Credentials {
     pub async fn remove(&self, name: &str) -> Result<(), CredentialsError> {
         let _writing = self.writing.lock().await;
         let id = self.read().get(name).map(|known| known.record.id).ok_or(CredentialsError::Unknown)?;
-        self.archive.remove_credential(id).await?;
+        self.store.remove_credential(id).await?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         Ok(())
     }
@@ -256,8 +256,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_correction_reaches_who_holds_the_name() {
-        let archive = Archive::start(MemoryStore::default()).unwrap();
-        let credentials = Arc::new(Credentials::new(archive.clone(), Vec::new()));
+        let store = StoreHandle::start(MemoryStore::default()).unwrap();
+        let credentials = Arc::new(Credentials::new(store.clone(), Vec::new()));
         let login = Login::Named { name: "harbour".to_owned(), credentials: Arc::clone(&credentials) };
         let typed = |value| serde_json::json!({"type": "change", "selectors": ["#a"], "value": value});
         let steps = ["${username}", "${password}", "${totp}"].map(typed);
@@ -270,9 +270,9 @@ mod tests {
         assert_eq!(login.values().fill("${username}:${password}").unwrap().expose_secret(), "acme:new");
         assert_eq!(login.lacks(&flow), None);
         assert!(!format!("{credentials:?} {login:?}").contains("new"));
-        assert_eq!(archive.load().await.unwrap().credentials.len(), 1);
+        assert_eq!(store.load().await.unwrap().credentials.len(), 1);
         credentials.remove("harbour").await.unwrap();
         assert!(matches!(credentials.remove("harbour").await, Err(CredentialsError::Unknown)));
-        assert!(archive.load().await.unwrap().credentials.is_empty() && login.username().is_none());
+        assert!(store.load().await.unwrap().credentials.is_empty() && login.username().is_none());
     }
 }

@@ -36,7 +36,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use pilotlight_store::Archive;
+use pilotlight_store::StoreHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::authenticator::Authenticator;
@@ -75,7 +75,7 @@ pub struct App {
     /// Plans new sessions.
     pub planner: Planner,
     /// The stored state of sessions.
-    pub archive: Archive,
+    pub store: StoreHandle,
     /// The damaged records.
     pub damaged: Damaged,
     /// The paths of the server's files.

@@ -1,7 +1,7 @@
 //! The keeper: the one task that owns the state of all sessions.
 //!
 //! Orders of clients and reports of tasks become inputs of the rules. The actions that the rules return are
-//! executed by the [`world`], and what must outlive the server is passed to the [`store_writer`]. All other code
+//! executed by the [`executor`], and what must outlive the server is passed to the [`store_writer`]. All other code
 //! reads what is published. The keeper never waits for I/O, and never decides anything: the rules do.
 //! ARCHITECTURE.md has a picture of its event loop ("The keeper").
 
@@ -11,10 +11,11 @@ mod details;
 mod document;
 mod entry;
 mod events;
+mod executor;
 mod failure_recorder;
 mod handle;
 mod lasting;
-mod live;
+mod measured_window;
 mod message;
 mod page_out;
 mod record;
@@ -28,7 +29,6 @@ mod store_writer;
 mod suspicion;
 mod using;
 mod watchdog;
-mod world;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ use pilotlight_core::{
     ShardId, SignInStatus, Ticket, WindowLoss,
 };
 use pilotlight_linux::Destination;
-use pilotlight_store::Archive;
+use pilotlight_store::StoreHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -49,9 +49,9 @@ use uuid::Uuid;
 
 pub use access::CannotSignIn;
 pub use browser_launcher::{
-    BrowserLauncher, BrowserLauncherError, BrowserLauncherOptions, Inherited, find_browser,
+    AdoptedBrowser, BrowserLauncher, BrowserLauncherError, BrowserLauncherOptions, find_browser,
 };
-pub use details::{Details, Published, ended_reason, memory_measure};
+pub use details::{Published, SessionDetails, ended_reason, memory_measure};
 pub use events::Events;
 pub use handle::{Directory, KeeperHandle};
 pub use message::{HoldTerms, Refused};
@@ -65,15 +65,15 @@ pub use using::Using;
 use crate::clock::{Clock, timestamp, wall};
 use crate::failures::Failures;
 use crate::fingerprint::Fingerprint;
-use crate::service_manager::Pulse;
+use crate::service_manager::ServiceWatchdog;
 use entry::{Entries, Entry};
+use executor::Executor;
 use lasting::Awaiting;
 use message::{Left, Message, Report};
 use refreshes::{BESIDE, how};
 use replies::{Pending, Unsent};
 use store_writer::{StoreWrite, StoreWriter};
 use suspicion::KnownBefore;
-use world::World;
 
 /// Orders of clients that wait in the keeper's queue.
 const MAX_MESSAGES: usize = 4096;
@@ -89,7 +89,7 @@ struct Keeper {
     /// The server's address, as clients see it.
     address: SocketAddr,
     fingerprint: Arc<Fingerprint>,
-    world: World,
+    executor: Executor,
     entries: Entries,
     pending: HashMap<RequestId, Pending>,
     last_request: u64,
@@ -126,7 +126,7 @@ pub struct KeeperOptions {
     /// Starts browsers.
     pub launcher: Arc<BrowserLauncher>,
     /// The store.
-    pub archive: Archive,
+    pub store: StoreHandle,
     /// Whether browsers continue to run when the keeper stops, for the next server.
     pub leaves_browsers: bool,
     /// `chromium.heartbeat`.
@@ -136,22 +136,22 @@ pub struct KeeperOptions {
     /// Reports of failed sign-ins.
     pub failures: Failures,
     /// Signs of life of the keeper's loop, for the service manager.
-    pub pulse: Pulse,
+    pub watchdog: ServiceWatchdog,
 }
 
 /// What an earlier server left behind.
 #[derive(Debug, Default)]
-pub struct Inheritance {
+pub struct RecoveredState {
     /// The stored sessions.
-    pub sessions: BTreeMap<SessionId, (PersistedSession, Details)>,
+    pub sessions: BTreeMap<SessionId, (PersistedSession, SessionDetails)>,
     /// Browsers that still run, with their windows.
-    pub browsers: Vec<Inherited>,
+    pub browsers: Vec<AdoptedBrowser>,
 }
 
 /// Starts the keeper. It runs until `stop`; then it leaves or ends all browsers, and finishes.
 pub fn start(
     options: KeeperOptions,
-    inheritance: Inheritance,
+    recovered: RecoveredState,
     stop: CancellationToken,
 ) -> (KeeperHandle, tokio::task::JoinHandle<()>) {
     let KeeperOptions {
@@ -161,12 +161,12 @@ pub fn start(
         address,
         fingerprint,
         launcher,
-        archive,
+        store,
         leaves_browsers,
         heartbeat,
         pages_out,
         failures,
-        pulse,
+        watchdog,
     } = options;
     let (messages, orders) = mpsc::channel(MAX_MESSAGES);
     let (report, reports) = mpsc::channel(MAX_REPORTS);
@@ -177,9 +177,9 @@ pub fn start(
         address,
         fingerprint,
         rules: Rules::new(limits, seed, clock.now()),
-        world: World::new(
+        executor: Executor::new(
             launcher,
-            archive.clone(),
+            store.clone(),
             report.clone(),
             leaves_browsers,
             heartbeat,
@@ -195,14 +195,14 @@ pub fn start(
         events: events.clone(),
         refreshes: RefreshCounts::default(),
         messages: messages.clone(),
-        store_writer: StoreWriter::start(archive, report),
+        store_writer: StoreWriter::start(store, report),
         unwritten: BTreeSet::new(),
         flush_at: None,
         awaiting: Awaiting::default(),
         being_written: VecDeque::new(),
     };
-    keeper.inherit(inheritance);
-    let task = tokio::spawn(keeper.run(orders, reports, stop, pulse));
+    keeper.resume(recovered);
+    let task = tokio::spawn(keeper.run(orders, reports, stop, watchdog));
     (KeeperHandle::new(messages, watched, events, clock), task)
 }
 
@@ -212,7 +212,7 @@ impl Keeper {
         mut orders: mpsc::Receiver<Message>,
         mut reports: mpsc::Receiver<Report>,
         stop: CancellationToken,
-        mut pulse: Pulse,
+        mut watchdog: ServiceWatchdog,
     ) {
         loop {
             self.follow_clock();
@@ -223,7 +223,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = pulse.due() => pulse.beat(),
+                () = watchdog.due() => watchdog.ping(),
                 Some(report) = reports.recv() => self.report(report),
                 message = orders.recv() => match message {
                     Some(message) => self.message(message),
@@ -240,20 +240,20 @@ impl Keeper {
         drop(reports);
         let kept =
             self.rules.living().filter_map(pilotlight_core::Session::persisted).map(|kept| kept.id).collect();
-        self.world.shut_down(&kept).await;
+        self.executor.shut_down(&kept).await;
         self.store_writer.finish().await;
     }
 
     /// Restores what an earlier server left, before any order is accepted.
-    fn inherit(&mut self, inheritance: Inheritance) {
+    fn resume(&mut self, recovered: RecoveredState) {
         let (mut shards, mut windows) = (Vec::new(), Vec::new());
-        for inherited in inheritance.browsers {
-            shards.push(inherited.shard);
-            windows.extend(inherited.windows.iter().map(|(session, _)| (*session, inherited.shard.id)));
-            self.world.inherit(inherited);
+        for adopted in recovered.browsers {
+            shards.push(adopted.shard);
+            windows.extend(adopted.windows.iter().map(|(session, _)| (*session, adopted.shard.id)));
+            self.executor.adopt(adopted);
         }
         let mut sessions = Vec::new();
-        for (id, (kept, details)) in inheritance.sessions {
+        for (id, (kept, details)) in recovered.sessions {
             self.entries.insert(id, Entry { details, written: Some(kept.clone()), is_promised: true });
             sessions.push(kept);
         }
@@ -292,7 +292,8 @@ impl Keeper {
             }
             Message::Quiet { sites } => self.step(Input::Quiet { sites }),
             Message::CredentialChanged { name, written } => {
-                let named = |details: &Details| details.target.login.credential() == Some(name.as_str());
+                let named =
+                    |details: &SessionDetails| details.target.login.credential() == Some(name.as_str());
                 let sessions = self.entries.iter().filter(|(_, entry)| named(&entry.details));
                 let sessions = sessions
                     .map(|(id, entry)| (id, entry.details.target.access(&self.fingerprint)))
@@ -327,7 +328,7 @@ impl Keeper {
     fn report(&mut self, report: Report) {
         let input = match report {
             Report::ShardStarted { shard, browser } => {
-                self.world.shard_started(shard, browser);
+                self.executor.shard_started(shard, browser);
                 Input::ShardStarted { shard }
             }
             Report::ShardFailed { shard, failure } => Input::ShardEnded { shard, failure: Some(failure) },
@@ -337,7 +338,7 @@ impl Keeper {
                 None => return,
             },
             Report::WindowOpened { session, ticket, shard, result } => {
-                if self.world.opened(session, shard, &result).is_some() {
+                if self.executor.opened(session, shard, &result).is_some() {
                     return;
                 }
                 Input::WindowOpened { session, ticket, result: result.map(drop) }
@@ -347,7 +348,7 @@ impl Keeper {
                 Input::WindowLost { session, shard, loss: WindowLoss::Hung }
             }
             Report::ShardGrown { shard } => Input::ShardGrown { shard },
-            Report::ShardHung { shard } => return self.world.shard_hung(shard),
+            Report::ShardHung { shard } => return self.executor.shard_hung(shard),
             Report::Captured { session, ticket, result: Ok(checkpoint) } => {
                 // Nothing of a session that was closed meanwhile may be written to the store again.
                 if !self.rules.is_saving(session, ticket) {
@@ -427,26 +428,26 @@ impl Keeper {
         if let Some(shard) = self.rules.session(session).and_then(pilotlight_core::Session::shard)
             && self.rules.all_windows_frozen(shard)
         {
-            self.world.shrink_browser(shard);
+            self.executor.shrink_browser(shard);
         }
     }
 
     fn browser_event(&mut self, shard: ShardId, event: BrowserEvent) -> Option<Input> {
         let (window, loss) = match event {
             BrowserEvent::Exited { status, stderr } => {
-                // A browser that was ordered to end has been removed from the world before.
-                let why = self.world.shard_ended(shard)?;
+                // A browser that was ordered to end has been removed from the executor before.
+                let why = self.executor.shard_ended(shard)?;
                 tracing::warn!(shard = shard.0, %status, ?stderr, why, "browser ended");
                 let sentence = format!("{why}: {status}");
                 let failure = Some(Failure { kind: FailureKind::Browser, sentence });
                 return Some(Input::ShardEnded { shard, failure });
             }
             BrowserEvent::WindowChanged { window } => {
-                let session = self.world.session_of(&window)?;
+                let session = self.executor.session_of(&window)?;
                 return Some(Input::WindowChanged { session });
             }
             BrowserEvent::WindowHeldOthersUp { window } => {
-                let session = self.world.session_of(&window)?;
+                let session = self.executor.session_of(&window)?;
                 return Some(Input::HeldOthersUp { session, shard });
             }
             BrowserEvent::DialogAnswered { window, dialog } => {
@@ -457,7 +458,7 @@ impl Keeper {
             BrowserEvent::LastPageClosed { window } => (window, WindowLoss::Emptied),
             BrowserEvent::WindowEmptied { window } => (window, WindowLoss::Gone),
         };
-        let session = self.world.session_of(&window)?;
+        let session = self.executor.session_of(&window)?;
         Some(Input::WindowLost { session, shard, loss })
     }
 
@@ -474,7 +475,7 @@ impl Keeper {
 
     /// Publishes how a dialog of a session's page was answered. Its text may repeat what was typed there.
     fn dialog_answered(&self, window: &WindowId, dialog: AnsweredDialog) {
-        let Some(session) = self.world.session_of(window) else { return };
+        let Some(session) = self.executor.session_of(window) else { return };
         let Some((rules, details)) = self.rules.session(session).zip(self.entries.details(session)) else {
             return;
         };
@@ -497,28 +498,30 @@ impl Keeper {
         for action in self.rules.step(self.clock.now(), input) {
             match action {
                 Action::StartShard { shard, launch, isolation } => {
-                    self.world.start_shard(shard, launch, isolation, wall(self.clock.now()));
+                    self.executor.start_shard(shard, launch, isolation, wall(self.clock.now()));
                 }
-                Action::Save { session, ticket } => self.world.save(session, ticket, wall(self.clock.now())),
-                Action::StopShard { shard } => self.world.stop_shard(shard),
+                Action::Save { session, ticket } => {
+                    self.executor.save(session, ticket, wall(self.clock.now()));
+                }
+                Action::StopShard { shard } => self.executor.stop_shard(shard),
                 Action::OpenWindow { session, ticket, shard } => {
                     if let Some(details) = self.entries.details(session) {
-                        self.world.open(session, ticket, shard, details.window.clone());
+                        self.executor.open(session, ticket, shard, details.window.clone());
                     }
                 }
-                Action::Freeze { session, ticket } => self.world.freeze(session, ticket),
-                Action::Thaw { session, ticket } => self.world.thaw(session, ticket),
-                Action::EndPages { session } => self.world.end_pages(session),
-                Action::CloseWindow { session, ticket } => self.world.close(session, ticket),
+                Action::Freeze { session, ticket } => self.executor.freeze(session, ticket),
+                Action::Thaw { session, ticket } => self.executor.thaw(session, ticket),
+                Action::EndPages { session } => self.executor.end_pages(session),
+                Action::CloseWindow { session, ticket } => self.executor.close(session, ticket),
                 Action::Begin { session, ticket, activity } => {
                     let known = self.rules.session(session).map(KnownBefore::of).unwrap_or_default();
                     if let Some(details) = self.entries.details(session) {
-                        self.world.begin(session, ticket, activity, details, known);
+                        self.executor.begin(session, ticket, activity, details, known);
                     }
                 }
                 Action::RefreshBeside { session, ticket } => {
                     if let Some(details) = self.entries.details(session) {
-                        self.world.refresh_beside(session, ticket, details);
+                        self.executor.refresh_beside(session, ticket, details);
                     }
                 }
                 Action::Answer { request, answer } => replies.extend(self.answer(request, answer)),
@@ -552,12 +555,12 @@ impl Keeper {
         let session = self.rules.session(id)?;
         let failure_url = self.events.failure_url(Uuid::from_u128(id.0));
         // A window that is open for a refresh cannot be used by clients.
-        let window = self.world.window(id).filter(|_| !session.has_refresh_window()).cloned();
+        let window = self.executor.window(id).filter(|_| !session.has_refresh_window()).cloned();
         Some(Published::new(session, self.entries.details(id)?, window, self.address, failure_url))
     }
 
     fn publish(&mut self, changed: &[SessionId]) {
-        let browsers = self.world.browsers();
+        let browsers = self.executor.browsers();
         if changed.is_empty() && self.directory.borrow().browsers == browsers {
             return;
         }

@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use pilotlight_api::{ContinueOperation, OperationAnswer, RunOperation, Seconds};
 use pilotlight_store::files::Opened;
 use pilotlight_store::operation::StageRecord;
-use pilotlight_store::{Archive, DamagedRecord, OperationRecord, StoreError};
+use pilotlight_store::{DamagedRecord, OperationRecord, StoreError, StoreHandle};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
@@ -116,7 +116,7 @@ impl Known {
 struct OperationsInner {
     keeper: KeeperHandle,
     sites: Arc<Sites>,
-    archive: Archive,
+    store: StoreHandle,
     folders: Folders,
     /// The address of the server, for URLs.
     address: SocketAddr,
@@ -206,7 +206,7 @@ impl Operations {
     pub fn new(
         keeper: KeeperHandle,
         sites: Arc<Sites>,
-        archive: Archive,
+        store: StoreHandle,
         folders: Folders,
         address: SocketAddr,
         timeout: Duration,
@@ -215,7 +215,7 @@ impl Operations {
     ) -> Self {
         let known = Mutex::default();
         let inner =
-            OperationsInner { keeper, sites, archive, folders, address, timeout, keep_pictures, stop, known };
+            OperationsInner { keeper, sites, store, folders, address, timeout, keep_pictures, stop, known };
         Self { inner: Arc::new(inner) }
     }
 
@@ -225,7 +225,7 @@ impl Operations {
     /// # Errors
     /// Returns an error if the store cannot be read.
     pub async fn resume(&self) -> Result<Vec<DamagedRecord>, StoreError> {
-        let loaded = self.inner.archive.operations().await?;
+        let loaded = self.inner.store.operations().await?;
         join_all(loaded.operations.into_iter().map(|record| self.take_up(record).resume())).await;
         Ok(loaded.damaged)
     }
@@ -457,7 +457,7 @@ impl Operations {
 
     async fn remove(&self, operations: Vec<Uuid>) {
         self.inner.forget(&operations);
-        if let Err(error) = self.inner.archive.remove_operations(operations.clone()).await {
+        if let Err(error) = self.inner.store.remove_operations(operations.clone()).await {
             tracing::error!(error = with_sources(&error), "failed to remove operations from the store");
         }
         let folders: Vec<Folder> = operations.iter().map(|id| self.inner.folder(*id)).collect();
@@ -493,10 +493,10 @@ impl Operations {
         for record in ended {
             let is_known = || self.inner.known().contains_key(&record.id);
             if is_known() {
-                self.inner.archive.save_operation(record::in_wall_time(&record)).await?;
+                self.inner.store.save_operation(record::in_wall_time(&record)).await?;
                 // It may have been removed in the meantime.
                 if !is_known() {
-                    self.inner.archive.remove_operations(vec![record.id]).await?;
+                    self.inner.store.remove_operations(vec![record.id]).await?;
                 }
             }
         }

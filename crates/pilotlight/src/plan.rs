@@ -21,7 +21,7 @@ use crate::clock::wall;
 use crate::config;
 use crate::credentials::{Credentials, Login};
 use crate::fingerprint::Fingerprint;
-use crate::keeper::{BrowserLauncher, CannotSignIn, Details, SessionTarget, reason_of, sign_in_of};
+use crate::keeper::{BrowserLauncher, CannotSignIn, SessionDetails, SessionTarget, reason_of, sign_in_of};
 use crate::sites::Sites;
 
 /// The start page of a window whose client navigates by itself.
@@ -69,14 +69,14 @@ impl Planner {
     ///
     /// # Errors
     /// Returns why it cannot be created.
-    pub fn plan(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, Details), PlanError> {
+    pub fn plan(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, SessionDetails), PlanError> {
         let planned = self.planned(wanted, now)?;
         planned.1.target.can_sign_in()?;
         Ok(planned)
     }
 
     /// Plans a session, whether or not it can sign in.
-    fn planned(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, Details), PlanError> {
+    fn planned(&self, wanted: CreateSession, now: Moment) -> Result<(Spec, SessionDetails), PlanError> {
         let site = match &wanted.site {
             None => None,
             Some(name) => Some(self.sites.get(name).ok_or_else(|| PlanError::UnknownSite(name.clone()))?),
@@ -140,7 +140,7 @@ impl Planner {
             },
         };
         let dialogs = site.map(|site| site.definition.dialogs.clone()).unwrap_or_default().into();
-        let details = Details {
+        let details = SessionDetails {
             site: wanted.site,
             profile,
             isolation: wanted.isolation,
@@ -209,7 +209,7 @@ impl Planner {
         &self,
         record: SessionRecord,
         now: Moment,
-    ) -> Result<(PersistedSession, Details), PlanError> {
+    ) -> Result<(PersistedSession, SessionDetails), PlanError> {
         let mut attention = record.attention.clone();
         let mut wanted = CreateSession {
             name: record.name.clone(),

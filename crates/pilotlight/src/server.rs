@@ -13,7 +13,7 @@ use std::time::Duration;
 use pilotlight_chromium::launch::{Reach, keep_memory_private};
 use pilotlight_core::{AtCapacity, Limits, Moment, PersistedSession, SessionId};
 use pilotlight_store::{
-    Archive, FilesKey, KeyError, KeySources, Keyring, LoadedSession, SqliteStore, StoreError,
+    FilesKey, KeyError, KeySources, Keyring, LoadedSession, SqliteStore, StoreError, StoreHandle,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,7 +36,8 @@ use crate::fingerprint::Fingerprint;
 use crate::gateway::{self, Gateway};
 use crate::http::{self, App, Connections, Guard, Readiness, router};
 use crate::keeper::{
-    self, BrowserLauncher, BrowserLauncherOptions, Details, Inheritance, KeeperHandle, KeeperOptions,
+    self, BrowserLauncher, BrowserLauncherOptions, KeeperHandle, KeeperOptions, RecoveredState,
+    SessionDetails,
 };
 use crate::live::Live;
 use crate::machine::Machine;
@@ -46,7 +47,7 @@ use crate::plan::Planner;
 use crate::quiet;
 use crate::reports::Reports;
 use crate::sentence::with_sources;
-use crate::service_manager::{self, Pulse};
+use crate::service_manager::{self, ServiceWatchdog};
 use crate::sites::Sites;
 use crate::webdriver::WebDriver;
 use crate::webhook;
@@ -165,7 +166,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         },
     };
     let launcher = Arc::new(BrowserLauncher::open(options).await?);
-    let (archive, files_key) = open_store(&config)?;
+    let (store, files_key) = open_store(&config)?;
     http::sweep_copies(&config.server.state_dir);
     let limits = limits(&config);
     let max_live = config.limits.max_live;
@@ -181,7 +182,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let operations_dir = state_dir.operations_dir()?;
     let webdriver =
         WebDriver::new(&state_dir.run_dir()?, launcher.helper(), config.sessions.webdriver_timeout);
-    let loaded = archive.load().await?;
+    let loaded = store.load().await?;
     let fingerprint = Arc::new(Fingerprint::new(random_key()));
     let sites =
         Sites::new(config.server.sites_dir(), config.sites, &config.stored_sites, config.broken_sites);
@@ -190,13 +191,13 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         launcher: Arc::clone(&launcher),
         defaults: Arc::new(config.sessions),
         profile: config.chromium.profile.into(),
-        credentials: Arc::new(Credentials::new(archive.clone(), loaded.credentials)),
+        credentials: Arc::new(Credentials::new(store.clone(), loaded.credentials)),
         fingerprint: Arc::clone(&fingerprint),
     };
     let clock = Clock::start();
     let failures = Failures::open(state_dir.failures_dir()?, clock, files_key.clone());
     let mut damaged = loaded.damaged;
-    let inheritance = inheritance(&planner, &archive, loaded.sessions, clock).await;
+    let recovered = recovered(&planner, &store, loaded.sessions, clock).await;
     let stop = CancellationToken::new();
     let options = KeeperOptions {
         limits,
@@ -205,14 +206,14 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         address: reachable(address),
         fingerprint,
         launcher,
-        archive: archive.clone(),
+        store: store.clone(),
         leaves_browsers: browsers == Browsers::Stay,
         heartbeat: config.chromium.heartbeat,
         pages_out: config.chromium.page_out,
         failures: failures.clone(),
-        pulse: Pulse::wanted(),
+        watchdog: ServiceWatchdog::wanted(),
     };
-    let (keeper, keeper_task) = keeper::start(options, inheritance, stop.clone());
+    let (keeper, keeper_task) = keeper::start(options, recovered, stop.clone());
     let readiness = Readiness::default();
     let authenticator = Arc::new(Authenticator::new(state_dir.authenticator_files(), token.as_ref()));
     let memory_monitor = MemoryMonitor::watch(
@@ -225,7 +226,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
     let operations = Operations::new(
         keeper.clone(),
         Arc::clone(&planner.sites),
-        archive.clone(),
+        store.clone(),
         Folders::new(operations_dir, files_key),
         reachable(address),
         operation_timeout,
@@ -239,7 +240,7 @@ pub async fn start(config: Config, browsers: Browsers) -> Result<Running, ServeE
         keeper,
         reports,
         planner,
-        archive,
+        store,
         damaged: Damaged::new(damaged),
         state_dir: config.server.state_dir.clone(),
         max_sessions: config.limits.max_sessions,
@@ -301,7 +302,7 @@ fn secrets(server: &config::Server) -> Vec<PathBuf> {
 }
 
 /// Opens the store and returns it with the key of the files beside it.
-pub(crate) fn open_store(config: &Config) -> Result<(Archive, FilesKey), ServeError> {
+pub(crate) fn open_store(config: &Config) -> Result<(StoreHandle, FilesKey), ServeError> {
     let sources = key_sources(&config.server);
     let keyring = Keyring::find(&sources)?;
     let mut store = SqliteStore::open(&sources.store_path, keyring)?;
@@ -313,16 +314,16 @@ pub(crate) fn open_store(config: &Config) -> Result<(Archive, FilesKey), ServeEr
         }
         key => key?,
     };
-    Ok((Archive::start(store).map_err(ServeError::System)?, files_key))
+    Ok((StoreHandle::start(store).map_err(ServeError::System)?, files_key))
 }
 
 /// What an earlier server left: stored records, and browsers that are still running.
-async fn inheritance(
+async fn recovered(
     planner: &Planner,
-    archive: &Archive,
+    store: &StoreHandle,
     loaded: Vec<LoadedSession>,
     clock: Clock,
-) -> Inheritance {
+) -> RecoveredState {
     let mut sessions = BTreeMap::new();
     for LoadedSession { record, checkpoint } in loaded {
         let id = record.id;
@@ -330,18 +331,18 @@ async fn inheritance(
             Ok((kept, details)) => {
                 let stored_at = checkpoint.as_ref().map(|checkpoint| Moment(checkpoint.taken_at_ms));
                 let stored_bytes = checkpoint.map(|checkpoint| checkpoint.stored_bytes);
-                sessions.insert(kept.id, (kept, Details { stored_bytes, stored_at, ..details }));
+                sessions.insert(kept.id, (kept, SessionDetails { stored_bytes, stored_at, ..details }));
             }
             Err(error) => tracing::error!(session_id = %id, %error, "failed to restore a session"),
         }
     }
-    let live = |(id, (kept, details)): (&SessionId, &(PersistedSession, Details))| {
+    let live = |(id, (kept, details)): (&SessionId, &(PersistedSession, SessionDetails))| {
         kept.ended.is_none().then(|| (*id, details.window.clone()))
     };
-    let browsers = planner.launcher.inherit(&sessions.iter().filter_map(live).collect()).await;
+    let browsers = planner.launcher.adopt_all(&sessions.iter().filter_map(live).collect()).await;
     // What a window no longer shows is known only from its checkpoint, and must be part of the next one.
     for (session, window) in browsers.iter().flat_map(|browser| &browser.windows) {
-        match archive.checkpoint(Uuid::from_u128(session.0)).await {
+        match store.checkpoint(Uuid::from_u128(session.0)).await {
             Ok(checkpoint) => checkpoint.iter().for_each(|checkpoint| window.remember(checkpoint)),
             Err(error) => {
                 let error = with_sources(&error);
@@ -349,7 +350,7 @@ async fn inheritance(
             }
         }
     }
-    Inheritance { sessions, browsers }
+    RecoveredState { sessions, browsers }
 }
 
 impl Running {

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// The minimum interval between watchdog notifications.
-const MIN_BEAT: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Reports that the server is ready.
 pub(crate) fn ready(address: SocketAddr) {
@@ -25,29 +25,29 @@ pub(crate) fn stopping() {
 /// Sends watchdog notifications at the interval that the service manager requests (`WatchdogSec=`). They must be sent
 /// from the loop that is monitored, so that they stop if it hangs.
 #[derive(Debug)]
-pub struct Pulse(Option<Interval>);
+pub struct ServiceWatchdog(Option<Interval>);
 
-impl Pulse {
+impl ServiceWatchdog {
     /// Creates the watchdog; it never fires if the service manager does not request it.
     #[must_use]
     pub fn wanted() -> Self {
         Self(watchdog_enabled().map(|within| {
-            let mut beats = interval((within / 2).max(MIN_BEAT));
-            beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            beats
+            let mut interval = tokio::time::interval((within / 2).max(MIN_INTERVAL));
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
         }))
     }
 
     /// Waits until the next notification is due. Cancel safe.
     pub(crate) async fn due(&mut self) {
         match &mut self.0 {
-            Some(beats) => drop(beats.tick().await),
+            Some(interval) => drop(interval.tick().await),
             None => std::future::pending().await,
         }
     }
 
     /// Sends a notification, in a separate thread because the socket may block.
-    pub(crate) fn beat(&self) {
+    pub(crate) fn ping(&self) {
         tokio::task::spawn_blocking(|| tell(&[NotifyState::Watchdog]));
     }
 }

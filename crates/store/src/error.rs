@@ -94,7 +94,7 @@ pub enum StoreError {
         /// The cause.
         source: RecordError,
     },
-    /// The archive was closed, or its thread has ended.
+    /// The store was closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
 }

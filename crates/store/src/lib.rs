@@ -2,7 +2,6 @@
 //!
 //! Everything here that is written down is sealed. Nothing here decides, and nothing here knows a browser.
 
-pub mod archive;
 mod error;
 pub mod files;
 mod format;
@@ -19,8 +18,8 @@ mod samples;
 mod seal;
 pub mod sqlite;
 mod store;
+pub mod store_thread;
 
-pub use archive::Archive;
 pub use error::{RecordError, StoreError};
 pub use files::FilesKey;
 pub use format::{NESTING_MAX, RECORD_BYTES_MAX};
@@ -32,3 +31,4 @@ pub use reserve::RESERVE_BYTES;
 pub use seal::SealError;
 pub use sqlite::{Checked, SqliteStore};
 pub use store::{CheckpointInfo, DamagedRecord, Loaded, LoadedOperations, LoadedSession, RecordKind, Store};
+pub use store_thread::StoreHandle;

@@ -22,7 +22,7 @@ pub const QUEUE_ORDERS_MAX: usize = 64;
 /// A handle to the thread that owns the store. The thread ends with [`close`](Self::close), or when the last clone
 /// has been dropped and all orders are done.
 #[derive(Debug, Clone)]
-pub struct Archive {
+pub struct StoreHandle {
     orders: mpsc::Sender<Order>,
     health: watch::Receiver<Option<String>>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -47,13 +47,13 @@ enum Order {
     Close(Reply<()>),
 }
 
-impl Archive {
+impl StoreHandle {
     /// Starts the thread. Fails if the system cannot start another one.
     pub fn start(store: impl Store) -> std::io::Result<Self> {
         let (orders, waiting) = mpsc::channel(QUEUE_ORDERS_MAX);
         let (health_sender, health) = watch::channel(None);
         let store_thread = StoreThread { store, waiting, health: health_sender };
-        let thread = thread::Builder::new().name("archive".to_owned()).spawn(|| store_thread.run())?;
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(|| store_thread.run())?;
         Ok(Self { orders, health, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
@@ -257,5 +257,5 @@ impl<S: Store> StoreThread<S> {
 }
 
 #[cfg(test)]
-#[path = "archive/tests.rs"]
+#[path = "store_thread/tests.rs"]
 mod tests;

@@ -179,7 +179,7 @@ impl Simulation {
     fn server_dies(&mut self) -> Result<(), String> {
         self.disk.is_true_to_its_word(&self.rules, self.now)?;
         self.world.typed_is_recorded(&self.disk)?;
-        let mut kept: Vec<PersistedSession> = self.disk.survivors();
+        let mut kept: Vec<PersistedSession> = self.disk.persisted();
         // With what a session signs in is looked up anew: credentials have records of their own.
         kept.iter_mut().for_each(|kept| self.world.look_up_access(kept));
         let ids: BTreeSet<SessionId> = kept.iter().map(|kept| kept.id).collect();

@@ -1,4 +1,4 @@
-//! Taking over a browser that an earlier server left, with its windows as they are.
+//! Adopting a browser that an earlier server left, with its windows as they are.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,35 +24,35 @@ use crate::launch::Started;
 use crate::launcher::Launched;
 use crate::proxy::Proxy;
 use crate::reopen::reopen;
-use crate::shim::{ShimHandle, Survivor, is_of_window, main_page_note, window_note};
+use crate::shim::{OrphanedBrowser, ShimHandle, is_of_window, main_page_note, window_note};
 use crate::state::{Shard, Tab, WindowState, is_stub, lock};
 use crate::window::{Window, dispose};
 
-/// How long a browser may take to answer when it is adopted. Measured: about 0.01 s.
+/// How long the first response of an adopted browser may take. Measured: about 0.01 s.
 pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the pages of an adopted window may take for their set-up. One that hangs is handed out all the
-/// same: that a page hangs is found out later by whoever uses it.
+/// How long the set-up of the pages of an adopted window may take. An unresponsive page is adopted all the same: the
+/// heartbeat or its next use notices it.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many events of a page may wait to be looked at.
+/// Events of a page that may wait.
 const PAGE_EVENTS_QUEUE: usize = 1024;
 
 impl Browser {
-    /// Takes over a browser with those of its windows that are named, by context id (see
-    /// [`Survivor::windows`]), and with what they had been opened with. Each is given back, or why it is not
-    /// there, in the same order. All other contexts are disposed of.
+    /// Adopts a browser with those of its windows that are named, by context id (see [`OrphanedBrowser::windows`]),
+    /// and the options that they were opened with. Returns each, or the reason why it is lost, in the same order. All
+    /// other contexts are disposed of.
     ///
-    /// Same process, same pages, same variables. What a window's set-up had switched on in its pages was off
-    /// since its server went, and is on again when this returns.
+    /// Processes, pages and variables are unchanged. What the set-up of a window had enabled in its pages was
+    /// disabled since its server ended, and is enabled again when this returns.
     ///
     /// # Errors
-    /// Where the browser does not answer within [`ADOPT_TIMEOUT`]; then it is ended and nothing of it is left.
+    /// If the browser does not respond within [`ADOPT_TIMEOUT`]; then it is ended and nothing of it is left.
     pub async fn adopt(
-        survivor: Survivor,
+        orphan: OrphanedBrowser,
         windows: Vec<(String, WindowOptions)>,
     ) -> Result<(Self, mpsc::Receiver<BrowserEvent>, Vec<Result<Window, LostWindow>>), StartError> {
-        let engine = survivor.engine();
+        let engine = orphan.engine();
         let Launched { started: Started { reader, writer, process }, next_id, shim } =
-            Launched::by(survivor.take().await?);
+            Launched::by(orphan.take().await?);
         let shard = Arc::new(Shard::new(
             Connection::with_next_id(reader, writer, next_id),
             process.folder.clone(),
@@ -124,12 +124,12 @@ async fn take_over(
     follow(shard, events.clone()).await?;
     let kept = states.iter().flatten();
     let (crashes, crashed) = watch::channel(HashSet::new());
-    let settled = kept.clone().map(|state| {
+    let ready = kept.clone().map(|state| {
         let pages = pages.remove(state.id.as_str()).unwrap_or_default();
         let main = notes.get(&main_page_note(state.id.as_str()));
-        settle(shard, state, pages, main, crashed.clone(), &events)
+        await_pages(shard, state, pages, main, crashed.clone(), &events)
     });
-    let settled: Vec<_> = settled.collect();
+    let ready: Vec<_> = ready.collect();
     let listen = async {
         while let Some(event) = all.next().await {
             if let Some(session) = event.session.clone().filter(|_| event.method == "Inspector.targetCrashed")
@@ -141,7 +141,7 @@ async fn take_over(
         }
     };
     tokio::select! {
-        _ = join_all(settled) => {}
+        _ = join_all(ready) => {}
         () = listen => return Err(StartError::Refused(WindowError::Closed)),
     }
     let states = join_all(states.into_iter().map(|state| fill(shard, state, &events))).await;
@@ -152,7 +152,7 @@ async fn take_over(
     Ok(states)
 }
 
-/// Gives a window whose last page was closed while nobody was there an empty one, and tells so.
+/// Opens an empty page in a window whose last page was closed in the absence of a server, and reports that.
 async fn fill(
     shard: &Arc<Shard>,
     state: Result<Arc<WindowState>, LostWindow>,
@@ -163,7 +163,7 @@ async fn fill(
         return Ok(state);
     }
     if let Err(error) = reopen(shard, &state).await {
-        tracing::warn!(window = %state.id, %error, "an adopted window has no page and gets no other");
+        tracing::warn!(window = %state.id, %error, "failed to open a page in an adopted window without one");
         shard.remove_window(&state.id);
         return Err(LostWindow::Empty);
     }
@@ -171,7 +171,7 @@ async fn fill(
     Ok(state)
 }
 
-/// Of what nobody claims: other windows, those that are empty, and what clients may have made.
+/// Disposes of all other contexts: other windows, empty ones, and those of clients.
 async fn dispose_of_others(shard: &Shard, contexts: Vec<String>) {
     let ids = contexts.iter().map(|context| WindowId::new(context));
     let others = ids.filter(|id| shard.window(id).is_none()).map(|id| WindowState::new(id, None, None));
@@ -180,12 +180,13 @@ async fn dispose_of_others(shard: &Shard, contexts: Vec<String>) {
         join_all(others.iter().map(|other| dispose(shard, other))).await.iter().zip(&others)
     {
         if let Err(error) = result {
-            tracing::warn!(context = %other.id, %error, "a browser context that nobody claims could not be disposed of");
+            tracing::warn!(context = %other.id, %error, "failed to dispose of an unowned browser context");
         }
     }
 }
 
-/// Hidden pages that the earlier server had no time to close. They may be attached to once more before they go.
+/// Closes hidden pages that the earlier server could not close. They may be attached to once more before they are
+/// closed.
 async fn close_stubs(shard: &Shard, stubs: Vec<TargetInfo>) {
     join_all(stubs.into_iter().map(async |stub| {
         let window = stub.browser_context_id.and_then(|context| shard.window(&WindowId::new(&context)));
@@ -197,7 +198,7 @@ async fn close_stubs(shard: &Shard, stubs: Vec<TargetInfo>) {
 }
 
 /// Waits for the pages of a window to be attached and set up, and puts the main one first.
-async fn settle(
+async fn await_pages(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
     pages: Vec<String>,
@@ -212,9 +213,9 @@ async fn settle(
         join_all(tabs.iter().map(|tab| set_up(shard, window, tab, crashed.clone()))).await;
     };
     if tokio::time::timeout(PAGES_TIMEOUT, ready).await.is_err() {
-        tracing::warn!(window = %window.id, "an adopted window has a page that does not answer, or lost one");
+        tracing::warn!(window = %window.id, "an adopted window has a page that does not respond, or lost one");
     }
-    // The sort is stable: the order that is known is not disturbed.
+    // The sort is stable: the remaining order is preserved.
     window.tabs.send_modify(|tabs| tabs.sort_by_key(|tab| Some(&tab.target) != main));
     window.refresh_summary();
     if window.main_tab().is_ok_and(|tab| tab.status.borrow().crashed) {
@@ -222,8 +223,8 @@ async fn settle(
     }
 }
 
-/// Waits for a page's set-up, or for Chromium to tell that its renderer died while nobody listened, which it does
-/// when it is asked in this way.
+/// Waits for a page's set-up, or for the event that its renderer crashed in the absence of a server, which Chromium
+/// sends when the domain is enabled.
 async fn set_up(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
@@ -237,19 +238,24 @@ async fn set_up(
     };
     tokio::select! {
         () = ask => {}
-        // Lost counts as well: there is nothing to wait for any more.
+        // A lost receiver counts as well: there is nothing to wait for.
         _ = tab.wait_for(PAGES_TIMEOUT, |status| status.ready) => {}
         Ok(_) = crashed.wait_for(|crashed| crashed.contains(&tab.session)) => {
             let back = shard.connection.subscribe(Scope::Session(tab.session.clone()), PAGE_EVENTS_QUEUE);
             tab.status.send_modify(|status| status.crashed = true);
-            tokio::spawn(revive(Arc::clone(shard), Arc::clone(window), Arc::clone(tab), back));
+            tokio::spawn(set_up_after_crash(Arc::clone(shard), Arc::clone(window), Arc::clone(tab), back));
         }
     }
 }
 
-/// Sets a page up once somebody has loaded it again: what is sent to a crashed one is lost. Its document may be
-/// there before it is told of, so it is asked for.
-async fn revive(shard: Arc<Shard>, window: Arc<WindowState>, tab: Arc<Tab>, mut events: Subscription) {
+/// Sets a page up after a crash once it is loaded again: what is sent to a crashed page is lost. Its document may be
+/// there before the event, so it is queried.
+async fn set_up_after_crash(
+    shard: Arc<Shard>,
+    window: Arc<WindowState>,
+    tab: Arc<Tab>,
+    mut events: Subscription,
+) {
     while let Some(event) = events.next().await {
         if event.method == "Inspector.targetReloadedAfterCrash" {
             break;
@@ -268,7 +274,7 @@ async fn revive(shard: Arc<Shard>, window: Arc<WindowState>, tab: Arc<Tab>, mut 
     }
 }
 
-/// Brings the notes in line with the windows that were kept.
+/// Updates the notes to the windows that were kept.
 async fn renew_notes(
     shim: &ShimHandle,
     shard: &Arc<Shard>,

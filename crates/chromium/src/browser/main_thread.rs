@@ -1,10 +1,10 @@
-//! Which window keeps the main thread of a shared browser busy.
+//! Detecting which window keeps the main thread of a shared browser busy.
 //!
-//! All windows of a browser wait for its main thread, and pages reach it in ways that never show in the protocol: by
-//! titles, by history, by popups. A page can have it do nothing else for seconds. So it is looked at from outside: where
-//! it never rests between two looks, all windows wait, and the window whose renderers did nearly all that renderers did
-//! lately is who keeps it busy. That counts together, as what windows transfer does, until it is more than the others
-//! can bear.
+//! All windows of a browser depend on its main thread, and pages use it in ways that do not appear in the protocol:
+//! by titles, by history, by popups. A page can keep it fully busy for seconds. So it is sampled from outside: if it
+//! is never idle between two samples, all windows wait, and the window whose renderers ran nearly as much as all
+//! renderers together is the cause. These times are added up, like the bytes that windows transfer, until they exceed
+//! what the other windows can tolerate.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::event::{BrowserEvent, WindowId};
 use crate::state::{Shard, WindowState, lock};
 
-/// How often it is looked at: nobody notices what is shorter.
+/// The sampling interval: shorter delays are not noticeable.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// It rests for less than this part of the time between two looks. Each message wakes it, also where it has little to do.
+/// It is idle for less than this share of the interval. Each message wakes it, also if there is little to do.
 const REST: u32 = 20;
-/// It ran for at least this part. Where it merely waits for a processor, the machine has too few.
+/// It ran for at least this share. If it merely waits for a processor, the machine has too few.
 const RAN: u32 = 4;
-/// How often it is looked at how long renderers have run, and how many of these looks are kept: a page may have sent
-/// what keeps the main thread busy for a while.
+/// The interval of sampling the run time of renderers, and the number of samples that are kept: what keeps the main
+/// thread busy may have been sent some time before.
 const RENDERERS_EVERY: Duration = Duration::from_millis(500);
 const RENDERERS_LOOKS: usize = 3;
-/// How much of the time of a main thread that does not rest is borne of one window, …
+/// How much of the time of a busy main thread one window may use, …
 const BORNE: Duration = Duration::from_secs(1);
-/// … and in which part of the time it is forgotten.
+/// … and the share of the time by which that is reduced again.
 const FORGOTTEN: u32 = 50;
-/// The renderers of the window that causes it run for at least this part of the time.
+/// The renderers of the responsible window run for at least this share of the time.
 const BUSY: u32 = 4;
-/// How many windows are kept in mind.
+/// The number of windows that are tracked.
 const WINDOWS_KEPT: usize = 256;
 
-/// Looks after the main thread of a browser until the browser is gone.
+/// Monitors the main thread of a browser until the browser has ended.
 pub(super) async fn watch(shard: Arc<Shard>, pid: u32) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,7 +65,7 @@ pub(super) async fn watch(shard: Arc<Shard>, pid: u32) {
     }
 }
 
-/// Returns how long the main thread ran between two looks, where it did not rest.
+/// Returns how long the main thread ran between two samples, if it was never idle.
 fn stalled(before: (Instant, MainThread), now: (Instant, MainThread)) -> Option<Duration> {
     let elapsed = now.0 - before.0;
     let ran = now.1.ran.saturating_sub(before.1.ran);
@@ -74,10 +74,10 @@ fn stalled(before: (Instant, MainThread), now: (Instant, MainThread)) -> Option<
     (is_restless && ran * RAN >= elapsed && !elapsed.is_zero()).then_some(ran)
 }
 
-/// How long each renderer of a window has run in all, by its process id.
+/// The total run time of each renderer of a window, by process id.
 type Times = HashMap<WindowId, BTreeMap<u32, Duration>>;
 
-/// How long the renderers of each window had run, at the last few looks.
+/// The run times of the renderers of each window in the last samples.
 #[derive(Debug, Default)]
 struct Renderers(VecDeque<(Instant, Times)>);
 
@@ -92,8 +92,8 @@ impl Renderers {
         self.0.push_back((now, times(windows)));
     }
 
-    /// Returns for how long it was looked, and how long the renderers of each window have run meanwhile. One that was not
-    /// known before, though it may have run for hours, counts from the next look on.
+    /// Returns the period of the samples, and how long the renderers of each window ran in it. A renderer that was
+    /// not known before, though it may have run for hours, counts from the next sample on.
     fn ran(&self, windows: &[Arc<WindowState>], now: Instant) -> (Duration, Vec<(WindowId, Duration)>) {
         let Some((at, before)) = self.0.front() else { return (Duration::ZERO, Vec::new()) };
         let lately = |window: &WindowId, times: BTreeMap<u32, Duration>| -> Duration {
@@ -120,13 +120,13 @@ fn times(windows: &[Arc<WindowState>]) -> Times {
     windows.iter().map(time).collect()
 }
 
-/// How long each window has kept the main thread from all others.
+/// How long each window kept the main thread from all others.
 #[derive(Debug, Default)]
 struct Strain(HashMap<WindowId, (Duration, Instant)>);
 
 impl Strain {
-    /// Counts a time without rest, and returns the window that has caused more of that than is borne. It is found again
-    /// only after as much more.
+    /// Adds a period without idle time, and returns the window that exceeds its share. The window is returned again
+    /// only after exceeding it once more.
     fn add(
         &mut self,
         stalled: Duration,
@@ -136,7 +136,7 @@ impl Strain {
     ) -> Option<WindowId> {
         let total: Duration = ran.iter().map(|(_, time)| *time).sum();
         let (window, most) = ran.iter().max_by_key(|(_, time)| *time)?;
-        // Of several that are busy none can be told to be the cause, and one that hardly runs is none.
+        // If several are busy, none can be identified as the cause, and one that hardly runs is none.
         if *most * 5 < total * 3 || *most * BUSY < span || most.is_zero() {
             return None;
         }

@@ -1,9 +1,9 @@
-//! A window kept ready, so that whoever comes need not wait for a context and a renderer: most of what waking
-//! to a small page would take.
+//! A window that is kept ready, so that opening one need not wait for a context and a renderer, which takes most of
+//! the time of waking to a small page.
 //!
-//! It costs a renderer with nothing in it (15 to 19 MB, measured), so a browser has one only while windows come
-//! and go: from when one went until none has for [`LIFETIME`]. It is nobody's: not counted, without a label, and
-//! never given to two.
+//! It costs an empty renderer (15 to 19 MB, measured), so a browser has one only while windows are opened and closed:
+//! from the closing of one until none was closed for [`LIFETIME`]. It belongs to no session: it is not counted, has
+//! no label, and is given away only once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,15 @@ use super::{WindowOptions, open_unlabelled};
 use crate::state::{Shard, Spare, Viewport, WindowState, lock};
 use crate::window::{Window, dispose};
 
-/// How long after a window went the next one may be expected.
+/// How long after closing a window the next one is expected.
 const LIFETIME: Duration = Duration::from_secs(600);
-/// How long after a window went its spare is opened: not while the one in whose favour it went is opening.
+/// The delay between closing a window and opening a spare one: not while the window for which it was closed is
+/// opening.
 const DELAY: Duration = Duration::from_millis(200);
 
 /// How long warming up may take.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Has a new renderer load its fonts and lay something out before it counts. The page is empty again afterwards.
+/// Makes a new renderer load its fonts and lay something out. The page is empty again afterwards.
 const WARM_UP: &str = "(() => {
     const line = document.createElement('div');
     line.innerHTML = '<p style=\"font: 14px sans-serif\">a <b>b</b> <input> <button>c</button></p>';
@@ -32,7 +33,7 @@ const WARM_UP: &str = "(() => {
     line.remove();
 })()";
 
-/// Gives the spare window away, where it is what is asked for.
+/// Takes the spare window, if it has the requested options.
 pub(super) fn take(spare: &Spare, options: &WindowOptions) -> Option<Arc<WindowState>> {
     let fits = |spare: &mut Arc<WindowState>| {
         options.proxy.is_none() && spare.viewport == options.viewport && is_sound(spare)
@@ -40,7 +41,7 @@ pub(super) fn take(spare: &Spare, options: &WindowOptions) -> Option<Arc<WindowS
     lock(&spare.window).take_if(fits)
 }
 
-/// Whether it is as it was opened.
+/// Returns whether it is still as it was opened.
 fn is_sound(window: &WindowState) -> bool {
     window.main_tab().is_ok_and(|tab| {
         let status = tab.status.borrow();
@@ -48,7 +49,7 @@ fn is_sound(window: &WindowState) -> bool {
     })
 }
 
-/// Looks after the spare of a browser for as long as it runs.
+/// Manages the spare window of a browser for as long as the browser runs.
 pub(super) async fn keep(shard: Arc<Shard>) {
     let mut went = shard.spare.went.subscribe();
     let looking_after = async {
@@ -72,7 +73,7 @@ pub(super) async fn keep(shard: Arc<Shard>) {
     }
 }
 
-/// Opens one where there is none of this size that may be given away.
+/// Opens one if there is none of this size.
 async fn renew(shard: &Arc<Shard>, viewport: Viewport) {
     let unfit = |spare: &mut Arc<WindowState>| spare.viewport != viewport || !is_sound(spare);
     let unfit = lock(&shard.spare.window).take_if(unfit);
@@ -86,7 +87,7 @@ async fn renew(shard: &Arc<Shard>, viewport: Viewport) {
             warm_up(shard, &window).await;
             *lock(&shard.spare.window) = Some(window);
         }
-        Err(error) => tracing::debug!(%error, "no window could be opened in reserve"),
+        Err(error) => tracing::debug!(%error, "failed to open a spare window"),
     }
 }
 
@@ -97,7 +98,7 @@ async fn warm_up(shard: &Arc<Shard>, state: &Arc<WindowState>) {
     let document = Scope::default();
     let laid_out = window.evaluate(WARM_UP, WARM_UP_TIMEOUT);
     if let (Err(error), _) = tokio::join!(laid_out, window.find(&document, &nothing)) {
-        tracing::debug!(%error, "a window in reserve is ready without having been warmed up");
+        tracing::debug!(%error, "failed to warm up a spare window");
     }
 }
 
@@ -105,6 +106,6 @@ async fn discard(shard: &Shard, window: Option<Arc<WindowState>>) {
     if let Some(window) = window
         && let Err(error) = dispose(shard, &window).await
     {
-        tracing::debug!(%error, "a window in reserve did not close");
+        tracing::debug!(%error, "failed to close a spare window");
     }
 }

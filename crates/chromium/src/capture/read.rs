@@ -1,4 +1,4 @@
-//! Reading: what a document shows and what its origin has stored, asked in our own world of one frame.
+//! Reading: what a document shows and what its origin has stored, queried in an isolated world of one frame.
 
 use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
@@ -13,20 +13,20 @@ use crate::error::WindowError;
 use crate::state::{Shard, Tab};
 use crate::window::{evaluated_value, isolated_world};
 
-/// How many form fields of a page are kept.
+/// Form fields of a page that are kept.
 const FIELDS_MAX: usize = 500;
 /// The longest text of a form field that is kept, in UTF-16 units.
 const FIELD_TEXT_MAX: usize = 100_000;
-/// How many databases of an origin are kept.
+/// Databases of an origin that are kept.
 const DATABASES_MAX: usize = 32;
-/// How many records a database may have; larger ones are left out as a whole.
+/// Records of a database; larger databases are left out as a whole.
 const DATABASE_RECORDS_MAX: usize = 50_000;
-/// How large a database may be, in bytes of Chromium's answer; larger ones are left out as a whole.
+/// The size of a database in bytes of Chromium's reply; larger ones are left out as a whole.
 const DATABASE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How large all databases of a checkpoint may be together, in bytes likewise: far below what one message may
-/// have. The first that are read come.
+/// The size of all databases of a checkpoint together, in the same unit: far below the limit of one message. The ones
+/// that are read first are kept.
 pub(super) const DATABASES_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How many records are read at once.
+/// Records that are read at once.
 const DATABASE_BATCH_RECORDS: usize = 500;
 
 const READ: &str = concat!(
@@ -46,18 +46,18 @@ const READ: &str = concat!(
 }"
 );
 
-/// What is wanted of a document.
+/// What to read of a document.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     /// What it shows.
     pub(super) page: bool,
     /// What its origin has stored.
     pub(super) stored: bool,
-    /// How large its databases may be together.
+    /// The limit of all of its databases together.
     pub(super) budget_bytes: usize,
 }
 
-/// What a document answered.
+/// The reply of a document.
 #[derive(Deserialize)]
 pub(super) struct Answer {
     pub(super) origin: String,
@@ -67,7 +67,7 @@ pub(super) struct Answer {
     local: Vec<Entry>,
     #[serde(default)]
     databases: Vec<Value>,
-    /// How large the databases are together, in bytes of this answer at most.
+    /// The size of the databases, in bytes of this reply at most.
     #[serde(default, rename = "size")]
     pub(super) databases_bytes: usize,
     /// How many databases were left out.
@@ -78,7 +78,7 @@ pub(super) struct Answer {
 /// What a document shows.
 #[derive(Deserialize)]
 pub(super) struct Shown {
-    /// Whether nobody waits yet for its next scroll or input.
+    /// Whether its next scroll or input is not being waited for yet.
     pub(super) watch: bool,
     pub(super) url: String,
     pub(super) title: String,
@@ -87,7 +87,7 @@ pub(super) struct Shown {
     pub(super) fields: Vec<Field>,
 }
 
-/// Asks a frame. Where it hangs, that is not ended: it is the page's own affair.
+/// Queries a frame. If it does not respond, its script is not ended: that is the page's own affair.
 pub(super) async fn frame(
     shard: &Shard,
     tab: &Tab,
@@ -114,7 +114,7 @@ pub(super) async fn left_behind(
     Ok((stored(shard, stub.session(), answer, &format!("{origin}/")).await, databases_bytes))
 }
 
-/// What an origin has stored. Chromium alone knows which number a store gives out next.
+/// Returns what an origin has stored. Only Chromium knows the next key of a key generator.
 pub(super) async fn stored(shard: &Shard, session: &SessionId, answer: Answer, storage_key: &str) -> Origin {
     let Answer { origin, local: local_storage, databases: mut indexed_db, left, .. } = answer;
     if left > 0 {
@@ -131,18 +131,18 @@ pub(super) async fn stored(shard: &Shard, session: &SessionId, answer: Answer, s
             };
             match shard.connection.call_within(Some(session), ask, CAPTURE_TIMEOUT).await {
                 Ok(told) => store["keyGenerator"] = json!(told.key_generator_value),
-                Err(error) => tracing::debug!(%error, "a store does not tell its next number"),
+                Err(error) => tracing::debug!(%error, "the next key of a store is not known"),
             }
         }
     }
     Origin { origin, local_storage, indexed_db }
 }
 
-/// Has Chromium tell when databases are written.
+/// Enables the events of writes to databases.
 pub(super) async fn track(shard: &Shard, session: &SessionId, storage_key: &str) {
     let track = TrackIndexedDb { storage_key: storage_key.into() };
     if let Err(error) = shard.connection.call_within(Some(session), track, CAPTURE_TIMEOUT).await {
-        tracing::debug!(%error, "databases are not watched");
+        tracing::debug!(%error, "failed to enable events of databases");
     }
 }
 
@@ -167,7 +167,7 @@ fn question(wanted: Wanted) -> Value {
 }
 
 pub(super) fn answer_in(value: &Value) -> Result<Answer, WindowError> {
-    // Not with what it says: that may be secret.
+    // Without the reply itself, which may be secret.
     serde_json::from_str(value.as_str().unwrap_or_default())
         .map_err(|_| WindowError::Script("what a page holds could not be read".into()))
 }

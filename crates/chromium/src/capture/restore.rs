@@ -1,6 +1,6 @@
-//! Putting a checkpoint into an empty window, with as few detours as possible: what a page needs before its
-//! first script runs is planted in its new document; only databases, and origins that no single page shows,
-//! go through hidden pages first.
+//! Restoring a checkpoint in an empty window, with as few extra page loads as possible: what a page needs before its
+//! first script runs is set by a script in its new document; only databases, and origins that no single page shows,
+//! need hidden pages first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use crate::window::{
     navigate_tab,
 };
 
-/// How often a new document is asked whether the planted script has run.
+/// The interval of checking whether the script has run in a new document.
 const HAS_RUN_QUESTIONS: usize = 50;
-/// How long a script may stay planted in frames while their page loads.
+/// How long a script may stay installed in frames while their page loads.
 const LOAD_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
 const WRITE: &str = concat!(
@@ -40,7 +40,7 @@ const WRITE: &str = concat!(
 const SEED: &str =
     concat!(include_str!("../window/js/codec.js"), include_str!("js/write.js"), include_str!("js/seed.js"),);
 
-/// What is left of the time.
+/// Returns the remaining time.
 #[derive(Debug, Clone, Copy)]
 struct Deadline {
     at: Instant,
@@ -98,9 +98,9 @@ async fn put_back(
     let mut loaded = join_all(loading).await.into_iter();
     let result = loaded.next().unwrap_or(Ok(()));
     for error in loaded.filter_map(Result::err) {
-        tracing::warn!(window = %state.id, %error, "a page could not be loaded again");
+        tracing::warn!(window = %state.id, %error, "failed to load a page again");
     }
-    // Where a page did not come, neither did what was planted in it.
+    // If a page was not loaded, the script in it has not run.
     let missing: Vec<&Origin> =
         planted.into_iter().filter(|origin| !lock(&state.record.origins).was_shown(&origin.origin)).collect();
     write_origins(shard, state, &missing, Deadline { at: Instant::now() + COMMAND_TIMEOUT, ..deadline })
@@ -113,10 +113,10 @@ async fn put_back(
     result
 }
 
-/// The main page is known by its place, others by their URL: their order may be another one by now.
+/// The main page is identified by its position, others by their URL: their order may have changed.
 pub(super) fn remember(window: &WindowState, checkpoint: &Checkpoint) {
     let mut origins = lock(&window.record.origins);
-    // Each goes in front of those before it.
+    // Each is moved in front of the earlier ones.
     checkpoint.origins.iter().rev().for_each(|origin| origins.recall(origin.clone()));
     drop(origins);
     let mut kept: Vec<&KeptTab> = checkpoint.tabs.iter().filter(|tab| is_of_the_web(&tab.url)).collect();
@@ -133,7 +133,7 @@ pub(super) fn remember(window: &WindowState, checkpoint: &Checkpoint) {
     }
 }
 
-/// Whether the one page that shows this origin can bring all that it has stored. Databases cannot be filled
+/// Returns whether the one page that shows this origin can restore all that it has stored. Databases cannot be filled
 /// before a document's first script runs.
 fn can_be_planted(origin: &Origin, tabs: &[KeptTab]) -> bool {
     let showing = tabs.iter().filter(|tab| origin_of(tab).as_ref() == Some(&origin.origin));
@@ -144,7 +144,7 @@ fn origin_of(tab: &KeptTab) -> Option<String> {
     Url::parse(&tab.url).ok().map(|url| url.origin().ascii_serialization())
 }
 
-/// Through hidden pages. What cannot be put back is logged: a window without it is better than none.
+/// Restores in hidden pages. Failures are logged: a window without the data is better than none.
 async fn write_origins(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
@@ -159,20 +159,20 @@ async fn write_origins(
                 let content = json!({"localStorage": origin.local_storage, "indexedDB": origin.indexed_db});
                 let lost = stub.call(&origin.origin, WRITE, content, deadline.left()).await?;
                 if lost != json!(0) {
-                    tracing::warn!(window = %window.id, %lost, "databases could not be put back");
+                    tracing::warn!(window = %window.id, %lost, "failed to restore databases");
                 }
             }
             Ok::<_, WindowError>(())
         };
         if let Err(error) = writing.await {
-            tracing::warn!(window = %window.id, %error, "what an origin had stored could not be put back");
+            tracing::warn!(window = %window.id, %error, "failed to restore the storage of an origin");
         }
     }))
     .await;
 }
 
-/// The pages that are there (one in a fresh window, more where it is tried once again) and as many more as are
-/// needed, in this order. Fewer where one does not open.
+/// Returns the existing pages (one in a new window, more in a retry) and as many more as are needed, in this order.
+/// Fewer if one cannot be opened.
 async fn open_pages(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
@@ -185,7 +185,7 @@ async fn open_pages(
         match open_page(shard, window, deadline).await {
             Ok(page) => pages.push(page),
             Err(error) => {
-                tracing::warn!(window = %window.id, %error, "a page could not be opened again");
+                tracing::warn!(window = %window.id, %error, "failed to open a page again");
                 break;
             }
         }
@@ -223,7 +223,7 @@ async fn load(
     deadline: Deadline,
 ) -> Result<(), WindowError> {
     if check_url(&tab.url).is_err() {
-        tracing::warn!(window = %window.id, "a page showed what windows do not load; it stays empty");
+        tracing::warn!(window = %window.id, "the URL of a page is not allowed; it stays empty");
         return Ok(());
     }
     if is_of_the_web(&tab.url) {
@@ -240,14 +240,14 @@ async fn load(
         let mut navigating = std::pin::pin!(navigate_tab(shard, page, &tab.url, deadline.left()));
         tokio::select! {
             result = &mut navigating => {
-                // A document without scripts has run none so far.
+                // A document with scripts disabled has run none so far.
                 if result.is_ok() && in_main.is_some() {
                     begin_scripts(shard, page, deadline).await;
                 }
                 result
             }
             () = has_run(shard, page, deadline) => {
-                // The next document shall be as the page wants it.
+                // The next document gets the setting that the page wants.
                 drop(in_main);
                 navigating.await
             }
@@ -258,13 +258,13 @@ async fn load(
     result
 }
 
-/// Has the planted script run in a document without scripts of its own. Chromium runs such scripts when it makes the
-/// document's main world (`third_party/blink/renderer/core/inspector/inspector_page_agent.cc`,
-/// `DidCreateMainWorldContext`), and it makes none before a script is there; any of ours will do.
+/// Has the installed script run in a document without scripts of its own. Chromium runs such scripts when it creates
+/// the document's main world (`third_party/blink/renderer/core/inspector/inspector_page_agent.cc`,
+/// `DidCreateMainWorldContext`), which it does only once a script needs it; any evaluation is enough.
 async fn begin_scripts(shard: &Shard, page: &Tab, deadline: Deadline) {
     let begun = evaluate(shard, page, &page.session, None, "0", COMMAND_TIMEOUT.min(deadline.left())).await;
     if let Err(error) = begun {
-        tracing::debug!(%error, "a page that is loaded runs no script");
+        tracing::debug!(%error, "failed to run a script in a loaded page");
     }
 }
 
@@ -278,8 +278,8 @@ async fn plant(
     Ok(Some(Planted::place(connection, &page.session, source, deadline.left()).await?))
 }
 
-/// Returns once the planted script has run, if that can be seen. Chromium tells of a new document a moment
-/// before it runs such scripts, and does not run them any more when they are taken away in between.
+/// Returns once the installed script has run, if that can be observed. Chromium reports a new document just before it
+/// runs such scripts, and does not run them if they are removed in between.
 async fn has_run(shard: &Shard, page: &Tab, deadline: Deadline) {
     let there = page.wait_for(deadline.left(), |status| status.has_content).await;
     if there.is_ok() {
@@ -287,7 +287,7 @@ async fn has_run(shard: &Shard, page: &Tab, deadline: Deadline) {
             let function = "function () { return globalThis.pilotlightPlanted === true; }";
             match call(shard, page, function, Value::Null, deadline.left()).await {
                 Ok(Value::Bool(false)) => {}
-                // Also where its document is gone already.
+                // Also if its document has been replaced already.
                 _ => return,
             }
         }
@@ -295,7 +295,7 @@ async fn has_run(shard: &Shard, page: &Tab, deadline: Deadline) {
     std::future::pending::<()>().await;
 }
 
-/// The script that fills a new document, where there is anything to fill.
+/// Returns the script that fills a new document, if there is anything to fill.
 fn seed(tab: &KeptTab, local: &[Entry], inside: bool) -> Option<String> {
     let mut seeds: HashMap<&str, Value> = HashMap::new();
     for session in &tab.session_storage {
@@ -317,7 +317,7 @@ fn seed(tab: &KeptTab, local: &[Entry], inside: bool) -> Option<String> {
     Some(format!("(() => {{\n{SEED}seed(JSON.parse({}));\n}})()", json!(content)))
 }
 
-/// An empty document is there already.
+/// An empty document exists already.
 async fn name_blank(shard: &Shard, page: &Tab, tab: &KeptTab) -> Result<(), WindowError> {
     if !tab.name.is_empty() {
         let function = "function (name) { window.name = name; }";
@@ -326,7 +326,7 @@ async fn name_blank(shard: &Shard, page: &Tab, tab: &KeptTab) -> Result<(), Wind
     Ok(())
 }
 
-/// Best effort: the page may no longer be what it was. Of an empty page nothing is restored.
+/// Best effort: the page may have changed. Nothing is restored in an empty page.
 async fn settle(shard: &Shard, page: &Tab, tab: &KeptTab, how: RestoreFields, deadline: Deadline) {
     let fields = if how == RestoreFields::No { &[][..] } else { &tab.fields };
     if !is_of_the_web(&tab.url) || (fields.is_empty() && tab.scroll == (0.0, 0.0)) {
@@ -336,11 +336,11 @@ async fn settle(shard: &Shard, page: &Tab, tab: &KeptTab, how: RestoreFields, de
     bring_back(shard, page, wanted, SETTLE_TIMEOUT.min(deadline.left())).await;
 }
 
-/// A frame in a process of its own gets what its page's frames get, for as long as the page loads.
+/// A frame in a process of its own gets the same script as its page's frames, while the page loads.
 pub(crate) async fn plant_in_frame(connection: &Connection, tab: &Tab, session: &SessionId) {
     let script = lock(&tab.planted).clone();
     let Some(script) = script else { return };
-    // Sent together, before the frame is let run.
+    // Sent together, before the frame may run.
     let (_, placed) = tokio::join!(
         connection.call_within(Some(session), page::Enable {}, COMMAND_TIMEOUT),
         Planted::place(connection, session, script, COMMAND_TIMEOUT),
@@ -350,6 +350,6 @@ pub(crate) async fn plant_in_frame(connection: &Connection, tab: &Tab, session: 
             _ = tab.wait_for(LOAD_TIMEOUT_MAX, |status| status.has_loaded()).await;
             drop(planted);
         }
-        Err(error) => tracing::debug!(%error, "a frame begins empty"),
+        Err(error) => tracing::debug!(%error, "failed to restore a frame"),
     }
 }

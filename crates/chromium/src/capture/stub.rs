@@ -1,5 +1,6 @@
-//! A hidden page with empty documents of any origin, answered by us: a hand inside an origin that no page of
-//! the window shows. Nothing of it reaches the network, a service worker, or the window's list of pages.
+//! A hidden page with empty documents of any origin, whose requests are answered by Pilotlight: access to an origin
+//! that no page of the window shows. Nothing of it reaches the network, a service worker, or the window's list of
+//! pages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,41 +11,35 @@ use pilotlight_cdp::protocol::page::{CreateIsolatedWorld, Navigate};
 use pilotlight_cdp::protocol::runtime::{Argument, CallFunctionOn};
 use pilotlight_cdp::{Command, Connection, Scope, SessionId, Subscription};
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::WindowError;
 use crate::hidden::HiddenPage;
 use crate::state::{STUB_PATH, Shard, WindowState};
 use crate::window::{COMMAND_TIMEOUT, WORLD, evaluated_value};
 
-/// How many hidden pages one capture or restoration may have at once.
+/// Hidden pages that one capture or restoration may have at once.
 pub(super) const STUBS_MAX: usize = 4;
-/// How many requests of a hidden page may wait for their answers.
+/// Requests of a hidden page that may wait for their answers.
 const EVENTS_QUEUE: usize = 256;
 /// The empty document, `<!doctype html><link rel=icon href=data:,>`: no browser asks for its icon.
 const EMPTY: &str = "PCFkb2N0eXBlIGh0bWw+PGxpbmsgcmVsPWljb24gaHJlZj1kYXRhOiw+";
 
-/// A hidden page; dropped, it is closed.
+/// A hidden page, which is closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Stub {
+    _answering: AbortOnDropHandle<()>,
     page: HiddenPage,
-    answering: JoinHandle<()>,
-}
-
-impl Drop for Stub {
-    fn drop(&mut self) {
-        self.answering.abort();
-    }
 }
 
 impl Stub {
     pub(super) async fn open(shard: &Arc<Shard>, window: &Arc<WindowState>) -> Result<Self, WindowError> {
         let page = HiddenPage::open(shard, window).await?;
         let answering = begin_to_answer(&shard.connection, &page.session).await?;
-        Ok(Self { page, answering })
+        Ok(Self { page, _answering: answering })
     }
 
-    /// Calls a function in our own world of an empty document of `origin`.
+    /// Calls a function in an isolated world of an empty document of `origin`.
     pub(super) async fn call(
         &self,
         origin: &str,
@@ -74,12 +69,12 @@ impl Stub {
 async fn begin_to_answer(
     connection: &Connection,
     session: &SessionId,
-) -> Result<JoinHandle<()>, WindowError> {
+) -> Result<AbortOnDropHandle<()>, WindowError> {
     let events = connection.subscribe(Scope::Session(session.clone()), EVENTS_QUEUE);
-    let answering = tokio::spawn(answer(connection.clone(), session.clone(), events));
+    let answering = AbortOnDropHandle::new(tokio::spawn(answer(connection.clone(), session.clone(), events)));
     let everything = vec![RequestPattern { url_pattern: "*", resource_type: None }];
-    // Sent at once; whoever navigates next comes after them.
-    let set_up = tokio::try_join!(
+    // Sent immediately, before the first navigation.
+    tokio::try_join!(
         connection.call_within(Some(session), NetworkEnable::BARE, COMMAND_TIMEOUT),
         connection.call_within(Some(session), SetBypassServiceWorker { bypass: true }, COMMAND_TIMEOUT),
         connection.call_within(
@@ -87,14 +82,8 @@ async fn begin_to_answer(
             Enable { patterns: everything, handle_auth_requests: false },
             COMMAND_TIMEOUT
         ),
-    );
-    match set_up {
-        Ok(_) => Ok(answering),
-        Err(error) => {
-            answering.abort();
-            Err(error.into())
-        }
-    }
+    )?;
+    Ok(answering)
 }
 
 /// Answers every request of the page with the empty document.

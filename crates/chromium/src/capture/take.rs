@@ -1,4 +1,4 @@
-//! Taking a checkpoint: cookies, then page by page what frames show and have stored, then origins left behind.
+//! Capturing a checkpoint: cookies, then page by page what frames show and have stored, then earlier origins.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::window::{COMMAND_TIMEOUT, Window, isolated_world};
 
 /// How long a capture may take. Measured: 0.01 to 0.1 s.
 pub const CAPTURE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many frames of a page are looked into.
+/// Frames of a page that are read.
 const FRAMES_MAX: usize = 64;
-/// How often a page is begun anew that goes on to another document while it is read.
+/// How often reading a page is restarted if it navigates meanwhile.
 const ATTEMPTS: usize = 3;
-/// How long a page is listened to for its next scroll or input before it is asked again.
+/// How long the next scroll or input of a page is waited for before it is queried again.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// A capture under way: what it was to see stays to be seen unless it comes to its end.
+/// A capture in progress: unless it is completed, the changes that it was to contain stay pending.
 struct Attempt<'a> {
     record: &'a Record,
     done: bool,
@@ -41,12 +41,12 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// With whom a reading of the window counts.
+/// Whether a reading of the window resets change detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// With whoever follows the changes: what changes from now on is news.
+    /// Yes: only later changes count.
     Follow,
-    /// With nobody.
+    /// No.
     Peek,
 }
 
@@ -55,9 +55,9 @@ pub(super) async fn capture(
     now_ms: u64,
     purpose: Purpose,
 ) -> Result<Checkpoint, WindowError> {
-    // A checkpoint of it would lack all that the session has stored, and take the place of the one that has it.
+    // A checkpoint of a bare window would lack the session's storage, and replace the one that has it.
     if window.state.is_bare() {
-        let reason = "it has nothing of its session but cookies".to_owned();
+        let reason = "it has only the cookies of its session".to_owned();
         return Err(WindowError::Refused { command: "to read the state of the window".to_owned(), reason });
     }
     let capturing = async {
@@ -78,7 +78,7 @@ pub(super) async fn capture(
     within.unwrap_or(Err(WindowError::Timeout(CAPTURE_TIMEOUT)))
 }
 
-/// Gives the digest of the cookies as well.
+/// Returns the digest of the cookies as well.
 async fn take(
     shard: &Arc<Shard>,
     window: &Arc<WindowState>,
@@ -109,11 +109,11 @@ async fn take(
 /// What one capture has read of origins.
 struct ReadOrigins {
     names: HashSet<String>,
-    /// What is left for databases.
+    /// The remaining limit of databases.
     budget_bytes: usize,
 }
 
-/// Origins of earlier captures count as well: those shown longest ago lose their databases first.
+/// Earlier captures count as well: the origins that were shown longest ago lose their databases first.
 fn keep_within_budget(origins: &mut [Origin]) {
     let mut budget_bytes = DATABASES_BYTES_MAX;
     for origin in origins.iter_mut().rev() {
@@ -134,7 +134,7 @@ fn keep_within_budget(origins: &mut [Origin]) {
     }
 }
 
-/// Before anything is read, so that what changes during the capture is told.
+/// Before anything is read, so that changes during the capture are reported.
 async fn watch_storage(shard: &Shard, tabs: &[Arc<Tab>]) {
     let sessions = tabs.iter().flat_map(|tab| {
         let frames = tab.frames().into_iter().map(|frame| frame.session);
@@ -143,7 +143,7 @@ async fn watch_storage(shard: &Shard, tabs: &[Arc<Tab>]) {
     join_all(sessions.map(|(tab, session)| async move {
         let enabled = tab.call(&shard.connection, &session, DomStorageEnable {}, COMMAND_TIMEOUT).await;
         if let Err(error) = enabled {
-            tracing::debug!(%error, "the storage of a page is not watched");
+            tracing::debug!(%error, "failed to enable events of a page's storage");
         }
     }))
     .await;
@@ -185,7 +185,7 @@ async fn read_documents(
             Ok(()) => {}
             Err(error @ (WindowError::Timeout(_) | WindowError::Crashed)) => return Err(error),
             Err(error) if is_main => return Err(error),
-            Err(error) => tracing::debug!(%error, "a frame went while it was read"),
+            Err(error) => tracing::debug!(%error, "a frame was removed while it was read"),
         }
     }
     let mut last = lock(&tab.kept);
@@ -198,7 +198,7 @@ async fn read_documents(
     Ok(kept)
 }
 
-/// The frames of a page, the main one first, with the sessions to ask them in.
+/// Returns the frames of a page, the main one first, with their sessions.
 async fn frames(shard: &Shard, tab: &Tab) -> Result<Vec<(SessionId, Frame)>, WindowError> {
     fn flatten(session: &SessionId, tree: FrameTree, frames: &mut Vec<(SessionId, Frame)>) {
         frames.push((session.clone(), tree.frame));
@@ -213,7 +213,7 @@ async fn frames(shard: &Shard, tab: &Tab) -> Result<Vec<(SessionId, Frame)>, Win
         match tab.call(&shard.connection, &remote.session, GetFrameTree {}, CAPTURE_TIMEOUT).await {
             Ok(tree) => flatten(&remote.session, tree.frame_tree, &mut frames),
             Err(error @ WindowError::Timeout(_)) => return Err(error),
-            Err(error) => tracing::debug!(%error, "a frame went while it was read"),
+            Err(error) => tracing::debug!(%error, "a frame was removed while it was read"),
         }
     }
     frames.truncate(FRAMES_MAX);
@@ -238,7 +238,7 @@ async fn read_document(
         let ask = GetStorageKey { frame_id: frame.id.clone() };
         tab.call(&shard.connection, session, ask, CAPTURE_TIMEOUT).await?.storage_key
     };
-    // A frame of another site has storage apart from what the same origin has in a page of its own.
+    // A frame of another site has storage separate from that of the same origin in a page of its own.
     let is_its_own = storage_key == format!("{origin}/");
     let stored = has_storage && is_its_own && !read.names.contains(origin);
     let is_known = kept.session_storage.iter().any(|known| known.origin == *origin);
@@ -272,13 +272,13 @@ async fn read_document(
         read.budget_bytes = read.budget_bytes.saturating_sub(answer.databases_bytes);
         let origin = read::stored(shard, session, answer, &storage_key).await;
         read.names.insert(origin.origin.clone());
-        // It may write on, so it has to be read again.
+        // It may continue to write, so it has to be read again.
         lock(&window.record.origins).keep(origin, 0);
     }
     Ok(())
 }
 
-/// Waits in the page for its next scroll or input. It ends with the document, of which the driver tells.
+/// Waits in the page for its next scroll or input. Ends with the document, whose end the driver reports.
 fn wait_for_activity(shard: &Arc<Shard>, window: &Arc<WindowState>, tab: &Arc<Tab>) {
     let (shard, window, tab) = (Arc::clone(shard), Arc::clone(window), Arc::clone(tab));
     tokio::spawn(async move {
@@ -298,8 +298,8 @@ fn wait_for_activity(shard: &Arc<Shard>, window: &Arc<WindowState>, tab: &Arc<Ta
     });
 }
 
-/// Reads the origins that were shown since they were last read and are no longer. What cannot be read stays as
-/// it was last.
+/// Reads the origins that were shown since they were last read and are no longer. What cannot be read keeps its last
+/// state.
 async fn read_left_behind(shard: &Arc<Shard>, window: &Arc<WindowState>, read: &ReadOrigins) {
     let mut left = lock(&window.record.origins).unread();
     left.retain(|(origin, _)| !read.names.contains(origin));
@@ -317,7 +317,7 @@ async fn read_left_behind(shard: &Arc<Shard>, window: &Arc<WindowState>, read: &
             Ok::<_, WindowError>(())
         };
         if let Err(error) = reading.await {
-            tracing::info!(window = %window.id, %error, "an origin left behind could not be read");
+            tracing::info!(window = %window.id, %error, "failed to read an earlier origin");
         }
     }))
     .await;

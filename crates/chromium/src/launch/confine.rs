@@ -1,12 +1,13 @@
-//! What a browser may reach: the system to read, its own folder to write, and nothing else of the file system.
+//! What a browser can access: it can read the system, write its own folder, and access nothing else in the file
+//! system.
 //!
-//! Chromium's main process has no sandbox, so a page that has taken it over has all the rights of its user. Two
-//! means of the kernel take most of them away, for good and for everything that is started from it: no privilege
-//! is ever gained by executing a program (`PR_SET_NO_NEW_PRIVS`), and Landlock, by which a process without
-//! privileges gives up rights over files, and over processes outside.
+//! Chromium's main process has no sandbox, so a page that has compromised it has all rights of its user. Two features
+//! of the kernel remove most of them, permanently and for all processes that are started from it: executing a program
+//! never adds privileges (`PR_SET_NO_NEW_PRIVS`), and Landlock, by which an unprivileged process gives up rights over
+//! files, and over processes outside.
 //!
-//! Both hold for the thread that asks for them and for what it starts from then on. So a program is started from
-//! a thread that lives for nothing else, and this process keeps its own rights.
+//! Both apply to the thread that requests them and to what it starts from then on. So a program is started from a
+//! thread that exists for nothing else, and this process keeps its own rights.
 
 use std::fs;
 use std::io;
@@ -21,7 +22,7 @@ use tokio::runtime::Handle;
 
 use super::ruleset::{Confinement, RIGHTS, restrict};
 
-/// Where programs, libraries, fonts, certificates and settings of the system lie.
+/// The folders of the system's programs, libraries, fonts, certificates and settings.
 const SYSTEM: [&str; 14] = [
     "/usr",
     "/bin",
@@ -38,7 +39,7 @@ const SYSTEM: [&str; 14] = [
     "/snap",
     "/sys",
 ];
-/// What else is read: fonts that were looked up before, the machine's id, and who answers for names.
+/// Other readable files: font caches, the machine's id, and the configuration of name resolution.
 const READ: [&str; 7] = [
     "/var/cache/fontconfig",
     "/var/lib/dbus/machine-id",
@@ -49,8 +50,8 @@ const READ: [&str; 7] = [
     "/etc/resolv.conf",
     "/var/lib/ca-certificates",
 ];
-/// Files of the kernel that are written to as well: the sandbox is made by `/proc/PID/uid_map` and the like, and
-/// Chromium says by `/proc/PID/oom_score_adj` which page goes first, opening that as a file to be cut off.
+/// Files of the kernel that are written to as well: the sandbox is set up by `/proc/PID/uid_map` and the like, and
+/// Chromium sets the OOM priority of pages by `/proc/PID/oom_score_adj`, which it opens as a file to be truncated.
 const KERNEL: [&str; 9] = [
     "/proc",
     "/dev/null",
@@ -62,22 +63,22 @@ const KERNEL: [&str; 9] = [
     "/dev/dri",
     "/dev/snd",
 ];
-/// Memory that processes share has names here for a moment.
+/// Shared memory has names here for a moment.
 const SHARED_MEMORY: &str = "/dev/shm";
-/// Switches whose values are folders of extensions, with commas between. They are refused unless they were allowed
-/// in so many words.
+/// Switches whose values are folders of extensions, separated by commas. They are refused unless they were allowed
+/// explicitly.
 const EXTENSION_SWITCHES: [&str; 3] =
     ["--load-extension=", "--disable-extensions-except=", "--load-component-extension="];
 
-/// What programs may be told to reach beside the system and their own folders.
+/// What programs may access besides the system and their own folders.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Reach {
     /// Read.
     pub readable: Vec<PathBuf>,
     /// Read and written.
     pub writable: Vec<PathBuf>,
-    /// Never, whatever lies around it: the state folder, and wherever the master key comes from. What lies in it
-    /// and is writable in so many words is excepted.
+    /// Never, even inside of an allowed folder: the state folder, and the source of the master key. Folders in it
+    /// that are listed as writable are excepted.
     pub secret: Vec<PathBuf>,
 }
 
@@ -89,7 +90,7 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// Those of a program that has `own` for itself, with what is in `reach`.
+    /// Returns the rights of a program that has `own` for itself, with what is in `reach`.
     #[must_use]
     pub fn new(program: &Path, own: &Path, reach: &Reach) -> Self {
         let read = AccessFs::from_read(RIGHTS);
@@ -102,14 +103,14 @@ impl Confined {
         };
         SYSTEM.iter().for_each(|path| add(Path::new(path), read));
         READ.iter().for_each(|path| add(Path::new(path), read_only));
-        // The folder of a program that is not the system's has its libraries and data.
+        // A program outside of the system's folders has its libraries and data in its own folder.
         if let Some(folder) = program.canonicalize().ok().as_deref().and_then(Path::parent)
             && folder.parent().is_some()
         {
             if secret.iter().any(|secret| secret.starts_with(folder)) {
                 add(folder, read);
             } else {
-                // It may lie in the home of a service's user, which is the state folder too.
+                // It may be in the home of a service's user, which is the state folder, too.
                 program_folder = Some((folder.to_owned(), read));
             }
         }
@@ -124,16 +125,16 @@ impl Confined {
         Self { rules, has_abstract_sockets: false }
     }
 
-    /// The same with sockets that have names and no place in the file system, such as those of a display.
+    /// Adds sockets that have names and no place in the file system, such as those of a display.
     #[must_use]
     pub fn with_abstract_sockets(self) -> Self {
         Self { has_abstract_sockets: true, ..self }
     }
 
-    /// Starts a program with these rights and no others, and without a way to gain any.
+    /// Starts a program with only these rights, and without a way to gain others.
     ///
     /// # Errors
-    /// Where it, or a thread, cannot be started, or the rights not be given up on a kernel that can.
+    /// If it, or a thread, cannot be started, or the rights cannot be given up although the kernel supports that.
     ///
     /// # Panics
     /// Outside of a runtime of tokio, like [`Command::spawn`].
@@ -145,7 +146,7 @@ impl Confined {
         })
     }
 
-    /// Does something in a thread with these rights.
+    /// Runs a function in a thread with these rights.
     fn within<T: Send>(self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         thread::scope(|scope| {
             let thread = thread::Builder::new().name("start".into());
@@ -157,7 +158,7 @@ impl Confined {
         })
     }
 
-    /// From here on, for this thread and what it starts.
+    /// Applies the rights to this thread and what it starts.
     fn hold(self) -> io::Result<Confinement> {
         rustix::thread::set_no_new_privs(true)?;
         let scopes = if self.has_abstract_sockets {
@@ -170,22 +171,22 @@ impl Confined {
     }
 }
 
-/// Keeps this process's memory from everybody else: it is in no core dump, and no other process of the same user may
-/// read it by `/proc`. Programs that are started from now on dump no cores either, and can be looked into again.
+/// Protects this process's memory: it is in no core dump, and no other process of the same user can read it by
+/// `/proc`. Programs that are started from now on dump no cores either, and can be inspected.
 ///
-/// From here on what is in `/proc/self` belongs to root: the process may read of it what it could before, and write
-/// nothing that needs its owner, such as `oom_score_adj`.
+/// From now on the files in `/proc/self` belong to root: the process can read them as before, but not write what
+/// needs their owner, such as `oom_score_adj`.
 pub fn keep_memory_private() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps cannot be switched off");
+        tracing::warn!(%error, "failed to disable core dumps");
     }
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "this process's memory cannot be kept from other processes of its user");
+        tracing::warn!(%error, "failed to protect this process's memory from other processes of its user");
     }
 }
 
-/// How far files can be kept from browsers here. Blocks for a moment.
+/// Returns how far browsers can be kept from files here. Blocks for a moment.
 #[must_use]
 pub fn probe() -> Confinement {
     let nothing = Confined { rules: Vec::new(), has_abstract_sockets: false };
@@ -193,7 +194,7 @@ pub fn probe() -> Confinement {
     probing.join().ok().and_then(Result::ok).unwrap_or(Confinement::None)
 }
 
-/// The folders of extensions that are loaded.
+/// Returns the folders of extensions that are loaded.
 pub(super) fn extensions(arguments: &[String]) -> impl Iterator<Item = PathBuf> {
     let values = arguments
         .iter()
@@ -201,7 +202,7 @@ pub(super) fn extensions(arguments: &[String]) -> impl Iterator<Item = PathBuf> 
     values.flat_map(|value| value.split(',')).filter(|path| path.starts_with('/')).map(PathBuf::from)
 }
 
-/// All that is done to files, but executing them.
+/// All file operations except execution.
 fn written() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{
         ReadFile | ReadDir | WriteFile | Truncate | Refer | MakeReg | MakeDir | MakeSym | MakeFifo | MakeSock
@@ -217,7 +218,7 @@ fn graphics() -> impl Iterator<Item = PathBuf> {
         .map(|entry| entry.path())
 }
 
-/// A tree without what is secret in it: rights over a folder are rights over all that lies below.
+/// Returns the parts of a tree without what is secret in it: rights over a folder are rights over all that is below.
 fn around(tree: &Path, secret: &[PathBuf]) -> Vec<PathBuf> {
     let Ok(tree) = tree.canonicalize() else { return Vec::new() };
     if secret.iter().any(|secret| tree.starts_with(secret)) {
@@ -227,7 +228,7 @@ fn around(tree: &Path, secret: &[PathBuf]) -> Vec<PathBuf> {
         return vec![tree];
     }
     let entries = fs::read_dir(&tree).into_iter().flatten().flatten();
-    // A link would open what it points to, wherever that is.
+    // A link would allow its target, wherever that is.
     let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
     entries.flat_map(|entry| around(&entry.path(), secret)).collect()
 }
@@ -236,7 +237,7 @@ fn around(tree: &Path, secret: &[PathBuf]) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    /// The home of a service's user, in which browsers of no package lie, may be the state folder.
+    /// The home of a service's user, which contains no browser of a package, may be the state folder.
     #[test]
     fn a_program_below_what_is_secret_has_its_own_folder() {
         let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Chromium as a child of this process, on a socket pair at its file descriptors 3 and 4.
+//! Chromium as a child of this process, with a socket pair at its file descriptors 3 and 4.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,24 +25,24 @@ use super::{
 };
 use crate::engine::Engine;
 
-/// Where Chromium reads and writes the protocol with `--remote-debugging-pipe`: see [`json_over_binary`] for its form.
+/// Chromium's file descriptors of the protocol with `--remote-debugging-pipe`: see [`json_over_binary`] for its form.
 const PIPE_FDS: [i32; 2] = [3, 4];
-/// How long the rest of a killed process group is waited for before its directory is removed.
+/// How long to wait for the rest of a killed process group before its directory is removed.
 const GROUP_END_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often it is looked whether the group has ended.
+/// The interval of checking whether the group has ended.
 const GROUP_END_INTERVAL: Duration = Duration::from_millis(10);
-/// How long the last words of an ended browser are waited for.
+/// How long to wait for the rest of the standard error of an ended browser.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);
-/// Variables that are passed on; all others are not Chromium's business.
+/// Variables that are passed on; all others are removed.
 const PASSED_ON: [&str; 4] = ["LANG", "LC_ALL", "TZ", "FONTCONFIG_FILE"];
 /// Variables that a window needs.
 const PASSED_ON_TO_WINDOWS: [&str; 2] = ["DISPLAY", "XAUTHORITY"];
 /// Those of them that name files.
 const PASSED_ON_FILES: [&str; 2] = ["FONTCONFIG_FILE", "XAUTHORITY"];
-/// What pages say on their consoles is information, and they can say whatever they like, over several lines: none
-/// of it may be among a browser's last words, which are logged. So nothing below an error is written
-/// (`content/browser/log_console_message.cc`). Headless shell heeds the level only where logging was asked for;
-/// measured on 156. A profile that sets the level otherwise comes later, and the last wins.
+/// Console messages of pages have the level INFO, and pages can write anything, over several lines: none of it may be
+/// part of a browser's last output, which is logged. So nothing below an error is written
+/// (`content/browser/log_console_message.cc`). Headless shell uses the level only if logging is enabled; measured on
+/// 156. A profile that sets another level comes later, and the last one counts.
 const ERRORS_ONLY: [&str; 2] = ["--enable-logging=stderr", "--log-level=2"];
 
 /// Starts Chromium itself.
@@ -53,28 +53,28 @@ pub struct DirectLauncher {
 }
 
 impl DirectLauncher {
-    /// Browsers get their directories under `run_directory` (sweeping what a killed predecessor left there)
-    /// and run as `user`: see [`BrowserUsers::choose`].
+    /// Browsers get their directories under `run_directory` (removing what a killed predecessor left there) and run
+    /// as `user`: see [`BrowserUsers::choose`].
     ///
     /// # Errors
-    /// Where there is no user to run them as.
+    /// If there is no user to run them as.
     pub fn new(run_directory: PathBuf, user: Option<&str>) -> Result<Self, LaunchError> {
         let users = BrowserUsers::choose(user)?;
         sweep_browsers(&run_directory, EXIT_GRACE);
         Ok(Self { run_directory, users })
     }
 
-    /// The same for users that were chosen before, leaving everything else in `run_directory` alone.
+    /// Returns the same for users that were chosen before, without changing anything in `run_directory`.
     pub(crate) fn for_users(run_directory: PathBuf, users: BrowserUsers) -> Self {
         Self { run_directory, users }
     }
 
-    /// Who browsers run as.
+    /// Returns the users of browsers.
     pub fn users(&self) -> &BrowserUsers {
         &self.users
     }
 
-    /// The user of one browser, and the right to it where no other browser has it.
+    /// Returns the user of one browser, and a lock of it if it is exclusive.
     fn user(&self, writable: &[PathBuf]) -> Result<(Option<RunAs>, Option<OwnUser>), LaunchError> {
         match &self.users {
             BrowserUsers::Own => Ok((None, None)),
@@ -104,7 +104,7 @@ impl DirectLauncher {
         command
     }
 
-    /// Starts a browser. Whether it then comes up is the caller's to see. Needs a runtime, and waits for nothing.
+    /// Starts a browser. Whether it comes up is checked by the caller. Needs a runtime, and does not wait.
     pub(crate) fn start(&self, plan: &LaunchPlan) -> Result<Started, LaunchError> {
         let (user, own) = self.user(&plan.reach.writable)?;
         let directory = BrowserDirectory::create(&self.run_directory, &plan.preferences, user.as_ref())?;
@@ -128,7 +128,7 @@ impl DirectLauncher {
     }
 }
 
-/// The rights of a browser.
+/// Returns the rights of a browser.
 fn confined(plan: &LaunchPlan, directory: &BrowserDirectory) -> Confined {
     let environment = passed_on(plan);
     let files = PASSED_ON_FILES.iter().filter_map(|name| environment.get(*name)).map(PathBuf::from);
@@ -148,12 +148,12 @@ fn spawn(command: &mut Command, confined: Confined) -> io::Result<(UnixStream, C
     ];
     command.as_std_mut().fd_mappings(mappings).map_err(|error| io::Error::other(error.to_string()))?;
     let child = confined.spawn(command)?;
-    // Our copies of the child's end must go, or we would never see it close.
+    // Our copies of the child's end must be closed, or we would never notice that it closes its own.
     *command = Command::new("/nonexistent");
     Ok((UnixStream::from_std(ours)?, child))
 }
 
-/// `--headless=new` is what `--headless` means since 132, and is understood by older ones too.
+/// `--headless=new` is the meaning of `--headless` since 132, and is understood by older versions, too.
 fn engine_arguments(engine: Engine) -> &'static [&'static str] {
     match engine {
         Engine::HeadlessShell => &[],
@@ -173,26 +173,26 @@ fn environment(plan: &LaunchPlan, directory: &BrowserDirectory) -> HashMap<Strin
         ("XDG_CACHE_HOME".to_owned(), format!("{home}/cache")),
         ("XDG_DATA_HOME".to_owned(), format!("{home}/data")),
         ("HOME".to_owned(), home),
-        // Nobody answers on a server, and looking for a bus costs time at the start.
+        // There is no bus on a server, and looking for one costs time at the start.
         ("DBUS_SESSION_BUS_ADDRESS".to_owned(), "disabled:".to_owned()),
-        // Chromium 156 sets this itself at its start, and `VK_ICD_FILENAMES` from the thread that draws, where
-        // that is in the main process. Two new names move glibc's list of variables twice, and the second time
-        // frees the first copy under another thread's `getenv`: a segmentation fault, rarely. One name may
-        // come: the list that it replaces is the kernel's, which is never freed.
+        // Chromium 156 sets this itself at its start, and `VK_ICD_FILENAMES` from the thread that draws, if that is
+        // in the main process. Two new names move glibc's list of variables twice, and the second time frees the
+        // first copy during another thread's `getenv`: a rare segmentation fault. One new name is harmless: the list
+        // that it replaces is the kernel's, which is never freed.
         ("FC_FONTATIONS".to_owned(), "1".to_owned()),
     ]);
     environment.extend(passed_on(plan));
     environment
 }
 
-/// The part of the plan's environment that is Chromium's business.
+/// Returns the part of the plan's environment that Chromium needs.
 pub(crate) fn passed_on(plan: &LaunchPlan) -> HashMap<String, String> {
     let windows: &[&str] = if plan.binary.engine == Engine::Headed { &PASSED_ON_TO_WINDOWS } else { &[] };
     let names = PASSED_ON.iter().chain(windows);
     names.filter_map(|&name| Some((name.to_owned(), plan.environment.get(name)?.clone()))).collect()
 }
 
-/// Owns the child to its end: collects its last words, ends its group, removes its directory.
+/// Owns the child until its end: collects its last output, ends its group, removes its directory.
 async fn supervise(
     mut child: Child,
     (directory, own): (BrowserDirectory, Option<OwnUser>),
@@ -231,7 +231,7 @@ async fn supervise(
         drop(own);
     });
     if let Err(error) = removing.await {
-        tracing::warn!(%error, "a browser's directory could not be removed");
+        tracing::warn!(%error, "failed to remove a browser's directory");
     }
     state.send_replace(ProcessState::Gone(status));
 }
@@ -243,8 +243,8 @@ fn kill_group(group: Option<Pid>) {
     }
 }
 
-/// Waits, within limits, until no process of the group is left. Ended ones that nobody has collected yet
-/// count as well, hence the limit.
+/// Waits, within limits, until no process of the group is left. Zombies that were not reaped yet count as well, hence
+/// the limit.
 async fn wait_for_group(group: Option<Pid>) {
     let Some(group) = group else { return };
     let ended = async {
@@ -253,11 +253,11 @@ async fn wait_for_group(group: Option<Pid>) {
         }
     };
     if tokio::time::timeout(GROUP_END_TIMEOUT, ended).await.is_err() {
-        tracing::warn!(group = group.as_raw_nonzero().get(), "processes of an ended browser are still there");
+        tracing::warn!(group = group.as_raw_nonzero().get(), "processes of an ended browser still run");
     }
 }
 
-/// Whether all that is left of the group has ended and merely waits for its parent.
+/// Returns whether all that is left of the group has ended and merely waits for its parent.
 fn only_zombies(group: Pid) -> bool {
     let wanted = group.as_raw_nonzero().get().to_string();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -266,7 +266,7 @@ fn only_zombies(group: Pid) -> bool {
     alive.all(|(state, _)| state == "Z" || state == "X")
 }
 
-/// State and process group from `/proc/<pid>/stat`; the name before them may hold anything but ends at `)`.
+/// Parses state and process group from `/proc/<pid>/stat`; the name before them may contain anything but ends at `)`.
 fn state_and_group(process: &Path) -> Option<(String, String)> {
     let stat = std::fs::read_to_string(process.join("stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();

@@ -1,8 +1,8 @@
-//! The directory of one browser: its user data, home and temporary files. It belongs to the browser's user
-//! alone and goes with the browser; what a killed predecessor left is swept away at the next start.
+//! The directory of one browser: its user data, home and temporary files. It belongs only to the browser's user and
+//! is removed with the browser; what a killed predecessor left is removed at the next start.
 //!
-//! Once a folder belongs to the browser's user, nothing below it may be made or handed over by us any more:
-//! that user could put a link in its place, and root would follow it.
+//! Once a folder belongs to the browser's user, nothing below it may be created or handed over by us: that user could
+//! put a link in its place, and root would follow it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -17,11 +17,11 @@ use super::remains::end_browsers;
 use super::users::sweep_users;
 use super::{LaunchError, RunAs};
 
-/// What the names of browsers' directories begin with.
+/// The prefix of the names of browsers' directories.
 const PREFIX: &str = "browser-";
-/// Chromium's user data directory within.
+/// The name of Chromium's user data directory in it.
 const DATA: &str = "d";
-/// Temporary files within.
+/// The name of the folder of temporary files in it.
 pub(crate) const TEMPORARY: &str = "t";
 
 /// A browser's directory. Removed on drop.
@@ -31,7 +31,7 @@ pub(super) struct BrowserDirectory {
 }
 
 impl BrowserDirectory {
-    /// A fresh one under `run_directory`, for `user` alone, with the preferences that full Chromium reads at
+    /// Creates a new one under `run_directory`, for `user` alone, with the preferences that full Chromium reads at
     /// its start.
     pub(super) fn create(
         run_directory: &Path,
@@ -48,8 +48,8 @@ impl BrowserDirectory {
         Ok(directory)
     }
 
-    /// Makes everything while it is ours alone, and tells what was made, each after the folder that it is in.
-    /// Short names: Chromium puts UNIX sockets below, whose paths end at 108 bytes.
+    /// Creates everything while it belongs to us, and returns what was created, each after its folder. Short names:
+    /// Chromium creates UNIX sockets below, whose paths are limited to 108 bytes.
     fn fill(&self, preferences: &Value) -> io::Result<Vec<PathBuf>> {
         let mut made = vec![self.folder.path().to_owned(), self.data(), self.home(), self.temporary()];
         let has_preferences = preferences.as_object().is_some_and(|entries| !entries.is_empty());
@@ -67,29 +67,29 @@ impl BrowserDirectory {
         Ok(made)
     }
 
-    /// All of it.
+    /// Returns the whole directory.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Chromium's user data directory.
+    /// Returns Chromium's user data directory.
     pub(super) fn data(&self) -> PathBuf {
         self.folder.path().join(DATA)
     }
 
-    /// The home of everything that Chromium starts.
+    /// Returns the home of everything that Chromium starts.
     pub(super) fn home(&self) -> PathBuf {
         self.folder.path().join("h")
     }
 
-    /// Temporary files.
+    /// Returns the folder of temporary files.
     pub(super) fn temporary(&self) -> PathBuf {
         self.folder.path().join(TEMPORARY)
     }
 }
 
-/// Removes the directories of browsers whose keeper is dead. Browsers that still use them get `grace` to end.
-/// Blocks meanwhile.
+/// Removes the directories of browsers whose owner has ended. Browsers that still use them get `grace` to end. Blocks
+/// meanwhile.
 pub(crate) fn sweep_browsers(run_directory: &Path, grace: Duration) {
     let abandoned = LockedFolder::abandoned(run_directory, PREFIX);
     let data: Vec<PathBuf> = abandoned.iter().map(|folder| folder.path().join(DATA)).collect();
@@ -97,13 +97,13 @@ pub(crate) fn sweep_browsers(run_directory: &Path, grace: Duration) {
     sweep_users(run_directory);
 }
 
-/// From the inside outwards, so that whatever is still to be handed over lies in a folder of ours that nobody
-/// else can enter. Links are never followed.
+/// Hands over from the inside outwards, so that whatever is still to be handed over is in a folder of ours that no
+/// other user can enter. Links are never followed.
 fn hand_over(made: &[PathBuf], user: &RunAs) -> io::Result<()> {
     made.iter().rev().try_for_each(|path| lchown(path, Some(user.uid), Some(user.gid)))
 }
 
-/// Every folder on the way must let the user pass.
+/// Every folder in the path must be accessible to the user.
 fn check_entry(run_directory: &Path, user: &RunAs) -> Result<(), LaunchError> {
     let failed = |source| LaunchError::Directory { path: run_directory.into(), source };
     let full = run_directory.canonicalize().map_err(failed)?;

@@ -1,5 +1,5 @@
-//! Folders that go with the process that made them. A lock beside each says that it is in use, for as long
-//! as that process lives, however it ends; whoever finds the lock free may clear away what is left.
+//! Folders that are removed with the process that created them. A lock file beside each is held for as long as that
+//! process runs, however it ends; a folder whose lock is free can be removed by any process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -7,16 +7,16 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Held open and locked beside a folder for as long as it is in use.
+/// The lock of a folder, held open for as long as the folder is in use.
 const LOCK_SUFFIX: &str = ".lock";
 /// How many names are tried for a new folder.
 const NAMES_MAX: u32 = 64;
-/// How often a removal is tried, since dying processes still write.
+/// How often a removal is tried, since ending processes still write.
 const REMOVAL_ATTEMPTS_MAX: u32 = 5;
 
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
-/// The right to a folder, which need not exist. With it everything in the folder goes.
+/// The ownership of a folder, which need not exist. When it is dropped, the folder is removed.
 #[derive(Debug)]
 pub(crate) struct LockedFolder {
     path: PathBuf,
@@ -25,13 +25,13 @@ pub(crate) struct LockedFolder {
 }
 
 impl LockedFolder {
-    /// A name under `run_directory` that nobody uses, with nothing there yet.
+    /// Claims an unused name under `run_directory`, without creating the folder.
     pub(crate) fn claim(run_directory: &Path, prefix: &str) -> io::Result<Self> {
         fs::create_dir_all(run_directory)?;
         for _ in 0..NAMES_MAX {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = run_directory.join(format!("{prefix}{}-{number}", std::process::id()));
-            // What a process of the same number left is not for us to clear away.
+            // The folder of an earlier process with the same id must not be removed here.
             if let Some(folder) = Self::lock(path, true)?
                 && !folder.path.exists()
             {
@@ -41,13 +41,13 @@ impl LockedFolder {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name for a folder is in use"))
     }
 
-    /// The right to the folder of this very name; `None` where another process has it.
+    /// Claims exactly this name; `None` if another process has it.
     pub(crate) fn claim_name(run_directory: &Path, name: &str) -> io::Result<Option<Self>> {
         fs::create_dir_all(run_directory)?;
         Self::lock(run_directory.join(name), true)
     }
 
-    /// What ended processes left under `run_directory`.
+    /// Returns what ended processes left under `run_directory`.
     pub(crate) fn abandoned(run_directory: &Path, prefix: &str) -> Vec<Self> {
         let entries = fs::read_dir(run_directory).into_iter().flatten().flatten();
         let folders = entries.filter_map(|entry| {
@@ -58,7 +58,7 @@ impl LockedFolder {
         folders.filter_map(|path| Self::lock(path, false).ok().flatten()).collect()
     }
 
-    /// Whether the process that made the folder at `path` still lives.
+    /// Returns whether the process that created the folder at `path` still runs.
     pub(crate) fn is_in_use(path: &Path) -> bool {
         match OpenOptions::new().read(true).open(lock_path(path)) {
             Ok(lock) => lock.try_lock().is_err(),
@@ -66,22 +66,22 @@ impl LockedFolder {
         }
     }
 
-    /// `None` where somebody else has it.
+    /// Returns `None` if another process holds the lock.
     fn lock(path: PathBuf, create: bool) -> io::Result<Option<Self>> {
         let lock_path = lock_path(&path);
-        // Nobody else may open it: whoever can could lock it.
+        // No other user may open it: opening it is enough to lock it.
         let lock = OpenOptions::new().write(true).create(create).mode(0o600).open(&lock_path)?;
         if lock.try_lock().is_err() {
             return Ok(None);
         }
-        // Whoever had it may have removed it in between; then it is not this file any more that counts.
+        // The last owner may have removed it in between; then another file counts.
         let current = fs::metadata(&lock_path).is_ok_and(|metadata| {
             lock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (metadata.dev(), metadata.ino()))
         });
         Ok(current.then_some(Self { path, lock_path, _lock: lock }))
     }
 
-    /// The folder.
+    /// Returns the path of the folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -94,7 +94,7 @@ impl Drop for LockedFolder {
                 Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(error) if attempt == REMOVAL_ATTEMPTS_MAX => {
-                    tracing::warn!(directory = %self.path.display(), %error, "a browser's directory could not be removed");
+                    tracing::warn!(directory = %self.path.display(), %error, "failed to remove a browser's directory");
                     return;
                 }
                 Err(_) => std::thread::yield_now(),

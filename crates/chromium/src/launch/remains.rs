@@ -1,8 +1,7 @@
-//! Browsers whose keeper is dead. Most end by themselves, since their pipe has closed; one that hangs is
-//! ended by force.
+//! Browsers whose owner has ended. Most end by themselves, since their pipe has closed; unresponsive ones are killed.
 //!
-//! A process is touched only where its own command line names the very folder that was abandoned: process
-//! ids are used again, and other people's browsers are none of our business.
+//! A process is killed only if its own command line names exactly the abandoned folder: process ids are reused, and
+//! other browsers must not be touched.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -13,9 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process_group, pidfd_open, pidfd_send_signal};
 
-/// How long a killed process may take to be gone.
+/// How long a killed process may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
-/// What names a browser's folder on its command line.
+/// The switch that names a browser's folder on its command line.
 const DATA_SWITCH: &[u8] = b"--user-data-dir=";
 
 /// Waits up to `grace` for browsers with these user data directories to end, and kills the others.
@@ -23,14 +22,11 @@ pub(super) fn end_browsers(data: &[PathBuf], grace: Duration) {
     let found: Vec<(Pid, OwnedFd)> = browsers(data);
     let deadline = Instant::now() + grace;
     for (pid, handle) in found.iter().filter(|(_, handle)| !has_ended_by(handle, deadline)) {
-        tracing::warn!(
-            pid = pid.as_raw_pid(),
-            "a browser that nobody keeps any more does not end and is killed"
-        );
-        // The handle is of the process that was looked at, whatever has become of the number.
+        tracing::warn!(pid = pid.as_raw_pid(), "an abandoned browser does not end and is killed");
+        // The handle refers to the process that was checked, whatever has become of its id.
         let killed = pidfd_send_signal(handle, Signal::KILL);
         if killed.is_ok() && getpgid(Some(*pid)) == Ok(*pid) {
-            // Its group has its number for as long as it is not collected.
+            // The id of its group stays valid until it is reaped.
             let _ = kill_process_group(*pid, Signal::KILL);
         }
         has_ended_by(handle, Instant::now() + KILL_TIMEOUT);
@@ -45,7 +41,7 @@ fn browsers(data: &[PathBuf]) -> Vec<(Pid, OwnedFd)> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
     let suspects = pids.filter(|pid| is_browser_of(*pid, data));
     let held = suspects.filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)));
-    // Looked at again, now that the number cannot pass to another process unnoticed.
+    // Checked again, now that the id cannot pass to another process unnoticed.
     held.filter(|(pid, _)| is_browser_of(*pid, data)).collect()
 }
 
@@ -54,7 +50,7 @@ fn is_browser_of(pid: Pid, data: &[PathBuf]) -> bool {
     data.iter().any(|path| names(&line, path))
 }
 
-/// Whether the very switch is on a command line. Chromium writes its own anew, with spaces for the separators
+/// Returns whether exactly this switch is on a command line. Chromium rewrites its own, with spaces as separators
 /// (`base/process/set_process_title.cc`).
 fn names(line: &[u8], data: &Path) -> bool {
     let switch = [DATA_SWITCH, data.as_os_str().as_bytes()].concat();
@@ -66,8 +62,8 @@ fn names(line: &[u8], data: &Path) -> bool {
     })
 }
 
-/// Waits for the process of a handle to end, at the longest until `deadline`. Blocks meanwhile. (A handle is
-/// readable once its process has ended: `pidfd_open(2)`.)
+/// Waits for the process of a handle to end, until `deadline` at most. Blocks meanwhile. (A handle is readable once
+/// its process has ended: `pidfd_open(2)`.)
 pub(crate) fn has_ended_by(handle: &OwnedFd, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };

@@ -1,5 +1,5 @@
-//! Landlock: a thread gives up all rights over files but those over a few paths, for good and for everything that it
-//! starts from then on.
+//! Landlock: a thread permanently gives up all rights over files except those over a few paths, for itself and
+//! everything that it starts from then on.
 
 use std::path::Path;
 
@@ -8,26 +8,26 @@ use landlock::{
     RulesetError, RulesetStatus, Scope,
 };
 
-/// The rights that are given up: those that Linux 6.15 knows. An older kernel leaves out what it does not know.
+/// The rights that are given up: those that Linux 6.15 knows. An older kernel ignores those that it does not know.
 pub const RIGHTS: ABI = ABI::V7;
 
-/// How far files are kept from programs.
+/// How far programs are kept from files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confinement {
-    /// Every right that is asked for is given up.
+    /// All requested rights are given up.
     Full,
     /// The kernel knows some of them.
     Partial,
-    /// The kernel has no Landlock, or it is switched off.
+    /// The kernel has no Landlock, or it is disabled.
     None,
 }
 
-/// Leaves this thread, and all that it starts from now on, these rights over these paths and what lies below them.
-/// The scopes are what it no longer reaches outside. Programs can be started after that only where no privilege can
-/// be gained (`PR_SET_NO_NEW_PRIVS`).
+/// Restricts this thread, and all that it starts from now on, to these rights over these paths and what is below
+/// them, and to the given scopes. Afterwards programs can be started only without gaining privileges
+/// (`PR_SET_NO_NEW_PRIVS`).
 ///
 /// # Errors
-/// Where a kernel that has Landlock refuses.
+/// If a kernel that has Landlock refuses.
 pub fn restrict<P: AsRef<Path>>(
     rules: impl IntoIterator<Item = (P, BitFlags<AccessFs>)>,
     scopes: impl Into<BitFlags<Scope>>,
@@ -36,7 +36,7 @@ pub fn restrict<P: AsRef<Path>>(
     let mut ruleset = ruleset.create()?;
     for (path, rights) in rules {
         let path = path.as_ref();
-        // What is not there, or not for us to see, is not for whoever is confined either.
+        // What does not exist, or is not visible to us, is not accessible to the confined program either.
         let Ok(place) = PathFd::new(path) else { continue };
         let rights = if path.is_dir() { rights } else { rights & AccessFs::from_file(RIGHTS) };
         if !rights.is_empty() {

@@ -1,23 +1,23 @@
-//! The last words of a browser, for errors that people read. Bounded, whatever Chromium writes.
+//! The end of a browser's standard error, for error messages. Its size is limited.
 //!
-//! What pages say on their consoles is no part of it: portals write tokens there, and the last words are logged.
-//! Chromium is started so that it does not write that, and where a profile has it write more, its records of
-//! information are left out here with all of their lines. A page could end such a record by a line that looks like
-//! the beginning of another; nothing but what is asked before the first page is open may therefore decide anything.
+//! Console messages of pages are left out: portals write tokens there, and this output is logged. Chromium is started
+//! so that it does not write them; if a profile enables more output, all lines of its INFO records are left out here.
+//! A page could end such a record by a line that looks like the beginning of another; so decisions may be based only
+//! on what was read before the first page was opened.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How much is remembered.
+/// How many bytes are kept.
 pub const STDERR_RING_BYTES: usize = 64 * 1024;
 /// How many lines an error shows.
 const SHOWN_LINES_MAX: usize = 8;
-/// What Chromium always complains about on a server without desktop or GPU; it says nothing about failures.
+/// What Chromium always reports on a server without desktop or GPU; it says nothing about failures.
 const NOISE: [&str; 6] =
     ["dbus/", "vaapi", "Floss manager", "gcm/", "DevTools listening", "Connection terminated while reading"];
-/// Where the sandbox cannot come up (`content/browser/zygote_host/zygote_host_impl_linux.cc`,
+/// Messages of a failing sandbox (`content/browser/zygote_host/zygote_host_impl_linux.cc`,
 /// `sandbox/linux/services/credentials.cc`).
 const NO_SANDBOX: [&str; 3] = [
     "No usable sandbox",
@@ -25,16 +25,16 @@ const NO_SANDBOX: [&str; 3] = [
     "Running as root without",
 ];
 
-/// How much of a line is looked at to find out what kind of record it begins, in bytes.
+/// How many bytes of a line are needed to find out what kind of record it begins.
 const HEAD_BYTES_MAX: usize = 256;
-/// The levels of records of which nothing is kept, or what their names begin with, as `base/logging.cc` writes them.
+/// The levels, or prefixes of levels, of records that are left out, as `base/logging.cc` writes them.
 const INFORMATION: [&str; 2] = ["INFO", "VERBOSE"];
-/// The levels of others.
+/// All other levels.
 const TROUBLE: [&str; 3] = ["WARNING", "ERROR", "FATAL"];
-/// Where what pages say comes from.
+/// The source of console messages.
 const CONSOLE: &str = "CONSOLE";
 
-/// The end of what was written to standard error; clones share it.
+/// The end of the standard error; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct StderrTail {
     kept: Arc<Mutex<Kept>>,
@@ -43,11 +43,11 @@ pub struct StderrTail {
 #[derive(Debug, Default)]
 struct Kept {
     ring: VecDeque<u8>,
-    /// The beginning of the last line, until it is known what it is.
+    /// The beginning of the last line, until its kind is known.
     head: Vec<u8>,
     /// Whether the rest of the last line is left out, once that is known.
     leaves_out_line: Option<bool>,
-    /// Whether the last record is left out. Its lines go on to the beginning of the next.
+    /// Whether the last record is left out. Its lines extend to the beginning of the next.
     leaves_out_record: bool,
 }
 
@@ -94,8 +94,8 @@ impl Kept {
     }
 }
 
-/// Whether a line begins a record of information; `None` where it goes on with the one before. A record begins with
-/// `[1130/071854.480778:INFO:CONSOLE:2] `, with or without numbers of process and thread.
+/// Returns whether a line begins an INFO record; `None` if it continues the record before. A record begins with
+/// `[1130/071854.480778:INFO:CONSOLE:2] `, with or without ids of process and thread.
 fn is_information(line: &str) -> Option<bool> {
     let (fields, _) = line.strip_prefix('[')?.split_once(']')?;
     let mut fields = fields.split(':').skip_while(|field| {
@@ -106,7 +106,7 @@ fn is_information(line: &str) -> Option<bool> {
 }
 
 impl StderrTail {
-    /// Keeps the end of `source` until it ends.
+    /// Reads `source` until its end, and keeps the last part.
     pub async fn follow(&self, mut source: impl AsyncRead + Unpin) {
         let mut buffer = vec![0; 4096];
         while let Ok(length @ 1..) = source.read(&mut buffer).await {
@@ -118,12 +118,12 @@ impl StderrTail {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
     }
 
-    /// All that is remembered.
+    /// Returns all that is kept.
     pub fn text(&self) -> String {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).text()
     }
 
-    /// The last lines that may explain a failure.
+    /// Returns the last lines that may explain a failure.
     pub fn useful_lines(&self) -> Vec<String> {
         let text = self.text();
         let useful = text
@@ -134,7 +134,8 @@ impl StderrTail {
         lines
     }
 
-    /// Whether Chromium gave up because it has no sandbox. To be asked before the first page is open: see above.
+    /// Returns whether Chromium ended because it has no sandbox. Must be called before the first page is opened: see
+    /// above.
     pub fn says_no_sandbox(&self) -> bool {
         let text = self.text();
         NO_SANDBOX.iter().any(|words| text.contains(words))

@@ -1,19 +1,19 @@
-//! Who a browser runs as. Chromium's sandbox does not come up for root, so root always starts it as another user:
-//! one that no other browser has, where the machine has so many. Anybody else starts it as the same user. Never as
-//! root, whatever is configured.
+//! The user that a browser runs as. Chromium's sandbox does not work for root, so root always starts it as another
+//! user: a separate one for each browser, if the machine has enough. Any other user starts it as the same user. It
+//! never runs as root, whatever is configured.
 
 use std::fs;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-/// Users for browsers where nothing is configured and we are root. Linux has no accounts there, and systemd gives
-/// none of these numbers away (<https://systemd.io/UIDS-GIDS/>: 1879048192 to 2147483647 are unused).
+/// Users for browsers if nothing is configured and the server runs as root. Linux has no accounts there, and systemd
+/// assigns none of these ids (<https://systemd.io/UIDS-GIDS/>: 1879048192 to 2147483647 are unused).
 const DEFAULT_NUMBERS: RangeInclusive<u32> = 2_000_000_000..=2_000_065_535;
-/// Who browsers run as where those numbers do not exist, as in most containers with users of their own: the first
-/// that exists.
+/// Users for browsers if those ids do not exist, as in most containers with user namespaces: the first one that
+/// exists.
 const DEFAULT_USERS: [&str; 2] = ["pilotlight", "nobody"];
-/// The least that a range is good for: one for what serves all browsers, and one for a browser.
+/// The minimum size of a range: one user for what serves all browsers, and one for a browser.
 const NUMBERS_MIN: u32 = 2;
 
 /// A user to run as.
@@ -23,30 +23,32 @@ pub struct RunAs {
     pub uid: u32,
     /// Its group; never 0.
     pub gid: u32,
-    /// Its name, or its number where it has none.
+    /// Its name, or its id if it has none.
     pub name: String,
 }
 
-/// Why nobody can be found.
+/// Why no user can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    /// Root was asked for, or only root is there.
+    /// Root was configured, or there is no other user.
     #[error(
         "Chromium is never run as root: its sandbox would be off; set `chromium.user` to an unprivileged user"
     )]
     Root,
-    /// No such user.
+    /// There is no such user.
     #[error(
         "there is no user `{0}` in /etc/passwd; create it, or set `chromium.user` to another name or a number"
     )]
     Unknown(String),
-    /// Another user was asked for without the right to change.
+    /// Another user was configured without the right to change the user.
     #[error("browsers can run as `{0}` only if Pilotlight itself is started by root or by that user")]
     NotRoot(String),
-    /// A range of numbers that is of no use.
-    #[error("`{0}` are no users for browsers: there must be at least 2, and none of them 4294967295")]
+    /// An unusable range of ids.
+    #[error(
+        "`{0}` cannot be used as users for browsers: there must be at least 2, and none of them 4294967295"
+    )]
     Range(String),
-    /// Numbers that this container does not have.
+    /// Ids that this container does not have.
     #[error("not all of the users {0} exist here: see /proc/self/uid_map and /proc/self/gid_map")]
     Unmapped(String),
     /// The list of users cannot be read.
@@ -55,41 +57,41 @@ pub enum UserError {
 }
 
 impl RunAs {
-    /// A user without a name, in a group of the same number.
+    /// Returns a user without a name, in a group with the same id.
     pub(super) fn numbered(number: u32) -> Self {
         Self { uid: number, gid: number, name: number.to_string() }
     }
 }
 
-/// Who browsers run as.
+/// The users that browsers run as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BrowserUsers {
-    /// The user that we are ourselves.
+    /// The server's own user.
     Own,
-    /// All as this one.
+    /// All browsers as this one.
     One(RunAs),
-    /// Each as another of these numbers. The first is for what serves all browsers.
+    /// Each browser as another of these ids. The first one is for what serves all browsers.
     Each(RangeInclusive<u32>),
 }
 
 impl BrowserUsers {
-    /// Chooses them. `configured` is a name, a number, or a range of numbers such as `2000000000-2000000999`.
+    /// Chooses the users. `configured` is a name, an id, or a range of ids such as `2000000000-2000000999`.
     ///
     /// # Errors
-    /// Where it would be root, an unknown user, or one that we may not become.
+    /// If it would be root, an unknown user, or one that the server cannot change to.
     pub fn choose(configured: Option<&str>) -> Result<Self, UserError> {
         let passwd =
             fs::read_to_string("/etc/passwd").map_err(|error| UserError::Unreadable(error.to_string()))?;
         let maps = ["/proc/self/uid_map", "/proc/self/gid_map"].map(|map| fs::read_to_string(map).ok());
-        // A kernel without user namespaces has no maps, and all numbers.
+        // A kernel without user namespaces has no maps, and all ids.
         let exist = |numbers: &RangeInclusive<u32>| {
             maps.iter().all(|map| map.as_deref().is_none_or(|map| has_all(map, numbers)))
         };
         choose(configured, &passwd, rustix::process::geteuid().as_raw(), exist)
     }
 
-    /// Who serves all browsers, or asks a program for its version, where that is not ourselves.
+    /// Returns the user that serves all browsers, or queries a program's version, if that is not the server's own.
     #[must_use]
     pub fn helper(&self) -> Option<RunAs> {
         match self {
@@ -99,7 +101,7 @@ impl BrowserUsers {
         }
     }
 
-    /// Returns who they are in words, without the end of a sentence.
+    /// Returns a description of the users, without a full stop.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -147,7 +149,7 @@ fn choose(
     }
 }
 
-/// `FIRST-LAST`; `None` where it is not two numbers in this order.
+/// Parses `FIRST-LAST`; `None` if it is not two numbers in this order.
 fn range(text: &str) -> Option<RangeInclusive<u32>> {
     let (first, last) = text.split_once('-')?;
     let numbers = first.parse().ok()?..=last.parse().ok()?;
@@ -158,8 +160,8 @@ fn in_words(numbers: &RangeInclusive<u32>) -> String {
     format!("{}-{}", numbers.start(), numbers.end())
 }
 
-/// Whether all of these exist in a namespace with this map: `user_namespaces(7)`, lines of the first number inside,
-/// the first outside, and how many.
+/// Returns whether all of these ids exist in a namespace with this map: `user_namespaces(7)`, lines of the first id
+/// inside, the first outside, and the count.
 fn has_all(map: &str, numbers: &RangeInclusive<u32>) -> bool {
     map.lines().any(|line| {
         let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
@@ -168,7 +170,7 @@ fn has_all(map: &str, numbers: &RangeInclusive<u32>) -> bool {
     })
 }
 
-/// A number that is in no file stands for itself, with a group of the same number.
+/// An id without an entry is used as it is, with a group of the same id.
 fn look_up(user: &str, passwd: &str) -> Option<RunAs> {
     let number: Option<u32> = user.parse().ok();
     let listed = passwd.lines().find_map(|line| {

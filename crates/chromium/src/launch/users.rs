@@ -1,9 +1,9 @@
-//! Users for browsers, one each: numbers that nobody has an account for.
+//! A separate user for each browser: ids without accounts.
 //!
-//! Who takes over one browser has the rights of its user, and so nothing of another browser. A number is taken
-//! by a lock in the run directory (`user-<number>.lock`), which is held for as long as whoever started the browser
-//! lives; the browser's folder belongs to it, so that the next server knows it. Nothing is ever given a number that
-//! some process of the machine has, or that has something of a session's where browsers write: it would be another's.
+//! Code that has compromised one browser has the rights of its user, and therefore no access to other browsers. An id
+//! is claimed by a lock in the run directory (`user-<number>.lock`), which is held until the process that started the
+//! browser ends; the browser's folder belongs to the id, so that the next server recognises it. An id is never used
+//! if a process of the machine has it, or if it owns something of a session where browsers write.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,14 +20,14 @@ use super::folder::LockedFolder;
 use super::remains::has_ended_by;
 use super::user::RunAs;
 
-/// What the names of locks begin with.
+/// The prefix of the names of locks.
 const PREFIX: &str = "user-";
-/// How many numbers are tried, from a place on that differs from run directory to run directory.
+/// How many ids are tried, beginning at one that depends on the run directory.
 const TRIED_MAX: u32 = 4096;
-/// How long processes may take to be gone that are killed.
+/// How long killed processes may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A user that one browser has for itself, until this is dropped.
+/// A user that only one browser has, until this is dropped.
 #[derive(Debug)]
 pub(super) struct OwnUser {
     pub(super) run_as: RunAs,
@@ -35,14 +35,14 @@ pub(super) struct OwnUser {
 }
 
 impl OwnUser {
-    /// One of these numbers that is free. `writable` is where browsers write beside their own folders.
+    /// Claims one of these ids that is free. `writable` are folders that browsers write besides their own.
     pub(super) fn claim(
         run_directory: &Path,
         writable: &[PathBuf],
         numbers: &RangeInclusive<u32>,
     ) -> io::Result<Self> {
         let taken: BTreeSet<u32> = in_use(run_directory).into_iter().chain(owners_below(writable)).collect();
-        // The first is not for browsers.
+        // The first one is not for browsers.
         let (first, count) = (numbers.start() + 1, numbers.end() - numbers.start());
         let start = place_of(run_directory) % count;
         for step in 0..count.min(TRIED_MAX) {
@@ -53,7 +53,7 @@ impl OwnUser {
             let Some(lock) = LockedFolder::claim_name(run_directory, &format!("{PREFIX}{number}"))? else {
                 continue;
             };
-            // Whoever had it before may have left something since it was looked.
+            // The last owner may have left something since the check.
             if !in_use(run_directory).contains(&number) {
                 return Ok(Self { run_as: RunAs::numbered(number), _lock: lock });
             }
@@ -63,7 +63,7 @@ impl OwnUser {
 }
 
 impl OwnUser {
-    /// Kills whatever the browser left, wherever it has gone. Blocks until it is gone, within limits.
+    /// Kills whatever the browser left, wherever it is. Blocks until it has ended, within limits.
     pub(super) fn end_processes(&self) {
         end_processes_of(self.run_as.uid);
     }
@@ -75,7 +75,7 @@ impl Drop for OwnUser {
     }
 }
 
-/// Ends what browsers left whose keeper is dead, and frees their users. Blocks meanwhile.
+/// Ends what browsers left whose owner has ended, and frees their users. Blocks meanwhile.
 pub(super) fn sweep_users(run_directory: &Path) {
     for lock in LockedFolder::abandoned(run_directory, PREFIX) {
         let name = lock.path().file_name().and_then(|name| name.to_str());
@@ -85,30 +85,31 @@ pub(super) fn sweep_users(run_directory: &Path) {
     }
 }
 
-/// Everybody who has a process on this machine, or a browser's folder that is not swept yet.
+/// Returns all users that have a process on this machine, or a folder of a browser that was not removed yet.
 fn in_use(run_directory: &Path) -> BTreeSet<u32> {
     let folders = fs::read_dir(run_directory).into_iter().flatten().flatten();
     let owners = folders.filter_map(|folder| folder.path().symlink_metadata().ok()).map(|of| of.uid());
     owners.chain(processes().flat_map(|(_, users)| users)).collect()
 }
 
-/// Everybody who has something where browsers write: in these folders, and in the folders of sessions in them.
+/// Returns all users that own something where browsers write: in these folders, and in the folders of sessions in
+/// them.
 fn owners_below(writable: &[PathBuf]) -> BTreeSet<u32> {
     let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
     let of_sessions = writable.iter().flat_map(|folder| entries(folder));
     let below = of_sessions.flat_map(|session| entries(&session.path()).chain([session]));
-    // Of an entry itself, not of what a link leads to.
+    // Of the entry itself, not of the target of a link.
     below.filter_map(|entry| entry.metadata().ok()).map(|of| of.uid()).collect()
 }
 
-/// All processes with their users: real, effective, saved, and that of files.
+/// Returns the users of all processes: real, effective, saved, and that of files.
 fn processes() -> impl Iterator<Item = (Pid, Vec<u32>)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
     pids.map(|pid| (pid, users_of(pid)))
 }
 
-/// None of a process that is gone. What has ended and waits for its parent does nothing any more.
+/// None for a process that has ended. A zombie does nothing any more.
 fn users_of(pid: Pid) -> Vec<u32> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).unwrap_or_default();
     if status.lines().any(|line| line.starts_with("State:\tZ") || line.starts_with("State:\tX")) {
@@ -118,13 +119,13 @@ fn users_of(pid: Pid) -> Vec<u32> {
     line.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-/// Kills everything of a user that is a browser's alone. Blocks until it is gone, within limits.
+/// Kills all processes of a user that belongs to one browser. Blocks until they have ended, within limits.
 fn end_processes_of(number: u32) {
     let deadline = Instant::now() + KILL_TIMEOUT;
     loop {
         let pids = processes().filter(|(_, users)| users.contains(&number)).map(|(pid, _)| pid);
         let handles = pids.filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)));
-        // Looked at again, now that the number cannot pass to another process unnoticed.
+        // Checked again, now that the id cannot pass to another process unnoticed.
         let theirs: Vec<OwnedFd> =
             handles.filter(|(pid, _)| users_of(*pid).contains(&number)).map(|(_, handle)| handle).collect();
         if theirs.is_empty() {
@@ -134,14 +135,14 @@ fn end_processes_of(number: u32) {
             let _ = pidfd_send_signal(handle, Signal::KILL);
         }
         if !theirs.iter().all(|handle| has_ended_by(handle, deadline)) {
-            tracing::warn!(user = number, "processes of an ended browser are still there");
+            tracing::warn!(user = number, "processes of an ended browser still run");
             return;
         }
         // They may have started others meanwhile.
     }
 }
 
-/// So that servers with different run directories do not meet at the same numbers. (FNV-1a)
+/// Returns the first id to try, so that servers with different run directories use different ones. (FNV-1a)
 fn place_of(run_directory: &Path) -> u32 {
     let full = run_directory.canonicalize().unwrap_or_else(|_| run_directory.to_owned());
     let bytes = full.as_os_str().as_encoded_bytes();

@@ -1,5 +1,5 @@
-//! Select lists. Chromium without a screen does not draw the list that a select element opens, so whoever
-//! looks draws it, and the choice is made by script, in a world of our own. Also what is selected on the page.
+//! Select lists. Chromium without a screen does not draw the list that a select element opens, so the viewer draws
+//! it, and the choice is made by a script in an isolated world. Also the selected text of the page.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::{INPUT_TIMEOUT, LivePage};
 use crate::error::WindowError;
 use crate::window::{evaluate, isolated_world};
 
-/// Finds the select element under a point, through frames and shadow trees, and remembers it.
+/// Finds the select element under a point, through frames and shadow trees, and stores it.
 const FIND: &str = "((x, y) => {
     let element = document.elementFromPoint(x, y);
     for (let depth = 0; element && depth < 32; depth += 1) {
@@ -30,7 +30,7 @@ const FIND: &str = "((x, y) => {
     const option = ({ label, disabled }) => ({ label: label.slice(0, 200), disabled });
     return { chosen: select.selectedIndex, options: [...select.options].slice(0, 1000).map(option) };
 })";
-/// Makes the choice as a person does: the page hears of it.
+/// Makes the choice as a person does: with events for the page.
 const CHOOSE: &str = "((index) => {
     const select = globalThis.select;
     if (!select || !select.isConnected || !select.options[index]) return false;
@@ -38,7 +38,7 @@ const CHOOSE: &str = "((index) => {
     for (const kind of ['input', 'change']) select.dispatchEvent(new Event(kind, { bubbles: true }));
     return true;
 })";
-/// What is selected: in a field (never of a password), or on the page.
+/// Returns the selected text: in a field (never of a password), or on the page.
 const SELECTED: &str = "(() => {
     let field = document.activeElement;
     while (field && field.shadowRoot && field.shadowRoot.activeElement) field = field.shadowRoot.activeElement;
@@ -50,26 +50,26 @@ const SELECTED: &str = "(() => {
 /// A select element's list.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SelectList {
-    /// Which one is chosen; -1 for none.
+    /// The index of the chosen entry; -1 for none.
     pub chosen: i64,
-    /// What there is.
+    /// The entries.
     pub options: Vec<SelectOption>,
 }
 
-/// One entry of it.
+/// An entry of a select list.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SelectOption {
-    /// What it says.
+    /// Its text.
     pub label: String,
-    /// Whether it cannot be chosen.
+    /// Whether it is disabled.
     pub disabled: bool,
 }
 
 impl LivePage {
-    /// The list of the select element at this point of the viewport, where there is one.
+    /// Returns the list of the select element at this point of the viewport, if there is one.
     ///
     /// # Errors
-    /// Where the page does not answer.
+    /// If the page does not respond.
     pub async fn select_at(&self, x: f64, y: f64) -> Result<Option<SelectList>, WindowError> {
         let found = self.script(&format!("{FIND}({}, {})", json!(x), json!(y))).await?;
         Ok(serde_json::from_value(found).ok())
@@ -78,15 +78,15 @@ impl LivePage {
     /// Chooses from the list that was found last.
     ///
     /// # Errors
-    /// Where the page does not answer.
+    /// If the page does not respond.
     pub async fn choose(&self, index: u32) -> Result<(), WindowError> {
         self.script(&format!("{CHOOSE}({index})")).await.map(drop)
     }
 
-    /// The text that is selected on the page.
+    /// Returns the selected text of the page.
     ///
     /// # Errors
-    /// Where the page does not answer.
+    /// If the page does not respond.
     pub async fn selected_text(&self) -> Result<String, WindowError> {
         let text = self.script(SELECTED).await?;
         Ok(text.as_str().unwrap_or_default().to_owned())

@@ -1,7 +1,7 @@
-//! From a step's scope to one document: which page, which session, which frame.
+//! From a step's scope to one document: which page, session and frame.
 //!
-//! A frame of another site may live in a process of its own, with a session of its own (full Chromium, or
-//! with site isolation), or share its page's (headless shell). Both look the same from here on.
+//! A frame of another site may run in a process of its own, with a session of its own (full Chromium, or with site
+//! isolation), or share its page's (headless shell). Both are handled the same from here on.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::error::WindowError;
 use crate::state::{RemoteFrame, Tab};
 use crate::window::{COMMAND_TIMEOUT, Window, evaluate, isolated_world, run};
 
-/// How many contexts of a page may be reported when one is looked for.
+/// Contexts of a page that may be reported while one is searched for.
 const CONTEXT_EVENTS_QUEUE: usize = 1024;
 
-/// The element that shows the frame with this index. Windows compare equal even across sites.
+/// Returns the element that shows the frame with this index. Windows compare equal even across sites.
 const FRAME_ELEMENT: &str = "function (index) {
     const wanted = window[index];
     const visit = (root) => {
@@ -55,14 +55,14 @@ impl Document {
         Self { tab, session: frame.session, frame: frame.frame, url: frame.url }
     }
 
-    /// Whether it is the top one of its session.
+    /// Whether it is the top document of its session.
     fn is_top(&self) -> bool {
         self.frame == self.tab.target || self.tab.frames().iter().any(|frame| frame.frame == self.frame)
     }
 }
 
 impl Window {
-    /// The document that a scope means.
+    /// Returns the document of a scope.
     pub(super) async fn document(&self, scope: &Scope) -> Result<Document, WindowError> {
         let mut document = match &scope.target {
             None => Document::of_tab(self.main_tab()?),
@@ -76,9 +76,9 @@ impl Window {
         Ok(document)
     }
 
-    /// A page with this URL, or else a frame with it. Queries and fragments differ from day to day, so where
-    /// nothing has the very URL, they are left aside. The main page is not meant then: recordings call it by
-    /// no URL, and on many portals it differs from its popups by the query alone.
+    /// Returns a page with this URL, or else a frame with it. Queries and fragments change from day to day, so if
+    /// nothing has exactly this URL, they are ignored. The main page does not match then: recordings refer to it by
+    /// no URL, and on many portals it differs from its popups only by the query.
     async fn by_url(&self, url: &str) -> Result<Option<Document>, WindowError> {
         let tabs = self.state.tabs.borrow().clone();
         if let Some(document) = self.among(&tabs, &tabs, url, |shown, wanted| shown == wanted).await? {
@@ -87,7 +87,7 @@ impl Window {
         self.among(tabs.get(1..).unwrap_or_default(), &tabs, url, is_same_page).await
     }
 
-    /// One of `pages`, or a frame of `tabs`.
+    /// Searches `pages`, or the frames of `tabs`.
     async fn among(
         &self,
         pages: &[Arc<Tab>],
@@ -128,7 +128,7 @@ impl Window {
         Ok(Document { tab: Arc::clone(tab), session, frame, url: document.url.clone() })
     }
 
-    /// Calls a function in our own world of a document and gives a handle to its result; `None` for `null`.
+    /// Calls a function in an isolated world of a document and returns a handle to its result; `None` for `null`.
     pub(super) async fn call_in(
         &self,
         document: &Document,
@@ -166,8 +166,8 @@ impl Window {
         if document.is_top() {
             return evaluate(shard, tab, &document.session, None, expression, SCRIPT_TIMEOUT).await;
         }
-        // The world of a frame inside is known only to who listens to all worlds: a session of its own does,
-        // for this one question.
+        // The world of an inner frame is reported only to a session that enabled the events of all worlds: a session
+        // of its own does, for this one query.
         let target = tab.frames().into_iter().find(|frame| frame.session == document.session);
         let target_id = target.map_or_else(|| tab.target.clone(), |frame| frame.frame);
         let attach = AttachToTarget { target_id, flatten: true };
@@ -178,12 +178,12 @@ impl Window {
         };
         let detach = DetachFromTarget { session_id: session };
         if let Err(error) = shard.connection.call_within(None, detach, COMMAND_TIMEOUT).await {
-            tracing::debug!(%error, "a session for one question stays open");
+            tracing::debug!(%error, "failed to close a temporary session");
         }
         evaluated
     }
 
-    /// The context of the page's own scripts in a frame.
+    /// Returns the context of the page's own scripts in a frame.
     async fn main_world(&self, document: &Document, session: &SessionId) -> Result<i64, WindowError> {
         let connection = &self.shard.connection;
         let mut events = connection.subscribe(EventScope::Session(session.clone()), CONTEXT_EVENTS_QUEUE);
@@ -216,7 +216,7 @@ fn is_same_page(url: &str, recorded: &str) -> bool {
     bare(url) == bare(recorded)
 }
 
-/// The page is there, what was asked for in it is not.
+/// Returns the error that the page exists, but not what was requested in it.
 fn missing(what: String) -> WindowError {
     WindowError::Missing(what)
 }

@@ -1,8 +1,8 @@
-//! Downloads: denied, but while a replay waits for one.
+//! Downloads: denied, except while a replay waits for one.
 //!
-//! The file lies in the browser's own folder, which its user may change at will while we may be root. So the way to
-//! it is gone folder by folder without following links, and only an ordinary file of that user is taken. It has no
-//! name any more when it is handed out.
+//! The file is in the browser's own folder, which its user can change at any time while the server may be root. So
+//! its path is opened folder by folder without following links, and only an ordinary file of that user is accepted.
+//! Its name is removed before it is returned.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -23,14 +23,14 @@ use crate::launch::TEMPORARY;
 use crate::state::{Shard, WindowState};
 use crate::window::{COMMAND_TIMEOUT, Window};
 
-/// The largest file that is taken, in bytes.
+/// The largest file that is accepted, in bytes.
 const DOWNLOAD_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// How long a file may take to come once it has begun to.
+/// How long a file may take to arrive once its download has begun.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(300);
-/// How many events of all pages may wait meanwhile.
+/// Events of all pages that may wait meanwhile.
 const EVENTS_QUEUE: usize = 16_384;
 
-/// What makes Chromium refuse the downloads of a window.
+/// Has Chromium deny the downloads of a window.
 pub(crate) fn deny_downloads(window: &WindowState) -> SetDownloadBehavior {
     behavior(window, "deny", None)
 }
@@ -39,7 +39,7 @@ fn behavior(window: &WindowState, behavior: &'static str, path: Option<String>) 
     SetDownloadBehavior { behavior, browser_context_id: window.id.as_str().into(), download_path: path }
 }
 
-/// A window that may download, for as long as this lives.
+/// A window that may download, for as long as this exists.
 #[derive(Debug)]
 pub struct Downloads {
     shard: Arc<Shard>,
@@ -53,7 +53,7 @@ impl Drop for Downloads {
         let (connection, deny) = (self.shard.connection.clone(), deny_downloads(&self.window));
         runtime.spawn(async move {
             if let Err(error) = connection.call_within(None, deny, COMMAND_TIMEOUT).await {
-                tracing::debug!(%error, "downloads could not be denied again; the window may be gone");
+                tracing::debug!(%error, "failed to deny downloads again; the window may be closed");
             }
         });
     }
@@ -66,21 +66,21 @@ impl Downloads {
             refused("the browser was started by an earlier version, which does not say where its files are")
         })?;
         let path = folder.join(TEMPORARY).join(state.id.as_str());
-        // Named by number: what a portal calls its file is not for the file system.
+        // Named by number: the portal's name of its file is not safe for the file system.
         let allow = behavior(&state, "allowAndName", Some(path.display().to_string()));
         let events = shard.connection.subscribe(Scope::All, EVENTS_QUEUE);
         shard.connection.call_within(None, allow, COMMAND_TIMEOUT).await?;
         Ok(Self { shard, window: state, events })
     }
 
-    /// The next file; `None` where none begins within `timeout`.
+    /// Returns the next file; `None` if no download begins within `timeout`.
     pub(super) async fn next(mut self, timeout: Duration) -> Result<Option<Download>, WindowError> {
         let Ok(begun) = tokio::time::timeout(timeout, self.begun()).await else { return Ok(None) };
         let DownloadWillBegin { guid, suggested_filename } = begun?;
         let ended = tokio::time::timeout(DOWNLOAD_TIMEOUT, self.ended(&guid)).await;
         if let Err(error) = ended.unwrap_or(Err(WindowError::Timeout(DOWNLOAD_TIMEOUT))) {
             let cancel = CancelDownload { guid, browser_context_id: self.window.id.as_str().into() };
-            // It may be over already.
+            // It may be complete already.
             let _ = self.shard.connection.call_within(None, cancel, COMMAND_TIMEOUT).await;
             return Err(error);
         }
@@ -127,8 +127,8 @@ impl Downloads {
     }
 }
 
-/// Opens `name` in the folder at the end of `way`, which begins at `start`, checks that it is an ordinary file of
-/// whom `start` belongs to, and removes its name. Gives its size, too. Blocks.
+/// Opens `name` in the folder at the end of `way`, which begins at `start`, checks that it is an ordinary file of the
+/// owner of `start`, and removes its name. Returns its size, too. Blocks.
 fn take(start: &Path, way: &[&str], name: &str) -> Result<(File, u64), Errno> {
     let is_plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if !way.iter().chain([&name]).all(is_plain) {
@@ -140,7 +140,7 @@ fn take(start: &Path, way: &[&str], name: &str) -> Result<(File, u64), Errno> {
     for part in way {
         inner = openat(&inner, *part, folder, Mode::empty())?;
     }
-    // Without waiting for the other end, were it a pipe.
+    // Without waiting for the other end, in case it is a pipe.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(&inner, name, flags, Mode::empty())?;
     let stat = fstat(&file)?;

@@ -1,7 +1,7 @@
-//! Elements by the Recorder's selectors.
+//! Finding elements by the Recorder's selectors.
 //!
-//! All kinds but `aria/` are looked up by one function in our own world, which the page can neither see nor
-//! change. Names and roles are known to Chromium's accessibility tree alone.
+//! All kinds except `aria/` are searched for by one function in an isolated world, which the page can neither see nor
+//! change. Only Chromium's accessibility tree knows names and roles.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use super::{Element, Handle};
 use crate::error::WindowError;
 use crate::window::{COMMAND_TIMEOUT, Window, isolated_world};
 
-/// Looks below each root, or below the document where there is none, for one part of a selector. The smallest
-/// elements with a text are those of which no child has it. A shadow root cannot be where an XPath starts, but its
-/// children can.
+/// Searches below each root, or below the document if there is none, for one part of a selector. The smallest
+/// elements with a text are those none of whose children has it. A shadow root cannot be the context node of an
+/// XPath, but its children can.
 const FIND: &str = r#"function (limit, kind, value, ...roots) {
     const found = new Set();
     const everywhere = (root, visit) => {
@@ -71,10 +71,10 @@ const FIND: &str = r#"function (limit, kind, value, ...roots) {
     return [...found].slice(0, limit);
 }"#;
 
-/// What of the accessibility tree is text inside an element, not an element.
+/// Roles of the accessibility tree that are text inside an element, not an element.
 const TEXT_ROLES: [&str; 2] = ["StaticText", "InlineTextBox"];
 
-/// Every element of a document that matches.
+/// Returns every element of a document that matches.
 pub(super) async fn find(
     window: &Window,
     document: &Document,
@@ -82,7 +82,7 @@ pub(super) async fn find(
 ) -> Result<Vec<Element>, WindowError> {
     let mut found: Option<Vec<Handle>> = None;
     for part in &selector.parts {
-        // The document itself is not asked for: each question to the page takes its time.
+        // The document itself is not queried: each query of the page takes time.
         let roots = found.as_deref().unwrap_or_default();
         if found.is_some() && roots.is_empty() {
             break;
@@ -135,7 +135,7 @@ async fn by_name(
     roots: &[Handle],
 ) -> Result<Vec<Handle>, WindowError> {
     let (connection, session) = (&window.shard.connection, &document.session);
-    // Chromium answers once it has drawn the page, and it draws none that stands behind another.
+    // Chromium replies once it has drawn the page, and it draws no page that is behind another.
     window.bring_to_front(&document.tab).await?;
     let context = isolated_world(&window.shard, &document.tab, session, &document.frame).await?;
     let mut found = Vec::new();

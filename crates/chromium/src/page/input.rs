@@ -1,4 +1,4 @@
-//! The keyboard, and what follows from any input: whether it made the page go elsewhere.
+//! The keyboard, and the effect of any input: whether it began a navigation.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::error::WindowError;
 use crate::state::{Tab, lock};
 use crate::window::Window;
 
-/// How long a page may take to take an input event.
+/// How long a page may take to handle an input event.
 pub(super) const INPUT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer texts are put in at once instead of key by key, in characters.
+/// Longer texts are inserted at once instead of key by key, in characters.
 pub(super) const TYPED_CHARACTERS_MAX: usize = 100;
-/// How long it is looked for a navigation that input began.
+/// How long a navigation that input began is waited for.
 const CONSEQUENCES_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many events of a page may wait meanwhile.
+/// Events of a page that may wait meanwhile.
 const CONSEQUENCES_QUEUE: usize = 4096;
 
-/// Which way a key goes.
+/// The direction of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Down,
@@ -86,13 +86,13 @@ async fn dispatch(
     tab.call(&window.shard.connection, &tab.session, event, INPUT_TIMEOUT).await.map(|_| ())
 }
 
-/// Types into whatever has the focus: key by key where it is short and on the keyboard.
+/// Types into the focused element: key by key if the text is short and on the keyboard.
 pub(super) async fn type_text(window: &Window, tab: &Tab, text: &str) -> Result<(), WindowError> {
     if text.chars().count() > TYPED_CHARACTERS_MAX {
         return insert(window, tab, text).await;
     }
     for character in text.chars() {
-        // A line break as a key would send forms off.
+        // A line break as a key would submit forms.
         match keys::of_character(character).filter(|_| !character.is_control()) {
             Some(key) => {
                 let down = dispatch(window, tab, key.clone(), 0, Direction::Down);
@@ -116,8 +116,8 @@ async fn insert(window: &Window, tab: &Tab, text: &str) -> Result<(), WindowErro
     tab.call(&window.shard.connection, &tab.session, insert, INPUT_TIMEOUT).await.map(|_| ())
 }
 
-/// Does something and returns only when it is known whether that began a navigation. A page asks for a
-/// navigation while it handles the input, so it has asked once it answers a later question.
+/// Performs an input and returns once it is known whether it began a navigation. A page requests a navigation while
+/// it handles the input, so the request was made when it answers a later query.
 pub(super) async fn with_consequences(
     window: &Window,
     tab: &Tab,
@@ -135,7 +135,7 @@ pub(super) async fn with_consequences(
         user_gesture: false,
     };
     if let Err(error) = tab.call(connection, &tab.session, question, CONSEQUENCES_TIMEOUT).await {
-        tracing::debug!(%error, "the page went with the input");
+        tracing::debug!(%error, "the page was closed by the input");
     }
     let mut began = false;
     while let Some(event) = events.try_next() {
@@ -144,7 +144,7 @@ pub(super) async fn with_consequences(
     if began
         && let Err(error) = tab.wait_for(CONSEQUENCES_TIMEOUT, |status| status.navigations > before).await
     {
-        tracing::debug!(%error, "the page went with the input");
+        tracing::debug!(%error, "the page was closed by the input");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Keys by the names that Puppeteer and the Recorder give them, on a US keyboard.
+//! Keys by the names that Puppeteer and the Recorder use, on a US keyboard.
 
 /// The bits of modifier keys in input events.
 pub(super) const ALT: u8 = 1;
@@ -6,7 +6,7 @@ pub(super) const CONTROL: u8 = 2;
 pub(super) const META: u8 = 4;
 pub(super) const SHIFT: u8 = 8;
 
-/// What a key event says.
+/// The data of a key event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     /// `KeyboardEvent.key`.
@@ -15,15 +15,15 @@ pub(super) struct Key {
     pub(super) code: String,
     /// `KeyboardEvent.keyCode`.
     pub(super) key_code: u16,
-    /// What it types, if anything.
+    /// The text that it types, if any.
     pub(super) text: Option<String>,
-    /// 1 left, 2 right, 3 the numeric pad.
+    /// 1 left, 2 right, 3 numeric pad.
     pub(super) location: u8,
-    /// The modifier that it is; 0 for none.
+    /// The modifier bit of the key; 0 for none.
     pub(super) modifier: u8,
 }
 
-/// Name, code, key code, location. A name that ends in `Left` or `Right` has its key without that.
+/// Name, code, key code, location. A name that ends in `Left` or `Right` is that of the key without the suffix.
 const NAMED: [(&str, &str, u16, u8); 32] = [
     ("Enter", "Enter", 13, 0),
     ("NumpadEnter", "NumpadEnter", 13, 3),
@@ -84,7 +84,7 @@ const PUNCTUATION: [(&str, u16, char, char); 21] = [
     ("Slash", 191, '/', '?'),
 ];
 
-/// The key with this name, code or character; `None` for what is on no US keyboard.
+/// Returns the key with this name, code or character; `None` for what is not on a US keyboard.
 pub(super) fn key(name: &str) -> Option<Key> {
     let mut characters = name.chars();
     match (characters.next(), characters.next()) {
@@ -93,7 +93,7 @@ pub(super) fn key(name: &str) -> Option<Key> {
     }
 }
 
-/// The key that types a character.
+/// Returns the key that types a character.
 pub(super) fn of_character(character: char) -> Option<Key> {
     let (code, key_code) = match character {
         'a'..='z' | 'A'..='Z' => {

@@ -1,4 +1,4 @@
-//! Mouse and finger: where an element is, and acting there.
+//! Mouse and touch: finding the position of an element, and acting there.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::error::WindowError;
 use crate::state::lock;
 use crate::window::{COMMAND_TIMEOUT, Window};
 
-/// How often an element that still moves is looked at.
+/// How often the position of a moving element is checked.
 const LOOKS_MAX: usize = 30;
-/// The time between two looks: one frame of animation.
+/// The time between two checks: one frame of animation.
 const LOOK_INTERVAL: Duration = Duration::from_millis(16);
-/// The longest that a button is held down.
+/// The longest time that a button is held down.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
 /// A rectangle in CSS pixels of the page's viewport.
@@ -32,7 +32,7 @@ struct Rect {
 }
 
 impl Rect {
-    /// The smallest one around a quad; `None` where it has no extent.
+    /// Returns the smallest rectangle around a quad; `None` if it is empty.
     fn around(quad: &Quad) -> Option<Self> {
         let (xs, ys): (Vec<f64>, Vec<f64>) =
             quad.chunks_exact(2).map(|corner| (corner[0], corner[1])).unzip();
@@ -69,19 +69,19 @@ impl Rect {
     }
 }
 
-/// Where an element is: all of it, and what of it is seen.
+/// The position of an element: all of it, and the visible part.
 struct Place {
     whole: Rect,
     seen: Rect,
 }
 
-/// Moves the mouse over the middle of what is seen of an element.
+/// Moves the mouse over the centre of the visible part of an element.
 pub(super) async fn hover(window: &Window, element: &Element) -> Result<(), WindowError> {
     let place = come_to(window, element).await?;
     mouse(window, element, "mouseMoved", place.seen.middle(), "none", 0).await
 }
 
-/// Clicks or taps. Where the recorded point is not on the element now, its middle is taken.
+/// Clicks or taps. If the recorded point is not on the element now, its centre is used.
 pub(super) async fn click(window: &Window, element: &Element, click: &Click) -> Result<(), WindowError> {
     let place = come_to(window, element).await?;
     let wanted = (place.whole.left + click.offset_x, place.whole.top + click.offset_y);
@@ -160,7 +160,7 @@ async fn mouse(
     tab.call(&window.shard.connection, &tab.session, event, INPUT_TIMEOUT).await.map(|_| ())
 }
 
-/// Scrolls an element into view and waits, within limits, until it stays in its place.
+/// Scrolls an element into view and waits, within limits, until it stops moving.
 async fn come_to(window: &Window, element: &Element) -> Result<Place, WindowError> {
     let (connection, tab) = (&window.shard.connection, &element.tab);
     window.bring_to_front(tab).await?;
@@ -188,7 +188,7 @@ async fn rect_of(window: &Window, element: &Element) -> Result<Rect, WindowError
     let question = GetContentQuads { object_id: element.handle.id.clone() };
     let quads = tab.call(connection, &element.session, question, COMMAND_TIMEOUT).await?.quads;
     let mut rect = quads.iter().find_map(Rect::around).ok_or_else(|| not_visible("without extent"))?;
-    // Each process tells coordinates of its own frame: those around it are added.
+    // Each process reports coordinates in its own frame: those of the parent frames are added.
     let frames = tab.frames();
     let mut session = &element.session;
     while let Some(frame) = frames.iter().find(|frame| frame.session == *session) {

@@ -1,17 +1,17 @@
-//! A command line under construction: every list-valued switch is merged into one, the last word wins, and
-//! what a user adds is checked against the table.
+//! A command line under construction: all list-valued switches are merged into one, the last value wins, and
+//! additions of a user are checked against the table.
 
 use super::ProfileError;
 use super::table::{FLAGS, Kind, Verdict};
 
-/// Why a switch is never the user's to set, by its beginning.
+/// Prefixes of switches that users may never set, with the reason.
 const OWNED_PREFIXES: [(&str, &str); 1] =
     [("remote-debugging-", "Pilotlight holds the debugging pipe itself and never opens a debugging port")];
 
-/// The switch that says what is logged, and the least of its values at which pages do not write into the log.
+/// The switch of the log level, and its lowest value at which pages do not write into the log.
 const LOG_LEVEL: (&str, u32) = ("log-level", 1);
 
-/// One value of a list, or one switch: its name and what is set.
+/// One value of a list, or one switch: its name and value.
 type Entry = (String, Option<String>);
 
 /// The parts of a command line.
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Sets one thing; what was set under the same name before is replaced.
+    /// Sets one value; an earlier one of the same name is replaced.
     pub(super) fn set(&mut self, kind: Kind, name: &str, value: Option<&str>) {
         match kind {
             Kind::EnabledFeature => self.disabled_features.retain(|(known, _)| known != name),
@@ -47,7 +47,7 @@ impl Arguments {
         }
     }
 
-    /// Takes what a user wrote, as on a command line.
+    /// Adds a switch of a user, as on a command line.
     pub(super) fn add(&mut self, argument: &str, allow_unsafe: bool) -> Result<(), ProfileError> {
         let (name, value) = split(argument)?;
         for (kind, name, value) in parts(name, value) {
@@ -57,12 +57,12 @@ impl Arguments {
         Ok(())
     }
 
-    /// Whether a switch is set.
+    /// Returns whether a switch is set.
     pub(super) fn has_switch(&self, name: &str) -> bool {
         self.switches.iter().any(|(known, _)| known == name)
     }
 
-    /// The arguments, in a fixed order.
+    /// Returns the arguments, in a fixed order.
     pub(super) fn into_command_line(self) -> Vec<String> {
         let mut line: Vec<String> =
             self.switches.iter().map(|entry| format!("--{}", written(entry))).collect();
@@ -89,8 +89,8 @@ fn written((name, value): &Entry) -> String {
     value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}"))
 }
 
-/// Chromium takes `-name` for a switch as well, trims spaces around it, and ends switches at `--`
-/// (`base/command_line.cc`); one form alone is accepted, so that nothing slips past the checks.
+/// Chromium accepts `-name` for a switch as well, trims spaces around it, and ends switches at `--`
+/// (`base/command_line.cc`); only one form is accepted here, so that nothing bypasses the checks.
 fn split(argument: &str) -> Result<(&str, Option<&str>), ProfileError> {
     let malformed = || ProfileError::Malformed(argument.into());
     let body = argument.strip_prefix("--").ok_or_else(malformed)?;
@@ -106,7 +106,7 @@ fn split(argument: &str) -> Result<(&str, Option<&str>), ProfileError> {
     Ok((name, value))
 }
 
-/// A list-valued switch taken apart; any other as it is.
+/// Splits a list-valued switch; returns any other as it is.
 fn parts<'a>(name: &'a str, value: Option<&'a str>) -> Vec<(Kind, &'a str, Option<&'a str>)> {
     let list = value.unwrap_or_default();
     let items = |kind, separators: &'static [char]| {
@@ -128,8 +128,8 @@ fn parts<'a>(name: &'a str, value: Option<&'a str>) -> Vec<(Kind, &'a str, Optio
     }
 }
 
-/// What the table does not know is refused like what it knows to be unsafe: Chromium has some 1,500 switches and as
-/// many features, and gets more with each release.
+/// What is not in the table is refused like what is unsafe: Chromium has about 1,500 switches and as many features,
+/// and adds more with each release.
 fn check(
     argument: &str,
     (kind, name, value): (Kind, &str, Option<&str>),

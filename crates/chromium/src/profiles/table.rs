@@ -1,15 +1,15 @@
 //! Every Chromium switch, feature, flag and preference that Pilotlight knows, as data.
 //!
-//! Verdicts are of Chromium 156. "No effect" means that the name is not in the binary, or is there and does
-//! nothing; "harmful" that it costs more than it saves for windows that are kept open. Whether a name is
-//! known was read off the binaries themselves; effects are from Chromium's sources and from measurement
-//! (memory figures: five windows of one heavy page in one headless shell, 132 MB each without the switch).
-//! Never put a profile on a row that is unsafe: a test forbids it.
+//! Verdicts are for Chromium 156. "No effect" means that the name is not in the binary, or does nothing; "harmful"
+//! that it costs more than it saves for windows that are kept open. Whether a name is known was read from the
+//! binaries themselves; effects are from Chromium's sources and from measurement (memory figures: five windows of one
+//! heavy page in one headless shell, 132 MB each without the switch). An unsafe row must not belong to a profile: a
+//! test checks that.
 
 use super::Profile;
 use super::Profile::{Aggressive, Conservative, Dense, Moderate};
 
-/// What a row is in Chromium's own terms.
+/// The kind of a row in Chromium's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `--name` or `--name=value`.
@@ -24,20 +24,20 @@ pub enum Kind {
     BlinkSetting,
     /// A path in `Default/Preferences`.
     Preference,
-    /// An option of chromedriver, which takes no part here.
+    /// An option of chromedriver, which is not used here.
     DriverOption,
 }
 
-/// What a row is about.
+/// The subject of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// How much memory is used.
+    /// Memory.
     Memory,
     /// Caches on disk and in memory.
     Cache,
-    /// How many processes there are.
+    /// The number of processes.
     Processes,
-    /// What runs while nobody looks.
+    /// Background activity.
     Background,
     /// Features that an unattended browser does not need.
     Features,
@@ -45,29 +45,29 @@ pub enum Group {
     Display,
     /// What is written to the log.
     Logging,
-    /// How requests leave the machine.
+    /// Networking.
     Network,
     /// Protections.
     Security,
-    /// What Pilotlight sets itself.
+    /// Set by Pilotlight itself.
     Launch,
 }
 
-/// What a row does on an engine.
+/// The effect of a row on an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It does what it says.
+    /// It works as described.
     Works,
     /// It does nothing.
     NoEffect,
     /// It costs more than it saves.
     Harmful,
-    /// It takes a protection away.
+    /// It removes a protection.
     Unsafe,
 }
 
 impl Verdict {
-    /// As people read it.
+    /// Returns the text for people.
     pub fn words(self) -> &'static str {
         match self {
             Self::Works => "works",
@@ -78,31 +78,31 @@ impl Verdict {
     }
 }
 
-/// One row.
+/// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flag {
-    /// What it is in Chromium's own terms.
+    /// Its kind in Chromium's terms.
     pub kind: Kind,
     /// The name, without dashes.
     pub name: &'static str,
-    /// The value it is used with.
+    /// Its value.
     pub value: Option<&'static str>,
-    /// What it is about.
+    /// Its subject.
     pub group: Group,
     /// On headless shell.
     pub headless_shell: Verdict,
     /// On full Chromium, headless or in a window.
     pub full: Verdict,
-    /// Which profiles have it.
+    /// The profiles that have it.
     pub profiles: &'static [Profile],
-    /// Whether Pilotlight sets it itself, so that nobody else may.
+    /// Whether Pilotlight sets it itself, so that users may not.
     pub owned: bool,
-    /// What it does, in one sentence.
+    /// Its effect, in one sentence.
     pub effect: &'static str,
 }
 
 impl Flag {
-    /// As on a command line or in a preferences file.
+    /// Returns it as on a command line or in a preferences file.
     pub fn written(&self) -> String {
         let value = self.value.map(|value| format!("={value}")).unwrap_or_default();
         match self.kind {
@@ -116,7 +116,7 @@ impl Flag {
         }
     }
 
-    /// Whether `name` means this row: its bare name, or the way it is written, with or without a value.
+    /// Returns whether `name` means this row: its bare name, or its written form, with or without a value.
     pub fn is_called(&self, name: &str) -> bool {
         let bare = name.strip_prefix("--").unwrap_or(name);
         self.name == bare
@@ -124,7 +124,7 @@ impl Flag {
             || (self.kind == Kind::Switch && bare.split('=').next() == Some(self.name))
     }
 
-    /// Whether the row is one of those by which images are switched off.
+    /// Returns whether the row disables images.
     pub(super) fn is_images_off(&self) -> bool {
         self.name == "imagesEnabled" || (self.kind == Kind::Preference && self.name.ends_with(".images"))
     }

@@ -1,4 +1,4 @@
-//! The server's side of a shim: connecting to it, its orders and its tidings.
+//! The server's side of a shim: connecting to it, sending orders, and receiving events.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -22,58 +22,58 @@ use tokio_util::sync::CancellationToken;
 use super::HELLO_TIMEOUT;
 use super::launcher::sweep;
 use super::protocol::{
-    GREETING, Greeting, Hello, Order, PROTOCOL, PROTOCOLS, Request, Role, SOCKET, Tiding, control_codec,
+    GREETING, Greeting, Hello, Order, PROTOCOL, PROTOCOLS, Request, Role, SOCKET, ShimEvent, control_codec,
     take_note,
 };
 use super::relay::lock;
 use crate::engine::Engine;
 use crate::launch::{EXIT_GRACE, Process, ProcessState, Started, StderrTail, has_ended_by};
 
-/// How long a shim may take to carry an order out.
+/// How long a shim may take to execute an order.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a shim may take to end once its browser has, or once it was told to kill it, before it is killed.
+/// How long a shim may take to end once its browser has ended or was ordered to, before it is killed.
 const SHIM_END_TIMEOUT: Duration = Duration::from_secs(8);
-/// How many orders may wait.
+/// Orders that may wait.
 const ORDERS_QUEUE: usize = 64;
-/// What the keys of notes begin with that say what a window is.
+/// The prefix of the keys of notes with a window's label.
 const WINDOW_NOTE: &str = "window/";
-/// What the keys of notes begin with that say which page of a window is the main one.
+/// The prefix of the keys of notes with the main page of a window.
 const MAIN_PAGE_NOTE: &str = "main/";
 
-/// Why a shim cannot be spoken with.
+/// Why a connection to a shim failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ShimError {
-    /// It is not there.
+    /// There is no shim.
     #[error("the shim cannot be reached")]
     Connect(#[source] io::Error),
     /// It does not answer.
     #[error("the shim does not answer")]
     Silent,
-    /// It is of another version.
+    /// It has an incompatible version.
     #[error("the shim speaks version {theirs} of its protocol, and this server {} to {}", PROTOCOLS.start(), PROTOCOLS.end())]
     Version {
         /// Its version.
         theirs: u32,
     },
-    /// It refuses what it was asked.
+    /// It refuses a request.
     #[error("the shim refuses: {0}")]
     Refused(String),
-    /// It has ended, or this server has left it.
+    /// It has ended, or this server has disconnected.
     #[error("the connection to the shim is closed")]
     Closed,
 }
 
-/// A shim's process. The handle stays with it, whatever becomes of its number.
+/// A shim's process. The handle stays valid whatever becomes of its id.
 #[derive(Debug)]
 pub(super) struct ShimProcess {
     pub(super) pid: u32,
     handle: Arc<OwnedFd>,
-    /// Where it is our own child, which must be collected.
+    /// The child, if it is ours, which must be reaped.
     child: Option<Child>,
 }
 
 impl ShimProcess {
-    /// Whoever listens at the other end.
+    /// Returns the process at the other end.
     fn behind(stream: &UnixStream) -> io::Result<Self> {
         let pid = stream.peer_cred()?.pid().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the shim is in another process namespace"))?;
@@ -81,10 +81,11 @@ impl ShimProcess {
         Ok(Self { pid: pid.as_raw_pid().cast_unsigned(), handle: Arc::new(handle), child: None })
     }
 
-    /// Whether it ends before `timeout` is over.
+    /// Returns whether it ends within `timeout`.
     async fn ends_within(&self, timeout: Duration) -> bool {
         let (handle, deadline) = (Arc::clone(&self.handle), Instant::now() + timeout);
-        // In a thread, for want of a safe way to have tokio wait for a handle of this kind; it is for an end alone.
+        // In a thread, since tokio cannot wait for a handle of this kind without `unsafe`; it is used only at the
+        // end.
         tokio::task::spawn_blocking(move || has_ended_by(&handle, deadline)).await.unwrap_or_default()
     }
 
@@ -93,8 +94,7 @@ impl ShimProcess {
         let _ = pidfd_send_signal(&self.handle, signal);
     }
 
-    /// Waits for it to end, and kills it where it takes longer than `timeout`. Returns how it ended, where
-    /// that can be known.
+    /// Waits for it to end, and kills it after `timeout`. Returns how it ended, if that is known.
     async fn end_within(&mut self, timeout: Duration) -> Option<String> {
         if !self.ends_within(timeout).await {
             tracing::warn!(pid = self.pid, "a shim does not end and is killed");
@@ -105,14 +105,14 @@ impl ShimProcess {
         status.ok().map(|status| status.to_string())
     }
 
-    /// Asks it to end in the way that every version understands.
+    /// Orders it to end in the way that every version understands.
     pub(super) async fn terminate(mut self) {
         self.signal(Signal::TERM);
         self.end_within(EXIT_GRACE + SHIM_END_TIMEOUT).await;
     }
 }
 
-/// One connection that was greeted.
+/// A connection after its greeting.
 struct Greeted {
     messages: FramedRead<OwnedReadHalf, PipeCodec>,
     writer: OwnedWriteHalf,
@@ -134,11 +134,11 @@ async fn greet(stream: UnixStream, role: Role, server: &str) -> Result<Greeted, 
     };
     let answer = tokio::time::timeout(HELLO_TIMEOUT, exchange).await.map_err(|_| ShimError::Silent)??;
     match serde_json::from_slice(&answer) {
-        Ok(Tiding::Hello(hello)) if PROTOCOLS.contains(&hello.protocol) => {
+        Ok(ShimEvent::Hello(hello)) if PROTOCOLS.contains(&hello.protocol) => {
             Ok(Greeted { messages, writer: greetings.into_inner(), hello })
         }
-        Ok(Tiding::Hello(hello)) => Err(ShimError::Version { theirs: hello.protocol }),
-        Ok(Tiding::Refused { reason, .. }) => Err(ShimError::Refused(reason)),
+        Ok(ShimEvent::Hello(hello)) => Err(ShimError::Version { theirs: hello.protocol }),
+        Ok(ShimEvent::Refused { reason, .. }) => Err(ShimError::Refused(reason)),
         Ok(_) => Err(ShimError::Refused("it answers a greeting with something else".into())),
         Err(error) => Err(ShimError::Refused(error.to_string())),
     }
@@ -152,13 +152,13 @@ async fn send(
     messages.send(text.into()).await.map_err(|_| ShimError::Closed)
 }
 
-/// The process that listens in a shim's folder, whatever it speaks.
+/// Returns the process that listens in a shim's folder, whatever its version.
 pub(super) async fn listener_of(folder: &Path) -> Result<ShimProcess, ShimError> {
     ShimProcess::behind(&connect(folder).await?).map_err(ShimError::Connect)
 }
 
-/// A browser whose server has gone, kept by its shim. Dropped, it stays as it is.
-pub struct Survivor {
+/// A browser whose server has ended, kept by its shim. Dropping this does not change it.
+pub struct OrphanedBrowser {
     folder: PathBuf,
     server: String,
     process: ShimProcess,
@@ -166,13 +166,13 @@ pub struct Survivor {
     control: Greeted,
 }
 
-impl std::fmt::Debug for Survivor {
+impl std::fmt::Debug for OrphanedBrowser {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Survivor").field("folder", &self.folder).finish_non_exhaustive()
+        formatter.debug_struct("OrphanedBrowser").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
-impl Survivor {
+impl OrphanedBrowser {
     /// Greets the shim in `folder`.
     pub(super) async fn find(folder: PathBuf) -> Result<Self, ShimError> {
         static SERVER: AtomicU64 = AtomicU64::new(1);
@@ -184,43 +184,43 @@ impl Survivor {
         Ok(Self { folder, server, process, engine, control })
     }
 
-    /// The shim is our own child.
+    /// Sets the shim as our own child.
     pub(super) fn of_child(mut self, child: Child) -> Self {
         self.process.child = Some(child);
         self
     }
 
-    /// What the browser was started as.
+    /// Returns the label of the browser.
     pub fn label(&self) -> &str {
         &self.control.hello.label
     }
 
-    /// Chromium's process id.
+    /// Returns Chromium's process id.
     pub fn browser_pid(&self) -> u32 {
         self.control.hello.browser_pid
     }
 
-    /// The shim's process id.
+    /// Returns the shim's process id.
     pub fn shim_pid(&self) -> u32 {
         self.process.pid
     }
 
-    /// How its windows are drawn.
+    /// Returns how its windows are drawn.
     pub fn engine(&self) -> Engine {
         self.engine
     }
 
-    /// How long it waits for a server.
+    /// Returns how long it waits for a server.
     pub fn orphan_timeout(&self) -> Duration {
         Duration::from_millis(self.control.hello.orphan_timeout_ms)
     }
 
-    /// What earlier servers noted.
+    /// Returns the notes of earlier servers.
     pub fn notes(&self) -> &BTreeMap<String, String> {
         &self.control.hello.notes
     }
 
-    /// The windows that were opened with a label: their context ids and labels.
+    /// Returns the windows that were opened with a label: their context ids and labels.
     pub fn windows(&self) -> BTreeMap<String, String> {
         let of_windows = self.notes().iter().filter_map(|(key, label)| {
             let context = key.strip_prefix(WINDOW_NOTE)?;
@@ -229,14 +229,14 @@ impl Survivor {
         of_windows.collect()
     }
 
-    /// Ends browser and shim with everything. Returns once nothing is left.
+    /// Ends the browser and the shim. Returns once nothing is left.
     pub async fn end(self) {
         let (process, shim) = attend(self);
         shim.close();
         process.finish().await;
     }
 
-    /// Takes the browser over. Where that fails, it is ended; one that has ended already has a closed pipe.
+    /// Takes the browser over. If that fails, it is ended; one that has ended already has a closed pipe.
     pub(crate) async fn take(self) -> Result<Kept, ShimError> {
         let relay = async { greet(connect(&self.folder).await?, Role::Relay, &self.server).await };
         let relay = relay.await;
@@ -253,7 +253,7 @@ impl Survivor {
                 return Err(error);
             }
         };
-        // What came right behind the hello is in the buffer already.
+        // What arrived right after the hello is in the buffer already.
         let (already, reader) = (messages.read_buffer().to_vec(), messages.into_inner());
         let reader = tokio::io::AsyncReadExt::chain(io::Cursor::new(already), reader);
         let (reader, writer) = (Box::new(reader), Box::new(writer));
@@ -261,33 +261,33 @@ impl Survivor {
     }
 }
 
-/// A browser that was taken over, or was just started, with the shim that keeps it.
+/// A browser that was adopted, or was just started, with its shim.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) started: Started,
-    /// The id of the first call: others may have used the pipe before.
+    /// The id of the first call: earlier servers may have used the pipe.
     pub(crate) next_id: i32,
     pub(crate) shim: ShimHandle,
 }
 
-/// The key under which the label of a window is noted.
+/// Returns the key of the note with the label of a window.
 pub(crate) fn window_note(context: &str) -> String {
     format!("{WINDOW_NOTE}{context}")
 }
 
-/// The key under which the main page of a window is noted.
+/// Returns the key of the note with the main page of a window.
 pub(crate) fn main_page_note(context: &str) -> String {
     format!("{MAIN_PAGE_NOTE}{context}")
 }
 
-/// Whether a note is about a window.
+/// Returns whether a note belongs to a window.
 pub(crate) fn is_of_window(key: &str) -> bool {
     key.starts_with(WINDOW_NOTE) || key.starts_with(MAIN_PAGE_NOTE)
 }
 
 type Answer = oneshot::Sender<Result<(), ShimError>>;
 
-/// The shim of a browser that this server has; clones share it.
+/// The shim of a browser of this server; clones share it.
 #[derive(Debug, Clone)]
 pub struct ShimHandle {
     pid: u32,
@@ -298,30 +298,30 @@ pub struct ShimHandle {
 }
 
 impl ShimHandle {
-    /// The shim's process id.
+    /// Returns the shim's process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// What the next server will find.
+    /// Returns what the next server will find.
     pub fn notes(&self) -> BTreeMap<String, String> {
         lock(&self.notes).clone()
     }
 
-    /// Notes something for the next server, or forgets it. Once this returns the shim has it.
+    /// Stores a note for the next server, or removes it. Once this returns the shim has it.
     ///
     /// # Errors
-    /// Where it is too much or too long (see [`super::NOTES_MAX`]), or the shim is gone.
+    /// If there are too many or it is too long (see [`super::NOTES_MAX`]), or the shim has ended.
     pub async fn set_note(&self, key: &str, value: Option<&str>) -> Result<(), ShimError> {
         let (key, value) = (key.to_owned(), value.map(ToOwned::to_owned));
         self.order(Order::SetNote { key: key.clone(), value: value.clone() }).await?;
         take_note(&mut lock(&self.notes), key, value).map_err(ShimError::Refused)
     }
 
-    /// How long the browser may be without a server before it ends. Counts anew from now where it is.
+    /// Sets how long the browser may be without a server before it ends. Starts again from now if it is without one.
     ///
     /// # Errors
-    /// Where the shim is gone.
+    /// If the shim has ended.
     pub async fn set_orphan_timeout(&self, timeout: Duration) -> Result<(), ShimError> {
         let timeout_ms = timeout.as_millis().try_into().unwrap_or(u64::MAX);
         self.order(Order::SetOrphanTimeout { timeout_ms }).await
@@ -341,15 +341,15 @@ impl ShimHandle {
         self.close.cancel();
     }
 
-    /// Speaks no more with the shim, and leaves it the browser.
+    /// Disconnects from the shim, and leaves it the browser.
     pub(crate) fn leave(&self) {
         self.leave.cancel();
     }
 }
 
-/// Has the control connection looked after, to the end of the shim.
-fn attend(survivor: Survivor) -> (Process, ShimHandle) {
-    let Survivor { folder, process: shim, control, .. } = survivor;
+/// Serves the control connection until the shim ends.
+fn attend(orphan: OrphanedBrowser) -> (Process, ShimHandle) {
+    let OrphanedBrowser { folder, process: shim, control, .. } = orphan;
     let Greeted { messages, writer, hello } = control;
     let (orders, queue) = mpsc::channel(ORDERS_QUEUE);
     let (state, watched) = watch::channel(ProcessState::Running);
@@ -393,10 +393,10 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Returns itself when the connection ends because the shim does; `None` where another server has it now.
+    /// Returns itself when the connection ends because the shim does; `None` if another server has it now.
     async fn attend(
         mut self,
-        mut tidings: FramedRead<OwnedReadHalf, PipeCodec>,
+        mut events_out: FramedRead<OwnedReadHalf, PipeCodec>,
         mut orders: mpsc::Receiver<(Order, Answer)>,
         close: CancellationToken,
         kill: CancellationToken,
@@ -409,7 +409,7 @@ impl Supervisor {
         tokio::pin!(overdue);
         loop {
             let sent = tokio::select! {
-                tiding = tidings.next() => match tiding {
+                event = events_out.next() => match event {
                     Some(Ok(message)) => match self.hear(&message) {
                         Heard::Replaced => return None,
                         Heard::Other => Ok(()),
@@ -425,21 +425,21 @@ impl Supervisor {
                     killing = true;
                     self.order(Order::Kill, None).await
                 }
-                // It hangs. Its browser ends with it.
+                // It does not respond. Its browser ends with it.
                 () = &mut overdue => {
                     self.shim.signal(Signal::KILL);
                     return Some(self);
                 }
             };
             if sent.is_err() {
-                tracing::debug!(pid = self.shim.pid, "a shim cannot be written to");
+                tracing::debug!(pid = self.shim.pid, "failed to write to a shim");
             }
         }
     }
 
     async fn order(&mut self, order: Order, answer: Option<Answer>) -> Result<(), ShimError> {
         self.last_id += 1;
-        // Orders that were given up would pile up where a shim answers none.
+        // Cancelled orders would accumulate if a shim does not answer.
         self.waiting.retain(|_, answer| !answer.is_closed());
         if let Some(answer) = answer {
             self.waiting.insert(self.last_id, answer);
@@ -456,25 +456,25 @@ impl Supervisor {
             }
         };
         match serde_json::from_slice(message) {
-            Ok(Tiding::Done { id }) => answer(&mut self.waiting, id, Ok(())),
-            Ok(Tiding::Refused { id, reason }) => {
+            Ok(ShimEvent::Done { id }) => answer(&mut self.waiting, id, Ok(())),
+            Ok(ShimEvent::Refused { id, reason }) => {
                 answer(&mut self.waiting, id, Err(ShimError::Refused(reason)));
             }
-            Ok(Tiding::Exited { status, stderr }) => {
+            Ok(ShimEvent::Exited { status, stderr }) => {
                 self.stderr.push(stderr.as_bytes());
                 self.state.send_replace(ProcessState::Ended(status));
             }
-            Ok(Tiding::Replaced) => {
+            Ok(ShimEvent::Replaced) => {
                 self.state.send_replace(ProcessState::Gone("another server has taken it over".into()));
                 return Heard::Replaced;
             }
-            Ok(Tiding::Hello(_)) => {}
-            Err(error) => tracing::debug!(%error, "a shim says something unknown"),
+            Ok(ShimEvent::Hello(_)) => {}
+            Err(error) => tracing::debug!(%error, "received an unknown message from a shim"),
         }
         Heard::Other
     }
 
-    /// To the end of the shim, and of what it may have left.
+    /// Waits for the end of the shim, and removes what it may have left.
     async fn see_off(mut self) {
         drop(self.writer);
         let shim_status = self.shim.end_within(SHIM_END_TIMEOUT).await;
@@ -488,7 +488,7 @@ impl Supervisor {
         self.state.send_replace(ProcessState::Ended(status.clone()));
         let run_directory = self.run_directory;
         if let Err(error) = tokio::task::spawn_blocking(move || sweep(&run_directory)).await {
-            tracing::warn!(%error, "a browser's directory could not be removed");
+            tracing::warn!(%error, "failed to remove a browser's directory");
         }
         self.state.send_replace(ProcessState::Gone(status));
     }

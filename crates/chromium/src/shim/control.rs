@@ -12,15 +12,15 @@ use tokio::sync::watch;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::protocol::{Order, PROTOCOL, Request, Tiding, control_codec, take_note};
+use super::protocol::{Order, PROTOCOL, Request, ShimEvent, control_codec, take_note};
 use super::relay::{Relay, lock};
 use super::{HELLO_TIMEOUT, protocol};
 use crate::launch::Process;
 
 /// Messages to a server on its control connection.
-pub(super) type Tidings = FramedWrite<OwnedWriteHalf, PipeCodec>;
+pub(super) type EventSink = FramedWrite<OwnedWriteHalf, PipeCodec>;
 
-/// All that a shim knows.
+/// The state of a shim.
 #[derive(Debug)]
 pub(super) struct Shim {
     pub(super) process: Process,
@@ -31,16 +31,16 @@ pub(super) struct Shim {
     pub(super) orphan_timeout: watch::Sender<Duration>,
     /// The server that has the browser, by its own name.
     pub(super) owner: watch::Sender<Option<String>>,
-    /// Whether a server has heard of the browser's end.
+    /// Whether a server was told of the browser's end.
     pub(super) told: watch::Sender<bool>,
-    /// Closes Chromium's pipe, upon which it ends.
+    /// Closes Chromium's pipe, which ends it.
     pub(super) close: CancellationToken,
 }
 
 impl Shim {
-    pub(super) fn hello(&self) -> Tiding {
+    pub(super) fn hello(&self) -> ShimEvent {
         let timeout = *self.orphan_timeout.borrow();
-        Tiding::Hello(protocol::Hello {
+        ShimEvent::Hello(protocol::Hello {
             protocol: PROTOCOL,
             shim_pid: std::process::id(),
             browser_pid: self.process.pid,
@@ -60,37 +60,37 @@ impl Shim {
         requests: FramedRead<OwnedReadHalf, PipeCodec>,
         writer: OwnedWriteHalf,
     ) {
-        let mut tidings = FramedWrite::new(writer, control_codec());
-        if !tell(&mut tidings, &self.hello()).await {
+        let mut events_out = FramedWrite::new(writer, control_codec());
+        if !tell(&mut events_out, &self.hello()).await {
             return;
         }
         tokio::select! {
-            () = self.obey(requests, &mut tidings) => {}
+            () = self.obey(requests, &mut events_out) => {}
             status = self.process.ended() => {
-                let exited = Tiding::Exited { status, stderr: self.process.stderr.text() };
-                let told = tell(&mut tidings, &exited).await;
+                let exited = ShimEvent::Exited { status, stderr: self.process.stderr.text() };
+                let told = tell(&mut events_out, &exited).await;
                 self.told.send_if_modified(|known| !std::mem::replace(known, *known || told) && told);
             }
             () = self.replaced(server) => {
-                tell(&mut tidings, &Tiding::Replaced).await;
+                tell(&mut events_out, &ShimEvent::Replaced).await;
             }
         }
     }
 
-    async fn obey(&self, mut requests: FramedRead<OwnedReadHalf, PipeCodec>, tidings: &mut Tidings) {
+    async fn obey(&self, mut requests: FramedRead<OwnedReadHalf, PipeCodec>, events_out: &mut EventSink) {
         while let Some(Ok(message)) = requests.next().await {
             let Ok(Request { id, order }) = serde_json::from_slice(&message) else {
                 let reason = "a request that this shim does not know".to_owned();
-                if !tell(tidings, &Tiding::Refused { id: protocol::GREETING, reason }).await {
+                if !tell(events_out, &ShimEvent::Refused { id: protocol::GREETING, reason }).await {
                     return;
                 }
                 continue;
             };
             let answer = match self.carry_out(order) {
-                Ok(()) => Tiding::Done { id },
-                Err(reason) => Tiding::Refused { id, reason },
+                Ok(()) => ShimEvent::Done { id },
+                Err(reason) => ShimEvent::Refused { id, reason },
             };
-            if !tell(tidings, &answer).await {
+            if !tell(events_out, &answer).await {
                 return;
             }
         }
@@ -108,7 +108,7 @@ impl Shim {
         Ok(())
     }
 
-    /// Returns when the browser passes from this server to another.
+    /// Returns when another server takes over the browser.
     async fn replaced(&self, server: &str) {
         let mut owner = self.owner.subscribe();
         let is = |owner: &Option<String>| owner.as_deref() == Some(server);
@@ -120,8 +120,8 @@ impl Shim {
     }
 }
 
-/// Whether it could be told in time.
-pub(super) async fn tell(tidings: &mut Tidings, tiding: &impl Serialize) -> bool {
-    let Ok(message) = serde_json::to_vec(tiding) else { return false };
-    matches!(tokio::time::timeout(HELLO_TIMEOUT, tidings.send(message.into())).await, Ok(Ok(())))
+/// Returns whether it was sent in time.
+pub(super) async fn tell(events_out: &mut EventSink, event: &impl Serialize) -> bool {
+    let Ok(message) = serde_json::to_vec(event) else { return false };
+    matches!(tokio::time::timeout(HELLO_TIMEOUT, events_out.send(message.into())).await, Ok(Ok(())))
 }

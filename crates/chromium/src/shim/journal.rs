@@ -1,5 +1,5 @@
-//! What a shim remembers of the messages that pass it: which protocol sessions are open, and which ids of
-//! calls were used. It looks at the beginning of a message, and into one only where it is about a session.
+//! What a shim stores of the messages that pass it: the open protocol sessions, and the used ids of calls. It reads
+//! the beginning of each message, and more only if the message concerns a session.
 
 use std::collections::HashSet;
 
@@ -8,33 +8,31 @@ use pilotlight_cdp::protocol::target::{AttachedToTarget, DetachedFromTarget};
 use pilotlight_cdp::{Envelope, Notification, end_of_message};
 use serde_json::json;
 
-/// How Chromium begins the messages that are looked into
-/// (`third_party/inspector_protocol/crdtp/dispatch.cc`, `Serializable`).
+/// The beginnings of the messages that are read (`third_party/inspector_protocol/crdtp/dispatch.cc`, `Serializable`).
 const LOOKED_INTO: [&[u8]; 2] =
     [br#"{"method":"Target.attachedToTarget","#, br#"{"method":"Target.detachedFromTarget","#];
-/// How much tells what a message is; longer than any of these.
+/// The number of bytes that identify a message; longer than any of these.
 const BEGINNING_BYTES: usize = 64;
-/// How Chromium begins the answer to a call.
+/// The beginning of the reply to a call.
 const ANSWER: &[u8] = br#"{"id":"#;
-/// How much of a message that is looked into is kept. URLs of pages can be longer; then the beginning alone
-/// counts.
+/// The number of bytes of a message that are read. URLs of pages can be longer; then only the beginning counts.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
-/// How many sessions are remembered. Windows have far fewer pages.
+/// Sessions that are stored. Windows have far fewer pages.
 const SESSIONS_MAX: usize = 16_384;
 
-/// Where the stream from Chromium stands.
+/// The position in the stream from Chromium.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// The beginning of the message under way, or of what is looked into all of it.
+    /// The beginning of the present message, or all of one that is read.
     kept: Vec<u8>,
-    /// Nothing more of the message under way is wanted.
+    /// The rest of the present message is skipped.
     passing: bool,
     sessions: HashSet<String>,
     answered: Option<i64>,
 }
 
 impl Journal {
-    /// Takes in the next bytes from Chromium.
+    /// Handles the next bytes from Chromium.
     pub(super) fn observe(&mut self, mut bytes: &[u8]) {
         while let Some(end) = end_of_message(bytes) {
             self.keep(&bytes[..end]);
@@ -48,7 +46,7 @@ impl Journal {
         if self.passing {
             return;
         }
-        // Enough to tell what it is comes first, so that of most messages nothing more is copied.
+        // The bytes that identify it come first, so that nothing else of most messages is copied.
         let missing = BEGINNING_BYTES.saturating_sub(self.kept.len());
         let (beginning, rest) = bytes.split_at(bytes.len().min(missing));
         self.kept.extend_from_slice(beginning);
@@ -82,7 +80,7 @@ impl Journal {
         self.passing = false;
     }
 
-    /// The session that an event of the root is about. Sessions below others end with those.
+    /// Returns the session that an event of the root is about. Sessions below others end with those.
     fn session<N: Notification>(&self, id: impl Fn(N) -> String) -> Option<String> {
         if self.kept.len() == KEPT_BYTES_MAX {
             return session_of_beginning(&self.kept);
@@ -94,18 +92,18 @@ impl Journal {
         serde_json::from_str(envelope.params?.get()).ok().map(id)
     }
 
-    /// The sessions that are open; they are forgotten.
+    /// Removes and returns the open sessions.
     pub(super) fn take_sessions(&mut self) -> Vec<String> {
         std::mem::take(&mut self.sessions).into_iter().collect()
     }
 
-    /// The id of the call that Chromium answered last.
+    /// Returns the id of the call that Chromium answered last.
     pub(super) fn answered(&self) -> Option<i64> {
         self.answered
     }
 }
 
-/// Of a message that is too long to be read, its session is the first thing in it.
+/// In a message that is too long to be read, its session comes first.
 fn session_of_beginning(beginning: &[u8]) -> Option<String> {
     let start = br#"{"method":"Target.attachedToTarget","params":{"sessionId":""#;
     let rest = beginning.strip_prefix(start.as_slice())?;
@@ -113,22 +111,21 @@ fn session_of_beginning(beginning: &[u8]) -> Option<String> {
     String::from_utf8(rest[..end].to_vec()).ok()
 }
 
-/// The number in `{"id":123,`.
+/// Returns the number in `{"id":123,`.
 fn leading_id(message: &[u8]) -> Option<i64> {
     let digits = message.strip_prefix(ANSWER)?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
-/// The ids of calls, as servers have used them one after the other.
+/// The ids of calls that servers used, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     last: i32,
 }
 
 impl Ids {
-    /// Takes note of a message to Chromium. Ids may arrive a little out of order, and begin again after the
-    /// largest.
+    /// Records a message to Chromium. Ids may arrive slightly out of order, and start again after the largest.
     pub(super) fn observe(&mut self, message: &Bytes) {
         let leading = leading_id(message);
         let id = leading.or_else(|| Envelope::parse(message).ok()?.id);
@@ -139,7 +136,7 @@ impl Ids {
         }
     }
 
-    /// The next one that nobody has used.
+    /// Returns the next unused one.
     pub(super) fn next(&self) -> i32 {
         self.last.checked_add(1).unwrap_or(1)
     }

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::SUBCOMMAND;
-use super::client::{Kept, ShimError, Survivor, listener_of};
+use super::client::{Kept, OrphanedBrowser, ShimError, listener_of};
 use super::process::PREFIX;
 use super::protocol::{CARD, Card, Description, PROTOCOLS, Report, YIELDS};
 use crate::launch::{
@@ -22,26 +22,26 @@ use crate::launch::{
 
 /// How long a shim may take until it listens.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How much a shim may report, in bytes.
+/// The maximum size of a shim's report, in bytes.
 const REPORT_BYTES_MAX: u64 = 64 * 1024;
-/// How much of a `shim.json` is read, in bytes.
+/// The maximum size of a `shim.json`, in bytes.
 const CARD_BYTES_MAX: u64 = 64 * 1024;
 
 /// How shims are started.
 #[derive(Debug, Clone)]
 pub struct ShimOptions {
-    /// The program. `/proc/self/exe` is our own, even where its file was replaced meanwhile.
+    /// The program. `/proc/self/exe` is our own, even if its file was replaced meanwhile.
     pub program: PathBuf,
-    /// What makes it a shim.
+    /// The arguments that make it a shim.
     pub arguments: Vec<OsString>,
-    /// Where shims and browsers have their folders.
+    /// The folder of the folders of shims and browsers.
     pub run_directory: PathBuf,
     /// How long a browser may be without a server before it ends.
     pub orphan_timeout: Duration,
 }
 
 impl ShimOptions {
-    /// Our own program, with the default timeout.
+    /// Returns our own program, with the default timeout.
     pub fn new(run_directory: PathBuf) -> Self {
         Self {
             program: "/proc/self/exe".into(),
@@ -52,7 +52,7 @@ impl ShimOptions {
     }
 }
 
-/// Starts browsers under shims of their own, and finds those of an earlier server.
+/// Starts browsers under separate shims, and finds those of an earlier server.
 #[derive(Debug, Clone)]
 pub struct ShimLauncher {
     options: ShimOptions,
@@ -60,14 +60,14 @@ pub struct ShimLauncher {
     label: String,
 }
 
-/// A shim that was found and could not be adopted. It and its browser are ended.
+/// A shim that was found and could not be adopted. It and its browser were ended.
 #[derive(Debug)]
 pub struct EndedShim {
-    /// What its browser was started as.
+    /// The label of its browser.
     pub label: String,
     /// Its process id.
     pub shim_pid: u32,
-    /// What was wrong with it.
+    /// The reason.
     pub reason: ShimError,
 }
 
@@ -75,48 +75,48 @@ pub struct EndedShim {
 #[derive(Debug, Default)]
 pub struct Found {
     /// Browsers that can be adopted.
-    pub survivors: Vec<Survivor>,
-    /// Shims that could not be spoken with.
+    pub orphans: Vec<OrphanedBrowser>,
+    /// Shims with which communication failed.
     pub ended: Vec<EndedShim>,
 }
 
 impl ShimLauncher {
-    /// Browsers run as `user`, as with [`crate::launch::DirectLauncher::new`]. What dead shims left in the run
-    /// directory is swept: where one of their browsers hangs, it is killed. Blocks meanwhile.
+    /// Browsers run as `user`, as with [`crate::launch::DirectLauncher::new`]. What ended shims left in the run
+    /// directory is removed: unresponsive browsers are killed. Blocks meanwhile.
     ///
     /// # Errors
-    /// Where there is no user to run browsers as.
+    /// If there is no user to run browsers as.
     pub fn new(options: ShimOptions, user: Option<&str>) -> Result<Self, LaunchError> {
         let users = BrowserUsers::choose(user)?;
         sweep(&options.run_directory);
         Ok(Self { options, users, label: String::new() })
     }
 
-    /// The same for browsers of this label, which the next server finds with them.
+    /// Returns the same for browsers of this label, by which the next server finds them.
     #[must_use]
     pub fn labelled(&self, label: &str) -> Self {
         Self { label: label.into(), ..self.clone() }
     }
 
-    /// Who browsers run as.
+    /// Returns the users of browsers.
     pub fn users(&self) -> &BrowserUsers {
         &self.users
     }
 
-    /// Looks for shims in the run directory. Those that cannot be spoken with are ended, with their browsers.
-    pub async fn survivors(&self) -> Found {
+    /// Finds the shims in the run directory. Those with which communication fails are ended, with their browsers.
+    pub async fn orphans(&self) -> Found {
         let mut found = Found::default();
-        // All at once: one that hangs holds up no other.
+        // All at once: an unresponsive one does not delay the others.
         let greeted = join_all(shim_folders(&self.options.run_directory).into_iter().map(greet_or_end)).await;
         for greeted in greeted.into_iter().flatten() {
             match greeted {
-                Ok(survivor) => found.survivors.push(survivor),
+                Ok(orphan) => found.orphans.push(orphan),
                 Err(ended) => found.ended.push(ended),
             }
         }
         let run_directory = self.options.run_directory.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || sweep(&run_directory)).await {
-            tracing::warn!(%error, "the run directory could not be swept");
+            tracing::warn!(%error, "failed to clean up the run directory");
         }
         found
     }
@@ -131,7 +131,7 @@ impl ShimLauncher {
         }
         let child = command.spawn().map_err(|source| LaunchError::Spawn { path, source })?;
         let (sender, launched) = oneshot::channel();
-        // A task of its own: if the caller gives up meanwhile, the browser must not stay behind.
+        // A task of its own: if the caller is dropped meanwhile, the browser must not be left behind.
         tokio::spawn(async move {
             if let Err(Ok(unwanted)) = sender.send(begin(child, description).await) {
                 unwanted.started.process.kill();
@@ -164,23 +164,23 @@ impl ShimLauncher {
     }
 }
 
-/// Nothing where no shim listens.
-async fn greet_or_end(folder: PathBuf) -> Option<Result<Survivor, EndedShim>> {
-    // One without a card does not listen yet. With its server gone it ends by itself.
+/// Returns nothing if no shim listens.
+async fn greet_or_end(folder: PathBuf) -> Option<Result<OrphanedBrowser, EndedShim>> {
+    // One without a card does not listen yet. Without its server it ends by itself.
     let card = read_card(&folder)?;
-    let survivor = if PROTOCOLS.contains(&card.protocol) {
-        Survivor::find(folder.clone()).await
+    let orphan = if PROTOCOLS.contains(&card.protocol) {
+        OrphanedBrowser::find(folder.clone()).await
     } else {
         Err(ShimError::Version { theirs: card.protocol })
     };
-    let reason = match survivor {
-        Ok(survivor) => return Some(Ok(survivor)),
+    let reason = match orphan {
+        Ok(orphan) => return Some(Ok(orphan)),
         Err(reason) => reason,
     };
-    // The process at the socket, and not the number in the file: it may be anybody's by now.
+    // The process at the socket, and not the id in the file, which may have been reused.
     let process = listener_of(&folder).await.ok()?;
     let (label, shim_pid) = (card.label, process.pid);
-    tracing::warn!(label, shim_pid, error = %reason, "a shim cannot be spoken with and is ended");
+    tracing::warn!(label, shim_pid, error = %reason, "failed to communicate with a shim, which is ended");
     process.terminate().await;
     Some(Err(EndedShim { label, shim_pid, reason }))
 }
@@ -191,13 +191,13 @@ async fn begin(mut child: Child, description: Description) -> Result<Kept, Launc
     let begun = begun.unwrap_or_else(|_| Err("it does not say anything".into()));
     let in_words = |error: ShimError| error.to_string();
     let found = match begun {
-        Ok(folder) => Survivor::find(folder).await.map_err(in_words),
+        Ok(folder) => OrphanedBrowser::find(folder).await.map_err(in_words),
         Err(reason) => Err(reason),
     };
     match found {
         Ok(shim) => shim.of_child(child).take().await.map_err(|error| LaunchError::Shim(in_words(error))),
         Err(reason) => {
-            // It has ended, or is of no use.
+            // It has ended, or is useless.
             let _ = child.kill().await;
             let _ = tokio::task::spawn_blocking(move || sweep(&run_directory)).await;
             Err(LaunchError::Shim(reason))
@@ -210,7 +210,7 @@ async fn hand_over(child: &mut Child, description: &Description) -> Result<PathB
         return Err("it has no standard input and output".into());
     };
     let text = serde_json::to_vec(description).map_err(|error| error.to_string())?;
-    // Where it cannot be written, the report says why, or that there is none.
+    // If it cannot be written, the report says why, or there is none.
     let _ = input.write_all(&text).await;
     drop(input);
     let mut line = String::new();
@@ -223,14 +223,13 @@ async fn hand_over(child: &mut Child, description: &Description) -> Result<PathB
     }
 }
 
-/// Removes what dead shims left. Browsers of theirs get [`EXIT_GRACE`] to end, and are killed then. Blocks
-/// meanwhile.
+/// Removes what ended shims left. Their browsers get [`EXIT_GRACE`] to end, and are killed then. Blocks meanwhile.
 pub(super) fn sweep(run_directory: &Path) {
     sweep_browsers(run_directory, EXIT_GRACE);
     drop(LockedFolder::abandoned(run_directory, PREFIX));
 }
 
-/// The folders of shims that live.
+/// Returns the folders of running shims.
 fn shim_folders(run_directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(run_directory).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| {

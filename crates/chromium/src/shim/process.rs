@@ -1,4 +1,4 @@
-//! The shim as a process, from its launch description to its end.
+//! The process of a shim, from its launch description to its end.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -22,41 +22,41 @@ use super::HELLO_TIMEOUT;
 use super::control::{Shim, tell};
 use super::protocol::{
     CARD, Card, DESCRIPTION_BYTES_MAX, Description, GREETING, Greeting, PROTOCOL, Report, Role, SOCKET,
-    Tiding, YIELDS, control_codec,
+    ShimEvent, YIELDS, control_codec,
 };
 use super::relay::{Relay, lock};
 use crate::launch::{DirectLauncher, LockedFolder, Started, keep_memory_private};
 
-/// What the names of shims' folders begin with.
+/// The prefix of the names of shims' folders.
 pub(super) const PREFIX: &str = "shim-";
-/// What `ps` shows as the command.
+/// The name of the process in `ps`.
 const PROCESS_NAME: &str = "pilotlight-shim";
 /// The longest path of a UNIX socket, in bytes (`struct sockaddr_un` without the NUL).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-/// How many connections there may be at once.
+/// Connections at once.
 const CONNECTIONS_MAX: usize = 32;
-/// How long servers may take to hear of the end.
-const LAST_TIDINGS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long informing servers of the end may take.
+const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs a shim: reads a launch description from standard input, starts the browser, says so in one line on
-/// standard output, and stays until the browser is gone.
+/// Runs a shim: reads a launch description from standard input, starts the browser, reports that in one line on
+/// standard output, and runs until the browser has ended.
 pub fn run() -> ExitCode {
-    // A session of its own, so that no terminal's signal reaches it. Refused only where it has one already.
+    // A session of its own, so that no terminal's signal reaches it. Refused only if it has one already.
     let _ = rustix::process::setsid();
     let _ = fs::write("/proc/self/comm", PROCESS_NAME);
-    // What the server may do to processes is not its browsers' business. Before there are other threads.
+    // Browsers must not get the server's capabilities. Before there are other threads.
     let _ = rustix::thread::clear_ambient_capability_set();
     let _ = oom::put_above("self", "self", oom::SHIM);
     if std::env::var_os(YIELDS).is_some() {
-        // Inherited by the browser. Where it cannot be, this browser is as others are.
+        // Inherited by the browser. If this fails, the browser has the normal priority.
         let _ = priority::yield_to_others();
     }
-    // After what is written to /proc/self, which is root's from here on.
+    // After writing to /proc/self, which belongs to root from here on.
     keep_memory_private();
     match begin() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            // Whoever started us may be gone.
+            // The server that started this process may have ended.
             let _ = report(&Report::Failed(reason));
             ExitCode::FAILURE
         }
@@ -95,7 +95,7 @@ async fn live(description: Description) -> Result<(), String> {
         |error: io::Error| format!("`{}` cannot be used: {error}", description.run_directory.display());
     let plan = description.plan()?;
     if plan.merges_pages {
-        // Inherited by the browser. Where the kernel cannot, the doctor says so.
+        // Inherited by the browser. If the kernel does not support it, `pilotlight doctor` reports that.
         let _ = merge::merge_own_pages();
     }
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
@@ -115,7 +115,7 @@ async fn live(description: Description) -> Result<(), String> {
         told: watch::Sender::new(false),
         close: CancellationToken::new(),
     });
-    // With the server gone meanwhile nobody would ever know of this browser.
+    // If the server has ended meanwhile, nothing would ever know of this browser.
     let announced =
         write_card(folder.path(), &shim).and_then(|()| report(&Report::Ready(folder.path().into())));
     if let Err(error) = announced {
@@ -139,7 +139,7 @@ async fn live(description: Description) -> Result<(), String> {
     process.finish().await;
     relaying.abort();
     let tell = async {
-        // A browser that ends at once ends before its server is here, which wants to know why.
+        // A browser that ends immediately ends before its server has connected, which needs the reason.
         if by_itself && shim.owner.borrow().is_none() {
             let mut told = shim.told.subscribe();
             tokio::select! {
@@ -150,7 +150,7 @@ async fn live(description: Description) -> Result<(), String> {
         tasks.close();
         tasks.wait().await;
     };
-    let _ = tokio::time::timeout(LAST_TIDINGS_TIMEOUT, tell).await;
+    let _ = tokio::time::timeout(LAST_EVENTS_TIMEOUT, tell).await;
     drop(folder);
     Ok(())
 }
@@ -162,7 +162,7 @@ fn in_words(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// In a folder that nobody else can enter, so that there is no moment in which others could connect.
+/// Creates the socket in a folder that no other user can enter, so that others can never connect.
 fn listen(folder: &Path) -> Result<UnixListener, String> {
     let socket = folder.join(SOCKET);
     let length = socket.as_os_str().len();
@@ -182,7 +182,7 @@ fn listen(folder: &Path) -> Result<UnixListener, String> {
     listening().map_err(|error: io::Error| format!("`{}` cannot be listened on: {error}", socket.display()))
 }
 
-/// Whoever sees it sees all of it.
+/// Writes the card so that readers see all of it or nothing.
 fn write_card(folder: &Path, shim: &Shim) -> io::Result<()> {
     let card = Card {
         protocol: PROTOCOL,
@@ -213,7 +213,7 @@ async fn orphaned(shim: &Shim) {
     }
 }
 
-/// The relay of the moment.
+/// The current relay.
 #[derive(Debug)]
 struct Current {
     ended: CancellationToken,
@@ -225,7 +225,7 @@ async fn attend(listener: &UnixListener, shim: &Arc<Shim>, tasks: &TaskTracker) 
     let current: Arc<Mutex<Option<Current>>> = Arc::default();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely; connections that end give some back.
+            // Most likely out of file descriptors; connections that end release some.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -241,7 +241,7 @@ async fn attend(listener: &UnixListener, shim: &Arc<Shim>, tasks: &TaskTracker) 
     }
 }
 
-/// Our own user or root.
+/// Returns whether the peer is our own user or root.
 fn is_welcome(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
@@ -261,7 +261,7 @@ async fn receive(stream: UnixStream, shim: &Arc<Shim>, current: &Mutex<Option<Cu
     };
     let (greeting, refusal) = (greeting.ok(), refusal);
     let Some(greeting) = greeting.filter(|_| refusal.is_none()) else {
-        let refused = Tiding::Refused { id: GREETING, reason: refusal.unwrap_or_default() };
+        let refused = ShimEvent::Refused { id: GREETING, reason: refusal.unwrap_or_default() };
         tell(&mut FramedWrite::new(writer, control_codec()), &refused).await;
         return;
     };
@@ -269,7 +269,7 @@ async fn receive(stream: UnixStream, shim: &Arc<Shim>, current: &Mutex<Option<Cu
         Role::Control => shim.serve_control(&greeting.server, messages, writer).await,
         Role::Relay => {
             let ended = CancellationToken::new();
-            // The newest wins. It waits for the one before it to be over, so that their messages do not mix.
+            // The newest wins. It waits for the end of the one before, so that their messages do not mix.
             let (shim, mut current) = (Arc::clone(shim), lock(current));
             let previous = current.take();
             let serving = {

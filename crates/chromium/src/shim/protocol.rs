@@ -1,8 +1,8 @@
-//! What server and shim say to each other. Both may be of different versions: a shim lives as long as its
-//! browser, over any number of servers.
+//! The messages between server and shim. Their versions can differ: a shim runs as long as its browser, with any
+//! number of servers.
 //!
-//! Unknown fields are passed over on both sides. Whatever changes the meaning of a message, or is needed and
-//! was not there before, is another [`PROTOCOL`].
+//! Unknown fields are ignored on both sides. Whatever changes the meaning of a message, or is required and new, needs
+//! a new [`PROTOCOL`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -15,30 +15,30 @@ use serde_json::Value;
 use crate::engine::Binary;
 use crate::launch::{BrowserUsers, LaunchPlan, Reach};
 
-/// The version that our shims speak.
+/// The version of our shims.
 pub const PROTOCOL: u32 = 1;
-/// The versions that our server speaks. Shims of others are ended when they are found.
+/// The versions that our server supports. Shims of others are ended when they are found.
 pub const PROTOCOLS: RangeInclusive<u32> = 1..=1;
 
-/// The largest message of a control connection, in bytes: an end with the whole of stderr, escaped.
+/// The largest message of a control connection, in bytes: the report of an end with the whole of stderr, escaped.
 pub(super) const CONTROL_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// The largest launch description, in bytes.
 pub(super) const DESCRIPTION_BYTES_MAX: u64 = 1024 * 1024;
 
-/// How many notes a shim keeps.
+/// Notes that a shim stores.
 pub const NOTES_MAX: usize = 512;
-/// How long the key of a note may be, in bytes.
+/// The maximum length of the key of a note, in bytes.
 pub const NOTE_KEY_BYTES_MAX: usize = 128;
-/// How long the value of a note may be, in bytes.
+/// The maximum length of the value of a note, in bytes.
 pub const NOTE_VALUE_BYTES_MAX: usize = 512;
 
-/// The shim's folder has it under this name.
+/// The name of the socket in the shim's folder.
 pub(super) const SOCKET: &str = "shim.sock";
-/// What [`Card`] is written to.
+/// The name of the file with [`Card`].
 pub(super) const CARD: &str = "shim.json";
 
-/// The variable that a shim is started with that yields the processor to all others, with its browser. It is not in the
-/// description since that is read too late for it.
+/// The environment variable of a shim that runs with a lower priority than all others, with its browser. It is not in
+/// the description since that is read too late for it.
 pub(super) const YIELDS: &str = "PILOTLIGHT_SHIM_YIELDS";
 
 /// The codec of control connections.
@@ -46,7 +46,7 @@ pub(super) fn control_codec() -> PipeCodec {
     PipeCodec::new(CONTROL_MESSAGE_BYTES_MAX)
 }
 
-/// What a shim is started with, on its standard input.
+/// The launch description of a shim, on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Description {
     pub(super) run_directory: PathBuf,
@@ -76,7 +76,7 @@ impl Description {
             preferences: self.preferences.clone(),
             environment: self.environment.clone(),
             merges_pages: self.merges_pages,
-            // The shim saw to that when it began, and its browser inherits it.
+            // The shim applied that when it started, and its browser inherits it.
             yields: false,
             reach: self.reach.clone(),
         })
@@ -93,7 +93,7 @@ pub(super) enum Report {
     Failed(String),
 }
 
-/// `shim.json`: whom to expect behind the socket.
+/// `shim.json`: the identity of the process behind the socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Card {
     pub(super) protocol: u32,
@@ -102,13 +102,13 @@ pub(super) struct Card {
     pub(super) label: String,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Role {
     /// Messages of the DevTools protocol both ways, after the hello.
     Relay,
-    /// Orders and tidings.
+    /// Orders and events.
     Control,
 }
 
@@ -117,7 +117,7 @@ pub(super) enum Role {
 pub(super) struct Greeting {
     pub(super) protocol: u32,
     pub(super) role: Role,
-    /// Tells one server from the next: whose control belongs to whose relay.
+    /// The name of the server, by which its control and relay connections belong together.
     pub(super) server: String,
 }
 
@@ -133,15 +133,15 @@ pub(super) struct Hello {
     /// The first id of a call that no earlier server has used.
     pub(super) next_id: i32,
     pub(super) orphan_timeout_ms: u64,
-    /// Where the browser has its files. Earlier shims do not say; their windows download nothing.
+    /// The folder of the browser's files. Earlier shims do not report it; their windows cannot download.
     #[serde(default)]
     pub(super) browser_folder: Option<PathBuf>,
 }
 
-/// What a server asks for on its control connection.
+/// A request of a server on its control connection.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    /// Names the answer.
+    /// Identifies the answer.
     pub(super) id: u64,
     pub(super) order: Order,
 }
@@ -150,7 +150,7 @@ pub(super) struct Request {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
-    /// Remembers a value, or forgets it.
+    /// Stores a value, or removes it.
     SetNote { key: String, value: Option<String> },
     /// How long the browser may be without a server.
     SetOrphanTimeout { timeout_ms: u64 },
@@ -160,26 +160,26 @@ pub(super) enum Order {
     Kill,
 }
 
-/// What a shim says on a control connection; of these only the first two answer a greeting.
+/// A message of a shim on a control connection; only the first two answer a greeting.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Tiding {
-    /// Come in.
+pub(super) enum ShimEvent {
+    /// The greeting is accepted.
     Hello(Hello),
     /// The greeting, or the request of this id, is refused.
     Refused { id: u64, reason: String },
-    /// The request of this id is carried out.
+    /// The request of this id was executed.
     Done { id: u64 },
     /// The browser has ended. The shim follows once nothing of it is left.
     Exited { status: String, stderr: String },
-    /// Another server has the browser now.
+    /// Another server has taken over the browser.
     Replaced,
 }
 
-/// In place of a request's id where a greeting is refused.
+/// The id in the refusal of a greeting.
 pub(super) const GREETING: u64 = 0;
 
-/// Carries a note into the map, within the limits.
+/// Stores a note in the map, within the limits.
 pub(super) fn take_note(
     notes: &mut BTreeMap<String, String>,
     key: String,
@@ -230,7 +230,7 @@ mod tests {
             r#"{"id":5,"order":{"set_note":{"key":"a","value":null}}}"#
         );
         let newer = r#"{"exited":{"status":"exit status: 0","stderr":"","since":1}}"#;
-        assert!(matches!(serde_json::from_str(newer), Ok(Tiding::Exited { .. })));
+        assert!(matches!(serde_json::from_str(newer), Ok(ShimEvent::Exited { .. })));
         let greeting = Greeting { protocol: 1, role: Role::Relay, server: "7-1".into() };
         assert_eq!(
             serde_json::to_string(&greeting).unwrap(),

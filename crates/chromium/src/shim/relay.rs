@@ -1,6 +1,6 @@
-//! Between Chromium and the server of the moment. Chromium must always be read, or its memory grows; a server
-//! that does not read is cut off. Towards Chromium only whole messages go, since a torn one would ruin the
-//! next.
+//! Forwards messages between Chromium and the current server. Chromium must always be read, or its memory grows; a
+//! server that does not read is disconnected. Only whole messages are sent to Chromium, since a partial one would
+//! corrupt the next.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,34 +18,34 @@ use tokio_util::sync::CancellationToken;
 use super::STALL_TIMEOUT;
 use super::journal::{Ids, Journal};
 
-/// How much of Chromium is read at once.
+/// How many bytes of Chromium are read at once.
 const READ_BYTES: usize = 32 * 1024;
-/// How many messages to Chromium may wait; servers wait beyond that.
+/// Messages to Chromium that may wait; servers wait beyond that.
 const TO_BROWSER_QUEUE: usize = 16;
-/// How long Chromium may take to let everything go that a server held.
+/// How long Chromium may take to release everything that a server had paused.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The shim's place between the two.
+/// The shim's relay.
 #[derive(Debug)]
 pub(super) struct Relay {
     to_browser: mpsc::Sender<Bytes>,
     servers: mpsc::Sender<Server>,
     journal: Mutex<Journal>,
     ids: Mutex<Ids>,
-    /// The last call that Chromium has answered.
+    /// The last call that Chromium answered.
     answered: watch::Sender<i64>,
     /// Whether there is a server.
     connected: watch::Sender<bool>,
 }
 
-/// Where what Chromium says goes.
+/// The receiver of Chromium's messages.
 #[derive(Debug)]
 struct Server {
     writer: OwnedWriteHalf,
     ended: CancellationToken,
 }
 
-/// What the two tasks at Chromium's pipe take their work from.
+/// The queues of the two tasks at Chromium's pipe.
 #[derive(Debug)]
 pub(super) struct Queues {
     to_browser: mpsc::Receiver<Bytes>,
@@ -67,17 +67,17 @@ impl Relay {
         (relay, Queues { to_browser: messages, servers: newcomers })
     }
 
-    /// The first id of a call that nobody has used.
+    /// Returns the first unused id of a call.
     pub(super) fn next_id(&self) -> i32 {
         lock(&self.ids).next()
     }
 
-    /// Whether there is a server.
+    /// Returns whether there is a server.
     pub(super) fn connected(&self) -> watch::Receiver<bool> {
         self.connected.subscribe()
     }
 
-    /// Both directions until the pipe closes, or until `close`, which closes it from our side.
+    /// Runs both directions until the pipe closes, or until `close`, which closes it from our side.
     pub(super) async fn run(
         &self,
         queues: Queues,
@@ -87,7 +87,7 @@ impl Relay {
     ) {
         let write = async {
             close.run_until_cancelled(write_browser(writer, queues.to_browser)).await;
-            // The pipe is closed; whatever still arrives is of no use to anybody.
+            // The pipe is closed; whatever still arrives is useless.
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -103,7 +103,7 @@ impl Relay {
         let mut within_message = false;
         loop {
             let length = tokio::select! {
-                // Who is there comes before what is said.
+                // Changes of the server come before messages.
                 biased;
                 () = ended(current.as_ref()) => {
                     current = None;
@@ -120,7 +120,7 @@ impl Relay {
             }
             let bytes = &buffer[..length];
             self.take_note(bytes);
-            // A newcomer begins with a whole message.
+            // A new server begins with a whole message.
             let end_of_message = end_of_message(bytes).map_or(length, |end| end + 1);
             let (rest, whole) = bytes.split_at(if within_message { end_of_message } else { 0 });
             pass_on(&mut current, rest).await;
@@ -138,7 +138,7 @@ impl Relay {
         let answered = journal.answered().unwrap_or_default();
         self.answered.send_if_modified(|known| std::mem::replace(known, answered) != answered);
         if !*self.connected.borrow() {
-            // What the last server had asked for before it went.
+            // Replies to requests of the last server.
             for session in journal.take_sessions() {
                 let (_, call) = self.detach(&session);
                 let _ = self.to_browser.try_send(call);
@@ -146,7 +146,7 @@ impl Relay {
         }
     }
 
-    /// A server's connection, from after its hello to its end.
+    /// Serves a server's connection, from after its hello to its end.
     pub(super) async fn serve(
         &self,
         messages: FramedRead<OwnedReadHalf, PipeCodec>,
@@ -170,9 +170,9 @@ impl Relay {
         }
     }
 
-    /// Ends what the last server had switched on: new pages that wait for it and requests that it holds go on
-    /// (`content/browser/devtools/protocol/target_handler.cc`, `fetch_handler.cc`: `Disable`). Returns when
-    /// Chromium has done so, hence after everything that it had to say to that server.
+    /// Disables what the last server had enabled: new pages that wait for it and requests that it paused continue
+    /// (`content/browser/devtools/protocol/target_handler.cc`, `fetch_handler.cc`: `Disable`). Returns when Chromium
+    /// has done so, hence after all of its messages for that server.
     async fn let_everything_go(&self) {
         let mut calls: Vec<(i32, Bytes)> = vec![
             self.call(
@@ -209,8 +209,8 @@ async fn write_browser(writer: impl AsyncWrite + Unpin, mut queue: mpsc::Receive
         match messages.send(message).await {
             Ok(()) => {}
             Err(FramingError::Io(_)) => return,
-            // One message that cannot be passed on costs nobody the browser.
-            Err(error) => tracing::warn!(%error, "a message of the server is not passed on"),
+            // A single message that cannot be forwarded must not end the browser.
+            Err(error) => tracing::warn!(%error, "failed to forward a message of the server"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of the guests of a window, and how new pages are announced to them.
+//! The clients of a window, and the announcement of new pages to them.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::limits::GUEST_HOLD_MAX;
+use crate::limits::CLIENT_HOLD_MAX;
 
-/// A page that was just made and does not run before this is dropped, or its time is over.
+/// A new page, which does not run before this is dropped, or its time is over.
 #[derive(Debug)]
 pub struct NewPage {
     /// Chromium's id of the page.
@@ -16,9 +16,9 @@ pub struct NewPage {
     _hold: DropGuard,
 }
 
-/// Where new pages are announced, by number of the guest.
+/// The channels for new pages, by number of the client.
 #[derive(Debug, Default)]
-pub(crate) struct Guests {
+pub(crate) struct Clients {
     last: u64,
     present: HashMap<u64, Present>,
 }
@@ -29,63 +29,63 @@ struct Present {
     answers_dialogs: bool,
 }
 
-impl Guests {
+impl Clients {
     pub(crate) fn add(&mut self, sender: mpsc::Sender<NewPage>) -> u64 {
         self.last += 1;
         self.present.insert(self.last, Present { announcements: sender, answers_dialogs: false });
         self.last
     }
 
-    /// Forgets one that is gone; whether it was the last.
+    /// Removes a client. Returns whether it was the last.
     pub(crate) fn remove(&mut self, number: u64) -> bool {
         self.present.remove(&number);
         self.present.is_empty()
     }
 
-    /// Says that this one is told of dialogs.
+    /// Notes that this client gets events of dialogs.
     pub(crate) fn leave_dialogs_to(&mut self, number: u64) {
         if let Some(present) = self.present.get_mut(&number) {
             present.answers_dialogs = true;
         }
     }
 
-    /// Whether one of them is told of dialogs, and so the one to answer them.
+    /// Returns whether a client gets events of dialogs, and therefore has to answer them.
     pub(crate) fn answer_dialogs(&self) -> bool {
-        self.present.values().any(|guest| guest.answers_dialogs)
+        self.present.values().any(|client| client.answers_dialogs)
     }
 
-    /// Announces a page to everybody. Awaiting what comes back waits for those who hold it.
+    /// Announces a page to all clients. The returned future waits until none of them holds it.
     pub(crate) fn announce(&self, target: &str) -> impl Future<Output = ()> + Send + use<> {
         let holds: Vec<_> =
-            self.present.values().filter_map(|guest| announce_to(&guest.announcements, target)).collect();
+            self.present.values().filter_map(|client| announce_to(&client.announcements, target)).collect();
         async move {
             let all = join_all(holds.iter().map(CancellationToken::cancelled));
-            if tokio::time::timeout(GUEST_HOLD_MAX, all).await.is_err() {
-                tracing::debug!("a new page waited long enough for a client");
+            if tokio::time::timeout(CLIENT_HOLD_MAX, all).await.is_err() {
+                tracing::debug!("a new page no longer waits for a client");
             }
         }
     }
 }
 
-fn announce_to(guest: &mpsc::Sender<NewPage>, target: &str) -> Option<CancellationToken> {
+fn announce_to(client: &mpsc::Sender<NewPage>, target: &str) -> Option<CancellationToken> {
     let held = CancellationToken::new();
     let page = NewPage { target_id: target.into(), _hold: held.clone().drop_guard() };
-    guest.try_send(page).ok().map(|()| held)
+    client.try_send(page).ok().map(|()| held)
 }
 
-/// Contexts that guests made for themselves, and who hears of their pages.
-pub(crate) type GuestContexts = HashMap<String, mpsc::Sender<NewPage>>;
+/// Contexts that clients created, with the receivers of their pages.
+pub(crate) type ClientContexts = HashMap<String, mpsc::Sender<NewPage>>;
 
-/// Waits for the guest whose context a new page is in; at once where there is none.
+/// Waits for the client whose context a new page is in; returns immediately if there is none.
 pub(crate) fn announce_in_context(
-    contexts: &GuestContexts,
+    contexts: &ClientContexts,
     context: Option<&str>,
     target: &str,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let held = context.and_then(|id| contexts.get(id)).and_then(|guest| announce_to(guest, target));
+    let held = context.and_then(|id| contexts.get(id)).and_then(|client| announce_to(client, target));
     async move {
         if let Some(held) = held {
-            let _ = tokio::time::timeout(GUEST_HOLD_MAX, held.cancelled()).await;
+            let _ = tokio::time::timeout(CLIENT_HOLD_MAX, held.cancelled()).await;
         }
     }
 }

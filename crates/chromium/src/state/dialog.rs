@@ -1,4 +1,4 @@
-//! What is known of the dialogs of a window's pages, and what they are answered.
+//! The state of the dialogs of a window's pages, and their answers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::lock;
 use crate::event::AnsweredBy;
 
-/// How long an answer that a flow has ready is kept: longer than the step that opens the dialog may take.
+/// How long an answer of a flow is kept: longer than the step that opens the dialog may take.
 const EXPECTED_FOR: Duration = Duration::from_secs(120);
-/// How many answers a flow may have ready.
+/// Answers that a flow may have ready.
 const EXPECTED_MAX: usize = 32;
-/// How many dialogs of a window are told within [`TOLD_SPAN`]; a page may open them in a loop.
+/// Dialogs of a window that are reported within [`TOLD_SPAN`]; a page may open them in a loop.
 const TOLD_MAX: u32 = 30;
 const TOLD_SPAN: Duration = Duration::from_secs(60);
 
@@ -23,18 +23,18 @@ const TOLD_SPAN: Duration = Duration::from_secs(60);
 pub struct Dialog {
     /// `alert`, `confirm`, `prompt` or `beforeunload`.
     pub kind: String,
-    /// What it says.
+    /// Its message.
     pub message: String,
-    /// What a prompt begins with.
+    /// The default text of a prompt.
     pub default_prompt: String,
 }
 
-/// A dialog that a page shows.
+/// The open dialog of a page.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenDialog {
     pub(crate) dialog: Dialog,
     pub(crate) session: SessionId,
-    /// Tells it from those before it.
+    /// Distinguishes it from earlier ones.
     pub(crate) opened_at: Instant,
     pub(crate) asks_person: bool,
     /// Who has answered, until it is closed.
@@ -42,16 +42,16 @@ pub(crate) struct OpenDialog {
 }
 
 impl OpenDialog {
-    /// What the person who steers is asked.
+    /// Returns the dialog for the person in the live view.
     pub(crate) fn question(&self) -> Option<&Dialog> {
         self.asks_person.then_some(&self.dialog)
     }
 }
 
-/// What the dialogs of a window are answered.
+/// The rules and answers for the dialogs of a window.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// Those of its site.
+    /// The rules of its site.
     pub(crate) rules: Mutex<Arc<[DialogRule]>>,
     pub(crate) expected: ExpectedDialogs,
     told: Mutex<Option<(Instant, u32)>>,
@@ -62,7 +62,7 @@ impl Answers {
         *lock(&self.rules) = rules;
     }
 
-    /// Whether one more may be told.
+    /// Returns whether one more may be reported.
     pub(crate) fn may_tell(&self) -> bool {
         let mut told = lock(&self.told);
         let now = Instant::now();
@@ -72,12 +72,12 @@ impl Answers {
     }
 }
 
-/// The answers that a flow has ready, and until when.
+/// The answers that a flow has ready, with their expiry.
 #[derive(Debug, Default)]
 pub(crate) struct ExpectedDialogs(Mutex<Vec<(ExpectedDialog, Instant)>>);
 
 impl ExpectedDialogs {
-    /// Takes on an answer that is given once; `false` where there are too many.
+    /// Adds an answer that is given once; returns `false` if there are too many.
     pub(crate) fn expect(&self, dialog: ExpectedDialog) -> bool {
         let mut expected = lock(&self.0);
         let now = Instant::now();

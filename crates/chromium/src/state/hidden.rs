@@ -1,4 +1,4 @@
-//! Which pages of a window no client sees.
+//! Hidden pages of a window, which clients do not see.
 
 use std::collections::HashSet;
 
@@ -6,13 +6,13 @@ use pilotlight_cdp::SessionId;
 use pilotlight_cdp::protocol::target::AttachedToTarget;
 use url::Url;
 
-/// Where a stub is in its origin: nothing that a site has, and by this known for what it is.
+/// The path of a stub in its origin: one that no site has, so that it can be recognised.
 pub(crate) const STUB_PATH: &str = "/.well-known/pilotlight-stub";
-/// Where a hidden page begins.
+/// The URL with which a hidden page begins.
 pub(crate) const BLANK: &str = "about:blank#pilotlight-stub";
 
-/// Which pages of a window are hidden. A page is attached to before it is known who made it, so while one is
-/// being made, others wait.
+/// The hidden pages of a window. A page is attached to before its creator is known, so while a hidden one is being
+/// created, others wait.
 #[derive(Debug, Default)]
 pub(crate) struct Hidden {
     pub(crate) pending: usize,
@@ -20,16 +20,16 @@ pub(crate) struct Hidden {
     pub(crate) waiting: Vec<AttachedToTarget>,
 }
 
-/// What a new page is.
+/// The kind of a new page.
 #[derive(Debug)]
 pub(crate) enum Sorted {
-    /// Hidden: it is let run, and a session of its own looks after it.
+    /// Hidden: it runs, and a separate session controls it.
     Hidden(AttachedToTarget),
-    /// One that a hidden page has opened, and nobody asked for.
+    /// Opened by a hidden page, and not requested.
     OfHidden(AttachedToTarget),
     /// It has to wait until that is known.
     Waits,
-    /// A page like any other.
+    /// An ordinary page.
     Shown(AttachedToTarget),
 }
 
@@ -41,7 +41,7 @@ impl Hidden {
         if attached.target_info.opener_id.as_ref().is_some_and(|opener| self.targets.contains(opener)) {
             return Sorted::OfHidden(attached);
         }
-        // A session that was opened for one question on a page that is known is never held.
+        // A session that was opened for one query of a known page is never paused.
         if self.pending == 0 || !attached.waiting_for_debugger {
             return Sorted::Shown(attached);
         }
@@ -49,18 +49,18 @@ impl Hidden {
         Sorted::Waits
     }
 
-    /// A hidden page of an earlier server, which is about to be closed.
+    /// Adds a hidden page of an earlier server, which is about to be closed.
     pub(crate) fn disown(&mut self, target: String) {
         self.targets.insert(target);
     }
 
-    /// A page that waits has gone.
+    /// Notes that a waiting page was closed.
     pub(crate) fn forget(&mut self, session: &SessionId) {
         self.waiting.retain(|waiting| waiting.session_id != *session);
     }
 }
 
-/// Whether a page with this URL is a hidden one, whoever made it.
+/// Returns whether a page with this URL is a hidden one, whoever created it.
 pub(crate) fn is_stub(url: &str) -> bool {
     url == BLANK || Url::parse(url).is_ok_and(|url| url.path() == STUB_PATH)
 }

@@ -1,5 +1,5 @@
-//! What is remembered of a window from one capture to the next: whether anything changed, which origins its
-//! pages have shown, and what those had stored when they were last read.
+//! What is stored of a window from one capture to the next: whether anything changed, the origins of its pages, and
+//! their storage as it was last read.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,18 +10,18 @@ use super::hidden::Hidden;
 use super::{Shard, WindowState, lock};
 use crate::event::BrowserEvent;
 
-/// How many origins are remembered; beyond that those shown longest ago are forgotten.
+/// Origins that are stored; beyond that, those shown longest ago are dropped.
 pub(crate) const ORIGINS_MAX: usize = 64;
 
-/// What is remembered of a window.
+/// What is stored of a window between captures.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// Set by the first capture that begins: from then on changes are told.
+    /// Set by the first capture: from then on changes are reported.
     is_watched: AtomicBool,
     has_changed: AtomicBool,
-    /// Whether the owner of the browser heard of a change since the last capture began.
+    /// Whether the owner of the browser was told of a change since the last capture began.
     is_told: AtomicBool,
-    /// Of the cookies when they were last looked at; 0 of none.
+    /// The digest of the cookies at the last check; 0 if there were none.
     cookies_digest: AtomicU64,
     pub(crate) origins: Mutex<Origins>,
     /// One capture at a time.
@@ -30,7 +30,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Whether anything is worth a capture: what was never captured always is.
+    /// Returns whether a capture is useful: a window that was never captured has always changed.
     pub(crate) fn has_changed(&self) -> bool {
         !self.is_watched() || self.has_changed.load(Ordering::Acquire)
     }
@@ -39,26 +39,26 @@ impl Record {
         self.is_watched.load(Ordering::Acquire)
     }
 
-    /// A capture begins: what changes from here on is news again.
+    /// Begins a capture: later changes are reported again.
     pub(crate) fn begin(&self) {
         self.has_changed.store(false, Ordering::Release);
         self.is_told.store(false, Ordering::Release);
         self.is_watched.store(true, Ordering::Release);
     }
 
-    /// A capture failed: what it was to see is still to be seen. The next change, or [`remind`], tells so.
+    /// Notes that a capture failed: its changes are still pending. The next change, or [`remind`], reports them.
     pub(crate) fn has_failed(&self) {
         self.has_changed.store(true, Ordering::Release);
         self.is_told.store(false, Ordering::Release);
     }
 
-    /// Remembers the cookies; whether they differ from those before.
+    /// Stores the digest of the cookies; returns whether they changed.
     pub(crate) fn look_at_cookies(&self, digest: u64) -> bool {
         self.cookies_digest.swap(digest, Ordering::AcqRel) != digest
     }
 }
 
-/// Notes that something worth a capture changed, and tells so where that is news.
+/// Notes a change that a capture contains, and reports it if it is the first.
 pub(crate) fn mark_changed(shard: &Shard, window: &WindowState) {
     let record = &window.record;
     if record.is_watched() && !window.is_closing() {
@@ -67,7 +67,7 @@ pub(crate) fn mark_changed(shard: &Shard, window: &WindowState) {
     }
 }
 
-/// Tells of a change that nobody was told of yet.
+/// Reports a change that was not reported yet.
 pub(crate) fn remind(shard: &Shard, window: &WindowState) {
     let record = &window.record;
     let is_silent = !record.is_watched() || window.is_closing() || !record.has_changed();
@@ -80,7 +80,7 @@ pub(crate) fn remind(shard: &Shard, window: &WindowState) {
     }
 }
 
-/// A page of the window shows a document of this origin.
+/// Notes that a page of the window shows a document of this origin.
 pub(crate) fn shown(shard: &Shard, window: &WindowState, origin: &str) {
     if is_of_the_web(origin) && lock(&window.record.origins).shown(origin) {
         mark_changed(shard, window);
@@ -100,14 +100,14 @@ pub(crate) struct Origins {
 #[derive(Debug)]
 struct Known {
     name: String,
-    /// How often a document of it has come.
+    /// How often a document of it was loaded.
     shows: u64,
-    /// What it had stored, and up to which showing that holds.
+    /// Its storage, and the showing for which that is valid.
     stored: Option<(Origin, u64)>,
 }
 
 impl Origins {
-    /// A document of this origin has come; whether it is the first.
+    /// Notes a document of this origin; returns whether it is the first.
     fn shown(&mut self, origin: &str) -> bool {
         let place = self.known.iter().position(|known| known.name == origin);
         let mut known = match place {
@@ -126,13 +126,14 @@ impl Origins {
         }
     }
 
-    /// The origins that have to be read, with the number of showings that reading them covers.
+    /// Returns the origins that have to be read, with the showing that reading them covers.
     pub(crate) fn unread(&self) -> Vec<(String, u64)> {
         let is_unread = |known: &&Known| known.stored.as_ref().is_none_or(|(_, shows)| *shows < known.shows);
         self.known.iter().filter(is_unread).map(|known| (known.name.clone(), known.shows)).collect()
     }
 
-    /// What was read of an origin. A document that still shows it may write on: that holds for no showing.
+    /// Stores what was read of an origin. A document that still shows it may continue to write: then it is valid for
+    /// no showing.
     pub(crate) fn keep(&mut self, origin: Origin, shows: u64) {
         match self.known.iter_mut().find(|known| known.name == origin.origin) {
             Some(known) => known.stored = Some((origin, shows)),
@@ -143,7 +144,7 @@ impl Origins {
         }
     }
 
-    /// What an earlier record had of an origin: the oldest there is, and nothing beside what was read since.
+    /// Adds what an earlier record had of an origin: as the oldest, and without replacing what was read since.
     pub(crate) fn recall(&mut self, origin: Origin) {
         if let Some(known) = self.known.iter_mut().find(|known| known.name == origin.origin) {
             known.stored.get_or_insert((origin, 0));
@@ -152,12 +153,12 @@ impl Origins {
         }
     }
 
-    /// Whether any document of it has come.
+    /// Returns whether any document of it was loaded.
     pub(crate) fn was_shown(&self, origin: &str) -> bool {
         self.known.iter().any(|known| known.name == origin && known.shows > 0)
     }
 
-    /// All that have anything stored.
+    /// Returns all origins that have storage.
     pub(crate) fn all(&self) -> Vec<Origin> {
         let stored = self.known.iter().filter_map(|known| known.stored.as_ref());
         let stored = stored.map(|(origin, _)| origin);

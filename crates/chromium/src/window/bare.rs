@@ -2,8 +2,7 @@
 //! page runs, and nothing but documents of the main page is asked for. That is enough to keep a portal content, at a
 //! fraction of what a whole page costs.
 //!
-//! Its state is worth nothing beside its cookies. So a window that was made bare stays so, and no handle to it gives a
-//! checkpoint any more.
+//! Only its cookies are useful. So a window that was made bare stays so, and no handle to it returns a checkpoint.
 
 use std::time::Duration;
 
@@ -23,13 +22,13 @@ pub struct BareWindow {
 }
 
 impl Window {
-    /// Gives an empty window these cookies, and makes it a bare one for good.
+    /// Sets these cookies in an empty window, and makes it a bare one permanently.
     ///
     /// # Errors
     /// Where Chromium refuses, or does not answer in time; then nothing was loaded.
     pub async fn make_bare(&self, cookies: &[Cookie], timeout: Duration) -> Result<BareWindow, WindowError> {
         let tab = self.main_tab()?;
-        // First of all: from here on no checkpoint comes of it.
+        // First of all: from here on it has no checkpoint.
         self.state.set_bare();
         let connection = &self.shard.connection;
         let patterns = vec![RequestPattern { url_pattern: "*", resource_type: None }];
@@ -60,15 +59,15 @@ impl BareWindow {
         }
     }
 
-    /// All of its cookies as they are now.
+    /// Returns all of its current cookies.
     ///
     /// # Errors
-    /// Where the browser does not tell.
+    /// If the browser does not respond.
     pub async fn cookies(&self) -> Result<Vec<Cookie>, WindowError> {
         self.window.cookies().await
     }
 
-    /// The window, to look at the document.
+    /// Returns the window, to check the document.
     pub fn window(&self) -> &Window {
         &self.window
     }

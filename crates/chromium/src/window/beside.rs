@@ -1,5 +1,5 @@
-//! A page beside those of a window: it shares their cookies and storage, nobody sees it, and it is gone once it is
-//! dropped. What must be loaded to keep a sign-in alive is loaded there where the window's own page must stay.
+//! A hidden page beside those of a window: it shares their cookies and storage, and is closed when it is dropped.
+//! Refreshes use it if the window's own page must not be touched.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::WindowError;
 use crate::hidden::HiddenPage;
 use crate::state::Tab;
 
-/// A hidden page of a window. Dropped, it is closed.
+/// A hidden page of a window, which is closed when this is dropped.
 #[derive(Debug)]
 pub struct Beside {
     window: Window,
@@ -28,27 +28,27 @@ impl Drop for Beside {
 }
 
 impl Beside {
-    /// The URL that it shows.
+    /// Returns the URL of the page.
     pub fn url(&self) -> String {
         self.tab.status.borrow().url.clone()
     }
 
-    /// The window with this page as its main one: everything that works on a window's main page works on it.
+    /// Returns the window with this page as its main one: all methods for a window's main page use it.
     pub fn window(&self) -> &Window {
         &self.window
     }
 }
 
 impl Window {
-    /// All of its cookies. Its pages need not run for that.
+    /// Returns all cookies. Its pages may be frozen.
     ///
     /// # Errors
-    /// Where the browser does not tell.
+    /// If the browser does not respond.
     pub async fn cookies(&self) -> Result<Vec<Cookie>, WindowError> {
         Ok(cookies::read(&self.shard, &self.state, COMMAND_TIMEOUT).await?.0)
     }
 
-    /// Whether its pages are frozen.
+    /// Returns whether its pages are frozen.
     pub fn is_frozen(&self) -> bool {
         self.state.is_still()
     }
@@ -56,7 +56,7 @@ impl Window {
     /// Opens an empty page beside its own.
     ///
     /// # Errors
-    /// Where Chromium refuses or does not answer; then nothing of it is left.
+    /// If Chromium refuses or does not respond; then nothing of it is left.
     pub async fn open_beside(&self) -> Result<Beside, WindowError> {
         let page = HiddenPage::open(&self.shard, &self.state).await?;
         let tab = Arc::new(Tab::beside(page.target.clone(), page.session.clone()));

@@ -1,6 +1,6 @@
-//! Having the pages of a window stand still, and run again with every variable in place.
+//! Freezing the pages of a window, and thawing them with every variable in place.
 //!
-//! Nothing here reads or writes what a page holds: the state must have been captured before.
+//! Nothing here reads or writes the state of a page, which must have been captured before.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,21 +17,21 @@ use crate::error::WindowError;
 use crate::state::{Tab, lock};
 
 impl Window {
-    /// Drops what is only cached, collects garbage, and freezes every page: its timers and tasks stop, it
-    /// counts as hidden, and Chromium frees a second later what it can do without
-    /// (`content/browser/devtools/protocol/page_handler.cc`, `SetWebLifecycleState`). Heartbeats leave the
-    /// window alone until [`Self::thaw`].
+    /// Drops caches, collects garbage, and freezes every page: its timers and tasks stop, it counts as hidden, and a
+    /// second later Chromium frees memory that it can do without
+    /// (`content/browser/devtools/protocol/page_handler.cc`, `SetWebLifecycleState`). Heartbeats skip the window
+    /// until [`Self::thaw`].
     ///
     /// # Errors
-    /// [`WindowError::Crashed`] where a page has crashed, [`WindowError::Closed`] where the window is gone, and
-    /// where Chromium refuses or does not answer. Then every page runs as before.
+    /// [`WindowError::Crashed`] if a page has crashed, [`WindowError::Closed`] if the window is closed, and if
+    /// Chromium refuses or does not respond. Then every page runs as before.
     pub async fn freeze(&self) -> Result<(), WindowError> {
         let connection = &self.shard.connection;
         let main = self.state.main_tab()?;
         main.call(connection, &main.session, ClearBrowserCache {}, COMMAND_TIMEOUT).await?;
         let tabs = self.state.tabs.borrow().clone();
         for tab in &tabs {
-            // Whoever has them run again later waits for every question; here nobody does.
+            // A thaw waits for these replies, which are dropped here.
             drop(self.window_id(tab).await);
         }
         self.state.set_still(true);
@@ -41,26 +41,25 @@ impl Window {
         }));
         if let Err(error) = freezing.await {
             if let Err(error) = self.run_all_again().await {
-                tracing::debug!(window = %self.id(), %error, "a window that did not freeze may stand still");
+                tracing::debug!(window = %self.id(), %error, "a window that could not be frozen may be partly frozen");
             }
             return Err(error);
         }
         Ok(())
     }
 
-    /// Has every page run again, visible as before: `active` alone would leave them hidden, with timers that
-    /// fire once a second. Does no harm to pages that run.
+    /// Thaws every page, visible as before: `active` alone would leave them hidden, with timers that fire once a
+    /// second. Harmless for pages that run.
     ///
-    /// Comes back as soon as whatever is asked of the pages from then on finds them so. That may be before Chromium
-    /// has answered, and spares who asks from waiting until they have been drawn; what it gives ends with the answers.
+    /// Returns as soon as all later commands for the pages find them thawed. That may be before Chromium has replied,
+    /// and avoids waiting until they have been drawn; the returned future ends with the replies.
     ///
     /// # Errors
-    /// What it gives has those of [`Self::freeze`]; the other pages run all the same.
+    /// The returned future has those of [`Self::freeze`]; the other pages run all the same.
     pub async fn thaw(&self) -> impl Future<Output = Result<(), WindowError>> + Send + use<> {
         let window = self.clone();
         let mut thawing = Box::pin(maybe_done(async move { window.run_all_again().await }));
-        // Chromium does things in the order in which it is asked for them. All is asked at once, unless something
-        // must be found out first.
+        // Chromium executes commands in order. All are sent at once, unless something must be found out first.
         if poll!(thawing.as_mut()).is_pending() && !self.knows_how(&self.state.tabs.borrow()) {
             thawing.as_mut().await;
         }
@@ -70,7 +69,7 @@ impl Window {
         }
     }
 
-    /// Whether nothing must be asked to have these run again.
+    /// Returns whether these can be thawed without a query.
     fn knows_how(&self, tabs: &[Arc<Tab>]) -> bool {
         self.shard.keeps_hidden.load(Ordering::Relaxed)
             && tabs.iter().all(|tab| tab.window_id.get().is_some())
@@ -92,7 +91,7 @@ impl Window {
         result
     }
 
-    /// Somebody waits for it: what can be asked at once is.
+    /// A caller waits for it: what can be sent at once is.
     async fn run_again(&self, tab: &Tab) -> Result<(), WindowError> {
         let is_known = self.shard.keeps_hidden.load(Ordering::Relaxed);
         let show = async || if is_known { self.show_again(tab).await } else { Ok(()) };
@@ -109,15 +108,15 @@ impl Window {
         Ok(())
     }
 
-    /// Headless shell takes a page for being in front already. Measured on 156: it is seen again once its
-    /// window was minimized and restored. One of its pages is like the other.
+    /// Headless shell considers a page to be in front already. Measured on 156: it becomes visible again once its
+    /// window was minimized and restored. All of its pages behave the same.
     async fn show_again(&self, tab: &Tab) -> Result<(), WindowError> {
         let window_id = self.window_id(tab).await?;
         let set = |window_state| {
             let set = SetWindowBounds { window_id, bounds: Bounds { window_state } };
             self.shard.connection.call_within(None, set, COMMAND_TIMEOUT)
         };
-        // Carried out in the order in which they are sent.
+        // Executed in the order in which they are sent.
         let (minimized, restored) = tokio::join!(set("minimized"), set("normal"));
         minimized.and(restored).map(drop).map_err(WindowError::from)
     }

@@ -1,6 +1,6 @@
-//! Whether the pages of a window live, and freeing those that hang.
+//! Checking whether the pages of a window respond, and recovering those that do not.
 //!
-//! Chromium tells of crashed pages but not of hanging ones: those are asked the simplest question.
+//! Chromium reports crashed pages but not unresponsive ones: those are sent the simplest command.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,25 +16,25 @@ use crate::error::WindowError;
 use crate::renderer::{self, END_TIMEOUT};
 use crate::state::{Shard, Tab, TabStatus, WindowState};
 
-/// A page that does not answer for this long although its script was ended does not come back.
+/// A page that does not respond for this long although its script was ended will not recover.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long another document may be on its way before a page that does not answer counts as hung.
+/// How long another document may take before an unresponsive page counts as hung.
 const NAVIGATION_MAX: Duration = Duration::from_secs(5 * 60);
-/// How often a page is asked before its silence is its own, while its browser is slow to answer as well.
+/// How often a page is checked before it counts as unresponsive while its browser responds slowly as well.
 const ASKED_MAX: usize = 4;
-/// How long its browser may take to answer meanwhile: another page may have given it much to do.
+/// How long its browser may take to respond meanwhile: another page may have kept it busy.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A browser that takes longer has had something else to do.
+/// A browser that takes longer was busy with something else.
 const PROMPT: Duration = Duration::from_secs(1);
 
 impl Window {
-    /// Asks every page for a sign of life, looks whether cookies changed, and tells again of a change that a
-    /// capture failed to see. A page that shows a dialog, or waits for another document, lives. Of pages that
-    /// stand still nothing is asked: answering would bring their memory back.
+    /// Checks every page, checks whether cookies changed, and reports again a change that a capture failed to
+    /// include. A page that shows a dialog, or waits for another document, counts as responsive. Frozen pages are not
+    /// checked: a reply would bring their memory back.
     ///
     /// # Errors
-    /// [`WindowError::Timeout`] where a page hangs, which [`Self::revive`] frees; [`WindowError::Crashed`]
-    /// where the main page has.
+    /// [`WindowError::Timeout`] if a page does not respond, which [`Self::recover`] fixes; [`WindowError::Crashed`]
+    /// if the main page has crashed.
     pub async fn heartbeat(&self, timeout: Duration) -> Result<(), WindowError> {
         let main = self.main_tab()?;
         if self.state.is_still() {
@@ -46,7 +46,7 @@ impl Window {
             answer => answer,
         }));
         let (answers, cookies) = tokio::join!(answers, cookies_changed(&self.shard, &self.state, timeout));
-        // Of cookies the browser tells, whose silence is not the page's.
+        // The browser returns the cookies; if it does not respond, that is not the page's fault.
         let cookies = match cookies {
             Err(WindowError::Timeout(_)) => Ok(()),
             cookies => cookies,
@@ -54,13 +54,13 @@ impl Window {
         answers.into_iter().collect::<Result<(), _>>().and(cookies)
     }
 
-    /// Frees pages that hang: ends the script of each, or where it still does not answer, its renderer. Then
-    /// it is a crashed page, of which [`crate::BrowserEvent::WindowCrashed`] tells and which
-    /// [`Self::reload`] brings back. Pages that answer are left alone.
+    /// Recovers unresponsive pages: ends the script of each, or if it still does not respond, its renderer. Then it
+    /// is a crashed page, which [`crate::BrowserEvent::WindowCrashed`] reports and [`Self::reload`] restores.
+    /// Responsive pages are left alone.
     ///
     /// # Errors
-    /// [`WindowError::Timeout`] where a renderer does not even end; then the browser has to go.
-    pub async fn revive(&self) -> Result<(), WindowError> {
+    /// [`WindowError::Timeout`] if a renderer does not end either; then the browser has to be replaced.
+    pub async fn recover(&self) -> Result<(), WindowError> {
         let tabs = self.state.tabs.borrow().clone();
         for tab in tabs {
             match free(&self.shard, &self.state, &tab).await {
@@ -72,8 +72,9 @@ impl Window {
     }
 }
 
-/// Whether a page answers, or cannot. It is silent only where it was asked twice and its browser, which was asked in
-/// between, answered at once: everything that pages say goes through the browser, and any of them can keep it busy.
+/// Returns whether a page responds, or has a reason not to. It counts as unresponsive only if it was checked twice
+/// and its browser, which was checked in between, responded at once: all messages of pages pass through the browser,
+/// and any page can keep it busy.
 async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
     let mut is_prompt = false;
     let mut answer = Err(WindowError::Timeout(timeout));
@@ -91,8 +92,8 @@ async fn answers(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), Wind
     answer
 }
 
-/// Whether a page answers, or cannot: it shows a dialog, or another document is on its way. Any answer will do; a
-/// refusal comes where it is just going on to another document.
+/// Returns whether a page responds, or has a reason not to: it shows a dialog, or another document is being loaded.
+/// Any reply is enough; an error is returned if it is just navigating to another document.
 async fn answers_once(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
     let question = Evaluate {
         expression: "0".into(),
@@ -121,12 +122,12 @@ async fn free(shard: &Shard, window: &WindowState, tab: &Tab) -> Result<(), Wind
         Err(WindowError::Timeout(_)) => {}
         other => return other,
     }
-    tracing::info!("a page hangs; its script is ended");
-    // That is obeyed outside of the page's main thread.
+    tracing::info!("a page does not respond; its script is ended");
+    // That is executed outside of the page's main thread.
     let ended = tab.call(&shard.connection, &tab.session, TerminateExecution {}, END_TIMEOUT).await;
     if ended.is_ok() && answers(shard, tab, ANSWER_TIMEOUT).await.is_ok() {
         return Ok(());
     }
-    tracing::warn!("a page still hangs; its renderer is ended");
+    tracing::warn!("a page still does not respond; its renderer is ended");
     renderer::end(shard, window, tab).await
 }

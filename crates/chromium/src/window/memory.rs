@@ -1,8 +1,8 @@
-//! How much memory a window's renderers take.
+//! The memory of a window's renderers.
 //!
-//! Chromium does not say which renderer shows a page, but the id of a new style sheet holds the renderer's
-//! process id. A second session is opened for the question and closed again, so that nothing stays switched
-//! on in the page; the answer is remembered for as long as the document stays.
+//! Chromium does not say which renderer shows a page, but the id of a new style sheet contains the renderer's process
+//! id. A second session is opened for the query and closed again, so that nothing stays enabled in the page; the
+//! result is kept for as long as the document.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use super::{COMMAND_TIMEOUT, Window};
 use crate::error::WindowError;
 use crate::state::{Renderer, Shard, Tab, lock};
 
-/// The most processes that are looked at for one window.
+/// The maximum number of processes that are measured for one window.
 const RENDERERS_MAX: usize = 64;
 
 pub(super) async fn renderer_pids(window: &Window) -> Result<Vec<u32>, WindowError> {
@@ -26,7 +26,7 @@ pub(super) async fn renderer_pids(window: &Window) -> Result<Vec<u32>, WindowErr
     for tab in tabs.iter().filter(|tab| !tab.status.borrow().crashed).take(RENDERERS_MAX) {
         match renderer_of_tab(&window.shard, tab).await {
             Ok(pid) => _ = pids.insert(pid),
-            // A page that goes or crashes meanwhile has no renderer.
+            // A page that is closed or crashes meanwhile has no renderer.
             Err(WindowError::Closed | WindowError::Crashed) => {}
             Err(error) => return Err(error),
         }
@@ -52,8 +52,8 @@ async fn renderer_of_tab(shard: &Arc<Shard>, tab: &Arc<Tab>) -> Result<u32, Wind
     Ok(pid)
 }
 
-/// `target` is a page or a frame in a process of its own; in both cases it is also the id of its frame. In a
-/// task of its own: if the caller gives up meanwhile, the session must not stay behind.
+/// `target` is a page or an out-of-process frame; in both cases it is also the id of its frame. In a task of its own:
+/// if the caller is dropped meanwhile, the session must not be left behind.
 async fn renderer_of_target(shard: &Arc<Shard>, tab: &Arc<Tab>, target: &str) -> Result<u32, WindowError> {
     let (shard, tab, target) = (Arc::clone(shard), Arc::clone(tab), target.to_owned());
     let asking = tokio::spawn(async move { ask_in_session(&shard, &tab, &target).await });
@@ -66,7 +66,7 @@ async fn ask_in_session(shard: &Shard, tab: &Tab, target: &str) -> Result<u32, W
     let asked = ask(shard, tab, &session, target).await;
     let detach = DetachFromTarget { session_id: session };
     if let Err(error) = shard.connection.call_within(None, detach, COMMAND_TIMEOUT).await {
-        tracing::debug!(%error, "a session for one question stays open");
+        tracing::debug!(%error, "failed to close a temporary session");
     }
     asked
 }

@@ -1,4 +1,4 @@
-//! Loading a page, and knowing when that is done.
+//! Loading a page, and noticing when it has loaded.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::state::{Shard, Tab};
 
 /// How long Chromium's error page may take.
 const ERROR_PAGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is said where the proxy asked again for the password.
+/// The reason if the proxy requested the password again.
 const PROXY_REFUSED: &str = "the proxy refused the user name and password";
 
 /// Refuses what windows do not load: local files, scripts, Chromium's own pages.
@@ -25,7 +25,7 @@ pub(crate) fn check_url(url: &str) -> Result<Url, WindowError> {
     }
 }
 
-/// For errors and logs.
+/// Removes user name and password, for errors and logs.
 pub(crate) fn without_user_information(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for URLs that cannot have any.
@@ -44,7 +44,7 @@ pub(crate) async fn navigate_tab(
     load(shard, tab, &check_url(url)?, timeout).await
 }
 
-/// The same for a URL that was checked.
+/// Loads a URL that was checked.
 pub(super) async fn load(shard: &Shard, tab: &Tab, url: &Url, timeout: Duration) -> Result<(), WindowError> {
     let loading = navigate(&shard.connection, tab, url, timeout);
     within(&shard.connection, tab, timeout, loading).await
@@ -56,7 +56,7 @@ async fn navigate(
     url: &Url,
     timeout: Duration,
 ) -> Result<(), WindowError> {
-    revive(tab);
+    clear_crash(tab);
     let refusals = tab.status.borrow().proxy_refusals;
     let navigated = tab.call(connection, &tab.session, Navigate { url: url.to_string() }, timeout).await?;
     let unreachable =
@@ -74,17 +74,17 @@ async fn navigate(
     let Some(reason) = navigated.error_text.filter(|reason| !reason.is_empty()) else {
         return loaded(navigated.loader_id, timeout).await;
     };
-    // Until Chromium's error page is there, the page cannot be used. Downloads and empty answers have none.
+    // Until Chromium's error page is loaded, the page cannot be used. Downloads and empty answers have none.
     if reason != ABORTED
         && let Err(error) = loaded(navigated.loader_id, ERROR_PAGE_TIMEOUT).await
     {
-        tracing::debug!(%error, "the error page does not show");
+        tracing::debug!(%error, "the error page was not loaded");
     }
     Err(unreachable(&reason))
 }
 
-/// A load begins afresh for a crashed page; if it crashes again, an event says so.
-fn revive(tab: &Tab) {
+/// Clears a crash before a new load; if the page crashes again, an event reports it.
+fn clear_crash(tab: &Tab) {
     tab.status.send_if_modified(|status| std::mem::take(&mut status.crashed));
 }
 
@@ -98,7 +98,7 @@ async fn within(
     if matches!(result, Err(WindowError::Timeout(_))) {
         let stopped = connection.call_within(Some(&tab.session), StopLoading {}, COMMAND_TIMEOUT).await;
         if let Err(error) = stopped {
-            tracing::debug!(%error, "a slow page could not be stopped");
+            tracing::debug!(%error, "failed to stop loading a slow page");
         }
     }
     result

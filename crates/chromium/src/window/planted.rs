@@ -36,7 +36,7 @@ impl Drop for Planted {
         let remove = RemoveScriptToEvaluateOnNewDocument { identifier: std::mem::take(&mut self.identifier) };
         runtime.spawn(async move {
             if let Err(error) = connection.call_within(Some(&session), remove, COMMAND_TIMEOUT).await {
-                tracing::debug!(%error, "a planted script stays; its page may be gone");
+                tracing::debug!(%error, "failed to remove a script from a page; it may have been closed");
             }
         });
     }

@@ -1,9 +1,9 @@
-//! Loading a page again without sending anything again that a form had sent.
+//! Loading a page again without submitting a form again.
 //!
-//! `Page.reload` repeats the POST that a document came by, and asks nobody
-//! (`content/browser/devtools/protocol/page_handler.cc`, `Reload`: `check_for_repost` is false). So it is never
-//! used: pages are loaded again by `Page.navigate` to the same address, which is always a GET. That keeps the
-//! page's place in its history and the history's state; where the page was scrolled to is put back here.
+//! `Page.reload` repeats the POST of the present document without asking
+//! (`content/browser/devtools/protocol/page_handler.cc`, `Reload`: `check_for_repost` is false). So it is never used:
+//! pages are loaded again by `Page.navigate` to the same address, which is always a GET. That keeps the page's
+//! position in its history and the history's state; the scroll position is restored here.
 
 use std::time::Duration;
 
@@ -19,27 +19,27 @@ use crate::call::look_at;
 use crate::error::WindowError;
 use crate::state::{Shard, Tab};
 
-/// How long a page may take to say something of itself before it is loaded again.
+/// How long querying a page before it is loaded again may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// How far the page is scrolled.
+/// Returns the scroll position of the page.
 const SCROLLED: &str = "[scrollX, scrollY]";
-/// How many redirects of its own site led to the document.
+/// Redirects within a site that led to a document.
 const REDIRECTS: &str = "performance.getEntriesByType('navigation')[0]?.redirectCount ?? 0";
 
-/// What a page shows, as far as it matters to those who want to load it again.
+/// What a page shows, as far as it matters before loading it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// What a GET of its address shows.
+    /// The result of a GET of its address.
     Page,
-    /// What may be the answer to a form, or what is not of the web: loading it again would lose it.
+    /// Possibly the answer to a form, or not a page of the web: loading it again would lose it.
     Answer,
     /// Nothing.
     Nothing,
 }
 
 impl Window {
-    /// Loads the main page again and returns once its `load` event has fired. It is loaded by a GET, whatever it
-    /// came by. Also brings a crashed page back.
+    /// Loads the main page again and returns once its `load` event has fired. It is loaded by a GET, however it was
+    /// loaded before. Also restores a crashed page.
     ///
     /// # Errors
     /// As [`Self::navigate`]; [`WindowError::Url`] for what windows do not load.
@@ -50,13 +50,14 @@ impl Window {
         Ok(())
     }
 
-    /// What its main page shows. Chromium alone is asked, so that it is known of pages of an earlier server too.
+    /// Returns what its main page shows. Only Chromium is queried, so that it is also known for pages of an earlier
+    /// server.
     ///
-    /// What is in doubt counts as an answer, such as what came by a form with GET, or what a client loaded again.
-    /// A form whose answer was a redirect of the same site counts as a page: nearly all of those lead to a GET.
+    /// Doubtful cases count as an answer, such as the result of a form with GET, or of a reload by a client. A form
+    /// whose answer was a redirect within the same site counts as a page: nearly all of those lead to a GET.
     ///
     /// # Errors
-    /// Where Chromium does not say.
+    /// If Chromium does not respond.
     pub async fn shown(&self) -> Result<Shown, WindowError> {
         let tab = self.main_tab()?;
         let history = history(&self.shard, &tab).await?;
@@ -87,7 +88,7 @@ impl Window {
 pub(crate) async fn reload_tab(shard: &Shard, tab: &Tab, timeout: Duration) -> Result<(), WindowError> {
     let history = history(shard, tab).await?;
     let url = check_url(&current(&history).ok_or(WindowError::Url)?.url)?;
-    // A crashed page has nothing to tell and no document that a fragment could be a part of.
+    // A crashed page cannot be queried and has no document that a fragment could refer to.
     if tab.status.borrow().crashed {
         return load(shard, tab, &url, timeout).await;
     }
@@ -103,8 +104,8 @@ pub(crate) async fn reload_tab(shard: &Shard, tab: &Tab, timeout: Duration) -> R
     Ok(())
 }
 
-/// With its fragment, the address would be a place in the document that is there, and nothing would be loaded. So
-/// it is put back before the first script of the new document runs.
+/// With its fragment, the address would refer to a position in the present document, and nothing would be loaded. So
+/// it is restored before the first script of the new document runs.
 async fn load_with_fragment(
     shard: &Shard,
     tab: &Tab,
@@ -124,19 +125,19 @@ async fn load_with_fragment(
     loaded
 }
 
-/// Chromium's own process answers, also for a page that has crashed.
+/// Chromium's own process replies, also for a crashed page.
 async fn history(shard: &Shard, tab: &Tab) -> Result<NavigationHistory, WindowError> {
     let asked = shard.connection.call_within(Some(&tab.session), GetNavigationHistory {}, COMMAND_TIMEOUT);
     Ok(asked.await?)
 }
 
-/// The entry of what is shown.
+/// Returns the current entry of the history.
 fn current(history: &NavigationHistory) -> Option<&HistoryEntry> {
     history.entries.get(usize::try_from(history.current_index).ok()?)
 }
 
-/// What led to the document that is shown, and to each place in it. A move within a document, or in one of its
-/// frames, is an entry of its own that says nothing of how the document came.
+/// The documents that led to the present one, and to each position in it. A navigation within a document, or in one
+/// of its frames, is a separate entry that does not show how the document was loaded.
 fn transitions_of_document(history: &NavigationHistory) -> Vec<&str> {
     let Some(entry) = current(history) else { return Vec::new() };
     let document = without_fragment(&entry.url);
@@ -151,7 +152,7 @@ fn without_fragment(url: &str) -> &str {
     url.split('#').next().unwrap_or(url)
 }
 
-/// Nothing where the page does not answer at once.
+/// Returns nothing if the page does not respond at once.
 async fn ask(shard: &Shard, tab: &Tab, question: &str) -> Option<serde_json::Value> {
     let asking = async {
         let world = isolated_world(shard, tab, &tab.session, &tab.target).await?;

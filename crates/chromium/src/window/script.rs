@@ -1,4 +1,4 @@
-//! Scripts in a page: evaluated, bounded, and their results as JSON.
+//! Scripts in a page: evaluated with limits, and their results as JSON.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use super::navigation::{check_url, without_user_information};
 use crate::error::WindowError;
 use crate::state::{Shard, Tab};
 
-/// The name of our own world in a page: its own globals, which the page can neither see nor change.
+/// The name of our isolated world in a page: its own globals, which the page can neither see nor change.
 pub(crate) const WORLD: &str = "pilotlight";
-/// A page that does not answer the simplest question for this long hangs in a script.
+/// A page that does not answer the simplest query for this long is blocked by a script.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the end of a hanging script may take.
+/// How long ending such a script may take.
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest message of a thrown error that is passed on, in characters.
+/// The longest message of a thrown error that is returned, in characters.
 const MESSAGE_CHARACTERS_MAX: usize = 500;
-/// What an aborted fetch is told apart by.
+/// The marker of an aborted fetch.
 const FETCH: &str = "async function (url, timeoutMs) {
     try {
         const response = await fetch(url, {
@@ -36,7 +36,7 @@ const FETCH: &str = "async function (url, timeoutMs) {
     }
 }";
 
-/// Evaluates an expression in a context of `session`, in the page's own world where `context` is `None`.
+/// Evaluates an expression in a context of `session`, in the page's own world if `context` is `None`.
 pub(crate) async fn evaluate(
     shard: &Shard,
     tab: &Tab,
@@ -56,7 +56,7 @@ pub(crate) async fn evaluate(
     evaluated_value(evaluated?)
 }
 
-/// What cannot be copied out of the page (V8, `src/inspector/value-mirror.cc`) is the script's mistake.
+/// A result that cannot be serialised (V8, `src/inspector/value-mirror.cc`) is an error of the script.
 fn not_json(error: WindowError) -> WindowError {
     const NOT_JSON: [&str; 2] =
         ["Object reference chain is too long", "Object couldn't be returned by value"];
@@ -68,8 +68,8 @@ fn not_json(error: WindowError) -> WindowError {
     }
 }
 
-/// Sends a command that runs a script. If the time is over because a script hangs, that script is ended, so
-/// that the page can be used again; a promise that merely takes long is left alone.
+/// Sends a command that runs a script. If it times out because a script does not end, that script is ended, so that
+/// the page can be used again; a promise that merely takes long is left alone.
 pub(crate) async fn run<C: Command<Reply = Evaluated>>(
     shard: &Shard,
     tab: &Tab,
@@ -79,7 +79,7 @@ pub(crate) async fn run<C: Command<Reply = Evaluated>>(
 ) -> Result<Evaluated, WindowError> {
     let connection = &shard.connection;
     let result = tab.call(connection, session, command, timeout).await;
-    // A hidden page may share its renderer with the page in use, whose script it would be that is ended.
+    // A hidden page may share its renderer with the page in use, whose script would be ended.
     if matches!(result, Err(WindowError::Timeout(_))) && tab.expected.is_none() {
         let probe = Evaluate {
             expression: "0".into(),
@@ -89,14 +89,14 @@ pub(crate) async fn run<C: Command<Reply = Evaluated>>(
             user_gesture: false,
         };
         if tab.call(connection, session, probe, PROBE_TIMEOUT).await.is_err() {
-            tracing::info!("a script that hangs is ended");
+            tracing::info!("ending a script that does not end");
             tab.call(connection, session, TerminateExecution {}, TERMINATE_TIMEOUT).await?;
         }
     }
     result
 }
 
-/// The result, or what was thrown.
+/// Returns the result, or the thrown error.
 pub(crate) fn evaluated_value(evaluated: Evaluated) -> Result<Value, WindowError> {
     match evaluated.exception_details {
         Some(details) => Err(WindowError::Script(message_of(details))),
@@ -115,7 +115,7 @@ fn value_of(object: RemoteObject) -> Value {
     object.value.unwrap_or(Value::Null)
 }
 
-/// The first line alone: the rest is a stack of our own making.
+/// Only the first line: the rest is a stack of our own code.
 pub(crate) fn message_of(details: ExceptionDetails) -> String {
     let thrown = details.exception.map(|exception| match exception.description {
         Some(description) => description,
@@ -128,7 +128,7 @@ pub(crate) fn message_of(details: ExceptionDetails) -> String {
     text.lines().next().unwrap_or_default().chars().take(MESSAGE_CHARACTERS_MAX).collect()
 }
 
-/// The context of our own world in a frame.
+/// Returns the context of our isolated world in a frame.
 pub(crate) async fn isolated_world(
     shard: &Shard,
     tab: &Tab,
@@ -140,7 +140,7 @@ pub(crate) async fn isolated_world(
     Ok(world.execution_context_id)
 }
 
-/// Fetches from inside the page, in our own world, so that the page's own changes to `fetch` do not matter.
+/// Fetches from inside the page, in an isolated world, so that the page's own changes to `fetch` do not matter.
 pub(crate) async fn request(
     shard: &Shard,
     tab: &Tab,
@@ -157,7 +157,7 @@ pub(crate) async fn request(
         FETCH,
         vec![Argument::Value(json!(url.as_str())), Argument::Value(json!(timeout_ms))],
     );
-    // The page gives up by itself; ours is the limit for a page that hangs.
+    // The page has its own time limit; ours is for an unresponsive page.
     let answer = evaluated_value(run(shard, tab, &tab.session, call, timeout + PROBE_TIMEOUT).await?)?;
     if let Some(status) = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok()) {
         return Ok(status);

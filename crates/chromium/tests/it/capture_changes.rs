@@ -119,7 +119,7 @@ async fn what_a_capture_fails_to_see_is_told_again() {
     let given_up = tokio::time::timeout(Duration::from_millis(500), window.capture(1)).await;
     assert!(given_up.is_err());
     assert!(window.is_changed() && fixture.events.try_recv().is_err());
-    window.revive().await.unwrap();
+    window.recover().await.unwrap();
     evaluate(&window, "localStorage.setItem('a', Math.random())").await;
     assert_eq!(fixture.event().await, changed, "the next change is told");
     settle(&mut fixture, &window).await;
@@ -127,7 +127,7 @@ async fn what_a_capture_fails_to_see_is_told_again() {
     evaluate(&window, "void setTimeout(() => { for (;;); })").await;
     let given_up = tokio::time::timeout(Duration::from_millis(500), window.capture(2)).await;
     assert!(given_up.is_err());
-    window.revive().await.unwrap();
+    window.recover().await.unwrap();
     window.heartbeat(LIMIT).await.unwrap();
     assert_eq!(fixture.event().await, changed, "and where nothing changes, a heartbeat tells");
     window.heartbeat(LIMIT).await.unwrap();

@@ -107,15 +107,15 @@ async fn a_client_is_left_its_dialogs_once_it_is_told_of_them() {
     let mut fixture = Fixture::start().await;
     let window = fixture.window().await;
     window.navigate(&portal.url("/"), LIMIT).await.unwrap();
-    let mut guest = window.let_in().await.unwrap();
+    let mut connection = window.connect_client().await.unwrap();
     // It would never know.
     assert_eq!(asks(&window, "confirm('Stay signed in?')").await, true);
     assert_eq!(answered(&mut fixture).await.by, AnsweredBy::KeepsSession);
-    guest.answers_dialogs();
+    connection.answers_dialogs();
     asks(&window, "void setTimeout(() => confirm('Stay signed in?'), 0)").await;
     let page = window.live_page(None).unwrap();
     until("the dialog is there", || page.shows_dialog()).await;
-    drop(guest);
+    drop(connection);
     let dialog = answered(&mut fixture).await;
     assert_eq!((dialog.answer, dialog.by), (DialogAnswer::Accept, AnsweredBy::KeepsSession));
     fixture.browser.close().await;

@@ -19,7 +19,7 @@ async fn a_page_that_hangs_is_noticed_and_freed() {
     window.heartbeat(SHORT).await.unwrap();
     window.evaluate("void setTimeout(() => { for (;;); })", LIMIT).await.unwrap();
     assert_eq!(window.heartbeat(SHORT).await, Err(WindowError::Timeout(SHORT)));
-    window.revive().await.unwrap();
+    window.recover().await.unwrap();
     window.heartbeat(LIMIT).await.unwrap();
     assert_eq!(window.evaluate("document.title", LIMIT).await.unwrap(), json!("Portal"));
     assert!(fixture.events.try_recv().is_err(), "it did not have to die");
@@ -27,7 +27,7 @@ async fn a_page_that_hangs_is_noticed_and_freed() {
     // One that hangs again as soon as its script is ended.
     window.evaluate("void setInterval(() => { for (;;); })", LIMIT).await.unwrap();
     assert_eq!(window.heartbeat(SHORT).await, Err(WindowError::Timeout(SHORT)));
-    window.revive().await.unwrap();
+    window.recover().await.unwrap();
     assert_eq!(fixture.event().await, BrowserEvent::WindowCrashed { window: window.id().clone() });
     assert_eq!(window.heartbeat(SHORT).await, Err(WindowError::Crashed));
     window.reload(LIMIT).await.unwrap();

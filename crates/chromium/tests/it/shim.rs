@@ -21,7 +21,7 @@ use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::launch::{DirectLauncher, LaunchPlan};
 use pilotlight_chromium::launcher::{Launched, Launcher};
 use pilotlight_chromium::profiles::Profile;
-use pilotlight_chromium::shim::{ShimError, ShimLauncher, ShimOptions, Survivor};
+use pilotlight_chromium::shim::{OrphanedBrowser, ShimError, ShimLauncher, ShimOptions};
 use pilotlight_chromium::{Browser, BrowserEvent, LostWindow, StartError, Window, WindowOptions};
 use pilotlight_linux::ProcessMemory;
 use pilotlight_linux::priority::{YIELDING, niceness};
@@ -88,20 +88,20 @@ fn labelled(label: &str) -> WindowOptions {
     WindowOptions { label: Some(label.into()), viewport: Some((640, 480)), ..WindowOptions::default() }
 }
 
-async fn survivor(run: &Path) -> Survivor {
-    let mut found = launcher(run).survivors().await;
+async fn orphan(run: &Path) -> OrphanedBrowser {
+    let mut found = launcher(run).orphans().await;
     assert!(found.ended.is_empty(), "{:?}", found.ended);
-    assert_eq!(found.survivors.len(), 1);
-    found.survivors.remove(0)
+    assert_eq!(found.orphans.len(), 1);
+    found.orphans.remove(0)
 }
 
 /// Adopts the one browser in the directory with all of its windows.
 async fn adopt(run: &Path) -> (Browser, mpsc::Receiver<BrowserEvent>, HashMap<String, Window>) {
-    let survivor = survivor(run).await;
-    let (contexts, labels): (Vec<_>, Vec<_>) = survivor.windows().into_iter().unzip();
+    let orphan = orphan(run).await;
+    let (contexts, labels): (Vec<_>, Vec<_>) = orphan.windows().into_iter().unzip();
     let wanted = contexts.into_iter().zip(labels.iter().map(|label| labelled(label)));
     let began = Instant::now();
-    let (browser, events, windows) = Browser::adopt(survivor, wanted.collect()).await.unwrap();
+    let (browser, events, windows) = Browser::adopt(orphan, wanted.collect()).await.unwrap();
     println!("adopted {} windows in {:?}", windows.len(), began.elapsed());
     (browser, events, labels.into_iter().zip(windows.into_iter().map(Result::unwrap)).collect())
 }
@@ -325,7 +325,7 @@ async fn what_waits_for_a_dead_server_goes_on() {
 
     let next_id = greet(run.path(), 1, "control").await["hello"]["next_id"].as_i64().unwrap();
     assert!(next_id > 8, "{next_id}");
-    let (browser, _events, windows) = Browser::adopt(survivor(run.path()).await, Vec::new()).await.unwrap();
+    let (browser, _events, windows) = Browser::adopt(orphan(run.path()).await, Vec::new()).await.unwrap();
     assert!(windows.is_empty());
     // Had an answer to a question of the dead been taken for this, it could not be read.
     let contexts = browser.connection().call(None, GetBrowserContexts {}).await.unwrap();
@@ -358,11 +358,11 @@ async fn notes_are_there_for_the_next_server() {
     browser.shim().unwrap().set_orphan_timeout(Duration::from_secs(77)).await.unwrap();
     let notes = browser.notes();
     drop(browser);
-    let survivor = survivor(run.path()).await;
-    assert_eq!(survivor.notes(), &notes);
+    let orphan = orphan(run.path()).await;
+    assert_eq!(orphan.notes(), &notes);
     assert_eq!(notes, [("a".to_owned(), "1".to_owned())].into());
-    assert_eq!((survivor.label(), survivor.orphan_timeout()), ("test", Duration::from_secs(77)));
-    survivor.end().await;
+    assert_eq!((orphan.label(), orphan.orphan_timeout()), ("test", Duration::from_secs(77)));
+    orphan.end().await;
     assert!(is_empty(run.path()));
 }
 
@@ -378,14 +378,14 @@ async fn windows_that_cannot_be_given_back_are_said_to_be_lost() {
     let ids = [&kept, &emptied, &crashed].map(|window| window.id().to_string());
     browser.leave();
     kill_hard(renderer);
-    let raw = survivor(run.path()).await;
+    let raw = orphan(run.path()).await;
     assert_eq!(raw.windows().len(), 3);
     drop(raw);
     tokio::time::sleep(Duration::from_millis(600)).await;
     let [kept, emptied, crashed] = ids;
     let wanted = [kept.clone(), emptied.clone(), crashed.clone(), "unknown".to_owned()];
     let wanted = wanted.into_iter().map(|context| (context, labelled("again"))).collect();
-    let (browser, mut events, windows) = Browser::adopt(survivor(run.path()).await, wanted).await.unwrap();
+    let (browser, mut events, windows) = Browser::adopt(orphan(run.path()).await, wanted).await.unwrap();
     assert!(windows[0].is_ok());
     // Its context is there, with an empty page.
     assert_eq!(windows[1].as_ref().unwrap().pages().len(), 1);
@@ -520,8 +520,8 @@ async fn a_shim_of_another_version_is_ended_and_told() {
     let card = shim_folder(run.path()).join("shim.json");
     let text = fs::read_to_string(&card).unwrap();
     fs::write(&card, text.replace("\"protocol\":1", "\"protocol\":99")).unwrap();
-    let found = launcher(run.path()).survivors().await;
-    assert!(found.survivors.is_empty());
+    let found = launcher(run.path()).orphans().await;
+    assert!(found.orphans.is_empty());
     assert!(matches!(found.ended[0].reason, ShimError::Version { theirs: 99 }));
     assert_eq!((found.ended[0].shim_pid, &*found.ended[0].label), (shim_pid, "test"));
     assert!(!is_running(shim_pid) && !is_running(pid));

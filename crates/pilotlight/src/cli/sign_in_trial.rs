@@ -13,7 +13,7 @@ use pilotlight_core::SignInStatus;
 use pilotlight_flow::Flow;
 use pilotlight_flow::replay::{Event, Product};
 use pilotlight_flow::review::review;
-use pilotlight_store::{Archive, MemoryStore};
+use pilotlight_store::{MemoryStore, StoreHandle};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -149,7 +149,7 @@ async fn login(config: &Config, arguments: &TryArgs) -> Result<Login, Failure> {
             let totp_secret = totp.then(|| secret::totp(*password_stdin)).transpose()?;
             let definition = CredentialDefinition { username: username.clone(), password, totp_secret };
             definition.validate().map_err(|error| Failure::new(USAGE, error.to_string()))?;
-            let archive = Archive::start(MemoryStore::default()).map_err(of_system)?;
+            let archive = StoreHandle::start(MemoryStore::default()).map_err(of_system)?;
             let credentials = Credentials::new(archive, Vec::new());
             let defined = credentials.define(GIVEN, definition).await;
             defined.map_err(|error| Failure::new(USAGE, with_sources(&error)))?;

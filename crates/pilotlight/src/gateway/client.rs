@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use pilotlight_chromium::{Guest, NewPage, work_on};
+use pilotlight_chromium::{ClientConnection, NewPage, work_on};
 use pilotlight_gateway::{Identity, Out, VirtualBrowser};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
@@ -50,7 +50,7 @@ enum DisconnectReason {
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     visit: Visit,
-    guest: Guest,
+    connection: ClientConnection,
     files: SessionFiles,
     terms: Terms,
     stop: CancellationToken,
@@ -58,10 +58,10 @@ pub async fn serve(
     // One frame for each message: not every client puts pieces together.
     let config = Config::default().frame_size(usize::MAX).flush_threshold(256 * 1024);
     let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE_BYTES));
-    let (stream, meter) = Intake::new(stream, Arc::clone(&guest.large_messages));
+    let (stream, meter) = Intake::new(stream, Arc::clone(&connection.large_messages));
     let mut socket = ServerBuilder::new().config(config).limits(limits).serve(stream);
     let session = visit.session();
-    let mut client = Client::new(visit, guest, files, terms, meter);
+    let mut client = Client::new(visit, connection, files, terms, meter);
     tracing::info!(session_id = %session, "a client came");
     let disconnect = client.run(&mut socket, &stop).await;
     let (code, reason) = match disconnect {
@@ -85,8 +85,8 @@ pub async fn serve(
 
 struct Client {
     browser: VirtualBrowser,
-    // The guest goes before the visit: nothing of it may be there when the session is free.
-    guest: Guest,
+    // The connection goes before the visit: nothing of it may be there when the session is free.
+    connection: ClientConnection,
     visit: Visit,
     files: SessionFiles,
     terms: Terms,
@@ -103,21 +103,27 @@ struct Client {
 }
 
 impl Client {
-    fn new(visit: Visit, mut guest: Guest, files: SessionFiles, terms: Terms, meter: Meter) -> Self {
+    fn new(
+        visit: Visit,
+        mut connection: ClientConnection,
+        files: SessionFiles,
+        terms: Terms,
+        meter: Meter,
+    ) -> Self {
         let identity = Identity {
-            session: guest.session().as_str().into(),
-            context: guest.window().as_str().into(),
+            session: connection.session().as_str().into(),
+            context: connection.window().as_str().into(),
             folder: files.downloads().to_string_lossy().into_owned(),
             has_clipboard: terms.has_clipboard,
         };
-        let browser = VirtualBrowser::new(identity, guest.pages.ids());
+        let browser = VirtualBrowser::new(identity, connection.pages.ids());
         let mut keep = interval(KEEP_EVERY);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping = interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             browser,
-            guest,
+            connection,
             visit,
             files,
             terms,
@@ -134,7 +140,8 @@ impl Client {
         socket: &mut WebSocketStream<S>,
         stop: &CancellationToken,
     ) -> DisconnectReason {
-        self.browser.start(self.terms.downloads, self.terms.keeps_page, &mut || self.guest.sender.next_id());
+        self.browser
+            .start(self.terms.downloads, self.terms.keeps_page, &mut || self.connection.sender.next_id());
         let (mut is_ready, mut has_heard) = (false, false);
         loop {
             if let Err(reason) = self.carry_out(socket).await {
@@ -145,13 +152,13 @@ impl Client {
             }
             is_ready = is_ready || self.browser.is_ready();
             // Meanwhile the client still hears, and what it sends waits in its socket.
-            let rests_until = self.guest.sender.rests_until();
+            let rests_until = self.connection.sender.rests_until();
             if self.browser.has_open_calls() {
                 self.active_at = Instant::now();
             }
             let silent_at = self.terms.idle_after.filter(|_| !self.visit.is_paused());
             let silent_at = silent_at.map(|after| self.active_at + after);
-            let mut ids = || self.guest.sender.next_id();
+            let mut ids = || self.connection.sender.next_id();
             tokio::select! {
                 () = reached(rests_until) => {}
                 () = reached(silent_at) => {
@@ -160,14 +167,14 @@ impl Client {
                     }
                 }
                 () = stop.cancelled() => return DisconnectReason::Stopping,
-                message = self.guest.receiver.next() => {
+                message = self.connection.receiver.next() => {
                     let Some(message) = message else { return DisconnectReason::Lost };
                     if self.browser.has_open_calls() {
                         self.active_at = Instant::now();
                     }
                     work_on(message.len(), || self.browser.from_browser(&message, &mut ids));
                     for _ in 1..BATCH {
-                        let Some(message) = self.guest.receiver.try_next() else { break };
+                        let Some(message) = self.connection.receiver.try_next() else { break };
                         work_on(message.len(), || self.browser.from_browser(&message, &mut ids));
                     }
                 }
@@ -180,11 +187,11 @@ impl Client {
                         {
                             return reason;
                         }
-                        let mut ids = || self.guest.sender.next_id();
+                        let mut ids = || self.connection.sender.next_id();
                         let message = message.as_payload();
                         work_on(message.len(), || self.browser.from_client(message, &mut ids));
                         if self.browser.hears_dialogs() {
-                            self.guest.answers_dialogs();
+                            self.connection.answers_dialogs();
                         }
                         self.visit.used().await;
                     }
@@ -196,22 +203,22 @@ impl Client {
                     Some(Err(tokio_websockets::Error::Protocol(_))) => return DisconnectReason::Broken,
                     Some(Err(_)) | None => return DisconnectReason::Left,
                 },
-                Some(page) = self.guest.new_pages.recv() => {
+                Some(page) = self.connection.new_pages.recv() => {
                     let target = page.target_id.clone();
                     self.held.insert(target.clone(), page);
                     self.browser.hold(target, &mut ids);
                 }
-                changed = self.guest.pages.changed() => {
+                changed = self.connection.pages.changed() => {
                     if !changed {
                         return DisconnectReason::Lost;
                     }
                     // What is held was announced before it was shown.
-                    while let Ok(page) = self.guest.new_pages.try_recv() {
+                    while let Ok(page) = self.connection.new_pages.try_recv() {
                         let target = page.target_id.clone();
                         self.held.insert(target.clone(), page);
                         self.browser.hold(target, &mut ids);
                     }
-                    self.browser.pages(self.guest.pages.ids(), &mut ids);
+                    self.browser.pages(self.connection.pages.ids(), &mut ids);
                 }
                 _ = self.keep.tick() => self.visit.keep().await,
                 _ = self.ping.tick(), if rests_until.is_some() => {
@@ -239,7 +246,7 @@ impl Client {
                     self.send(socket, message).await?;
                 }
                 Out::Release(page) => drop(self.held.remove(&page)),
-                Out::OwnContext(context) => self.guest.own_context(&context),
+                Out::OwnContext(context) => self.connection.own_context(&context),
                 Out::Deliver { name, wanted } => self.deliver(name, wanted).await,
                 Out::Upload { ticket, files } => self.upload(ticket, files).await,
                 Out::Close => {
@@ -270,7 +277,7 @@ impl Client {
         socket: &mut WebSocketStream<S>,
         message: Bytes,
     ) -> Result<(), DisconnectReason> {
-        let sending = self.guest.sender.send(message);
+        let sending = self.connection.sender.send(message);
         let sent = meanwhile(&mut self.keep, &mut self.ping, &self.visit, socket, sending).await?;
         sent.map_err(|_| DisconnectReason::Lost)
     }
@@ -297,7 +304,7 @@ impl Client {
             Ok(taken) => taken.map_err(|error| error.to_string()),
             Err(_) => Err("the files could not be read".to_owned()),
         };
-        self.browser.uploaded(ticket, taken, &mut || self.guest.sender.next_id());
+        self.browser.uploaded(ticket, taken, &mut || self.connection.sender.next_id());
     }
 }
 

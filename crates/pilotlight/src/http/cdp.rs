@@ -134,11 +134,11 @@ pub(super) async fn socket(
 ) -> Result<Response, Problem> {
     let locality = Locality::Own(peer.is_local(request.headers()));
     let terms = Terms { locality, ..Terms::default() };
-    let_in(&app, id, terms, (), request).await
+    connect_client(&app, id, terms, (), request).await
 }
 
 /// Attaches a client to a session's window. `keeps` is dropped when the client disconnects.
-pub(super) async fn let_in(
+pub(super) async fn connect_client(
     app: &App,
     id: Uuid,
     mut terms: Terms,
@@ -153,11 +153,11 @@ pub(super) async fn let_in(
     let (gateway, files_window) = (app.gateway.clone(), window.clone());
     let files = tokio::task::spawn_blocking(move || gateway.files_of_window(id, &files_window)).await;
     let files = files.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))??;
-    let guest = window.let_in().await?;
+    let connection = window.connect_client().await?;
     let stop = app.gateway.stop.clone();
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(stream) => serve(TokioIo::new(stream), visit, guest, files, terms, stop).await,
+            Ok(stream) => serve(TokioIo::new(stream), visit, connection, files, terms, stop).await,
             Err(error) => tracing::debug!(%error, "client disconnected before the WebSocket was open"),
         }
     });

@@ -143,7 +143,7 @@ fn text(app: &App) -> Result<String, std::fmt::Error> {
     }
     let help = "Number of refreshes since the server started, by way and outcome";
     registry.register("refreshes", help, refreshes);
-    let store_healthy = i64::from(app.archive.health().borrow().is_none());
+    let store_healthy = i64::from(app.store.health().borrow().is_none());
     let help = "Whether the last write to the store succeeded (1) or not (0)";
     registry.register("store_healthy", help, gauge(store_healthy));
     let help = "Number of store records that could not be read at startup";

@@ -226,7 +226,7 @@ pub(super) async fn storage_state(
 ) -> Result<Json<serde_json::Value>, Problem> {
     let checkpoint = if app.living(id)?.state() == SessionState::Hibernated {
         let stored =
-            app.archive.checkpoint(id).await.map_err(|error| {
+            app.store.checkpoint(id).await.map_err(|error| {
                 Problem::new(ErrorCode::Internal, format!("Cannot read the state: {error}"))
             })?;
         stored

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use pilotlight_api::{ErrorBody, ErrorCode};
-use pilotlight_store::Archive;
+use pilotlight_store::StoreHandle;
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use crate::sentence::with_sources;
     (status = "5XX", description = "The copy could not be made", body = ErrorBody)))]
 pub(super) async fn backup(State(app): State<App>) -> Result<Response, Problem> {
     // Continues even if the client disconnects, so that the copy is deleted.
-    let copying = tokio::spawn(copy(app.archive.clone(), app.state_dir.clone()));
+    let copying = tokio::spawn(copy(app.store.clone(), app.state_dir.clone()));
     let ended = |error: tokio::task::JoinError| Problem::new(ErrorCode::Internal, error.to_string());
     let file = copying.await.map_err(ended)??;
     let headers = [
@@ -36,14 +36,14 @@ pub(super) async fn backup(State(app): State<App>) -> Result<Response, Problem> 
 const COPY: (&str, &str) = ("backup-", ".new");
 
 /// Creates a copy and unlinks it: it is deleted when it is closed.
-async fn copy(archive: Archive, state_dir: PathBuf) -> Result<tokio::fs::File, Problem> {
+async fn copy(store: StoreHandle, state_dir: PathBuf) -> Result<tokio::fs::File, Problem> {
     let failed = |error: &dyn std::error::Error| {
         let message = format!("The store could not be copied: {}", with_sources(error));
         Problem::new(ErrorCode::StorageFailed, message)
     };
     let (begin, end) = COPY;
     let path = state_dir.join(format!("{begin}{}{end}", Uuid::now_v7()));
-    archive.backup(path.clone()).await.map_err(|error| {
+    store.backup(path.clone()).await.map_err(|error| {
         let message = format!("The store could not be copied: {}", with_sources(&error));
         let code = if error.is_full() { ErrorCode::StorageFull } else { ErrorCode::StorageFailed };
         Problem::new(code, message)

@@ -81,7 +81,7 @@ fn reasons(app: &App, waiting: usize) -> Vec<String> {
         1 => Some(one.to_owned()),
         count => Some(format!("{count} {more}")),
     };
-    let unwritten = app.archive.health().borrow().is_some();
+    let unwritten = app.store.health().borrow().is_some();
     let reasons = [
         count(waiting, "A session needs attention", "sessions need attention"),
         unwritten.then(|| "The store cannot be written; changes are refused".to_owned()),

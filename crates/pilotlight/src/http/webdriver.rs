@@ -17,7 +17,7 @@ use tokio_websockets::ServerBuilder;
 use uuid::Uuid;
 
 use super::App;
-use super::cdp::{VersionAnswer, host, let_in, pages_of, version_of};
+use super::cdp::{VersionAnswer, connect_client, host, pages_of, version_of};
 use super::problem::Problem;
 use super::websocket::accept;
 use crate::gateway::{Locality, Peer, Terms, Visit};
@@ -325,7 +325,7 @@ async fn devtools(
 ) -> Result<Response, Problem> {
     let is_local = peer.is_local(request.headers());
     let terms = Terms { locality: Locality::Own(is_local), downloads: true, ..Terms::default() };
-    let_in(&app, session.window_of, terms, session.busy(), request).await
+    connect_client(&app, session.window_of, terms, session.busy(), request).await
 }
 
 /// Stores a file that a client will type into a file input, like Selenium's servers.
@@ -381,5 +381,5 @@ async fn browser(State(app): State<App>, headers: HeaderMap, request: Request) -
     let (requests, keeps_page) = (Arc::clone(&session.requests), session.speaks_bidi());
     let locality = Locality::OfRequests(requests);
     let terms = Terms { locality, downloads: true, keeps_page, ..Terms::default() };
-    let_in(&app, session.window_of, terms, session.connected(), request).await
+    connect_client(&app, session.window_of, terms, session.connected(), request).await
 }

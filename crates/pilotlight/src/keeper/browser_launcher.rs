@@ -12,7 +12,7 @@ use std::time::Duration;
 use pilotlight_chromium::find::{Binary, Engine, FindError, Search, check_version, find};
 use pilotlight_chromium::launch::{Confinement, LaunchError, LaunchPlan, Reach, RunAs, probe};
 use pilotlight_chromium::profiles::{CustomProfile, Profile, ProfileError, Resolved, resolve};
-use pilotlight_chromium::shim::{ShimLauncher, ShimOptions, Survivor};
+use pilotlight_chromium::shim::{OrphanedBrowser, ShimLauncher, ShimOptions};
 use pilotlight_chromium::{Browser, BrowserEvent, StartError, Window, WindowOptions};
 use pilotlight_core::{AdoptedShard, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub struct BrowserLauncherOptions {
 
 /// A browser that an earlier server left, with those of its windows that belong to living sessions.
 #[derive(Debug)]
-pub struct Inherited {
+pub struct AdoptedBrowser {
     /// What the rules need to know of it.
     pub shard: AdoptedShard,
     /// The browser.
@@ -241,22 +241,21 @@ impl BrowserLauncher {
 impl BrowserLauncher {
     /// Adopts the browsers that an earlier server left. `windows` are those of living sessions, with their options;
     /// all others are closed.
-    pub async fn inherit(&self, windows: &BTreeMap<SessionId, WindowOptions>) -> Vec<Inherited> {
-        let found = self.shim_launcher.survivors().await;
-        let adopting = (1..)
-            .zip(found.survivors)
-            .map(|(number, survivor)| self.adopt(ShardId(number), survivor, windows));
+    pub async fn adopt_all(&self, windows: &BTreeMap<SessionId, WindowOptions>) -> Vec<AdoptedBrowser> {
+        let found = self.shim_launcher.orphans().await;
+        let adopting =
+            (1..).zip(found.orphans).map(|(number, orphan)| self.adopt(ShardId(number), orphan, windows));
         futures_util::future::join_all(adopting).await.into_iter().flatten().collect()
     }
 
     async fn adopt(
         &self,
         shard: ShardId,
-        survivor: Survivor,
+        orphan: OrphanedBrowser,
         windows: &BTreeMap<SessionId, WindowOptions>,
-    ) -> Option<Inherited> {
-        let shard = self.kept_shard(survivor.label(), shard);
-        let claimed: Vec<(SessionId, (String, WindowOptions))> = survivor
+    ) -> Option<AdoptedBrowser> {
+        let shard = self.kept_shard(orphan.label(), shard);
+        let claimed: Vec<(SessionId, (String, WindowOptions))> = orphan
             .windows()
             .into_iter()
             .filter_map(|(context, label)| {
@@ -266,8 +265,8 @@ impl BrowserLauncher {
             })
             .collect();
         let (sessions, claims): (Vec<_>, Vec<_>) = claimed.into_iter().unzip();
-        let pid = survivor.browser_pid();
-        let (browser, events, adopted) = match Browser::adopt(survivor, claims).await {
+        let pid = orphan.browser_pid();
+        let (browser, events, adopted) = match Browser::adopt(orphan, claims).await {
             Ok(adopted) => adopted,
             Err(error) => {
                 tracing::warn!(pid, error = with_sources(&error), "failed to adopt a browser");
@@ -286,7 +285,7 @@ impl BrowserLauncher {
             })
             .collect();
         tracing::info!(shard = shard.id.0, pid, windows = windows.len(), "browser adopted");
-        Some(Inherited { shard, browser, events, windows })
+        Some(AdoptedBrowser { shard, browser, events, windows })
     }
 
     /// A browser that was started in another way than it would be now gets no new windows and is retired.

@@ -13,14 +13,14 @@ use pilotlight_linux::Measure;
 use uuid::Uuid;
 
 use super::events::live_url;
-use super::live::LiveWindow;
+use super::measured_window::MeasuredWindow;
 use super::session_target::SessionTarget;
 use super::sign_in_status;
 use crate::clock::timestamp;
 
 /// A session's site, page, window and tags.
 #[derive(Debug, Clone)]
-pub struct Details {
+pub struct SessionDetails {
     /// The site's name.
     pub site: Option<String>,
     /// The launch profile's name.
@@ -47,7 +47,7 @@ pub struct Details {
     pub target: Arc<SessionTarget>,
 }
 
-impl Details {
+impl SessionDetails {
     /// A session that has ended needs no password, though it is kept for a while.
     pub(super) fn forget_secrets(&mut self) {
         self.window.proxy = None;
@@ -65,7 +65,7 @@ impl Details {
 #[derive(Debug, Clone)]
 pub struct Published {
     session: api::Session,
-    window: Option<LiveWindow>,
+    window: Option<MeasuredWindow>,
     /// The last address of its page in an earlier window.
     left_at: Option<String>,
 }
@@ -73,8 +73,8 @@ pub struct Published {
 impl Published {
     pub(super) fn new(
         session: &core::Session,
-        details: &Details,
-        window: Option<LiveWindow>,
+        details: &SessionDetails,
+        window: Option<MeasuredWindow>,
         address: SocketAddr,
         failure_url: Option<String>,
     ) -> Self {
@@ -198,7 +198,7 @@ impl Published {
     }
 }
 
-fn held(hold: &core::Hold, details: &Details) -> api::SessionHold {
+fn held(hold: &core::Hold, details: &SessionDetails) -> api::SessionHold {
     api::SessionHold {
         owner: details.owners.get(&hold.id).cloned(),
         shared: hold.shared,
@@ -207,7 +207,7 @@ fn held(hold: &core::Hold, details: &Details) -> api::SessionHold {
     }
 }
 
-fn connected(hold: &core::Hold, details: &Details) -> Option<api::SessionClient> {
+fn connected(hold: &core::Hold, details: &SessionDetails) -> Option<api::SessionClient> {
     details.connections.contains(&hold.id).then(|| api::SessionClient {
         name: details.owners.get(&hold.id).cloned().unwrap_or_default(),
         silent_since: hold.silent_since.map(timestamp),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use pilotlight_core::{PersistedSession, SessionId};
 
-use super::details::Details;
+use super::details::SessionDetails;
 
 /// The data of one session.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) details: Details,
+    pub(super) details: SessionDetails,
     /// What was last passed to the store writer, if anything.
     pub(super) written: Option<PersistedSession>,
     /// Whether a client was told of it, so that it must be stored.
@@ -18,7 +18,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Returns an entry that is neither stored nor promised.
-    pub(super) fn new(details: Details) -> Self {
+    pub(super) fn new(details: SessionDetails) -> Self {
         Self { details, written: None, is_promised: false }
     }
 }
@@ -36,11 +36,11 @@ impl Entries {
         self.0.get_mut(&id)
     }
 
-    pub(super) fn details(&self, id: SessionId) -> Option<&Details> {
+    pub(super) fn details(&self, id: SessionId) -> Option<&SessionDetails> {
         self.0.get(&id).map(|entry| &entry.details)
     }
 
-    pub(super) fn details_mut(&mut self, id: SessionId) -> Option<&mut Details> {
+    pub(super) fn details_mut(&mut self, id: SessionId) -> Option<&mut SessionDetails> {
         self.0.get_mut(&id).map(|entry| &mut entry.details)
     }
 

@@ -16,17 +16,18 @@ use pilotlight_core::{
     Activity, Failure, FailureKind, Isolation, LaunchKey, Moment, SessionId, ShardId, SignInStatus, Ticket,
 };
 use pilotlight_linux::Destination;
-use pilotlight_store::Archive;
+use pilotlight_store::StoreHandle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::browser_launcher::{BrowserLauncher, Inherited, label};
-use super::details::Details;
+use super::browser_launcher::{AdoptedBrowser, BrowserLauncher, label};
+use super::details::SessionDetails;
 use super::failure_recorder::FailureRecorder;
 use super::handle::BrowserProcess;
-use super::live::LiveWindow;
+use super::measured_window::MeasuredWindow;
 use super::message::Report;
 use super::page_out::PageOutWorker;
 use super::suspicion::KnownBefore;
@@ -41,34 +42,24 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 struct Slot {
     shard: Option<ShardId>,
-    window: Option<LiveWindow>,
+    window: Option<MeasuredWindow>,
     activity: Option<AbortHandle>,
     /// A refresh in a hidden page.
-    beside: Option<Ended>,
+    beside: Option<AbortOnDropHandle<()>>,
     /// Aborted with the slot.
-    heartbeat: Option<Ended>,
-    save: Option<Ended>,
+    heartbeat: Option<AbortOnDropHandle<()>>,
+    save: Option<AbortOnDropHandle<()>>,
     /// Freezing or thawing.
-    motion: Option<Ended>,
+    motion: Option<AbortOnDropHandle<()>>,
     /// It was ordered to close before it was open.
     closing: Option<Ticket>,
 }
 
-/// A task that is aborted when this is dropped.
-#[derive(Debug)]
-struct Ended(AbortHandle);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Browsers and windows that exist, and the tasks that work on them.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct Executor {
     launcher: Arc<BrowserLauncher>,
-    archive: Archive,
+    store: StoreHandle,
     reports: mpsc::Sender<Report>,
     /// Whether browsers continue to run when the server stops.
     leaves_browsers: bool,
@@ -81,16 +72,16 @@ pub(super) struct World {
     slots: BTreeMap<SessionId, Slot>,
     page_out: PageOutWorker,
     /// Browsers whose windows are all frozen.
-    shrinking: BTreeMap<ShardId, Ended>,
+    shrinking: BTreeMap<ShardId, AbortOnDropHandle<()>>,
     sessions: BTreeMap<WindowId, SessionId>,
     /// Browsers that are being started or ended.
     tasks: JoinSet<()>,
 }
 
-impl World {
+impl Executor {
     pub(super) fn new(
         launcher: Arc<BrowserLauncher>,
-        archive: Archive,
+        store: StoreHandle,
         reports: mpsc::Sender<Report>,
         leaves_browsers: bool,
         heartbeat: Duration,
@@ -99,7 +90,7 @@ impl World {
     ) -> Self {
         Self {
             launcher,
-            archive,
+            store,
             reports,
             leaves_browsers,
             heartbeat,
@@ -114,7 +105,7 @@ impl World {
         }
     }
 
-    pub(super) fn window(&self, session: SessionId) -> Option<&LiveWindow> {
+    pub(super) fn window(&self, session: SessionId) -> Option<&MeasuredWindow> {
         self.slots.get(&session)?.window.as_ref()
     }
 
@@ -124,8 +115,8 @@ impl World {
     }
 
     /// Adopts a browser that an earlier server left, with its windows.
-    pub(super) fn inherit(&mut self, inherited: Inherited) {
-        let Inherited { shard, browser, events, windows } = inherited;
+    pub(super) fn adopt(&mut self, adopted: AdoptedBrowser) {
+        let AdoptedBrowser { shard, browser, events, windows } = adopted;
         browser.set_shared(shard.isolation == Isolation::Shared);
         let shard = shard.id;
         self.shard_started(shard, browser);
@@ -282,9 +273,9 @@ impl World {
         self.sessions.insert(window.id().clone(), session);
         slot.heartbeat = watched.map(|watched| {
             let beats = watched.watch_window(window.clone(), session, self.heartbeat);
-            Ended(tokio::spawn(beats).abort_handle())
+            AbortOnDropHandle::new(tokio::spawn(beats))
         });
-        slot.window = Some(LiveWindow::new(window));
+        slot.window = Some(MeasuredWindow::new(window));
     }
 
     /// Captures the state of a window. A capture that still runs is aborted.
@@ -292,7 +283,7 @@ impl World {
         let reports = self.reports.clone();
         let watched = self.watched_of(session);
         let Some(slot) = self.slots.get_mut(&session) else { return };
-        let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
+        let Some(MeasuredWindow { window, .. }) = slot.window.clone() else { return };
         let task = tokio::spawn(async move {
             let captured = window.capture(now.0).await;
             if captured.is_err() && watched.is_none_or(|watched| watched.is_gone()) {
@@ -303,7 +294,7 @@ impl World {
             });
             drop(reports.send(Report::Captured { session, ticket, result }).await);
         });
-        slot.save = Some(Ended(task.abort_handle()));
+        slot.save = Some(AbortOnDropHandle::new(task));
     }
 
     /// Freezes a window.
@@ -333,7 +324,7 @@ impl World {
         let Some(browser) = self.browsers.get(&shard) else { return };
         let (page_out, pid) = (self.page_out.clone(), browser.pid());
         let task = tokio::spawn(async move { page_out.page_out_tree(pid).await });
-        self.shrinking.insert(shard, Ended(task.abort_handle()));
+        self.shrinking.insert(shard, AbortOnDropHandle::new(task));
     }
 
     /// Returns the processes of all browsers.
@@ -366,13 +357,13 @@ impl World {
     ) {
         let reports = self.reports.clone();
         let Some(slot) = self.slots.get_mut(&session) else { return };
-        let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
-        slot.motion = Some(Ended(tokio::spawn(task(window, reports)).abort_handle()));
+        let Some(MeasuredWindow { window, .. }) = slot.window.clone() else { return };
+        slot.motion = Some(AbortOnDropHandle::new(tokio::spawn(task(window, reports))));
     }
 
     /// Ends the pages of a window by force.
     pub(super) fn end_pages(&self, session: SessionId) {
-        if let Some(LiveWindow { window, .. }) = self.window(session) {
+        if let Some(MeasuredWindow { window, .. }) = self.window(session) {
             tracing::warn!(window = %window.id(), "a window takes too much memory and its pages are ended");
             window.end_pages();
         }
@@ -410,15 +401,14 @@ impl World {
         session: SessionId,
         ticket: Ticket,
         activity: Activity,
-        details: &Details,
+        details: &SessionDetails,
         known: KnownBefore,
     ) {
-        let (archive, reports, failures) =
-            (self.archive.clone(), self.reports.clone(), self.failures.clone());
+        let (store, reports, failures) = (self.store.clone(), self.reports.clone(), self.failures.clone());
         let (target, begins_with) = (Arc::clone(&details.target), details.begins_with.clone());
         let watched = self.watched_of(session);
         let Some(slot) = self.slots.get_mut(&session) else { return };
-        let Some(LiveWindow { window, .. }) = slot.window.clone() else { return };
+        let Some(MeasuredWindow { window, .. }) = slot.window.clone() else { return };
         if let Some(before) = slot.activity.take() {
             before.abort();
         }
@@ -427,7 +417,7 @@ impl World {
             let work = async {
                 let checkpoint = match activity {
                     Activity::Visit | Activity::LoadDocument => {
-                        newest_checkpoint(&archive, session, begins_with).await?
+                        newest_checkpoint(&store, session, begins_with).await?
                     }
                     _ => None,
                 };
@@ -460,7 +450,7 @@ impl World {
     }
 
     /// Refreshes a session in a hidden page of its window.
-    pub(super) fn refresh_beside(&mut self, session: SessionId, ticket: Ticket, details: &Details) {
+    pub(super) fn refresh_beside(&mut self, session: SessionId, ticket: Ticket, details: &SessionDetails) {
         let (reports, target) = (self.reports.clone(), Arc::clone(&details.target));
         let slot = self.slots.get_mut(&session);
         let Some((slot, window)) = slot.and_then(|slot| slot.window.clone().map(|live| (slot, live.window)))
@@ -473,7 +463,7 @@ impl World {
             let outcome = reported(Box::pin(target.refresh_beside(&window, &observer))).await;
             drop(reports.send(Report::RefreshedBeside { session, ticket, outcome }).await);
         });
-        slot.beside = Some(Ended(task.abort_handle()));
+        slot.beside = Some(AbortOnDropHandle::new(task));
     }
 
     fn forget(&mut self, session: SessionId) -> Option<Window> {
@@ -550,11 +540,11 @@ async fn tell(shard: ShardId, mut events: mpsc::Receiver<BrowserEvent>, reports:
 /// Returns the last stored state of a session's window, or the one that its client provided. An unreadable state is
 /// not treated as none: starting without it would soon overwrite it.
 async fn newest_checkpoint(
-    archive: &Archive,
+    store: &StoreHandle,
     session: SessionId,
     begins_with: Option<Arc<Checkpoint>>,
 ) -> Result<Option<Checkpoint>, Failure> {
-    match archive.checkpoint(Uuid::from_u128(session.0)).await {
+    match store.checkpoint(Uuid::from_u128(session.0)).await {
         Ok(newest) => Ok(newest.or_else(|| begins_with.map(Arc::unwrap_or_clone))),
         Err(error) => {
             Err(browser_failure(format!("its state cannot be read from the store: {}", with_sources(&error))))

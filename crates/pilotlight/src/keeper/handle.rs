@@ -9,7 +9,7 @@ use pilotlight_core::{DueRefresh, HoldId, Memory, Moment, PolicyPatch, SessionId
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::details::{Details, Published};
+use super::details::{Published, SessionDetails};
 use super::events::Events;
 use super::message::{HoldTerms, Message, Order, Refused, Reply};
 use super::refreshes::RefreshCounts;
@@ -131,7 +131,7 @@ impl KeeperHandle {
     ///
     /// # Errors
     /// The reason for a refusal or failure.
-    pub async fn create(&self, spec: Spec, details: Details) -> Result<(Session, bool), Refused> {
+    pub async fn create(&self, spec: Spec, details: SessionDetails) -> Result<(Session, bool), Refused> {
         let order = Order::Create { spec: Box::new(spec), details: Box::new(details) };
         match self.order(Uuid::now_v7(), order).await? {
             Reply::Session(session, is_new) => Ok((*session, is_new)),

@@ -23,7 +23,7 @@ static PICTURES: Semaphore = Semaphore::const_new(2);
 
 /// A window with its last measurement and picture. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct LiveWindow {
+pub(super) struct MeasuredWindow {
     /// The window.
     pub(super) window: Window,
     measured: Arc<Mutex<Measured>>,
@@ -37,7 +37,7 @@ struct Measured {
     memory: Option<ProcessMemory>,
 }
 
-impl LiveWindow {
+impl MeasuredWindow {
     pub(super) fn new(window: Window) -> Self {
         Self { window, measured: Arc::default(), seen: Arc::default() }
     }

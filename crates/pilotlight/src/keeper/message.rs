@@ -12,7 +12,7 @@ use pilotlight_core::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::details::Details;
+use super::details::SessionDetails;
 use super::using::Using;
 
 /// The options of a hold.
@@ -40,7 +40,7 @@ impl HoldTerms {
 /// An order of a client for one session, or for a new one.
 #[derive(Debug)]
 pub(super) enum Order {
-    Create { spec: Box<Spec>, details: Box<Details> },
+    Create { spec: Box<Spec>, details: Box<SessionDetails> },
     Patch { patch: PolicyPatch, tags: Option<BTreeMap<String, String>> },
     Close,
     Ping,
@@ -108,7 +108,7 @@ impl Order {
 /// The part of an order that the rules do not need.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    pub(super) details: Option<Box<Details>>,
+    pub(super) details: Option<Box<SessionDetails>>,
     pub(super) tags: Option<BTreeMap<String, String>>,
     pub(super) owner: Option<String>,
     pub(super) is_connection: bool,

@@ -7,11 +7,11 @@ use pilotlight_core::{EndedReason, PersistedSession};
 use pilotlight_store::record::{EndedRecord, HoldRecord, ProxyRecord, SessionRecord};
 use uuid::Uuid;
 
-use super::details::{Details, ended_reason};
+use super::details::{SessionDetails, ended_reason};
 use super::sign_in_status::recorded;
 
 /// Returns the stored form of a session.
-pub(super) fn record(kept: &PersistedSession, details: &Details) -> SessionRecord {
+pub(super) fn record(kept: &PersistedSession, details: &SessionDetails) -> SessionRecord {
     let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let policy = &kept.spec.policy;
     let proxy = details.window.proxy.as_ref();

@@ -61,7 +61,7 @@ impl Keeper {
             }
             Answer::Hold { hold, expires_at } => Ok(Reply::Hold(hold, expires_at)),
             Answer::MayUse => {
-                let using = self.world.window(pending.session).map(|window| Using {
+                let using = self.executor.window(pending.session).map(|window| Using {
                     window: window.window.clone(),
                     session: pending.session,
                     messages: self.messages.clone(),

@@ -93,7 +93,7 @@ impl SessionTarget {
                 Activity::LoadDocument => self.load_document(window, checkpoint, observer).await,
                 Activity::Repair => {
                     if window.heartbeat(PROBE_TIMEOUT).await.is_err() {
-                        window.revive().await.map_err(of_window)?;
+                        window.recover().await.map_err(of_window)?;
                     }
                     self.load_again(window).await?;
                     // It may have stood still when its renderer went, and would be hidden for good.

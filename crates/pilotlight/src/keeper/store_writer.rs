@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pilotlight_checkpoint::{Checkpoint, Cookie};
 use pilotlight_core::{Failure, FailureKind, SessionId, Ticket};
-use pilotlight_store::{Archive, SessionRecord, StoreError};
+use pilotlight_store::{SessionRecord, StoreError, StoreHandle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -53,10 +53,10 @@ pub(super) struct StoreWriter {
 }
 
 impl StoreWriter {
-    pub(super) fn start(archive: Archive, reports: mpsc::Sender<Report>) -> Self {
+    pub(super) fn start(store: StoreHandle, reports: mpsc::Sender<Report>) -> Self {
         let (writes, queue) = mpsc::channel(MAX_WRITES);
         let task = WriterTask {
-            archive,
+            store,
             reports,
             owed: BTreeMap::new(),
             stripped: BTreeSet::new(),
@@ -83,7 +83,7 @@ impl StoreWriter {
 }
 
 struct WriterTask {
-    archive: Archive,
+    store: StoreHandle,
     reports: mpsc::Sender<Report>,
     /// What was not written yet, the newest state of each session.
     owed: BTreeMap<Uuid, SessionRecord>,
@@ -98,7 +98,7 @@ struct WriterTask {
 
 impl WriterTask {
     async fn work(mut self, mut queue: mpsc::Receiver<StoreWrite>) {
-        let mut health = self.archive.health();
+        let mut health = self.store.health();
         loop {
             let retry = self.retry_at;
             tokio::select! {
@@ -117,7 +117,7 @@ impl WriterTask {
         if self.retry_at.is_some() {
             drop(self.settle().await);
         }
-        if let Err(error) = self.archive.close().await {
+        if let Err(error) = self.store.close().await {
             tracing::error!(error = with_sources(&error), "failed to close the store");
         }
     }
@@ -158,7 +158,7 @@ impl WriterTask {
             }
             StoreWrite::Checkpoint { session, ticket, checkpoint } => {
                 let id = Uuid::from_u128(session.0);
-                let saved = self.archive.save_checkpoint(id, *checkpoint).await;
+                let saved = self.store.save_checkpoint(id, *checkpoint).await;
                 let result = saved.map_err(|error| not_written(&error));
                 drop(self.reports.send(Report::Saved { session, ticket, result }).await);
             }
@@ -172,12 +172,12 @@ impl WriterTask {
 
     /// Reading and writing cannot be interleaved with other writes: only this task writes states.
     async fn replace_cookies(&self, id: Uuid, cookies: Vec<Cookie>) -> Result<(), StoreError> {
-        let checkpoint = self.archive.checkpoint(id).await?.ok_or(StoreError::NoSession(id))?;
-        self.archive.save_checkpoint(id, checkpoint.with_cookies(cookies)).await.map(drop)
+        let checkpoint = self.store.checkpoint(id).await?.ok_or(StoreError::NoSession(id))?;
+        self.store.save_checkpoint(id, checkpoint.with_cookies(cookies)).await.map(drop)
     }
 
     async fn begin_with(&self, id: Uuid, checkpoint: Arc<Checkpoint>) -> Result<(), StoreError> {
-        self.archive.save_checkpoint(id, Arc::unwrap_or_clone(checkpoint)).await.map(drop)
+        self.store.save_checkpoint(id, Arc::unwrap_or_clone(checkpoint)).await.map(drop)
     }
 
     /// Writes what is pending, or checks whether writes succeed.
@@ -187,7 +187,7 @@ impl WriterTask {
     }
 
     async fn prove(&mut self) -> Result<(), StoreError> {
-        let proved = self.archive.probe().await;
+        let proved = self.store.probe().await;
         self.note(&proved);
         proved
     }
@@ -223,11 +223,11 @@ impl WriterTask {
         let is_needed = |record: &&SessionRecord| record.is_needed();
         let needed: Vec<_> = self.owed.values().filter(is_needed).cloned().collect();
         if !needed.is_empty() {
-            self.archive.save_sessions(needed).await?;
+            self.store.save_sessions(needed).await?;
             self.owed.retain(|_, record| !record.is_needed());
         }
         if !self.owed.is_empty() {
-            self.archive.save_sessions(self.owed.values().cloned().collect()).await?;
+            self.store.save_sessions(self.owed.values().cloned().collect()).await?;
             self.owed.clear();
         }
         Ok(())
@@ -235,11 +235,11 @@ impl WriterTask {
 
     async fn remove_doomed(&mut self) -> Result<(), StoreError> {
         if !self.stripped.is_empty() {
-            self.archive.strip_sessions(self.stripped.iter().copied().collect()).await?;
+            self.store.strip_sessions(self.stripped.iter().copied().collect()).await?;
             self.stripped.clear();
         }
         if !self.doomed.is_empty() {
-            self.archive.remove_sessions(self.doomed.iter().copied().collect()).await?;
+            self.store.remove_sessions(self.doomed.iter().copied().collect()).await?;
             self.doomed.clear();
         }
         Ok(())

@@ -19,8 +19,9 @@ use pilotlight_store::operation::FaultRecord;
 use pilotlight_store::{OperationRecord, StoreError};
 use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::OperationError;
 use super::phase::{PHASE_TIMEOUT, Phase, PhaseOutput, fault};
@@ -82,16 +83,10 @@ enum Happened {
     ClockSet,
 }
 
-/// A running phase.
+/// A running phase, which is aborted when this is dropped.
 struct Running {
-    task: JoinHandle<Result<(), FaultRecord>>,
+    task: AbortOnDropHandle<Result<(), FaultRecord>>,
     output: Arc<Mutex<PhaseOutput>>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// The state of the task.
@@ -339,7 +334,7 @@ impl OperationTask {
     async fn write_down(&mut self) -> Result<(), ErrorCode> {
         record::note(&mut self.record, self.rules.stage());
         let ahead = self.operations.keeper.clock().ahead();
-        let written = self.operations.archive.save_operation(record::in_wall_time(&self.record)).await;
+        let written = self.operations.store.save_operation(record::in_wall_time(&self.record)).await;
         if written.is_ok() {
             self.written_ahead = ahead;
         }
@@ -358,14 +353,14 @@ impl OperationTask {
     /// Storing the end is retried many times. What was done at the portal cannot be undone, so the end is reported in
     /// any case.
     fn write_down_later(&self) {
-        let (archive, record, stop) =
-            (self.operations.archive.clone(), self.record.clone(), self.operations.stop.clone());
+        let (store, record, stop) =
+            (self.operations.store.clone(), self.record.clone(), self.operations.stop.clone());
         tokio::spawn(async move {
             for _ in 0..MAX_RETRIES {
                 if stop.run_until_cancelled(sleep(RETRY)).await.is_none() {
                     return;
                 }
-                match archive.save_operation(record::in_wall_time(&record)).await {
+                match store.save_operation(record::in_wall_time(&record)).await {
                     Err(error) if error.is_passing() => {}
                     _ => return,
                 }
@@ -390,7 +385,7 @@ impl OperationTask {
                 ))
             }),
         };
-        self.running = Some(Running { task, output });
+        self.running = Some(Running { task: AbortOnDropHandle::new(task), output });
     }
 
     fn values(&self) -> Values {

@@ -302,7 +302,7 @@ async fn a_page_that_makes_the_browser_tell_much_gets_a_browser_of_its_own_with_
     let moved = has_moved(&env, &hostile).await;
     let told = events.kind(EventKind::Moving, SOON).await;
     assert_eq!(told.session_id, Some(hostile.session_id));
-    assert!(told.sentence.contains("held up"), "{}", told.sentence);
+    assert!(told.sentence.contains("slowed down"), "{}", told.sentence);
     assert_eq!(env.client().evaluate(&moved, "localStorage.kept").await, "kept");
     neighbour.is_well(&env).await;
     assert_eq!(env.client().session(&neighbour.session).await.shard, neighbour.session.shard);

@@ -177,12 +177,12 @@ async fn no_way_leads_a_page_of_a_client_out_of_the_web() {
 }
 
 /// A client with its page, ready for copying and pasting.
-struct Desk {
+struct ClipboardClient {
     client: DevTools,
     page: String,
 }
 
-impl Desk {
+impl ClipboardClient {
     async fn of(env: &TestEnv, session: &Session) -> Self {
         let mut client = connect(env, session).await;
         let page = client.first_page().await;
@@ -252,7 +252,7 @@ async fn what_one_session_copies_no_other_session_gets_or_replaces() {
         let env = test_env_with(&engine(name), PortalOptions::default()).await;
         let (a, b) = (env.window("a", json!({})).await, env.window("b", json!({})).await);
         assert_eq!(a.shard, b.shard, "they share a browser");
-        let (mut a, mut b) = (Desk::of(&env, &a).await, Desk::of(&env, &b).await);
+        let (mut a, mut b) = (ClipboardClient::of(&env, &a).await, ClipboardClient::of(&env, &b).await);
         a.copies("the secret of A").await;
         for event in clipboard_keys() {
             let (reply, pasted) = b.pastes(event.clone()).await;
@@ -293,7 +293,7 @@ async fn what_one_session_copies_no_other_session_gets_or_replaces() {
 
         // A dedicated browser has its own clipboard, which others cannot change.
         let own = json!({ "isolation": "dedicated" });
-        let mut own = Desk::of(&env, &env.window("own", own).await).await;
+        let mut own = ClipboardClient::of(&env, &env.window("own", own).await).await;
         let (reply, pasted) = own.pastes(clipboard_keys().remove(0)).await;
         assert!(reply.is_ok() && pasted.is_empty(), "{name}: {pasted}");
         own.copies("mine").await;

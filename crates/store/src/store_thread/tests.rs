@@ -93,7 +93,7 @@ impl Store for Gated {
 }
 
 struct Gate {
-    archive: Archive,
+    archive: StoreHandle,
     gate: blocking::Sender<Option<StoreError>>,
     saved: mpsc::UnboundedReceiver<usize>,
 }
@@ -102,7 +102,7 @@ fn gated() -> Gate {
     let (gate, waiting) = blocking::channel();
     let (saved_sender, saved) = mpsc::unbounded_channel();
     let store = Gated { inner: MemoryStore::default(), gate: waiting, saved: saved_sender };
-    Gate { archive: Archive::start(store).unwrap(), gate, saved }
+    Gate { archive: StoreHandle::start(store).unwrap(), gate, saved }
 }
 
 fn full() -> StoreError {
@@ -113,7 +113,7 @@ fn full() -> StoreError {
 async fn what_was_asked_is_there_after_a_close() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
-    let open = || Archive::start(SqliteStore::open(&path, keyring(&["a"])).unwrap()).unwrap();
+    let open = || StoreHandle::start(SqliteStore::open(&path, keyring(&["a"])).unwrap()).unwrap();
     let archive = open();
     archive.save_sessions(vec![session(1, "one"), session(2, "two")]).await.unwrap();
     assert!(archive.save_checkpoint(id(1), checkpoint_at(5)).await.unwrap() > 0);

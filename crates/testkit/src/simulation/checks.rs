@@ -424,7 +424,7 @@ impl Checks {
         self.sign_ins.cut_off();
         self.uses.clear();
         self.holds.clear();
-        for kept in disk.survivors() {
+        for kept in disk.persisted() {
             for Hold { id, shared, expires_at, .. } in kept.holds {
                 self.holds.survived(kept.id, id, shared, expires_at);
             }

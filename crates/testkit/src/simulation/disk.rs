@@ -236,7 +236,7 @@ impl Disk {
     }
 
     /// What another server finds.
-    pub(super) fn survivors(&self) -> Vec<PersistedSession> {
+    pub(super) fn persisted(&self) -> Vec<PersistedSession> {
         self.kept.values().filter(|kept| kept.ended.is_none()).cloned().collect()
     }
 
