@@ -74,32 +74,31 @@ impl Check {
     }
 }
 
+/// Returns the time of the last check, borrowed as the status is.
+macro_rules! checked_at {
+    ($status:expr) => {
+        match $status {
+            Self::Unchecked => None,
+            Self::Unknown { checked_at }
+            | Self::SignedIn { checked_at, .. }
+            | Self::SignedOut { checked_at, .. }
+            | Self::LooksSignedOut { checked_at, .. }
+            | Self::Refused { checked_at }
+            | Self::PersonNeeded { checked_at, .. } => Some(checked_at),
+        }
+    };
+}
+
 impl SignIn {
     /// Returns when the page was last checked.
     #[must_use]
     pub fn checked_at(&self) -> Option<Moment> {
-        match *self {
-            Self::Unchecked => None,
-            Self::Unknown { checked_at }
-            | Self::SignedIn { checked_at, .. }
-            | Self::SignedOut { checked_at, .. }
-            | Self::LooksSignedOut { checked_at, .. }
-            | Self::Refused { checked_at }
-            | Self::PersonNeeded { checked_at, .. } => Some(checked_at),
-        }
+        checked_at!(self).copied()
     }
 
     /// Returns the time of the last check, for a change.
     pub fn checked_at_mut(&mut self) -> Option<&mut Moment> {
-        match self {
-            Self::Unchecked => None,
-            Self::Unknown { checked_at }
-            | Self::SignedIn { checked_at, .. }
-            | Self::SignedOut { checked_at, .. }
-            | Self::LooksSignedOut { checked_at, .. }
-            | Self::Refused { checked_at }
-            | Self::PersonNeeded { checked_at, .. } => Some(checked_at),
-        }
+        checked_at!(self)
     }
 
     /// Returns whether it was last seen signed out for certain, not only by its looks.

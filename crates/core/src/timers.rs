@@ -39,18 +39,17 @@ impl Rules {
     pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let index = self.sessions.index();
         let session = index.order(Order::Due).next().map(|(at, _)| at);
-        // A save that was due in the last step waits for another one to end.
-        let save = index.next_after(Order::Save, self.sessions.context().now);
-        // One that is due waits for another one to end.
-        let asleep = index.next_after(Order::AsleepRefresh, self.sessions.context().now);
-        let beside = index.next_after(Order::BesideRefresh, self.sessions.context().now);
+        // What was due in the last step and has not begun waits for another one to end.
+        let limited = [Order::Save, Order::AsleepRefresh, Order::BesideRefresh];
+        let next = |order| index.next_after(order, self.sessions.context().now);
+        let limited = limited.into_iter().filter_map(next).min();
         let queue = self.queue.next_deadline();
         let drain = self.drain_waiters.iter().map(|drainer| drainer.deadline).min();
         let linger = self.shards.next_linger_end(self.limits.shard_linger);
         let look = (index.count(Set::Living) > 0).then_some(self.next_check);
         let aging = self.shards.next_aging(self.limits.browser_max_age).filter(|at| *at > now);
         let moving = self.next_move(now);
-        [session, save, asleep, beside, queue, drain, linger, aging, look, moving, self.next_start(now)]
+        [session, limited, queue, drain, linger, aging, look, moving, self.next_start(now)]
             .into_iter()
             .flatten()
             .min()
