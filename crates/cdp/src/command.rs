@@ -1,28 +1,28 @@
-//! What a typed command and a typed event are. A payload is modelled only as far as it is used: unknown
-//! fields pass, and what Chromium enumerates is a plain string here, since every release adds values.
+//! Typed commands and events. A payload is modelled only as far as it is used: unknown fields are ignored, and
+//! enumerations of Chromium are plain strings, since every release adds values.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A command that we send ourselves. Its serialised form is the protocol's `params`.
+/// A command that Pilotlight sends itself. Its serialised form is the protocol's `params`.
 pub trait Command: Serialize {
-    /// The protocol's name, such as `Page.navigate`.
+    /// The protocol's name, for example `Page.navigate`.
     const METHOD: &str;
-    /// What of the reply is looked at.
+    /// The part of the reply that is used.
     type Reply: DeserializeOwned;
 }
 
-/// An event that we look into.
+/// An event that is parsed.
 pub trait Notification: DeserializeOwned {
-    /// The protocol's name, such as `Page.frameNavigated`.
+    /// The protocol's name, for example `Page.frameNavigated`.
     const METHOD: &str;
 }
 
-/// The reply of a command that answers nothing.
+/// The reply of a command without results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 pub struct Nothing {}
 
-/// Defines commands. `Debug` shows the name alone: parameters carry passwords and typed text.
+/// Defines commands. `Debug` shows only the name: parameters contain passwords and typed text.
 macro_rules! commands {
     ($($(#[$meta:meta])* $name:ident = $method:literal -> $reply:ty {
         $($(#[$field_meta:meta])* $field:ident : $kind:ty),* $(,)?
@@ -45,7 +45,7 @@ macro_rules! commands {
     )*};
 }
 
-/// Defines what is read of replies and nested objects.
+/// Defines the used parts of replies and nested objects.
 macro_rules! objects {
     ($($(#[$meta:meta])* $name:ident {
         $($(#[$field_meta:meta])* $field:ident : $kind:ty),* $(,)?

@@ -1,8 +1,8 @@
 //! One connection to one browser: a reader task, a writer task, and any number of handles.
 //!
-//! Sessions are flattened, so every message of the browser passes here; many clients may share the
-//! connection, each with calls and subscriptions of its own. When the last handle goes, both ends of the
-//! stream are dropped, upon which Chromium ends by itself.
+//! Sessions are flattened, so every message of the browser passes here; many clients can share the connection, each
+//! with its own calls and subscriptions. When the last handle is dropped, both ends of the stream are closed, upon
+//! which Chromium ends.
 
 use std::io;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::traffic::{Traffic, Watched};
 /// How long [`Connection::call`] waits for a reply.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of a message is written at once: what is taken in of a large one shows that the browser lives.
+/// The size of the parts in which a message is written: the transfer of a large one shows that the browser is alive.
 const WRITTEN_AT_ONCE_BYTES: usize = 256 * 1024;
 
 /// A handle to the connection; clones share it.
@@ -58,8 +58,8 @@ impl Connection {
         Self::with_next_id(reader, writer, 1)
     }
 
-    /// The same where others have used the stream before: the first call has the id `next_id`, so that a late
-    /// reply to one of theirs is never taken for one of ours.
+    /// The same if the stream was used before: the first call has the id `next_id`, so that a late reply to an
+    /// earlier call is never taken for one of ours.
     pub fn with_next_id(
         reader: impl AsyncRead + Send + Unpin + 'static,
         writer: impl AsyncWrite + Send + Unpin + 'static,
@@ -85,7 +85,7 @@ impl Connection {
     /// Sends a command to `session` (or the root) and waits up to [`CALL_TIMEOUT`] for its reply.
     ///
     /// # Errors
-    /// Refused, not answered in time, or the connection closed meanwhile.
+    /// If it is refused, times out, or the connection is closed meanwhile.
     pub async fn call<C: Command>(
         &self,
         session: Option<&SessionId>,
@@ -94,7 +94,7 @@ impl Connection {
         self.call_within(session, command, CALL_TIMEOUT).await
     }
 
-    /// The same with a time of its own.
+    /// The same with a time limit.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -158,37 +158,37 @@ impl Connection {
         (&mut call.reply).await.map_err(|_| CdpError::Closed)
     }
 
-    /// Events from now on. `capacity` events may wait to be taken; a subscriber that falls behind further
-    /// loses its subscription.
+    /// Subscribes to events from now on. `capacity` events may wait to be read; a subscriber that falls further
+    /// behind loses its subscription.
     pub fn subscribe(&self, scope: Scope, capacity: usize) -> Subscription {
         self.shared.router.subscribe(scope, capacity)
     }
 
-    /// Lets in somebody who speaks for himself, with sessions of his own. Those of one `group` share its turns and
-    /// what may be on its way. `backlog_bytes` may wait for him beside the message that is passed on; a tap that falls
-    /// behind further ends.
+    /// Adds a tap for a client with its own sessions. Those of one `group` share its turns and its limits of
+    /// transfer. `backlog_bytes` may wait for it besides the message that is passed on; a tap that falls further
+    /// behind is disconnected.
     pub fn tap(&self, group: &str, backlog_bytes: usize) -> (TapSender, TapReceiver) {
         tap::open(&self.shared.router, &self.shared.outbound, group, backlog_bytes)
     }
 
-    /// Says whether the browser has windows that hold one another up; what each moves is counted only then.
+    /// Sets whether the browser has windows that slow one another down; transfers are counted only then.
     pub fn set_shared(&self, is_shared: bool) {
         self.shared.outbound.loads.set_shared(is_shared);
     }
 
-    /// Whether [`Self::set_shared`] was said.
+    /// Returns whether [`Self::set_shared`] was set.
     pub fn is_shared(&self) -> bool {
         self.shared.outbound.loads.is_shared()
     }
 
-    /// Says to which group, such as a window, a session of our own belongs, so that what all of them move counts
-    /// together; `None` where the session is over.
+    /// Sets the group, such as a window, of one of our own sessions, so that transfers of all of them are counted
+    /// together; `None` if the session has ended.
     pub fn set_group(&self, session: &SessionId, group: Option<&str>) {
         self.shared.router.set_own_group(session, group);
     }
 
-    /// Waits while what our own sessions of a group have moved is more than the browser's other windows can bear: 20 s
-    /// at most.
+    /// Waits while our own sessions of a group have transferred more than the browser's other windows can tolerate:
+    /// 20 s at most.
     pub async fn rest(&self, group: &str) {
         if let Some(until) =
             self.shared.outbound.loads.rests_until(&Source::Own(group.into()), Instant::now())
@@ -197,37 +197,37 @@ impl Connection {
         }
     }
 
-    /// Returns how long to wait after so many bytes, so that as many again and again are no more than the browser's
-    /// other windows can bear. Nothing where it has none.
+    /// Returns how long to wait after this number of bytes, so that repeating it is no more than the browser's other
+    /// windows can tolerate. Zero if it has none.
     pub fn pace(&self, bytes: usize) -> Duration {
         if self.shared.outbound.loads.is_shared() { time_of(bytes) } else { Duration::ZERO }
     }
 
-    /// When the browser last showed that it lives, whatever it was asked: something of it arrived, or it took in more
-    /// of a large message.
+    /// Returns when the browser last showed activity of any kind: something of it arrived, or it read more of a large
+    /// message.
     pub fn last_sign_of_life(&self) -> Instant {
         self.shared.traffic.last()
     }
 
-    /// Since when the browser has a large message of a client's to work off; meanwhile it may answer nothing.
+    /// Returns since when the browser is executing a large message of a client; meanwhile it may not reply.
     pub fn large_message_since(&self) -> Option<Instant> {
         self.shared.outbound.large_since()
     }
 
-    /// Closes the stream for every handle. Calls that wait fail at once.
+    /// Closes the stream for every handle. Pending calls fail immediately.
     pub fn close(&self) {
-        // First, so that whoever sees a call fail for it sees the connection closed.
+        // First, so that a caller whose call fails because of this sees the connection closed.
         self.shared.closed.cancel();
         self.shared.router.close();
         self.shared.outbound.close();
     }
 
-    /// Returns when the connection is closed, by whichever side.
+    /// Returns when the connection is closed, by either side.
     pub async fn closed(&self) {
         self.shared.closed.cancelled().await;
     }
 
-    /// Whether the connection is closed.
+    /// Returns whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.shared.closed.is_cancelled()
     }
@@ -246,11 +246,11 @@ async fn read(
                 Ok(Frame::Message(message)) => {
                     work_on(message.len(), || match Envelope::parse(&message) {
                         Ok(envelope) => router.route(&envelope, &message),
-                        Err(error) => tracing::warn!(%error, "a message of the browser could not be read"),
+                        Err(error) => tracing::warn!(%error, "failed to read a message of the browser"),
                     });
                 }
                 Ok(Frame::PassedOver(message)) => router.pass_over(&message),
-                Err(error) => return tracing::warn!(%error, "the stream from the browser broke"),
+                Err(error) => return tracing::warn!(%error, "failed to read from the browser"),
             }
         }
     };
@@ -273,7 +273,7 @@ impl Writing {
         let writing = async {
             while let Some(message) = self.next().await {
                 if let Err(error) = self.write(&mut writer, &message).await {
-                    return tracing::debug!(%error, "the stream to the browser broke");
+                    return tracing::debug!(%error, "failed to write to the browser");
                 }
             }
         };
@@ -294,7 +294,7 @@ impl Writing {
 
     async fn write(&self, writer: &mut (impl AsyncWrite + Unpin), message: &Bytes) -> io::Result<()> {
         if message.len() < WRITTEN_AT_ONCE_BYTES {
-            // In one piece with its end, which spares a system call.
+            // In one piece with its end, which saves a system call.
             writer.write_all(&[message, &b"\0"[..]].concat()).await?;
         } else {
             for piece in message.chunks(WRITTEN_AT_ONCE_BYTES) {

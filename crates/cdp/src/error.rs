@@ -1,4 +1,4 @@
-//! What can go wrong between us and Chromium. No variant carries parameters: they may hold secrets.
+//! Errors of the communication with Chromium. No variant contains parameters: they may contain secrets.
 
 use std::time::Duration;
 

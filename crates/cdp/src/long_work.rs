@@ -1,13 +1,13 @@
-//! Work on messages of many megabytes, which takes so long that nothing else may have to wait for it.
+//! Work on messages of many megabytes, which takes so long that nothing else must wait for it.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// From this many bytes on, reading or writing a message as JSON takes more than about a millisecond.
+/// From this size on, reading or writing a message as JSON takes more than about a millisecond.
 pub const LONG_WORK_BYTES: usize = 512 * 1024;
 
-/// Works on so many bytes, and returns the result. Where that takes long, the other tasks of this thread's worker are
-/// given to another thread first: tokio takes no task away from a worker that is busy otherwise (the one that is next,
-/// in particular, waits for it).
+/// Runs a function for a message of this size, and returns the result. If that takes long, the other tasks of this
+/// thread's worker are moved to another thread first: tokio moves no task away from a busy worker otherwise (in
+/// particular, the next one waits for it).
 pub fn work_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     // A runtime with a single thread has no other one.
     let has_workers =

@@ -1,10 +1,10 @@
-//! What waits to be written to the browser, and whose turn it is.
+//! The queues of messages to the browser, and the order of sending.
 //!
 //! Our own calls go first. Clients take turns: the groups that they belong to (one for each window), and within a
-//! group its clients. Chromium takes in whatever it is sent and works it off on one thread, so what it has already
-//! is what everybody waits behind. Therefore only so much of what clients send is on its way at a time. Chromium
-//! does not say how far it has come; a question of ours behind each piece does, since it is answered in its turn.
-//! A group that has moved too much (see [`crate::load`]) waits, and the others take its turns.
+//! group its clients. Chromium accepts all messages and executes them on one thread, so every message waits behind
+//! those that it has accepted already. Therefore only a limited amount of clients' messages is in transfer at a time.
+//! Chromium does not report its progress; a probe of ours after each part does, since it is answered in order. A
+//! group that has transferred too much (see [`crate::load`]) waits, and the others take its turns.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,22 +15,22 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::load::{Group, Loads, Source};
 
-/// How many of our own messages may wait to be written; callers wait beyond that, within their time.
+/// Our own messages that may wait to be written; callers wait beyond that, within their time limit.
 pub const OUTBOUND_QUEUE_MESSAGES: usize = 1024;
-/// How many bytes of a group's clients may wait to be written; they wait beyond that. Where nothing else of the group
-/// waits, one message may be larger.
+/// Bytes of a group's clients that may wait to be written; they wait beyond that. If nothing else of the group waits,
+/// one message may be larger.
 pub const GROUP_QUEUE_BYTES: usize = 4 * 1024 * 1024;
-/// How many bytes of all clients may be on their way to the browser, or one larger message. Chromium takes some 27 ms
-/// for it (measured on 156).
+/// Bytes of all clients that may be in transfer to the browser, or one larger message. Chromium takes about 27 ms for
+/// it (measured on 156).
 pub const IN_FLIGHT_BYTES: usize = 1024 * 1024;
-/// After how many bytes the browser is asked whether it has come so far.
+/// The number of bytes after which the browser is probed.
 const PROBED_BYTES: usize = 256 * 1024;
-/// What a message counts at least: the shortest one has to be looked at, too.
+/// The minimum that a message counts: the shortest one has to be parsed, too.
 const LEAST_COST_BYTES: usize = 4 * 1024;
-/// From this size on a message is large: it keeps Chromium busy for longer than anybody should notice.
+/// From this size on a message is large: it keeps Chromium busy for a noticeable time.
 pub const LARGE_MESSAGE_BYTES: usize = IN_FLIGHT_BYTES;
 
-/// Names a tap of one connection.
+/// The number of a tap of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TapId(u64);
 
@@ -43,11 +43,11 @@ impl TapId {
     }
 }
 
-/// What is to be written next.
+/// The next message to write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Message(Bytes),
-    /// A question whose answer is to be told to [`Outbound::probe_answered`].
+    /// A probe, whose reply is passed to [`Outbound::probe_answered`].
     Probe,
 }
 
@@ -59,9 +59,9 @@ pub(crate) struct Closed;
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     queues: Mutex<Queues>,
-    /// There may be something to write.
+    /// Notified when there may be something to write.
     filled: Notify,
-    /// There may be room.
+    /// Notified when there may be room.
     room: Notify,
     pub(crate) loads: Loads,
 }
@@ -71,29 +71,29 @@ struct Queues {
     closed: bool,
     own: VecDeque<Bytes>,
     groups: HashMap<Group, Lanes>,
-    /// Groups that have something to send, the next one first.
+    /// Groups that have something to send, in order.
     turns: VecDeque<Group>,
     flow: Flow,
 }
 
-/// What the clients of one group have to send.
+/// The messages of the clients of one group.
 #[derive(Debug, Default)]
 struct Lanes {
     waiting_bytes: usize,
     of_taps: HashMap<TapId, VecDeque<Bytes>>,
-    /// Those that have something to send, the next one first.
+    /// Those that have something to send, in order.
     turns: VecDeque<TapId>,
 }
 
-/// How much of the clients' the browser has to work off.
+/// The amount of clients' messages that the browser has not executed yet.
 #[derive(Debug, Default)]
 struct Flow {
     in_flight: usize,
-    /// The part of it that was written since the last question.
+    /// The part of it that was written since the last probe.
     unprobed: usize,
-    /// The part of it that the question under way is about.
+    /// The part of it that the pending probe covers.
     probed: Option<usize>,
-    /// Since when a large message is among it.
+    /// Since when it includes a large message.
     large_since: Option<Instant>,
 }
 
@@ -123,7 +123,7 @@ impl Outbound {
         }
     }
 
-    /// Lets a client in.
+    /// Adds a client.
     pub(crate) fn add(&self, group: &Group, tap: TapId) {
         let mut queues = self.queues();
         if !queues.closed {
@@ -131,7 +131,7 @@ impl Outbound {
         }
     }
 
-    /// Drops whatever a client has not got rid of.
+    /// Drops the waiting messages of a client.
     pub(crate) fn remove(&self, group: &Group, tap: TapId) {
         let mut queues = self.queues();
         let Some(lanes) = queues.groups.get_mut(group) else { return };
@@ -179,7 +179,7 @@ impl Outbound {
         }
     }
 
-    /// What is to be written next, once there is anything; `None` once the connection is closed.
+    /// Returns what to write next, once there is anything; `None` once the connection is closed.
     pub(crate) async fn next(&self) -> Option<Next> {
         loop {
             let rested = {
@@ -202,14 +202,14 @@ impl Outbound {
                 }
             };
             tokio::select! {
-                // There is one writer, for whom a word that comes in between is kept.
+                // There is one writer, for which a notification that arrives in between is kept.
                 () = self.filled.notified() => {}
                 () = rest => {}
             }
         }
     }
 
-    /// The browser has come as far as the last question.
+    /// Notes that the browser has executed all up to the last probe.
     pub(crate) fn probe_answered(&self) {
         let mut queues = self.queues();
         let flow = &mut queues.flow;
@@ -221,7 +221,7 @@ impl Outbound {
         self.filled.notify_one();
     }
 
-    /// Since when the browser has a large message of a client's to work off.
+    /// Returns since when the browser is executing a large message of a client.
     pub(crate) fn large_since(&self) -> Option<Instant> {
         self.queues().flow.large_since
     }
@@ -247,7 +247,7 @@ impl Queues {
         let tap = *lanes.turns.front()?;
         let queue = lanes.of_taps.get_mut(&tap)?;
         let cost = cost(queue.front()?);
-        // Nobody is passed by: whoever has something large would never get his turn.
+        // No client is skipped: one with a large message would never get its turn.
         if !self.flow.has_room(cost) {
             let may_ask = self.flow.unprobed > 0 && self.flow.probed.is_none();
             return may_ask.then(|| self.flow.probe());

@@ -1,7 +1,7 @@
-//! A place at the connection for somebody who speaks the protocol for itself: a gateway's client.
+//! A tap: access to the connection for a client that uses the protocol itself, through the gateway.
 //!
-//! It gets the messages of its own sessions as they came, and of nobody else's. Nobody waits for it: whoever does
-//! not take what is its own is cut off.
+//! It gets the messages of its own sessions unchanged, and no others. Nothing waits for it: a client that does not
+//! read its messages is disconnected.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) fn open(
     (sender, TapReceiver { receiver, waiting })
 }
 
-/// Speaks to the browser. Dropped, its sessions are nobody's any more.
+/// Sends to the browser. When it is dropped, its sessions belong to no client any more.
 #[derive(Debug)]
 pub struct TapSender {
     id: TapId,
@@ -43,27 +43,27 @@ pub struct TapSender {
 }
 
 impl TapSender {
-    /// From now on the session's messages come here, and those of the sessions below it.
+    /// Routes the messages of a session, and of the sessions below it, to this tap.
     pub fn adopt(&self, session: SessionId) {
         self.router.adopt(self.id, session);
     }
 
-    /// A fresh id for a call, whose reply comes here. None where [`crate::MAX_TAP_CALLS`] of its calls wait, or the
-    /// connection is closed.
+    /// Returns a new id for a call, whose reply is sent here. `None` if [`crate::MAX_TAP_CALLS`] of its calls are
+    /// pending, or the connection is closed.
     pub fn next_id(&self) -> Option<i64> {
         self.router.register_for(self.id)
     }
 
-    /// Returns until when messages wait because its group has moved too much (see [`crate::BURST_BYTES`]).
+    /// Returns until when messages wait because its group has transferred too much (see [`crate::BURST_BYTES`]).
     pub fn rests_until(&self) -> Option<Instant> {
         self.outbound.loads.rests_until(&Source::Group(Group::clone(&self.group)), Instant::now())
     }
 
-    /// Sends a message as it is, once those of its group that wait have left room for it. It must have an id of
-    /// [`Self::next_id`], and name one of its own sessions.
+    /// Sends a message unchanged, once there is room for it behind the waiting ones of its group. It must have an id
+    /// of [`Self::next_id`], and name one of its own sessions.
     ///
     /// # Errors
-    /// Where the connection is closed or the message cannot be sent.
+    /// If the connection is closed or the message cannot be sent.
     pub async fn send(&self, message: Bytes) -> Result<(), CdpError> {
         work_on(message.len(), || framing::check(&message, MAX_MESSAGE_BYTES))
             .map_err(|source| CdpError::Framing { method: "a client's command".into(), source })?;
@@ -81,7 +81,7 @@ impl Drop for TapSender {
     }
 }
 
-/// Hears the browser.
+/// Receives from the browser.
 #[derive(Debug)]
 pub struct TapReceiver {
     receiver: mpsc::UnboundedReceiver<Bytes>,
@@ -89,14 +89,14 @@ pub struct TapReceiver {
 }
 
 impl TapReceiver {
-    /// The next message, or `None` once the connection is closed or the tap was cut off.
+    /// Returns the next message, or `None` once the connection is closed or the tap was disconnected.
     pub async fn next(&mut self) -> Option<Bytes> {
         let message = self.receiver.recv().await;
         self.waiting.remove(message.as_ref().map_or(0, Bytes::len));
         message
     }
 
-    /// The next message that is there already.
+    /// Returns the next message if it has arrived already.
     pub fn try_next(&mut self) -> Option<Bytes> {
         let message = self.receiver.try_recv().ok();
         self.waiting.remove(message.as_ref().map_or(0, Bytes::len));
@@ -105,7 +105,7 @@ impl TapReceiver {
 }
 
 impl Drop for TapReceiver {
-    /// What it leaves untaken weighs on its group no longer.
+    /// What it leaves unread no longer counts for its group.
     fn drop(&mut self) {
         self.receiver.close();
         while self.try_next().is_some() {}

@@ -1,4 +1,4 @@
-//! Whether anything moves between us and the browser: a sign of life that needs no answer.
+//! Activity between us and the browser: a sign of life without a reply.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
-/// When something last moved.
+/// The time of the last activity.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     began: Instant,
@@ -35,7 +35,7 @@ impl Traffic {
     }
 }
 
-/// A reader that notes whatever arrives.
+/// A reader that records whatever arrives.
 #[derive(Debug)]
 pub(crate) struct Watched<R> {
     reader: R,

@@ -88,7 +88,7 @@ pub(crate) struct WindowState {
     pub(crate) still: AtomicBool,
     /// Whether it is a bare window: it has the cookies of a session and nothing else of it.
     bare: AtomicBool,
-    /// What is stored between captures.
+    /// What is remembered between captures.
     pub(crate) record: Record,
 }
 
@@ -187,7 +187,7 @@ pub(crate) struct TabStatus {
     pub(crate) loaders: VecDeque<String>,
     /// The loader of the last document whose `load` event has fired.
     pub(crate) loaded_loader: String,
-    /// The URL that could not be loaded, while Chromium's error page is shown.
+    /// What could not be loaded, while Chromium's error page is shown.
     pub(crate) unreachable: bool,
     /// How often the proxy rejected our password.
     pub(crate) proxy_refusals: u64,
@@ -199,7 +199,7 @@ impl TabStatus {
         self.loading || self.requested_at.is_some_and(|at| at.elapsed() < REQUESTED_NAVIGATION_GRACE)
     }
 
-    /// Notes another document.
+    /// Another document is there.
     pub(crate) fn committed(&mut self, loader: String) {
         if self.loaders.len() >= REMEMBERED_LOADERS {
             self.loaders.pop_front();
@@ -217,7 +217,7 @@ impl TabStatus {
         !self.loaded_loader.is_empty() && self.loader() == self.loaded_loader
     }
 
-    /// Returns when to check again although nothing happened.
+    /// When it is worth looking again although nothing happened.
     pub(crate) fn look_again_at(&self) -> Option<Instant> {
         self.requested_at.map(|at| at + REQUESTED_NAVIGATION_GRACE)
     }

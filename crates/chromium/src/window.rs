@@ -151,8 +151,8 @@ impl Window {
         Ok(())
     }
 
-    /// Waits while the values that were read from its pages are more than the other windows of its browser can
-    /// tolerate: 20 s at most. Called before a client reads a value of unlimited size.
+    /// Waits while what was had of its pages is more than its browser's other windows can bear: 20 s at most. Comes
+    /// before whatever a client may have in any size.
     pub async fn rest(&self) {
         self.shard.connection.rest(self.id().as_str()).await;
     }

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use crate::text::read;
 
-/// Where version 2 is mounted: alone, or beside version 1.
+/// The mount points of version 2: alone, or beside version 1.
 const MOUNTS: [&str; 2] = ["sys/fs/cgroup", "sys/fs/cgroup/unified"];
 
-/// The folder of a process's cgroup (`process` is an id or `self`) under `root`, which is `/` but for tests.
+/// Returns the folder of a process's cgroup (`process` is an id or `self`) under `root`, which is `/` except in
+/// tests.
 pub(crate) fn folder_of(root: &Path, process: &str) -> Option<PathBuf> {
     let mount = mount(root)?;
     let text = read(root.join("proc").join(process).join("cgroup"))?;
     Some(mount.join(path_in(&text)?.trim_start_matches('/')))
 }
 
-/// The folder and those above it, up to where the hierarchy is mounted.
+/// Returns the folder and its parents, up to the mount point of the hierarchy.
 pub(crate) fn upwards(root: &Path, folder: &Path) -> Vec<PathBuf> {
     let Some(mount) = mount(root) else { return Vec::new() };
     folder.ancestors().take_while(|folder| folder.starts_with(&mount)).map(Path::to_owned).collect()
@@ -24,7 +25,7 @@ fn mount(root: &Path) -> Option<PathBuf> {
     MOUNTS.iter().map(|mount| root.join(mount)).find(|mount| mount.join("cgroup.controllers").exists())
 }
 
-/// The line of version 2 is `0::/path`. A path with `..` is of a group outside of our namespace.
+/// The line of version 2 is `0::/path`. A path with `..` belongs to a group outside of our namespace.
 fn path_in(text: &str) -> Option<&str> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     (!path.split('/').any(|part| part == "..")).then_some(path)

@@ -1,10 +1,9 @@
-//! What Linux says of memory and processes, and what it lets us do about them: how much memory the machine or the
-//! cgroup has, who waits for it, where it is swapped to, what a process takes, how a process's cold pages get out of
-//! the way, who goes first where nothing helps, and who yields the processor.
+//! What Linux reports about memory and processes, and allows to change: the memory of the machine or the cgroup,
+//! memory pressure, swap, the memory of a process, paging it out, the order of killing when memory runs out, and
+//! priorities.
 //!
-//! Readers ask `/proc` and `/sys` anew at each call and answer `None` where the kernel does not say; parsers
-//! are pure. Nothing here decides when something is to be done, knows what a browser is, or changes anything
-//! but what it is asked to.
+//! Functions read `/proc` and `/sys` at each call and return `None` if the kernel does not report a value; parsers
+//! are pure. This crate makes no decisions, knows nothing about browsers, and changes only what its caller requests.
 
 #[forbid(unsafe_code)]
 mod cgroup;

@@ -1,4 +1,4 @@
-//! How much memory there is for us: the machine's, or less where a cgroup limits us.
+//! The memory that is available: the machine's, or less if a cgroup limits it.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use crate::text::{kibibytes, number, read};
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// All that there is for us.
+    /// The total.
     pub total_bytes: u64,
-    /// What can still be had without swapping, by the kernel's estimate.
+    /// What can be allocated without swapping, by the kernel's estimate.
     pub available_bytes: u64,
-    /// Whether a cgroup sets the limit, and not the machine.
+    /// Whether the limit is that of a cgroup, and not of the machine.
     pub is_limited: bool,
 }
 
 impl Memory {
-    /// As it is now; `None` where the kernel does not say.
+    /// Returns the present values; `None` if the kernel does not report them.
     #[must_use]
     pub fn now() -> Option<Self> {
         Self::under(Path::new("/"))
@@ -38,9 +38,9 @@ impl Memory {
         })
     }
 
-    /// What a cgroup has left, counting file pages that nobody used lately as free, as the kernel does.
+    /// Returns what is left of a cgroup's limit; inactive file pages count as free, as for the kernel.
     fn of_group(folder: &Path) -> Option<Self> {
-        // Without a limit the word is `max`. Beyond `memory.high` we are slowed down, which is a limit too.
+        // Without a limit the word is `max`. Beyond `memory.high` we are slowed down, which is a limit, too.
         let limits = ["memory.max", "memory.high"].map(|limit| read(folder.join(limit))?.parse().ok());
         let total_bytes: u64 = limits.into_iter().flatten().min()?;
         let current: u64 = read(folder.join("memory.current"))?.parse().ok()?;
@@ -49,7 +49,7 @@ impl Memory {
         Some(Self { total_bytes, available_bytes: total_bytes.saturating_sub(used), is_limited: true })
     }
 
-    /// What holds under both limits.
+    /// Returns the values under both limits.
     fn and(self, group: Self) -> Self {
         Self {
             total_bytes: self.total_bytes.min(group.total_bytes),

@@ -1,18 +1,18 @@
 //! Merging equal pages of several processes: <https://docs.kernel.org/admin-guide/mm/ksm.html>.
 //!
-//! It is a side channel between whoever shares the machine, so it happens only where it was asked for.
+//! It is a side channel between tenants of the machine, so it is used only if it was configured.
 
 use std::io;
 
 /// Lets the kernel merge equal pages of this process and of all that it starts from now on.
 ///
 /// # Errors
-/// Where the kernel cannot.
+/// If the kernel does not support it.
 pub fn merge_own_pages() -> io::Result<()> {
     crate::system_calls::merge_own_pages()
 }
 
-/// Whether the kernel looks for equal pages; `None` where it has no such thing.
+/// Returns whether page merging is enabled; `None` if the kernel does not support it.
 #[must_use]
 pub fn is_running() -> Option<bool> {
     crate::text::read("/sys/kernel/mm/ksm/run").map(|run| run == "1")

@@ -1,32 +1,32 @@
-//! Who is ended first where the kernel finds no memory any more: `/proc/PID/oom_score_adj`, proc(5).
+//! Which process is killed first when the kernel runs out of memory: `/proc/PID/oom_score_adj`, proc(5).
 //!
-//! Scores are set above what was there before and never below: that needs no privilege, and what a service
-//! manager has given the server stays the measure of it. Chromium gives its renderers 300 by itself, so a page
-//! goes before its browser, a browser before the shim that owns it, and a shim before the server.
+//! Scores are only raised relative to the existing ones: that needs no privilege, and respects the setting of a
+//! service manager for the server. Chromium gives its renderers 300 itself, so a page is killed before its browser, a
+//! browser before the shim that owns it, and a shim before the server.
 
 use std::fs;
 use std::io;
 
-/// How much likelier than the server a shim goes, in thousandths of the machine's memory.
+/// How much higher than the server's the score of a shim is, in thousandths of the machine's memory.
 pub const SHIM: i32 = 100;
-/// How much likelier than its shim a browser's main process goes.
+/// How much higher than its shim's the score of a browser's main process is.
 pub const BROWSER: i32 = 100;
 /// The highest score.
 const MAX: i32 = 1000;
 
-/// Puts a process (an id, or `self`) so far above the score that its parent, or whoever is `above`, has.
+/// Raises the score of a process (an id, or `self`) by this much above that of its parent, or of `above`.
 ///
 /// # Errors
-/// Where one of them is gone, or the process is not ours.
+/// If one of them has ended, or we may not change it.
 pub fn put_above(process: &str, above: &str, by: i32) -> io::Result<()> {
     let score = score(above)?.saturating_add(by).min(MAX);
     fs::write(format!("/proc/{process}/oom_score_adj"), score.to_string())
 }
 
-/// The score of a process (an id, or `self`).
+/// Returns the score of a process (an id, or `self`).
 ///
 /// # Errors
-/// Where it is gone.
+/// If it has ended.
 pub fn score(process: &str) -> io::Result<i32> {
     let text = fs::read_to_string(format!("/proc/{process}/oom_score_adj"))?;
     text.trim().parse().map_err(io::Error::other)

@@ -1,4 +1,4 @@
-//! Pressure-stall information: for how much of the time somebody waited for memory.
+//! Pressure-stall information: the share of time in which processes waited for memory.
 //! <https://docs.kernel.org/accounting/psi.html>
 
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::cgroup::folder_of;
 use crate::text::read;
 
-/// For how much of the time one of our processes, or all at once, waited for memory.
+/// The share of time in which one of our processes, or all at once, waited for memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pressure {
-    /// One at least waited.
+    /// At least one waited.
     pub some: Stall,
     /// All that had work waited.
     pub full: Stall,
@@ -29,20 +29,21 @@ pub struct Stall {
 }
 
 impl Pressure {
-    /// Of our own cgroup where it has one, otherwise of the machine; `None` where the kernel does not say.
+    /// Returns that of our own cgroup if it has one, otherwise of the machine; `None` if the kernel does not report
+    /// it.
     #[must_use]
     pub fn now() -> Option<Self> {
         Self::under(Path::new("/"))
     }
 
     fn under(root: &Path) -> Option<Self> {
-        // The topmost group of a container knows of pressure too, but not where version 2 has no memory to manage.
+        // The topmost group of a container reports pressure too, but not if version 2 does not manage memory.
         let group = folder_of(root, "self").filter(|folder| folder.join("memory.current").exists());
         let of_group = group.and_then(|folder| Self::parse(&read(folder.join("memory.pressure"))?));
         of_group.or_else(|| Self::parse(&read(root.join("proc/pressure/memory"))?))
     }
 
-    /// Reads `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and the same with `full`.
+    /// Parses `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and the same with `full`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let line = |word: &str| text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));

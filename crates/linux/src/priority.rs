@@ -1,37 +1,37 @@
-//! Who yields the processor where there is not enough of it for all: setpriority(2) and, where the kernel shares the
-//! processor among login sessions first, the autogroup of the process, sched(7).
+//! Priorities of processes: setpriority(2) and, if the kernel shares the processor among login sessions first, the
+//! autogroup of the process, sched(7).
 
 use std::fs;
 use std::io;
 
 use rustix::process::{getpriority_process, setpriority_process};
 
-/// How nice processes are that yield: they get about a tenth of what others get, and all that others leave.
+/// The nice value of processes with a low priority: they get about a tenth of what others get, and all that is left.
 pub const YIELDING: i32 = 10;
 /// The nice value of all processes of a login session together, against those of others.
 const AUTOGROUP: &str = "/proc/self/autogroup";
 
-/// Has this thread, and all threads and processes that it starts from now on, yield to all others. Needs no privilege,
-/// and without one cannot be taken back. Where the process is the first of a session of its own (setsid(2)), the
-/// whole of that yields, too.
+/// Lowers the priority of this thread, and of all threads and processes that it starts from now on. Needs no
+/// privilege, and without one cannot be undone. If the process is the first of a session of its own (setsid(2)), the
+/// whole session is lowered, too.
 ///
 /// # Errors
-/// Where the kernel refuses.
+/// If the kernel refuses.
 pub fn yield_to_others() -> io::Result<()> {
     let nice = getpriority_process(None)?.max(YIELDING);
     setpriority_process(None, nice)?;
     match fs::write(AUTOGROUP, nice.to_string()) {
-        // The kernel has none, and processes are compared one by one.
+        // The kernel has no autogroups, and processes are compared one by one.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         written => written,
     }
 }
 
-/// Returns the nice value of a process; `None` where it has ended.
+/// Returns the nice value of a process; `None` if it has ended.
 #[must_use]
 pub fn niceness(pid: u32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The 17th field behind the name: proc(5).
+    // The 17th field after the name: proc(5).
     stat.rsplit_once(')')?.1.split_whitespace().nth(16)?.parse().ok()
 }
 

@@ -1,4 +1,4 @@
-//! What a process takes.
+//! Memory and processor time of processes.
 //!
 //! Sizes of resident sets are never added up: pages that several processes map would be counted several times.
 
@@ -16,7 +16,7 @@ use crate::text::kibibytes;
 /// The memory of one process, or of several, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessMemory {
-    /// What is in memory, counted as `measure` says.
+    /// The memory in RAM, counted by `measure`.
     pub bytes: u64,
     /// What is swapped out, before compression.
     pub swapped_bytes: u64,
@@ -27,15 +27,15 @@ pub struct ProcessMemory {
 /// How memory is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// Its own pages, and of shared ones its share among all who map them (PSS). Sums are true.
+    /// Private pages, and a proportional share of shared ones (PSS). Sums are accurate.
     Proportional,
-    /// Its own pages and its shared memory in full; what it shares of programs and files is left out. That is
-    /// what anybody may read.
+    /// Private pages and all of the shared memory; shared pages of programs and files are left out. Readable without
+    /// privilege.
     Private,
 }
 
 impl Measure {
-    /// Its name for scripts.
+    /// Returns the name for scripts.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,15 +46,15 @@ impl Measure {
 }
 
 impl ProcessMemory {
-    /// Of this process: proportional where we may look (the same user, or root). `None` where it has ended.
+    /// Measures a process: proportionally if allowed (the same user, or root). `None` if it has ended.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
         rollup.and_then(|rollup| Self::proportional(&rollup)).or_else(|| Self::quick(pid))
     }
 
-    /// Of this process, as anybody may read it: a hundred times as fast, for the kernel keeps these numbers and need
-    /// not walk over all pages. `None` where it has ended.
+    /// Measures a process with what is readable without privilege: a hundred times as fast, because the kernel keeps
+    /// these numbers and need not walk over all pages. `None` if it has ended.
     #[must_use]
     pub fn quick(pid: u32) -> Option<Self> {
         Self::private(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
@@ -77,7 +77,7 @@ impl ProcessMemory {
     }
 }
 
-/// A sum is counted in the weaker way of the two.
+/// A sum has the less accurate measure of the two.
 impl Add for ProcessMemory {
     type Output = Self;
 
@@ -97,36 +97,36 @@ impl Sum for ProcessMemory {
     }
 }
 
-/// The processor time that a process has taken so far; `None` where it has ended.
+/// Returns the processor time of a process so far; `None` if it has ended.
 #[must_use]
 pub fn processor_time(pid: u32) -> Option<Duration> {
     time_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The processor time that a process has taken so far, with that of its children that have ended and were waited for;
-/// `None` where it has ended.
+/// Returns the processor time of a process so far, with that of its ended children that were waited for; `None` if it
+/// has ended.
 #[must_use]
 pub fn processor_time_with_children(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(time_in(&stat)? + childrens_time_in(&stat)?)
 }
 
-/// The processor time that the main thread of a process has taken so far; `None` where it has ended.
+/// Returns the processor time of the main thread of a process so far; `None` if it has ended.
 #[must_use]
 pub fn main_thread_time(pid: u32) -> Option<Duration> {
     time_in(&fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).ok()?)
 }
 
-/// What the main thread of a process has done so far.
+/// The run time of the main thread of a process so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MainThread {
     /// How long it ran.
     pub ran: Duration,
-    /// How long it would have run, had there been a processor for it.
+    /// How long it was ready to run, but had no processor.
     pub waited: Duration,
 }
 
-/// What the main thread of a process has done so far, more exactly than [`main_thread_time`] says; `None` where the
+/// Returns the run time of the main thread of a process, more precisely than [`main_thread_time`]; `None` if the
 /// process has ended, or the kernel does not count it.
 #[must_use]
 pub fn main_thread(pid: u32) -> Option<MainThread> {
@@ -137,11 +137,11 @@ pub fn main_thread(pid: u32) -> Option<MainThread> {
 }
 
 fn time_in(stat: &str) -> Option<Duration> {
-    // User and system time are the 12th and 13th field behind the name, in ticks: proc(5).
+    // User and system time are the 12th and 13th field after the name, in ticks: proc(5).
     ticks_in(stat, 11)
 }
 
-/// The same of children that were waited for.
+/// The same for children that were waited for.
 fn childrens_time_in(stat: &str) -> Option<Duration> {
     ticks_in(stat, 13)
 }
@@ -152,7 +152,7 @@ fn ticks_in(stat: &str, place: usize) -> Option<Duration> {
     Some(Duration::from_millis((user + system) * 1000 / clock_ticks_per_second().max(1)))
 }
 
-/// A process that was seen. Its start time tells it from a later one of the same number.
+/// A process. Its start time distinguishes it from a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     pid: u32,
@@ -160,26 +160,26 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The process of this number; `None` where there is none.
+    /// Returns the process with this id; `None` if there is none.
     #[must_use]
     pub fn find(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // When it was started is the 20th field behind the name, in ticks since the machine was: proc(5).
+        // Its start is the 20th field after the name, in ticks since the machine was started: proc(5).
         let start_ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
         Some(Self { pid, start_ticks })
     }
 
-    /// Its number.
+    /// Returns its id.
     #[must_use]
     pub fn pid(self) -> u32 {
         self.pid
     }
 
-    /// Ends it by force, where it is still there and ours to end; says whether it was told to.
+    /// Kills it, if it still runs and we may; returns whether it was sent the signal.
     #[must_use]
     pub fn kill(self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        // The handle stays with the process. Only then is it looked at whose it is.
+        // The handle stays valid. Only after opening it the start time is compared.
         let handle = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         handle.is_some_and(|handle| {
             Self::find(self.pid) == Some(self) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
@@ -187,7 +187,7 @@ impl Seen {
     }
 }
 
-/// Each process with all below it. Walks all of `/proc`, once.
+/// Returns each process with all of its descendants. Walks all of `/proc` once.
 #[must_use]
 pub fn trees(roots: &[u32]) -> Vec<Vec<u32>> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -202,7 +202,7 @@ pub fn trees(roots: &[u32]) -> Vec<Vec<u32>> {
         let mut found = vec![*root];
         let mut next = 0;
         while let Some(&parent) = found.get(next) {
-            // Taken out, so that ids that are given anew meanwhile cannot lead in a circle.
+            // Removed, so that ids that are reused meanwhile cannot form a cycle.
             found.extend(children.remove(&parent).unwrap_or_default());
             next += 1;
         }
@@ -211,7 +211,7 @@ pub fn trees(roots: &[u32]) -> Vec<Vec<u32>> {
     roots.iter().map(&mut below).collect()
 }
 
-/// The second field behind the name, which ends at the last bracket whatever it holds: proc(5).
+/// Returns the second field after the name, which ends at the last bracket whatever it contains: proc(5).
 fn parent_in(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

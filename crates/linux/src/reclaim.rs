@@ -1,7 +1,7 @@
-//! Moving a process's cold pages out of the way, by the best means that the machine offers.
+//! Paging out the memory of processes, by the best means that the machine offers.
 //!
-//! The pages stay the process's and come back when it touches them. It is for processes that do nothing for
-//! now: one at work would only fetch everything back.
+//! The pages still belong to the process and are read back when it touches them. This is for idle processes: a busy
+//! one would read everything back.
 
 use std::fs;
 use std::io;
@@ -18,58 +18,58 @@ use crate::text::{kibibytes, number, read};
 
 /// `CAP_SYS_NICE` in the masks of `/proc/PID/status`, capabilities(7).
 const SYS_NICE_BIT: u32 = 23;
-/// What `/proc/self/uid_map` says outside of user namespaces: all users are themselves.
+/// The content of `/proc/self/uid_map` outside of user namespaces: all ids map to themselves.
 const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
 
-/// Moves pages out. Made by [`Reclaimer::probe`].
+/// Pages out memory. Created by [`Reclaimer::probe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reclaimer {
     means: Means,
-    /// All that the machine does not offer, of use here or not.
+    /// All that the machine lacks, relevant or not.
     lacks: Vec<Lack>,
 }
 
-/// By what pages are moved out.
+/// How memory is paged out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Means {
     /// `process_madvise`: exactly the pages of one process.
     Advice,
     /// `memory.reclaim` of the process's cgroup: as many bytes as the process has, the coldest of the group.
     Group,
-    /// Nothing.
+    /// Not at all.
     None,
 }
 
-/// What the machine does not offer.
+/// What the machine lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lack {
-    /// There is nowhere to move pages to.
+    /// There is no room for pages.
     #[error("there is no swap, or it is full")]
     Swap,
-    /// Pages would lie on a disk for everybody who gets hold of it, with the passwords and cookies in them.
+    /// Pages would be stored on a disk unencrypted, with passwords and cookies in them.
     #[error("swap is on a disk in the clear, where passwords would lie")]
     Sealed,
-    /// `process_madvise` wants it for other processes than one's own.
+    /// `process_madvise` requires it for processes other than the caller.
     #[error("the capability CAP_SYS_NICE is missing")]
     Capability,
-    /// The kernel, or what filters system calls here, has no `process_madvise`.
+    /// The kernel, or a filter of system calls, does not allow `process_madvise`.
     #[error("the system call process_madvise is missing (Linux 5.10 has it) or filtered")]
     Call,
-    /// No cgroup of version 2 that manages memory, has `memory.reclaim` (Linux 5.19) and is delegated to us.
+    /// There is no cgroup of version 2 that manages memory, has `memory.reclaim` (Linux 5.19) and is delegated to us.
     #[error("no cgroup with `memory.reclaim` is delegated to this user")]
     Group,
 }
 
-/// Where pages may be moved to.
+/// The allowed destinations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
     /// Compressed memory, and disks that the kernel encrypts.
     Sealed,
-    /// Any swap that there is.
+    /// Any swap.
     Any,
 }
 
-/// Why pages were not moved out.
+/// Why memory was not paged out.
 #[derive(Debug, thiserror::Error)]
 pub enum ReclaimError {
     /// The machine offers no means.
@@ -83,13 +83,13 @@ pub enum ReclaimError {
     Refused {
         /// The process.
         pid: u32,
-        /// Its reason.
+        /// The kernel's error.
         source: io::Error,
     },
 }
 
 impl Reclaimer {
-    /// Finds out what the machine offers now. Swap may come and go, so it is worth asking again.
+    /// Examines the machine. Swap can be added and removed, so this is worth repeating.
     #[must_use]
     pub fn probe(destination: Destination) -> Self {
         let root = Path::new("/");
@@ -121,19 +121,19 @@ impl Reclaimer {
         Self { means, lacks }
     }
 
-    /// By what pages are moved out here.
+    /// Returns how memory is paged out here.
     #[must_use]
     pub fn means(&self) -> Means {
         self.means
     }
 
-    /// All that the machine does not offer, whether it would be used or not.
+    /// Returns all that the machine lacks, whether it would be used or not.
     #[must_use]
     pub fn lacks(&self) -> &[Lack] {
         &self.lacks
     }
 
-    /// What is used and why nothing better is, in a sentence without its end.
+    /// Returns the means that is used and why no better one is, without a full stop.
     #[must_use]
     pub fn describe(&self) -> String {
         let means = match self.means {
@@ -151,11 +151,11 @@ impl Reclaimer {
         self.lacks.iter().map(Lack::to_string).collect::<Vec<_>>().join("; ")
     }
 
-    /// Moves the pages out that only this process has, and returns by how many bytes its anonymous memory has
-    /// shrunk. Blocks for as long as the kernel takes: around 100 ms for 50 MB.
+    /// Pages out the private memory of a process, and returns by how many bytes its anonymous memory has shrunk.
+    /// Blocks for as long as the kernel takes: about 100 ms for 50 MB.
     ///
     /// # Errors
-    /// Where the machine offers no means, the process has ended, or the kernel refuses.
+    /// If the machine offers no means, the process has ended, or the kernel refuses.
     pub fn page_out(&self, pid: u32) -> Result<u64, ReclaimError> {
         let before = anonymous_bytes(pid).ok_or(ReclaimError::Gone(pid))?;
         let done = match self.means {
@@ -172,14 +172,14 @@ impl Reclaimer {
     }
 }
 
-/// What a process has in memory that can be moved out: what belongs to no file and is not shared by name. Anybody may
-/// read it. `None` where the process has ended.
+/// Returns how much memory of a process can be paged out: what belongs to no file and is not shared by name. Needs no
+/// privilege. `None` if the process has ended.
 #[must_use]
 pub fn anonymous_bytes(pid: u32) -> Option<u64> {
     kibibytes(&read(format!("/proc/{pid}/status"))?, "RssAnon:")
 }
 
-/// Whether the mask of effective capabilities has `CAP_SYS_NICE`.
+/// Returns whether the mask of effective capabilities has `CAP_SYS_NICE`.
 fn has_sys_nice(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
@@ -191,7 +191,7 @@ fn is_whole(uid_map: &str) -> bool {
     uid_map.split_whitespace().eq(ALL_USERS)
 }
 
-/// Asks about nothing of ourselves, which is allowed to everybody or refused for want of the capability.
+/// Calls it for an empty range of our own, which is allowed to everyone or refused for lack of the capability.
 fn has_call() -> bool {
     let own = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     own.is_ok_and(|own| {
@@ -209,7 +209,7 @@ fn can_reclaim(group: &Path) -> bool {
 fn advise(pid: u32) -> io::Result<()> {
     use std::os::fd::AsFd;
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-    // Opened before the mappings are read, so that both are of the same process.
+    // Opened before the mappings are read, so that both belong to the same process.
     let process = pidfd_open(id, PidfdFlags::empty())?;
     let ranges = anonymous(&fs::read_to_string(format!("/proc/{pid}/smaps"))?);
     let mut rest = ranges.as_slice();
@@ -217,17 +217,17 @@ fn advise(pid: u32) -> io::Result<()> {
         let part = &rest[..rest.len().min(RANGES_MAX)];
         let taken = match page_out(process.as_fd(), part) {
             Ok(bytes) => whole_ranges(part, bytes),
-            // The range is locked, or gone by now.
+            // The range is locked, or was unmapped.
             Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::NOMEM)) => 0,
             Err(error) => return Err(error),
         };
-        // The one at which the kernel stopped is left out.
+        // The range at which the kernel stopped is skipped.
         rest = &rest[(taken + 1).min(part.len())..];
     }
     Ok(())
 }
 
-/// How many of the ranges so many bytes are.
+/// Returns how many of the ranges this number of bytes covers.
 fn whole_ranges(ranges: &[Range<usize>], bytes: usize) -> usize {
     let ends = ranges.iter().scan(0_usize, |end, range| {
         *end = end.saturating_add(range.len());
@@ -236,8 +236,8 @@ fn whole_ranges(ranges: &[Range<usize>], bytes: usize) -> usize {
     ends.take_while(|&end| end <= bytes).count()
 }
 
-/// The mappings of `/proc/PID/smaps`, proc(5), that have memory of the process's own: heaps and stacks, and of its
-/// program and libraries what was written to, which for Chromium's addresses (`.data.rel.ro`) alone is 8 MB.
+/// Returns the mappings of `/proc/PID/smaps`, proc(5), that have private memory: heaps and stacks, and the modified
+/// parts of its program and libraries, which for Chromium's addresses (`.data.rel.ro`) alone is 8 MB.
 fn anonymous(smaps: &str) -> Vec<Range<usize>> {
     let range = |line: &str| {
         let (start, end) = line.split_whitespace().next()?.split_once('-')?;
@@ -258,20 +258,20 @@ fn anonymous(smaps: &str) -> Vec<Range<usize>> {
 fn shrink_group(pid: u32, bytes: u64) -> io::Result<()> {
     let folder: Option<PathBuf> = folder_of(Path::new("/"), &pid.to_string());
     let folder = folder.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    // It would take file pages first, and they are what everybody shares.
+    // It would take file pages first, which all processes share.
     let anonymous = read(folder.join("memory.stat")).and_then(|stat| number(&stat, "anon"));
     let bytes = bytes.min(anonymous.unwrap_or(bytes));
     let file = folder.join("memory.reclaim");
     let written = fs::write(&file, format!("{bytes} swappiness=200"));
     let written = match written {
-        // Linux before 6.11 takes nothing but the size.
+        // Linux before 6.11 accepts only the size.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
             fs::write(&file, bytes.to_string())
         }
         written => written,
     };
     match written {
-        // Less could be moved out than was asked for.
+        // Less could be paged out than requested.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::AGAIN) => Ok(()),
         written => written,
     }

@@ -1,5 +1,5 @@
-//! Where pages that are not in use may go: compressed memory (zram, zswap), a partition, a file; and whether
-//! somebody could read them there.
+//! Where idle pages can be moved: compressed memory (zram, zswap), a partition, a file; and whether they are readable
+//! there.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,37 +7,37 @@ use std::path::{Path, PathBuf};
 
 use crate::text::read;
 
-/// All the swap that the machine has, in bytes. What is compressed takes memory all the same: `held_bytes`.
+/// All swap of the machine, in bytes. Compressed swap uses memory, too: `held_bytes`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swap {
-    /// The devices and files, as the kernel lists them.
+    /// The devices and files, in the kernel's order.
     pub areas: Vec<Area>,
     /// Whether pages are compressed in memory before they are written to a disk.
     pub has_zswap: bool,
 }
 
-/// One device or file that is swapped to.
+/// A device or file for swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Area {
     /// Its name.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: SwapKind,
-    /// How much it takes, in bytes, before compression.
+    /// Its size in bytes, before compression.
     pub size_bytes: u64,
-    /// How much it has taken, in bytes, before compression.
+    /// The used part in bytes, before compression.
     pub used_bytes: u64,
-    /// How much memory a zram device really holds for that; `None` of other kinds.
+    /// The memory that a zram device uses for that; `None` for other kinds.
     pub held_bytes: Option<u64>,
-    /// Whether what is written there ends on a disk as it is. Compressed memory does not, unless it has a disk
-    /// behind it, nor does what the kernel encrypts (dm-crypt). Where it is not known, it is taken for granted.
+    /// Whether its content is stored on a disk unencrypted. Compressed memory is not, unless it has a backing device,
+    /// and neither is what the kernel encrypts (dm-crypt). If it is not known, it is assumed.
     pub is_in_the_clear: bool,
 }
 
-/// How many devices may lie on one another.
+/// The maximum number of stacked devices.
 const LAYERS_MAX: u32 = 8;
 
-/// What is swapped to.
+/// The kind of an area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwapKind {
     /// Compressed memory.
@@ -49,7 +49,7 @@ pub enum SwapKind {
 }
 
 impl Swap {
-    /// As it is now.
+    /// Returns the present state.
     #[must_use]
     pub fn now() -> Self {
         Self::under(Path::new("/"))
@@ -69,21 +69,21 @@ impl Swap {
         Self { areas, has_zswap }
     }
 
-    /// Whether there is room for another page.
+    /// Returns whether there is room for another page.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.areas.iter().any(|area| area.used_bytes < area.size_bytes)
     }
 
-    /// The first area whose pages would be on a disk in the clear. Pages go to the area of the highest priority
-    /// that has room, so that one such area is enough for any page to get there.
+    /// Returns the first area whose pages would be stored unencrypted. Pages go to the area of the highest priority
+    /// that has room, so that a single such area is enough for any page to get there.
     #[must_use]
     pub fn in_the_clear(&self) -> Option<&Area> {
         self.areas.iter().find(|area| area.is_in_the_clear)
     }
 
-    /// How much memory so many swapped bytes take all the same, because they are compressed there. What zswap
-    /// keeps is not known process by process and left out.
+    /// Returns how much memory this number of swapped bytes uses because they are compressed there. Memory of zswap
+    /// is not known per process, and left out.
     #[must_use]
     pub fn held_bytes(&self, swapped_bytes: u64) -> u64 {
         let used: u128 = self.areas.iter().map(|area| u128::from(area.used_bytes)).sum();
@@ -92,7 +92,7 @@ impl Swap {
         u64::try_from(share).unwrap_or(swapped_bytes)
     }
 
-    /// Whether pages are kept compressed in memory, from where they are back in microseconds.
+    /// Returns whether pages are compressed in memory, from where they can be read back in microseconds.
     #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.areas.iter().any(|area| area.kind == SwapKind::Zram)
@@ -100,12 +100,12 @@ impl Swap {
     }
 }
 
-/// The table of `/proc/swaps`: name, type, size, used, priority; sizes in KiB.
+/// Parses the table of `/proc/swaps`: name, type, size, used, priority; sizes in KiB.
 fn parse(table: &str) -> Vec<Area> {
     let area = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [name, kind, size, used, _priority] = fields[..] else { return None };
-        // The kernel writes blanks in names so.
+        // The kernel writes blanks in names like this.
         let path = PathBuf::from(name.replace("\\040", " "));
         let is_zram = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"zram"));
         let kind = match kind {
@@ -121,13 +121,13 @@ fn parse(table: &str) -> Vec<Area> {
     table.lines().filter_map(area).collect()
 }
 
-/// Whether nobody can read from a disk what is swapped to this area.
+/// Returns whether data that is swapped to this area cannot be read from a disk.
 fn is_sealed(root: &Path, area: &Area) -> bool {
     let class = |name: &std::ffi::OsStr| root.join("sys/class/block").join(name);
     match area.kind {
         SwapKind::Zram => {
             let Some(name) = area.path.file_name() else { return false };
-            // Where it says nothing, the kernel cannot put a disk behind it.
+            // Without that file, the kernel does not support a backing device.
             let behind = read(root.join("sys/block").join(name).join("backing_dev"));
             behind.is_none_or(|behind| {
                 let device = Path::new(&behind).file_name();
@@ -146,8 +146,8 @@ fn is_sealed(root: &Path, area: &Area) -> bool {
     }
 }
 
-/// Whether a device is one of dm-crypt, by the beginning of its id, or lies on nothing but such devices
-/// (`drivers/md/dm-ioctl.c`; cryptsetup names ids so).
+/// Returns whether a device is one of dm-crypt, by the prefix of its id, or consists only of such devices
+/// (`drivers/md/dm-ioctl.c`; cryptsetup sets such ids).
 fn is_encrypted(device: &Path, layers: u32) -> bool {
     if read(device.join("dm/uuid")).is_some_and(|id| id.starts_with("CRYPT-")) {
         return true;
@@ -161,7 +161,7 @@ fn is_encrypted(device: &Path, layers: u32) -> bool {
     layers > 0 && !below.is_empty() && below.iter().all(|device| is_encrypted(device, layers - 1))
 }
 
-/// The third figure of `mm_stat`, in bytes: <https://docs.kernel.org/admin-guide/blockdev/zram.html>.
+/// Parses the third value of `mm_stat`, in bytes: <https://docs.kernel.org/admin-guide/blockdev/zram.html>.
 fn held(statistics: &str) -> Option<u64> {
     statistics.split_whitespace().nth(2)?.parse().ok()
 }

@@ -1,24 +1,23 @@
 //! Two system calls that no crate wraps: `process_madvise` with `MADV_PAGEOUT`, and `prctl` with
 //! `PR_SET_MEMORY_MERGE`.
 //!
-//! It is a module of its own because it is the only place of the project with `unsafe` in it. It knows nothing
-//! of browsers, and must never learn another kind of advice: `MADV_DONTNEED`, for one, destroys what it is told of.
+//! It is a module of its own because it contains the only `unsafe` code of the project. It must never accept another
+//! kind of advice: `MADV_DONTNEED`, for example, discards memory.
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The most ranges that one call takes (`UIO_MAXIOV`); what is beyond is left alone.
+/// The maximum number of ranges of one call (`UIO_MAXIOV`); further ones are ignored.
 pub(crate) const RANGES_MAX: usize = 1024;
 
-/// Advises the kernel to move the pages in `ranges`, addresses in the process behind `process` (a pidfd), out
-/// to swap. The process notices nothing but that its next access takes longer. Returns how many bytes the
-/// kernel went through, in the order of `ranges`; it stops at the first that it cannot take. That says
-/// nothing about how many it moved.
+/// Advises the kernel to move the pages in `ranges`, addresses in the process behind `process` (a pidfd), to swap.
+/// The process only notices that its next access takes longer. Returns how many bytes the kernel processed, in the
+/// order of `ranges`; it stops at the first range that it cannot process. That does not say how many it moved.
 ///
 /// # Errors
-/// As `process_madvise(2)` has them: `EPERM` without `CAP_SYS_NICE`, `ESRCH` where the process is gone,
-/// `EINVAL` and `ENOMEM` where the first range cannot be taken, `ENOSYS` before Linux 5.10.
+/// As for `process_madvise(2)`: `EPERM` without `CAP_SYS_NICE`, `ESRCH` if the process has ended, `EINVAL` and
+/// `ENOMEM` if the first range cannot be processed, `ENOSYS` before Linux 5.10.
 pub(crate) fn page_out(process: BorrowedFd<'_>, ranges: &[Range<usize>]) -> io::Result<usize> {
     let ranges: Vec<libc::iovec> = ranges
         .iter()
@@ -47,11 +46,11 @@ pub(crate) fn page_out(process: BorrowedFd<'_>, ranges: &[Range<usize>]) -> io::
 /// Lets the kernel merge equal pages of this process, and of every process that it starts from now on, with
 /// those of others that are merged too (`PR_SET_MEMORY_MERGE`; Linux 6.4, and 6.7 for what is executed later).
 ///
-/// Merging is a side channel: whoever shares the machine can find out what a page holds by how long a write to
-/// an equal one takes.
+/// Merging is a side channel: tenants of the machine can find out the content of a page by how long a write to an
+/// equal one takes.
 ///
 /// # Errors
-/// As `prctl(2)` has them: `EINVAL` where the kernel does not know it.
+/// As for `prctl(2)`: `EINVAL` if the kernel does not support it.
 pub(crate) fn merge_own_pages() -> io::Result<()> {
     const ON: libc::c_ulong = 1;
     const UNUSED: libc::c_ulong = 0;

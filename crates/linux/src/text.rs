@@ -1,20 +1,20 @@
-//! The few formats that `/proc` and `/sys` write in.
+//! The formats of `/proc` and `/sys`.
 
 use std::fs;
 use std::path::Path;
 
-/// The file without the blanks around it; `None` where it cannot be read.
+/// Returns the content of a file without surrounding blanks; `None` if it cannot be read.
 pub(crate) fn read(path: impl AsRef<Path>) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
-/// `Key:   12 kB` as bytes; `key` is with its colon.
+/// Parses `Key:   12 kB` as bytes; `key` includes the colon.
 pub(crate) fn kibibytes(text: &str, key: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(key))?;
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// `key 12`, as the statistics of a cgroup have it.
+/// Parses `key 12`, as in the statistics of a cgroup.
 pub(crate) fn number(text: &str, key: &str) -> Option<u64> {
     let mut fields = text.lines().map(|line| line.split_whitespace());
     fields.find_map(|mut fields| if fields.next()? == key { fields.next()?.parse().ok() } else { None })

@@ -1,7 +1,8 @@
-//! The gateway: clients of the Chrome DevTools Protocol, each let in to the window of one session.
+//! The gateway: clients of the Chrome DevTools Protocol, each connected to the window of one session.
 //!
-//! Here is the IO alone: sockets, files, holds. What a client may see and do is decided in `pilotlight_gateway`.
-//! A client that is here holds its session; with the client go the hold and everything that it had made.
+//! This module only does I/O: sockets, files, holds. What a client may see and do is decided in `pilotlight_gateway`.
+//! A connected client holds its session; when it disconnects, the hold ends, and everything that it created is
+//! removed.
 
 mod client;
 mod files;
@@ -29,16 +30,16 @@ pub use local::LocalFolders;
 pub use peer::{Locality, Peer, Requests};
 pub use visit::Visit;
 
-/// On what terms a client is here.
+/// The terms of a client's connection.
 #[derive(Debug, Clone, Default)]
 pub struct Terms {
-    /// Whether it is of this machine, and so may name files in the folders that are shared with its clients.
+    /// Whether it is on this machine, and so may name files in the folders that are shared with its clients.
     pub locality: Locality,
-    /// Downloads come to the session's folder without its asking.
+    /// Whether downloads are delivered to the session's folder without a command of the client.
     pub downloads: bool,
-    /// The browser's clipboard is its session's alone.
+    /// Whether only its session uses the browser's clipboard.
     pub has_clipboard: bool,
-    /// It would empty the page that it finds before anybody uses it, and is kept from that.
+    /// Whether its first command to empty a page that is not in use yet is ignored.
     pub keeps_page: bool,
     /// See [`Gateway::client_idle_after`].
     pub idle_after: Option<Duration>,
@@ -47,31 +48,31 @@ pub struct Terms {
 /// What all clients need.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    /// Where sessions have their folders.
+    /// The folder of the sessions' folders.
     pub folder: PathBuf,
-    /// What downloads are sealed under.
+    /// The key that downloads are sealed with.
     pub files_key: FilesKey,
-    /// What of the machine clients may name.
+    /// The folders of the machine that clients may use.
     pub local: LocalFolders,
     /// After how long without a message a client counts as silent; `None` for never.
     pub client_idle_after: Option<Duration>,
-    /// Ends all clients.
+    /// Disconnects all clients.
     pub stop: CancellationToken,
 }
 
 impl Gateway {
-    /// The folder of a session, made where it is not there yet.
+    /// Returns the folder of a session, which is created if necessary.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be created.
     pub fn files(&self, session: uuid::Uuid) -> Result<SessionFiles, FileError> {
         SessionFiles::open(&self.folder, session, &self.files_key, &self.local)
     }
 
-    /// The same, with the downloads in it given to the user of the browser that has the session's window now. Blocks.
+    /// Returns the same, and gives the downloads in it to the user of the browser of the session's window. Blocks.
     ///
     /// # Errors
-    /// Where it cannot be made or given.
+    /// If it cannot be created or given.
     pub fn files_of_window(&self, session: uuid::Uuid, window: &Window) -> Result<SessionFiles, FileError> {
         let files = self.files(session)?;
         if let Some(user) = window.browser_user() {
@@ -80,20 +81,20 @@ impl Gateway {
         Ok(files)
     }
 
-    /// Removes what sessions left that are no more, and takes over what the others have downloaded. Blocks.
+    /// Removes the files of sessions that no longer exist, and takes over the downloads of the others. Blocks.
     pub(crate) fn sweep(&self, keeper: &KeeperHandle, lives: impl Fn(uuid::Uuid) -> bool) {
         for session in files::sweep(&self.folder, lives) {
             match self.files(session) {
                 Ok(files) => files.take_over(),
                 Err(error) => {
-                    tracing::debug!(session_id = %session, %error, "its downloads stay as they are");
+                    tracing::debug!(session_id = %session, %error, "failed to take over downloads");
                 }
             }
             self.take_downloads_back(keeper, session);
         }
     }
 
-    /// Takes the downloads of a session without a window from the user of the browser that had it. Blocks.
+    /// Takes the downloads of a session without a window from the user of its last browser. Blocks.
     fn take_downloads_back(&self, keeper: &KeeperHandle, session: uuid::Uuid) {
         let has_window = || keeper.published(session).is_some_and(|session| session.window().is_some());
         if has_window() || !self.folder.join(session.to_string()).exists() {
@@ -101,11 +102,11 @@ impl Gateway {
         }
         let taken = self.files(session).and_then(|files| files.take_downloads_back(has_window));
         if let Err(error) = taken {
-            tracing::warn!(session_id = %session, %error, "its downloads stay with the user of a browser");
+            tracing::warn!(session_id = %session, %error, "failed to take downloads from the user of a browser");
         }
     }
 
-    /// Takes the downloads of each session back once its window is gone, until the server stops.
+    /// Takes the downloads of each session back once its window is closed, until the server stops.
     pub(crate) async fn follow_windows(self, keeper: KeeperHandle) {
         let (mut published, mut had_window) = (keeper.watch(), BTreeSet::new());
         let stop = self.stop.clone();

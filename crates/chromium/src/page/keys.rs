@@ -23,7 +23,7 @@ pub(super) struct Key {
     pub(super) modifier: u8,
 }
 
-/// Name, code, key code, location. A name that ends in `Left` or `Right` is that of the key without the suffix.
+/// Name, code, key code, location. A name that ends in `Left` or `Right` has its key without that.
 const NAMED: [(&str, &str, u16, u8); 32] = [
     ("Enter", "Enter", 13, 0),
     ("NumpadEnter", "NumpadEnter", 13, 3),

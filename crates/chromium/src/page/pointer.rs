@@ -19,7 +19,7 @@ use crate::window::{COMMAND_TIMEOUT, Window};
 const LOOKS_MAX: usize = 30;
 /// The time between two checks: one frame of animation.
 const LOOK_INTERVAL: Duration = Duration::from_millis(16);
-/// The longest time that a button is held down.
+/// The longest that a button is held down.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
 /// A rectangle in CSS pixels of the page's viewport.
@@ -81,7 +81,7 @@ pub(super) async fn hover(window: &Window, element: &Element) -> Result<(), Wind
     mouse(window, element, "mouseMoved", place.seen.middle(), "none", 0).await
 }
 
-/// Clicks or taps. If the recorded point is not on the element now, its centre is used.
+/// Clicks or taps. Where the recorded point is not on the element now, its middle is taken.
 pub(super) async fn click(window: &Window, element: &Element, click: &Click) -> Result<(), WindowError> {
     let place = come_to(window, element).await?;
     let wanted = (place.whole.left + click.offset_x, place.whole.top + click.offset_y);

@@ -1,4 +1,4 @@
-//! The benchmark's client of the DevTools protocol: one command at a time, as a simple client has it.
+//! The benchmark's client of the DevTools protocol: one command at a time, like a simple client.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, Config, Limits, MaybeTlsStream, Message, WebSocketStream};
 
-/// The longest that a connection or a message may take.
+/// The longest time for a connection or a message.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest message that is accepted: a picture that does not compress has about 10 MB.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -22,12 +22,12 @@ pub(super) struct DevTools {
 }
 
 impl DevTools {
-    /// Connects to a `ws://` address, with this token where there is one.
+    /// Connects to a `ws://` address, with this token if there is one.
     ///
     /// # Errors
-    /// Why there is no connection, as one sentence.
+    /// Why the connection failed, as one sentence.
     pub(super) async fn connect(url: &str, token: Option<&str>) -> Result<Self, String> {
-        // Browsers read messages of one frame alone.
+        // Browsers read only messages of one frame.
         let config = Config::default().frame_size(usize::MAX);
         let limits = Limits::default().max_payload_len(Some(MESSAGE_BYTES_MAX));
         let builder = ClientBuilder::new().uri(url).map_err(|error| error.to_string())?;
@@ -45,11 +45,10 @@ impl DevTools {
         Ok(Self { socket, last_id: 0 })
     }
 
-    /// Sends a command and returns its result, or the error that it is refused with. Events that come before are
-    /// dropped.
+    /// Sends a command and returns its result, or its error. Events that arrive before are dropped.
     ///
     /// # Errors
-    /// Why no reply comes, as one sentence.
+    /// Why there is no reply, as one sentence.
     pub(super) async fn exchange(
         &mut self,
         session: Option<&str>,

@@ -1,6 +1,6 @@
-//! The benchmark `keep`: what it costs to keep hibernated sessions signed in at a portal that signs out whoever it does
-//! not hear from, with each way of refreshing them, against a separate chromedriver and Chromium for each that loads
-//! its page again.
+//! The benchmark `keep`: the cost of keeping hibernated sessions signed in at a portal that signs out inactive
+//! sessions, with each way of refreshing them, against a separate chromedriver and Chromium for each that reloads its
+//! page.
 
 use std::time::Duration;
 
@@ -20,36 +20,36 @@ use crate::exit::Failure;
 
 /// The page that every session shows: as large as those of real portals.
 const PAGE: &str = "heavy";
-/// The most windows that sessions may have.
+/// The maximum number of open windows.
 const WINDOWS: u32 = 10;
-/// The most instances of the baseline: its cost per session does not depend on how many there are.
+/// The maximum number of instances of the baseline: its cost per session does not depend on their number.
 const BASELINES: u32 = 10;
 /// Number of sessions that are signed in at the same time.
 const AT_ONCE: usize = 4;
-/// How often processor time and delays are looked at.
+/// The interval of samples of processor time and delays.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often memory is: that takes processor time itself.
+/// The interval of samples of memory: sampling it takes processor time itself.
 const WEIGH_EVERY: Duration = Duration::from_secs(30);
 
-/// How long, and how often.
+/// The duration and the interval.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
-    /// How long is measured.
+    /// The duration of the measurement.
     pub(super) lasts: Duration,
-    /// How often sessions are refreshed.
+    /// The refresh interval of sessions.
     pub(super) every: Duration,
 }
 
-/// What it took.
+/// The results.
 struct Taken {
     sessions: u32,
     /// Processor seconds.
     work: f64,
     /// Bytes that the portal sent.
     bytes: u64,
-    /// The most memory, in MB.
+    /// The maximum memory, in MB.
     megabytes: f64,
-    /// By how much the latest refresh was late, in seconds.
+    /// The delay of the latest refresh, in seconds.
     latest: f64,
     sign_ins: u64,
     hours: f64,
@@ -121,7 +121,7 @@ fn told(name: &str, taken: &Taken, baseline: &Taken) -> Vec<Line> {
     ]
 }
 
-/// The server runs in this process, and so does the portal: what both take is counted.
+/// The server runs in this process, and so does the portal: both are counted.
 async fn measure_way(
     fixture: &Fixture,
     sessions: u32,
@@ -187,11 +187,11 @@ async fn measure_baseline(
     Ok(measuring.end(fixture, &roots, sessions))
 }
 
-/// A measurement under way.
+/// A measurement in progress.
 struct Measuring {
     began: Instant,
     weighed: Instant,
-    /// What was seen of processor time at the last look, and what came together until then.
+    /// The processor time at the last sample, and the sum until then.
     seen: Duration,
     work: Duration,
     bytes: u64,
@@ -222,7 +222,7 @@ impl Measuring {
         }
     }
 
-    /// What a browser has taken goes with it, so that it is summed up look by look.
+    /// The processor time of a browser is lost when it ends, so that it is added up at each sample.
     fn add_work(&mut self, roots: &[u32]) {
         let now = work(roots);
         self.work += now.saturating_sub(self.seen);
@@ -243,7 +243,7 @@ impl Measuring {
     }
 }
 
-/// With what those have taken that have ended: each document has a process of its own.
+/// Including processes that have ended: each document has a process of its own.
 fn work(roots: &[u32]) -> Duration {
     let mut all: Vec<u32> = trees(roots).concat();
     all.sort_unstable();

@@ -115,7 +115,7 @@ impl Client {
         }
     }
 
-    /// Writes what is at `path` into a new file.
+    /// Writes the body of a GET request into a new file.
     pub(super) async fn save(&self, path: &str, file: &Path) -> Result<(), Failure> {
         let unwritable =
             |error: io::Error| Failure::new(FAILED, format!("cannot write {}: {error}", file.display()));
@@ -182,7 +182,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// The failure of a connection.
+    /// Returns the failure of a connection.
     pub(super) fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let message = if error.is_timeout() {
             format!("the server at {} did not answer in time", self.base)
@@ -256,8 +256,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Returns where the token lies of the server of this machine that is reached at `base`: the demo's, where the
-/// demo listens there.
+/// Returns the path of the token of this machine's server at `base`: the demo's if the demo listens there.
 pub(super) fn token_file_at(base: &Url, server: &Server) -> PathBuf {
     let demo_dir = server.demo_dir();
     match DemoAddress::read(&demo_dir) {
@@ -268,7 +267,7 @@ pub(super) fn token_file_at(base: &Url, server: &Server) -> PathBuf {
     }
 }
 
-/// The token in the state folder; `None` where there is none, as with a server that wants none.
+/// Returns the token in the state folder; `None` if there is none, for example if the server requires none.
 pub(super) fn token_of(file: &Path) -> Result<Option<SecretString>, Failure> {
     use std::io::Read as _;
     let mut text = String::new();

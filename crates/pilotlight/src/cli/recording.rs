@@ -26,15 +26,15 @@ const MIN_INSIDE_CHARS: usize = 4;
 /// What is known about the recorded user.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// The user name, where it was given.
+    /// The user name, if it was given.
     pub(super) username: Option<String>,
-    /// The password, where it was given.
+    /// The password, if it was given.
     pub(super) password: Option<SecretString>,
-    /// The user name stays: all sessions share the account.
+    /// Whether the user name is kept: all sessions share the account.
     pub(super) keeps_username: bool,
 }
 
-/// A recording without what was taken out.
+/// A recording after the replacements.
 #[derive(Debug)]
 pub(super) struct Cleaned {
     /// The whole file.
@@ -44,7 +44,7 @@ pub(super) struct Cleaned {
     pub(super) places: BTreeMap<(&'static str, usize), usize>,
 }
 
-/// Returns a recording without this password and without its user name, where it can be read.
+/// Returns a recording without this password and without its user name, if it can be parsed.
 #[cfg(fuzzing)]
 #[must_use]
 pub fn clean_recording(text: &str, flow: &Flow, password: &str) -> Option<String> {
@@ -52,7 +52,7 @@ pub fn clean_recording(text: &str, flow: &Flow, password: &str) -> Option<String
     clean(text, flow, &known).ok().map(|cleaned| cleaned.text)
 }
 
-/// Takes out what `known` and the flow itself tell.
+/// Replaces what `known` and the flow itself reveal.
 pub(super) fn clean(text: &str, flow: &Flow, known: &Known) -> serde_json::Result<Cleaned> {
     let mut secrets = recorded::secrets(flow, Purpose::Unknown);
     let given = known.password.iter().map(|password| password.expose_secret().to_owned());
@@ -102,7 +102,7 @@ pub(super) fn clean(text: &str, flow: &Flow, known: &Known) -> serde_json::Resul
 enum Reach {
     /// All of it, except for the selector's kind and role.
     Whole,
-    /// A word of its own.
+    /// A separate word.
     Words,
     /// Any part; for short texts, as for [`Reach::Whole`].
     Inside,
@@ -188,7 +188,7 @@ impl Found {
         self.path.last().map(String::as_str)
     }
 
-    /// Returns whether it is the type of a step or of an asserted event: nothing that was typed.
+    /// Returns whether it is the type of a step or of an asserted event, which nobody typed.
     fn is_kind(&self) -> bool {
         self.step().is_some()
             && match self.path.get(2..) {
@@ -198,14 +198,14 @@ impl Found {
             }
     }
 
-    /// The step that it is of, counted from 1.
+    /// Returns the number of its step, counted from 1.
     fn step(&self) -> Option<usize> {
         let [steps, index, ..] = self.path.as_slice() else { return None };
         index.parse::<usize>().ok().filter(|_| steps == "steps").map(|index| index + 1)
     }
 }
 
-/// The fields of an object, in their order. Of those with the same name only the last counts, but all stand there.
+/// The fields of an object, in order. Of those with the same name only the last counts, but all are in the file.
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {

@@ -20,33 +20,33 @@ use super::intake::{Intake, Meter};
 use super::visit::{KEEP_EVERY, Visit};
 use crate::clock::reached;
 
-/// The largest message that is read at all, in bytes. One that is smaller, and more than a client may send, is answered;
-/// a client that sends a larger one is disconnected.
+/// The largest message that is read, in bytes. A smaller one that is longer than a client may send gets an error; a
+/// client that sends a larger one is disconnected.
 const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
-/// How long a client may leave a message untaken.
+/// How long a client may leave a message unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often a client is pinged that is not listened to: where it has gone, that shows when it is written to, since what
-/// it has sent before is not read. Its session must not wait for it.
+/// How often a client is pinged while its messages are not read: its disconnection is then noticed only by writing.
+/// Its session must not be held by it.
 const PING_EVERY: Duration = Duration::from_secs(1);
-/// How many messages of the browser are taken before the client is listened to again.
+/// Messages of the browser that are handled before the client is read again.
 const BATCH: usize = 64;
 
-/// Why a client's stay is over.
+/// Why a client was disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DisconnectReason {
-    /// It left, or was asked to.
+    /// It closed the connection, or was asked to.
     Left,
-    /// It broke the rules of the socket, or does not read.
+    /// It violated the protocol of the socket, or does not read.
     Broken,
-    /// It sent more than is read.
+    /// It sent more than is accepted.
     TooLong,
-    /// The window is gone, or it did not take what was its.
+    /// The window is closed, or a command for it was lost.
     Lost,
     /// The server stops.
     Stopping,
 }
 
-/// Serves a client over its socket until either is gone.
+/// Serves a client over its socket until either ends.
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     visit: Visit,
@@ -55,14 +55,14 @@ pub async fn serve(
     terms: Terms,
     stop: CancellationToken,
 ) {
-    // One frame for each message: not every client puts pieces together.
+    // One frame for each message: not every client assembles fragments.
     let config = Config::default().frame_size(usize::MAX).flush_threshold(256 * 1024);
     let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE_BYTES));
     let (stream, meter) = Intake::new(stream, Arc::clone(&connection.large_messages));
     let mut socket = ServerBuilder::new().config(config).limits(limits).serve(stream);
     let session = visit.session();
     let mut client = Client::new(visit, connection, files, terms, meter);
-    tracing::info!(session_id = %session, "a client came");
+    tracing::info!(session_id = %session, "CDP client connected");
     let disconnect = client.run(&mut socket, &stop).await;
     let (code, reason) = match disconnect {
         DisconnectReason::Left => (CloseCode::NORMAL_CLOSURE, ""),
@@ -73,9 +73,9 @@ pub async fn serve(
         }
         DisconnectReason::Stopping => (CloseCode::GOING_AWAY, "the server stops"),
     };
-    // The session is free at once; the closing handshake may take as long as the client likes, within limits.
+    // The session is free immediately; the closing handshake may take longer, within limits.
     drop(client);
-    tracing::info!(session_id = %session, reason = ?disconnect, "a client is gone");
+    tracing::info!(session_id = %session, reason = ?disconnect, "CDP client disconnected");
     let closing = async {
         socket.send(Message::close(Some(code), reason)).await?;
         socket.close().await
@@ -85,20 +85,20 @@ pub async fn serve(
 
 struct Client {
     browser: VirtualBrowser,
-    // The connection goes before the visit: nothing of it may be there when the session is free.
+    // The connection is dropped before the visit: nothing of it may remain when the session is free.
     connection: ClientConnection,
     visit: Visit,
     files: SessionFiles,
     terms: Terms,
     /// Pages that do not run yet.
     held: HashMap<String, NewPage>,
-    /// What of a message of its has been read.
+    /// How much of a message was read.
     meter: Meter,
-    /// When it last sent something, or had an answer to wait for.
+    /// When it last sent something, or waited for a reply.
     active_at: Instant,
-    /// When the hold is to be kept up.
+    /// When the hold is to be extended.
     keep: Interval,
-    /// When it is to be pinged, where it is not listened to.
+    /// When it is to be pinged, if it is not being read.
     ping: Interval,
 }
 
@@ -151,7 +151,7 @@ impl Client {
                 self.meter.is_through();
             }
             is_ready = is_ready || self.browser.is_ready();
-            // Meanwhile the client still hears, and what it sends waits in its socket.
+            // Meanwhile the client still gets messages, and what it sends waits in its socket.
             let rests_until = self.connection.sender.rests_until();
             if self.browser.has_open_calls() {
                 self.active_at = Instant::now();
@@ -197,7 +197,7 @@ impl Client {
                     }
                     Some(Ok(message)) if message.is_binary() => return DisconnectReason::Broken,
                     Some(Ok(message)) if message.is_close() => return DisconnectReason::Left,
-                    // Pings are answered by the socket itself.
+                    // The socket answers pings itself.
                     Some(Ok(_)) => has_heard = true,
                     Some(Err(tokio_websockets::Error::PayloadTooLong { .. })) => return DisconnectReason::TooLong,
                     Some(Err(tokio_websockets::Error::Protocol(_))) => return DisconnectReason::Broken,
@@ -212,7 +212,7 @@ impl Client {
                     if !changed {
                         return DisconnectReason::Lost;
                     }
-                    // What is held was announced before it was shown.
+                    // Held pages were announced before they were shown.
                     while let Ok(page) = self.connection.new_pages.try_recv() {
                         let target = page.target_id.clone();
                         self.held.insert(target.clone(), page);
@@ -258,7 +258,7 @@ impl Client {
         if has_written { write(socket.flush()).await } else { Ok(()) }
     }
 
-    /// Waits until the window runs again, which may have been frozen while the client was silent.
+    /// Waits until the window is thawed, which may have been frozen while the client was silent.
     async fn resume<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         socket: &mut WebSocketStream<S>,
@@ -271,7 +271,7 @@ impl Client {
         Ok(())
     }
 
-    /// To the browser. That may take as long as what others of its session have sent before.
+    /// Sends to the browser. That may have to wait for earlier messages of other clients of the session.
     async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         socket: &mut WebSocketStream<S>,
@@ -282,18 +282,18 @@ impl Client {
         sent.map_err(|_| DisconnectReason::Lost)
     }
 
-    /// Into the client's own folder, where that is one that is shared with clients.
+    /// Copies a download into the client's own folder, if that is shared with clients.
     async fn deliver(&self, name: String, wanted: String) {
-        // It was told at some time before where downloads go.
+        // The client set the folder of downloads at some earlier time.
         if !self.terms.locality.was_always_local() {
             return;
         }
         let files = self.files.clone();
         let delivering = move || files.deliver(&name, Path::new(&wanted));
         match tokio::task::spawn_blocking(delivering).await {
-            // As it is by default.
+            // As in Chromium's default.
             Ok(Ok(()) | Err(FileError::Foreign)) | Err(_) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "a download stays in the session's folder"),
+            Ok(Err(error)) => tracing::warn!(%error, "failed to copy a download into the client's folder"),
         }
     }
 
@@ -308,7 +308,7 @@ impl Client {
     }
 }
 
-/// Waits for something, keeps up the hold meanwhile, and finds out whether the client is still there.
+/// Waits for a future, extends the hold meanwhile, and checks whether the client is still connected.
 async fn meanwhile<S: AsyncRead + AsyncWrite + Unpin, T>(
     keep: &mut Interval,
     pings: &mut Interval,
@@ -326,7 +326,7 @@ async fn meanwhile<S: AsyncRead + AsyncWrite + Unpin, T>(
     }
 }
 
-/// Chromium writes nothing but text.
+/// Chromium sends only text.
 fn text(message: Bytes) -> Result<Message, DisconnectReason> {
     if std::str::from_utf8(&message).is_err() {
         return Err(DisconnectReason::Lost);

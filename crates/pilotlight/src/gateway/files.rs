@@ -1,9 +1,9 @@
-//! A session's files: what was downloaded in it, and what is uploaded by it.
+//! A session's files: its downloads, and files for uploads.
 //!
-//! `FOLDER/SESSION/d` belongs to the browser's user, who writes downloads there; everything else is ours, so that
-//! no link of that user leads us astray. Within `d` links are not followed. What is whole there is taken over into
-//! `s`, sealed ([`kept`](super::kept)). Uploads are copies of ours that the browser's user may read, in folders whose
-//! names nobody else can guess.
+//! `FOLDER/SESSION/d` belongs to the browser's user, who writes downloads there; everything else belongs to the
+//! server, so that no link of that user is followed. Within `d` links are not followed. Complete downloads are moved
+//! to `s` and sealed ([`kept`](super::kept)). Uploads are copies that belong to the server and that the browser's
+//! user may read, in folders with random names.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -27,41 +27,41 @@ use super::kept::{Downloaded, Kept, open_ordinary};
 /// The largest file that is copied, in bytes.
 pub(super) const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
-/// How many files that were sent, or copied to be uploaded, a session keeps.
+/// Files of a session that were sent, or copied for an upload.
 const MAX_SENT: usize = 1000;
-/// How much they may have together, in bytes.
+/// Their size together, in bytes.
 const MAX_SENT_BYTES: u64 = 4 * 1024 * 1024 * 1024;
-/// How much of a file is written before it is looked again whether all of them have too much: others may be written at
-/// the same time.
+/// How much of a file is written before the size of all of them is checked again: others may be written at the same
+/// time.
 const LOOK_EVERY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Why a file cannot be had.
+/// Why a file is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It is not one of the session's.
+    /// The session has no such file.
     #[error("there is no such file in the session's folder")]
     Missing,
-    /// It may not be named by this client.
+    /// This client may not use it.
     #[error(
         "files are not named by paths of the machine: send the file to `PUT /sessions/ID/files/NAME` and name the path \
          that is answered, or have the server share a folder (`server.local_folders`)"
     )]
     Foreign,
-    /// It is no ordinary file, or too large.
+    /// It is not an ordinary file, or too large.
     #[error("only ordinary files of up to {} GiB are taken", MAX_FILE_BYTES >> 30)]
     Unfit,
-    /// There are as many as may wait.
+    /// The session has as many files as it may.
     #[error("the session has {MAX_SENT} files that were sent to it")]
     Full,
-    /// Together they would have more than is kept.
+    /// Together they would be too large.
     #[error("the files that were sent to the session would have more than {} GiB", MAX_SENT_BYTES >> 30)]
     TooMuch,
-    /// The system refuses.
+    /// The operating system returned an error.
     #[error("{path}: {source}", path = path.display())]
     System {
-        /// What was tried.
+        /// The operation.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
 }
@@ -103,25 +103,25 @@ impl SessionFiles {
         Ok(files)
     }
 
-    /// Where Chromium puts downloads.
+    /// Returns the folder of Chromium's downloads.
     #[must_use]
     pub fn downloads(&self) -> PathBuf {
         self.folder.join("d")
     }
 
-    /// Gives the downloads to the user of another browser. Of what lies there, only ordinary files of whoever had
-    /// them before go along: that user could have put anything else there. Blocks.
+    /// Gives the downloads to the user of another browser. Only ordinary files of their present owner are included:
+    /// that user could have put anything else there. Blocks.
     pub(super) fn give_downloads_to(&self, (uid, gid): (u32, u32)) -> Result<(), FileError> {
         let downloads = self.downloads();
         let _lock = self.lock().map_err(at(&self.folder))?;
         give(&downloads, uid, gid).map_err(|error| at(&downloads)(error.into()))
     }
 
-    /// Takes the downloads back from the user of a browser, unless the session `has_window` again: the user may become
-    /// another browser's. Blocks.
+    /// Takes the downloads back from the user of a browser, unless the session `has_window` again: the user may be
+    /// reused for another browser. Blocks.
     pub(super) fn take_downloads_back(&self, has_window: impl FnOnce() -> bool) -> Result<(), FileError> {
         let downloads = self.downloads();
-        // A window is there before the downloads are given to its user.
+        // A window exists before the downloads are given to its user.
         let _lock = self.lock().map_err(at(&self.folder))?;
         if has_window() {
             return Ok(());
@@ -130,19 +130,19 @@ impl SessionFiles {
         give(&downloads, uid, gid).map_err(|error| at(&downloads)(error.into()))
     }
 
-    /// Waits until nobody else changes whose the downloads are.
+    /// Waits until no other thread changes the owner of the downloads.
     fn lock(&self) -> io::Result<File> {
         let folder = File::open(&self.folder)?;
         flock(&folder, FlockOperation::LockExclusive)?;
         Ok(folder)
     }
 
-    /// Takes over what was downloaded and is whole. Blocks.
+    /// Takes over the complete downloads. Blocks.
     pub(super) fn take_over(&self) {
         self.kept.take_over(&self.downloads());
     }
 
-    /// What was downloaded, by name. Blocks.
+    /// Returns the downloads, by name. Blocks.
     #[must_use]
     pub fn list(&self) -> Vec<Downloaded> {
         self.take_over();
@@ -152,7 +152,7 @@ impl SessionFiles {
     /// Opens a download. Blocks.
     ///
     /// # Errors
-    /// Where it is not there, or no ordinary file.
+    /// If it does not exist, or is not an ordinary file.
     pub fn read(&self, name: &str) -> Result<Opened<File>, FileError> {
         let is_name = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
         if !is_name {
@@ -165,7 +165,7 @@ impl SessionFiles {
     /// Copies a download into a client's own folder, under its name. Blocks.
     ///
     /// # Errors
-    /// Where that is not to be had or written, or not shared with clients.
+    /// If it does not exist, cannot be written, or the folder is not shared with clients.
     pub fn deliver(&self, name: &str, wanted: &Path) -> Result<(), FileError> {
         let mut from = self.read(name)?;
         let path = wanted.join(name);
@@ -175,11 +175,11 @@ impl SessionFiles {
         Ok(())
     }
 
-    /// The paths at which Chromium finds these files: what was downloaded, what was sent, and a copy of what lies in
-    /// a folder that is shared with clients of this machine, for one that `is_local`. Blocks.
+    /// Returns the paths at which Chromium finds these files: downloads, sent files, and a copy of a file in a folder
+    /// that is shared with clients of this machine, for a client that `is_local`. Blocks.
     ///
     /// # Errors
-    /// Why one of them cannot be had.
+    /// If one of them is not available.
     pub fn take(&self, files: &[String], is_local: bool) -> Result<Vec<String>, FileError> {
         files.iter().map(|file| self.take_one(Path::new(file), is_local)).collect()
     }
@@ -187,10 +187,10 @@ impl SessionFiles {
     fn take_one(&self, file: &Path, is_local: bool) -> Result<String, FileError> {
         let own = file.parent().filter(|parent| *parent == self.downloads()).and_then(|_| file.file_name());
         if let Some(name) = own.and_then(|name| name.to_str()) {
-            // Chromium is given a copy: what was downloaded is sealed.
+            // Chromium gets a copy: downloads are sealed.
             return self.put(OsStr::new(name), &mut self.read(name)?);
         }
-        // What was sent to us lies in folders that are ours alone.
+        // Sent files are in folders that only the server can change.
         let sent = file.strip_prefix(self.uploads()).ok().map(|below| below.components().collect::<Vec<_>>());
         if let Some([Component::Normal(_), Component::Normal(_)]) = sent.as_deref() {
             open_ordinary(file, OpenOptions::new().read(true))?;
@@ -204,10 +204,10 @@ impl SessionFiles {
         self.put(name, &mut from)
     }
 
-    /// Keeps a file that was sent, to be uploaded: its path. Blocks.
+    /// Stores a file that was sent for an upload, and returns its path. Blocks.
     ///
     /// # Errors
-    /// Where it has no name, or cannot be written.
+    /// If it has no name, or cannot be written.
     pub fn receive(&self, name: &str, mut contents: &[u8]) -> Result<String, FileError> {
         let name = Path::new(name).file_name().ok_or(FileError::Missing)?;
         self.put(name, &mut contents)
@@ -223,10 +223,10 @@ impl SessionFiles {
         to.finish(copied.map(drop))
     }
 
-    /// Begins a new file for what a client sends. Blocks.
+    /// Creates a file for data that a client sends. Blocks.
     ///
     /// # Errors
-    /// Where it has no name, cannot be made, or the session has too many.
+    /// If it has no name, cannot be created, or the session has too many.
     pub fn begin(&self, name: &OsStr) -> Result<SentFile, FileError> {
         let uploads = self.uploads();
         if fs::read_dir(&uploads).map_err(at(&uploads))?.count() >= MAX_SENT {
@@ -256,25 +256,25 @@ impl SessionFiles {
     }
 }
 
-/// A file that is being sent. Unless it is [finished](Self::finish), it goes when this is dropped.
+/// A file that is being sent. Unless it is [finished](Self::finish), it is removed when this is dropped.
 #[derive(Debug)]
 pub struct SentFile {
     file: File,
     path: PathBuf,
     uploads: PathBuf,
-    /// How much all that was sent to the session may have.
+    /// The limit of all files that were sent to the session.
     limit: u64,
-    /// How much was written since it was looked.
+    /// How much was written since the last check.
     unlooked: u64,
     is_too_much: bool,
     is_whole: bool,
 }
 
 impl SentFile {
-    /// Ends the file, which then stays, and returns its path. `sent` is what became of the sending. Blocks.
+    /// Completes the file, which is then kept, and returns its path. `sent` is the result of the transfer. Blocks.
     ///
     /// # Errors
-    /// What became of the sending, or that there is too much.
+    /// If the transfer failed, or there is too much.
     pub fn finish(mut self, sent: io::Result<()>) -> Result<String, FileError> {
         let sent = sent.and_then(|()| self.look());
         if self.is_too_much {
@@ -285,7 +285,7 @@ impl SentFile {
         Ok(self.path.to_string_lossy().into_owned())
     }
 
-    /// Sees whether all that was sent to the session has too much.
+    /// Checks the size of all files that were sent to the session.
     fn look(&mut self) -> io::Result<()> {
         self.unlooked = 0;
         let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
@@ -319,12 +319,12 @@ impl Drop for SentFile {
     }
 }
 
-/// Removes what was begun and not sent to its end.
+/// Removes files whose transfer was not completed.
 fn give_up(path: &Path) {
     if let Some(folder) = path.parent()
         && let Err(error) = fs::remove_dir_all(folder)
     {
-        tracing::warn!(path = %path.display(), %error, "a part of a file stays");
+        tracing::warn!(path = %path.display(), %error, "failed to remove an incomplete file");
     }
 }
 
@@ -336,7 +336,7 @@ fn give(folder: &Path, uid: u32, gid: u32) -> Result<(), Errno> {
         return Ok(());
     }
     let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    // First, so that its old owner adds nothing meanwhile and has no rights that it gave away.
+    // First, so that its old owner can add nothing meanwhile and keeps no rights.
     fchown(&opened, uid, gid)?;
     fchmod(&opened, Mode::from_raw_mode(0o700))?;
     for entry in Dir::read_from(&opened)? {
@@ -346,14 +346,14 @@ fn give(folder: &Path, uid: u32, gid: u32) -> Result<(), Errno> {
         let stat = fstat(&file)?;
         let is_ordinary = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if is_ordinary && stat.st_uid == before && stat.st_nlink == 1 {
-            // The very file that was looked at.
+            // Exactly the file that was checked.
             chownat(&file, c"", uid, gid, AtFlags::EMPTY_PATH)?;
         }
     }
     Ok(())
 }
 
-/// Removes what sessions left that are no more. Returns those that live.
+/// Removes the files of sessions that no longer exist. Returns the living sessions.
 pub(super) fn sweep(root: &Path, lives: impl Fn(Uuid) -> bool) -> Vec<Uuid> {
     let mut living = Vec::new();
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
@@ -362,7 +362,7 @@ pub(super) fn sweep(root: &Path, lives: impl Fn(Uuid) -> bool) -> Vec<Uuid> {
         if lives(session) {
             living.push(session);
         } else if let Err(error) = fs::remove_dir_all(entry.path()) {
-            tracing::warn!(path = %entry.path().display(), %error, "files of a session that is no more stay");
+            tracing::warn!(path = %entry.path().display(), %error, "failed to remove the files of an ended session");
         }
     }
     living

@@ -1,5 +1,5 @@
-//! What clients send, as it comes in: of each session one client at a time may send something large, so that what
-//! they send together takes no more memory than what one does.
+//! Receiving messages of clients: only one client of each session at a time may send a large message, so that
+//! together they use no more memory than one does.
 
 use std::io;
 use std::pin::Pin;
@@ -15,10 +15,11 @@ use tokio_util::sync::PollSemaphore;
 
 use crate::clock::reached;
 
-/// How long a large message may take to arrive, while other clients of its session wait with theirs.
+/// How long a large message may take to arrive, while other clients of its session wait to send theirs.
 const LARGE_MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A client's stream. Once much of a message has been read, the rest waits for the session's place for large ones.
+/// A client's stream. Once a part of a message has been read, the rest waits for the session's lock for large
+/// messages.
 #[derive(Debug)]
 pub(super) struct Intake<S> {
     stream: S,
@@ -26,7 +27,7 @@ pub(super) struct Intake<S> {
     meter: Meter,
 }
 
-/// How much of a message has come in. Clones are of the same stream.
+/// How much of a message has arrived. Clones belong to the same stream.
 #[derive(Debug, Clone)]
 pub(super) struct Meter(Arc<Mutex<Metered>>);
 
@@ -41,12 +42,12 @@ impl Meter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was read has been passed on: what comes next is another message.
+    /// Notes that a message was passed on: what follows is another message.
     pub(super) fn is_through(&self) {
         *self.metered() = Metered::default();
     }
 
-    /// Returns once a message has taken too long to arrive. Looks whether one is on its way when it is called.
+    /// Returns once a message has taken too long to arrive. Considers a message that is arriving when this is called.
     pub(super) async fn overdue(&self) {
         let since = self.metered().place.as_ref().map(|(_, since)| *since);
         reached(since.map(|since| since + LARGE_MESSAGE_TIMEOUT)).await;
@@ -54,7 +55,7 @@ impl Meter {
 }
 
 impl<S> Intake<S> {
-    /// `place` is the session's.
+    /// `place` is the session's lock for large messages.
     pub(super) fn new(stream: S, place: Arc<Semaphore>) -> (Self, Meter) {
         let meter = Meter(Arc::default());
         (Self { stream, place: PollSemaphore::new(place), meter: meter.clone() }, meter)

@@ -1,8 +1,8 @@
-//! Downloads of a session once they are whole: sealed, out of the reach of the browser's user.
+//! Complete downloads of a session: sealed, and not accessible to the browser's user.
 //!
-//! What Chromium writes lies in the clear in a folder of its user's alone until it is taken over here, which is when
-//! somebody asks for it, and at the latest with the next sweep. In its place an empty file stays, so that Chromium
-//! gives no later download the same name.
+//! What Chromium writes is unencrypted, in a folder that only its user can access, until it is taken over here: when
+//! it is requested, and at the latest at the next sweep. An empty file remains in its place, so that Chromium gives
+//! no later download the same name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -17,9 +17,9 @@ use uuid::Uuid;
 use super::files::{FileError, MAX_FILE_BYTES, at};
 use crate::private_file;
 
-/// What ends the name of a download that is still coming.
+/// The suffix of the name of a download in progress.
 const COMING: &str = ".crdownload";
-/// What ends the name of a file that is being sealed.
+/// The suffix of the name of a file that is being sealed.
 const FRESH: &str = ".sealing~";
 
 /// The sealed downloads of one session.
@@ -48,7 +48,8 @@ impl Kept {
         format!("download {} {name}", self.session)
     }
 
-    /// Takes over what is whole, one caller at a time: who came second would take what the first has emptied. Blocks.
+    /// Takes over complete downloads, one caller at a time: a second one would take what the first has emptied.
+    /// Blocks.
     pub(super) fn take_over(&self, downloads: &Path) {
         let Ok(owner) = fs::symlink_metadata(downloads).map(|folder| folder.uid()) else { return };
         let lock = File::open(self.folder.parent().unwrap_or(&self.folder));
@@ -60,7 +61,7 @@ impl Kept {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let is_whole = !name.ends_with(COMING) && entry.file_type().is_ok_and(|kind| kind.is_file());
             if is_whole && let Err(error) = self.take_one(&entry.path(), &name, owner) {
-                tracing::debug!(path = %entry.path().display(), %error, "a download is not taken over");
+                tracing::debug!(path = %entry.path().display(), %error, "failed to take over a download");
             }
         }
     }
@@ -96,7 +97,7 @@ impl Kept {
         to.sync_all()
     }
 
-    /// All of them, by name.
+    /// Returns all of them, by name.
     pub(super) fn list(&self) -> Vec<Downloaded> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut found: Vec<_> = entries
@@ -110,7 +111,7 @@ impl Kept {
         found
     }
 
-    /// What is in one of them. Its name is a name, and no path.
+    /// Returns the content of one of them. Its name is a name, and not a path.
     pub(super) fn open(&self, name: &str) -> Result<Opened<File>, FileError> {
         let path = self.folder.join(name);
         let sealed = File::open(&path).map_err(|_| FileError::Missing)?;
@@ -118,7 +119,7 @@ impl Kept {
     }
 }
 
-/// Opens what is an ordinary file under this very name: no link, and not another file's second name.
+/// Opens an ordinary file of exactly this name: not a link, and not another file's second name.
 pub(super) fn open_ordinary(path: &Path, options: &mut OpenOptions) -> Result<File, FileError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
@@ -127,7 +128,7 @@ pub(super) fn open_ordinary(path: &Path, options: &mut OpenOptions) -> Result<Fi
     Ok(file)
 }
 
-/// Refuses what is no ordinary file, has another name beside this one, or is too large.
+/// Refuses what is not an ordinary file, has another name, or is too large.
 pub(super) fn check_ordinary(file: &File, path: &Path) -> Result<(), FileError> {
     let metadata = file.metadata().map_err(at(path))?;
     if !metadata.is_file() || metadata.nlink() != 1 || metadata.len() > MAX_FILE_BYTES {

@@ -1,5 +1,5 @@
-//! Folders of the machine that the configuration shares with clients (`server.local_folders`): their files can be
-//! named by path, and downloads can be put there. Nothing else of the machine can be named, by anybody.
+//! Folders of the machine that the configuration shares with clients (`server.local_folders`): clients can name files
+//! in them by path, and have downloads written there. No client can name any other file of the machine.
 //!
 //! The kernel keeps every path within its folder (`openat2(2)`): no link is followed and no mount is crossed.
 
@@ -19,12 +19,12 @@ use rustix::process::geteuid;
 use super::files::FileError;
 use super::kept::check_ordinary;
 
-/// What is never followed or crossed below a folder.
+/// Flags that forbid links and mounts below a folder.
 const WITHIN: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
-/// That everybody may read a file.
+/// The permission bit for reading by all users.
 const READABLE: u32 = 0o004;
 
 /// The folders. None by default.
@@ -32,7 +32,7 @@ const READABLE: u32 = 0o004;
 pub struct LocalFolders(Arc<[PathBuf]>);
 
 impl LocalFolders {
-    /// These folders.
+    /// Returns these folders.
     #[must_use]
     pub fn new(folders: Vec<PathBuf>) -> Self {
         Self(folders.into())
@@ -41,13 +41,14 @@ impl LocalFolders {
     /// Opens an ordinary file below one of them.
     ///
     /// # Errors
-    /// Where it is not below one, or no ordinary file that its folder's owner has or everybody may read.
+    /// If it is not below one, or not an ordinary file that belongs to the folder's owner or is readable by all
+    /// users.
     pub(super) fn open(&self, path: &Path) -> Result<File, FileError> {
         let (folder, below) = self.folder_of(path)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat2(&folder, below, flags, Mode::empty(), WITHIN).map_err(at(path))?;
         let (file_is, folder_is) = (status(&file, path)?, status(&folder, path)?);
-        // Root could read more than whoever put the folder there.
+        // Root could read more than the owner of the folder.
         let is_theirs = file_is.st_uid == folder_is.st_uid || file_is.st_mode & READABLE != 0;
         if geteuid().is_root() && !is_theirs {
             return Err(FileError::Unfit);
@@ -57,11 +58,11 @@ impl LocalFolders {
         Ok(file)
     }
 
-    /// Makes a new file in `folder`, which must be one of them or below one. It belongs to the folder's owner, and goes
-    /// unless it is [kept](NewFile::keep).
+    /// Creates a file in `folder`, which must be one of them or below one. It belongs to the folder's owner, and is
+    /// removed unless it is [kept](NewFile::keep).
     ///
     /// # Errors
-    /// Where that is not so, or there is such a file.
+    /// If the folder is not shared, or the file exists.
     pub(super) fn create(&self, folder: &Path, name: &OsStr) -> Result<NewFile, FileError> {
         let path = folder.join(name);
         let (root, below) = self.folder_of(folder)?;
@@ -79,7 +80,7 @@ impl LocalFolders {
         Ok(file)
     }
 
-    /// The folder that a path lies in, opened, and the rest of the path.
+    /// Returns the shared folder of a path, opened, and the rest of the path.
     fn folder_of<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a Path), FileError> {
         let is_plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
         let within = |folder: &&PathBuf| is_plain && path.starts_with(folder);
@@ -91,7 +92,7 @@ impl LocalFolders {
     }
 }
 
-/// A file that is being written into one of the folders. It is removed unless it is whole.
+/// A file that is being written into one of the folders. It is removed unless it is completed.
 #[derive(Debug)]
 pub(super) struct NewFile {
     file: File,
@@ -101,7 +102,7 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// It is whole, and stays.
+    /// Keeps the file, which is complete.
     pub(super) fn keep(mut self) {
         self.is_kept = true;
     }
@@ -124,11 +125,11 @@ impl Drop for NewFile {
         }
         let place = |of: &Stat| (of.st_dev, of.st_ino);
         let named = statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
-        // The folder is not ours alone: another file may have the name by now.
+        // Other users can write to the folder: another file may have the name by now.
         let is_this =
             named.is_ok_and(|named| fstat(&self.file).is_ok_and(|own| place(&own) == place(&named)));
         if is_this && let Err(error) = unlinkat(&self.folder, &self.name, AtFlags::empty()) {
-            tracing::warn!(name = ?self.name, %error, "a part of a download stays in a shared folder");
+            tracing::warn!(name = ?self.name, %error, "failed to remove an incomplete download from a shared folder");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Whether a request comes from this machine, straight or passed on by a program of this machine.
+//! Whether a request comes from this machine, directly or forwarded by a program of this machine.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::HeaderMap;
 
-/// What programs that pass requests on write into them: RFC 7239 and RFC 9110, and what was usual before.
+/// Headers that are added by programs that forward requests: RFC 7239 and RFC 9110, and earlier conventions.
 const FORWARDED: [&str; 7] = [
     "forwarded",
     "via",
@@ -24,8 +24,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether a request is of a client on this machine, as far as that can be told: a proxy or tunnel on this
-    /// machine that adds no header looks like one. So this alone must never give anything.
+    /// Returns whether a request comes from a client on this machine, as far as that is known: a proxy or tunnel on
+    /// this machine that adds no header looks like one. So this alone must never grant anything.
     #[must_use]
     pub fn is_local(&self, headers: &HeaderMap) -> bool {
         let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
@@ -33,12 +33,12 @@ impl Peer {
     }
 }
 
-/// Whether a client of a window is of this machine.
+/// Whether a client of a window is on this machine.
 #[derive(Debug, Clone)]
 pub enum Locality {
-    /// As it was told by its own request.
+    /// As determined for its own request.
     Own(bool),
-    /// It does what others ask for by requests of their own.
+    /// It executes the requests of others.
     OfRequests(Arc<Requests>),
 }
 
@@ -49,7 +49,7 @@ impl Default for Locality {
 }
 
 impl Locality {
-    /// Whether what is done now is done for this machine.
+    /// Returns whether the present action is done for this machine.
     #[must_use]
     pub fn is_local_now(&self) -> bool {
         match self {
@@ -58,7 +58,7 @@ impl Locality {
         }
     }
 
-    /// Whether whatever was asked for at any time was asked for on this machine.
+    /// Returns whether all requests so far came from this machine.
     #[must_use]
     pub fn was_always_local(&self) -> bool {
         match self {
@@ -68,8 +68,8 @@ impl Locality {
     }
 }
 
-/// The requests of which a program carries out one or another. Which one it is about cannot be told, so it has the
-/// rights that all of them have.
+/// The requests of which a program executes one or another. Since it is not known which one, it has the rights that
+/// all of them have.
 #[derive(Debug, Default)]
 pub struct Requests(Mutex<Counts>);
 
@@ -91,7 +91,7 @@ impl Requests {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request for as long as it is carried out.
+    /// Counts a request while it is executed.
     #[must_use]
     pub fn begin(self: &Arc<Self>, is_local: bool) -> Counted {
         let mut counts = self.lock();
@@ -101,7 +101,7 @@ impl Requests {
     }
 }
 
-/// A request that is carried out.
+/// A request that is being executed.
 #[derive(Debug)]
 pub struct Counted {
     requests: Arc<Requests>,

@@ -1,5 +1,5 @@
-//! A client's stay in a session: a hold that lasts as long as the client is there, and the window on loan, unless the
-//! client is silent.
+//! A client's use of a session: a hold that lasts as long as the client is connected, and the lease of the window,
+//! unless the client is silent.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use crate::keeper::{HoldTerms, KeeperHandle, Refused, Using};
 
-/// How long the hold outlasts a server that dies.
+/// How long the hold remains after a crash of the server.
 const HOLD_TTL: Duration = Duration::from_secs(60);
-/// How often the hold is kept up.
+/// How often the hold is extended.
 pub(super) const KEEP_EVERY: Duration = Duration::from_secs(20);
-/// How exactly `last_used` follows what the client does.
+/// The precision of `last_used` while the client works.
 pub(super) const USED_EVERY: Duration = Duration::from_secs(2);
 
-/// The stay. Dropped, the session is as before.
+/// The use of a session by a client, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Visit {
     /// The window; `None` while the client is silent.
@@ -32,17 +32,17 @@ struct HeldSession {
     keeper: KeeperHandle,
     session: Uuid,
     hold: Uuid,
-    /// What the client is.
+    /// The name of the client.
     client: String,
-    /// Goes once the session has been given back.
+    /// Dropped once the session was released.
     kept: Option<Box<dyn Debug + Send + Sync>>,
 }
 
 impl Visit {
-    /// Wakes the session where it sleeps, and holds it together with others, who see what `client` is here.
+    /// Wakes the session if necessary, and holds it together with other clients, which see the name `client`.
     ///
     /// # Errors
-    /// Why that cannot be: somebody may hold it alone.
+    /// The reason for a refusal: another client may hold it exclusively.
     pub async fn begin(keeper: &KeeperHandle, session: Uuid, client: &str) -> Result<Self, Refused> {
         let hold = hold(keeper, session, client).await?;
         let hold =
@@ -51,42 +51,42 @@ impl Visit {
         Ok(Self { using, hold, used_at: None })
     }
 
-    /// The window, unless the client is silent.
+    /// Returns the window, unless the client is silent.
     pub(crate) fn window(&self) -> Option<&Window> {
         self.using.as_ref().map(|using| &using.window)
     }
 
-    /// Keeps something until the session has been given back.
+    /// Keeps a value until the session was released.
     #[must_use]
     pub fn keeping(mut self, kept: impl Debug + Send + Sync + 'static) -> Self {
         self.hold.kept = Some(Box::new(kept));
         self
     }
 
-    /// The session.
+    /// Returns the session.
     #[must_use]
     pub fn session(&self) -> Uuid {
         self.hold.session
     }
 
-    /// The hold does not run out for another while.
+    /// Extends the hold.
     pub(super) async fn keep(&self) {
         self.hold.keeper.keep_hold(self.hold.session, self.hold.hold, HOLD_TTL).await;
     }
 
-    /// The client has sent nothing for so long: its window may freeze.
+    /// Allows the window to freeze, since the client has sent nothing for this time.
     pub(super) async fn pause(&mut self, unused_for: Duration) {
         self.hold.keeper.pause_hold(self.hold.session, self.hold.hold, unused_for).await;
         self.using = None;
     }
 
-    /// Whether it is paused.
+    /// Returns whether the client is silent.
     pub(super) fn is_paused(&self) -> bool {
         self.using.is_none()
     }
 
-    /// What has it go on; gives a hold, which may be a new one, and the window, which runs by then. Both are to be passed
-    /// to [`Self::resumed`].
+    /// Returns a future that continues after silence. It returns a hold, which may be a new one, and the window,
+    /// which is thawed. Both must be passed to [`Self::resumed`].
     pub(super) fn resume(&self) -> impl Future<Output = Result<(Uuid, Using), Refused>> + Send + use<> {
         let HeldSession { keeper, session, hold: held, client, .. } = &self.hold;
         let (keeper, session, mut held, client) = (keeper.clone(), *session, *held, client.clone());
@@ -94,11 +94,11 @@ impl Visit {
             loop {
                 match keeper.resume_hold(session, held).await {
                     Ok(()) => return Ok((held, keeper.window(session).await?)),
-                    // A machine that sleeps keeps up no holds.
+                    // A machine that was suspended extends no holds.
                     Err(Refused::ByRules(Refusal::HoldNotFound)) => {
                         held = hold(&keeper, session, &client).await?;
                     }
-                    // Its page is being loaded again, which takes its time.
+                    // Its page is being loaded again, which takes some time.
                     Err(Refused::ByRules(Refusal::NotReady { .. })) => {}
                     Err(refused) => return Err(refused),
                 }
@@ -106,13 +106,13 @@ impl Visit {
         }
     }
 
-    /// It goes on.
+    /// Continues after silence.
     pub(super) fn resumed(&mut self, (hold, using): (Uuid, Using)) {
         self.hold.hold = hold;
         self.using = Some(using);
     }
 
-    /// The client did something.
+    /// Notes that the client did something.
     pub(super) async fn used(&mut self) {
         if self.used_at.is_none_or(|at| at.elapsed() >= USED_EVERY) {
             self.used_at = Some(Instant::now());
