@@ -43,6 +43,7 @@ build:
 
 web:
 	@scripts/set-up tests
+	@scripts/api-types
 	cd web && npm run --silent build
 
 screenshots:

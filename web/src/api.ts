@@ -1,90 +1,20 @@
 // The public interface, as far as the dashboard uses it.
 
-export type State =
-  | "starting" | "signing_in" | "ready" | "frozen" | "hibernated" | "recovering" | "needs_attention" | "ended";
+import type * as api from "./api-types";
 
-export type SignInStatus = "signed_in" | "signed_out" | "unknown" | "refused" | "person_needed";
+export { EVENT_KINDS } from "./api-types";
+export type { CheckState, MachineCheck, OperationStatus, SignInStatus } from "./api-types";
 
-export interface SignIn {
-  status: SignInStatus;
-  checked_at: string | null;
-  how: "conditions" | "sign_in" | "refresh" | "no_conditions" | "password_field" | "moved" | null;
-}
+/** What the server writes has all of its fields; the schemas only say which ones a client can rely on to be set. */
+type Written<T> = Required<T>;
 
-export interface Session {
-  session_id: string;
-  name: string | null;
-  site: string | null;
-  username: string | null;
-  state: State;
-  in_use: boolean;
-  holds: { owner: string | null; shared: boolean; quiet: boolean; expires_at: string }[];
-  clients: { name: string; silent_since: string | null }[];
-  keep_alive: boolean;
-  never_terminate: boolean;
-  created_at: string;
-  last_used: string;
-  last_refresh: string | null;
-  sign_in: SignIn;
-  signed_in_at: string | null;
-  next_refresh: string | null;
-  refresh_interval: number;
-  idle_timeout: number;
-  checkpoint_at: string | null;
-  expires_at: string | null;
-  url: string | null;
-  title: string | null;
-  tabs: number;
-  profile: string;
-  shard: string | null;
-  memory_bytes: number | null;
-  storage_bytes: number | null;
-  attention: string | null;
-}
-
-export interface Happening {
-  id: number;
-  time: string;
-  session_id: string | null;
-  name: string | null;
-  kind: string;
-  state: State | null;
-  reason: string;
-  sentence: string;
-}
-
-export interface Sample {
-  time: string;
-  cpu_percent: number | null;
-  available_bytes: number | null;
-  windows_bytes: number;
-  used_bytes: number | null;
-  budget_bytes: number | null;
-  live: number;
-  frozen: number;
-  hibernated: number;
-}
-
-export interface Taken {
-  budget_bytes: number;
-  used_bytes: number;
-  swapped_bytes: number;
-  compressed_bytes: number;
-  live_bytes: number;
-  frozen_bytes: number;
-  server_bytes: number;
-  shims_bytes: number;
-}
-
-export interface Machine {
-  cores: number;
-  memory_bytes: number | null;
-  taken: Taken | null;
-  max_live: number;
-  max_sessions: number;
-  shards: { shard: string; windows: number; memory_bytes: number }[];
-  samples: Sample[];
-}
+export type State = api.SessionState;
+export type SignIn = Written<api.SessionSignIn>;
+export type Session = Written<Omit<api.Session, "sign_in">> & { sign_in: SignIn };
+export type Happening = Written<api.Event>;
+export type Sample = Written<api.LoadSample>;
+export type Taken = api.TakenAnswer;
+export type Machine = Written<Omit<api.MachineAnswer, "samples">> & { samples: Sample[] };
 
 /** An error response of the server. */
 export class Refusal extends Error {

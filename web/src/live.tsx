@@ -118,7 +118,7 @@ export function LiveView({ session, onSaid }: { session: Session; onSaid: (said:
         if (told.type === "frame") frame = told;
         else if (told.type === "state") setState(told);
         else if (told.type === "select") setList(told);
-        else if (told.type === "error") onSaid(told.sentence);
+        else if (told.type === "error") onSaid(told.message);
         else if (told.type === "clipboard") {
           navigator.clipboard?.writeText(told.text).then(() => onSaid("Copied."), () => onSaid("This browser does not allow the page to copy."));
         }

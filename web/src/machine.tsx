@@ -1,29 +1,27 @@
 // The load of the machine, now and over the last hour.
 
 import { useEffect, useState } from "preact/hooks";
-import { call, type Machine, type Sample, type Taken } from "./api";
+import { call, type Machine, type MachineCheck, type Sample, type Taken } from "./api";
 import { Chart } from "./chart";
 import { bytes } from "./words";
 
 const EVERY_MS = 5000;
 
-interface Check { lever: string; state: "present" | "missing" | "needed"; found: string; brings: string; remedy: string | null }
-
 /** The machine checks: first what is missing, with instructions, then what is present. */
 function MachineChecks() {
-  const [checks, setChecks] = useState<Check[]>();
+  const [checks, setChecks] = useState<MachineCheck[]>();
   useEffect(() => {
-    call<{ levers: Check[] }>("GET", "/doctor").then((answer) => setChecks(answer.levers), () => setChecks([]));
+    call<{ checks: MachineCheck[] }>("GET", "/doctor").then((answer) => setChecks(answer.checks), () => setChecks([]));
   }, []);
   if (!checks) return <p>Loading …</p>;
   const words = (name: string) => name.replaceAll("_", " ");
   const there = checks.filter((check) => check.state === "present");
   return (
     <>
-      <ul class="levers">{checks.filter((check) => check.state !== "present").map((check) => (
-        <li><strong>{words(check.lever)}</strong> {check.state}: {check.found}. Benefit: {check.brings}.{check.remedy && <pre tabIndex={0}>{check.remedy}</pre>}</li>
+      <ul class="checks">{checks.filter((check) => check.state !== "present").map((check) => (
+        <li><strong>{words(check.name)}</strong> {check.state}: {check.found}. Benefit: {check.benefit}.{check.fix && <pre tabIndex={0}>{check.fix}</pre>}</li>
       ))}</ul>
-      {there.length > 0 && <p>Present: {there.map((check) => words(check.lever)).join(", ")}.</p>}
+      {there.length > 0 && <p>Present: {there.map((check) => words(check.name)).join(", ")}.</p>}
     </>
   );
 }

@@ -1,19 +1,17 @@
 // Operations of a session: run one, continue one that waits, view results.
 
 import { useEffect, useState } from "preact/hooks";
-import { at, call, Refusal, type Session } from "./api";
+import { at, call, Refusal, type OperationStatus, type Session } from "./api";
 import { Download as DownloadLink, Picture, Question } from "./parts";
 import { useStore } from "./store";
 import { Ago, bytes } from "./words";
-
-type Status = "running" | "needs_input" | "done" | "failed" | "expired" | "cancelled";
 
 interface Download { name: string; size: number; url: string }
 
 interface Operation {
   operation_id: string;
   operation: string;
-  status: Status;
+  status: OperationStatus;
   phase: number;
   phases: number;
   missing: string[];
@@ -33,7 +31,7 @@ export interface Definition {
   inputs?: Record<string, "text" | "integer" | "number" | "boolean">;
 }
 
-const STATUSES: Record<Status, [sign: string, word: string]> = {
+const STATUSES: Record<OperationStatus, [sign: string, word: string]> = {
   running: ["▶", "Running"],
   needs_input: ["?", "Needs input"],
   done: ["✓", "Done"],

@@ -120,7 +120,7 @@ export function SessionView({ id }: { id: string }) {
         <div class="scroll events" role="region" aria-label="Events" tabIndex={0}><table>
           <thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
           <tbody>{mine.slice(0, 100).map((happening) => (
-            <tr key={happening.id}><td><Ago time={happening.time} /></td><td>{happening.kind.replaceAll("_", " ")}</td><td>{happening.sentence}</td></tr>
+            <tr key={happening.id}><td><Ago time={happening.time} /></td><td>{happening.kind.replaceAll("_", " ")}</td><td>{happening.message}</td></tr>
           ))}</tbody>
         </table></div>
       )}

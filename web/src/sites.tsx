@@ -19,8 +19,8 @@ function Health({ events }: { events: Happening[] }) {
     <figure class="health">
       <svg viewBox={`0 0 ${SHOWN * 6} 20`} role="img" aria-label={words}>
         {events.slice(-SHOWN).map((happening, index) => BAD.has(happening.kind)
-          ? <rect class="bad" x={index * 6} y={0} width={5} height={20}><title>{happening.sentence}</title></rect>
-          : <rect class="good" x={index * 6} y={8} width={5} height={12}><title>{happening.sentence}</title></rect>)}
+          ? <rect class="bad" x={index * 6} y={0} width={5} height={20}><title>{happening.message}</title></rect>
+          : <rect class="good" x={index * 6} y={8} width={5} height={12}><title>{happening.message}</title></rect>)}
       </svg>
       <figcaption>{words}, the last <Ago time={events.at(-1)!.time} /></figcaption>
     </figure>

@@ -1,7 +1,7 @@
 // All sessions and their events, kept up to date by the server's event stream.
 
 import { useEffect, useState } from "preact/hooks";
-import { at, call, once, Refusal, type Happening, type Session } from "./api";
+import { at, call, EVENT_KINDS, once, Refusal, type Happening, type Session } from "./api";
 
 /** Maximum number of events; the oldest are dropped. */
 const MAX_EVENTS = 4000;
@@ -80,13 +80,7 @@ class Store {
       source.close();
       if (this.source === source) lost();
     };
-    const kinds = [
-      "created", "state_changed", "needs_attention", "attention_over", "updated", "signed_in", "signed_out", "sign_in_failed", "refreshed", "refresh_failed",
-      "hold_started", "hold_ended", "dialog_answered", "page_crashed", "page_hung", "last_page_closed", "window_lost", "recovery_failed", "freezing",
-      "frozen", "thawed", "hibernating", "waking", "moving", "checkpoint_failed", "evicted", "ended", "lagged",
-      "operation_started", "operation_needs_input", "operation_ended", "message",
-    ];
-    for (const kind of kinds) source.addEventListener(kind, (message) => this.heard((message as MessageEvent).data));
+    for (const kind of EVENT_KINDS) source.addEventListener(kind, (message) => this.heard((message as MessageEvent).data));
   }
 
   private heard(data: string) {

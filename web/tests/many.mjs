@@ -66,7 +66,7 @@ for (const view of ["cards", "rows"]) {
     const session = sessions[(update * 37) % SESSIONS];
     session.title = `${view} ${update}`;
     session.last_used = now();
-    const happening = { id: update, time: now(), session_id: session.session_id, name: session.name, kind: "refreshed", state: session.state, reason: "due", sentence: "it was refreshed" };
+    const happening = { id: update, time: now(), session_id: session.session_id, name: session.name, kind: "refreshed", state: session.state, reason: "due", message: "it was refreshed" };
     for (const listener of listeners) listener.write(`event: refreshed\ndata: ${JSON.stringify(happening)}\n\n`);
     await new Promise((resolve) => setTimeout(resolve, UPDATE_EVERY_MS));
   }

@@ -98,13 +98,13 @@ pub struct SiteReportAnswer {
     /// How often a session was found signed out by the portal.
     pub signed_out: u64,
     /// Percentage of checks that found the session signed in; null before the first check.
-    pub held_percent: Option<u64>,
+    pub signed_in_percent: Option<u64>,
     /// Median duration of sign-ins that ended, in seconds.
-    pub lasted_median: Option<u64>,
+    pub median_duration: Option<u64>,
     /// Longest duration of a sign-in that ended, in seconds.
-    pub lasted_longest: Option<u64>,
+    pub longest_duration: Option<u64>,
     /// Duration of the longest current sign-in so far, in seconds.
-    pub holding_longest: Option<u64>,
+    pub longest_current: Option<u64>,
 }
 
 /// The answer to `GET /sites`.
@@ -243,7 +243,7 @@ pub struct DoctorAnswer {
     /// How memory of frozen windows is moved out of RAM.
     pub reclaiming: String,
     /// The individual checks.
-    #[serde(rename = "levers")]
+    #[serde(alias = "levers")]
     pub checks: Vec<MachineCheck>,
 }
 
@@ -251,17 +251,17 @@ pub struct DoctorAnswer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MachineCheck {
     /// The stable name of the check.
-    #[serde(rename = "lever")]
+    #[serde(alias = "lever")]
     pub name: String,
     /// Whether the feature is present.
     pub state: CheckState,
     /// What was found.
     pub found: String,
     /// The benefit of the feature.
-    #[serde(rename = "brings")]
+    #[serde(alias = "brings")]
     pub benefit: String,
     /// How to enable the feature; null if it is present.
-    #[serde(rename = "remedy")]
+    #[serde(alias = "remedy")]
     pub fix: Option<String>,
 }
 

@@ -19,7 +19,7 @@ pub enum EventKind {
     /// The session needs a person; `live_url` is its live view.
     NeedsAttention,
     /// The session no longer needs a person.
-    AttentionOver,
+    AttentionEnded,
     /// A client changed the session's policy, name or tags.
     Updated,
     /// The session signed in.
@@ -77,7 +77,7 @@ impl EventKind {
             Self::Created => "created",
             Self::StateChanged => "state_changed",
             Self::NeedsAttention => "needs_attention",
-            Self::AttentionOver => "attention_over",
+            Self::AttentionEnded => "attention_ended",
             Self::Updated => "updated",
             Self::SignedIn => "signed_in",
             Self::SignedOut => "signed_out",
@@ -124,7 +124,8 @@ pub struct Event {
     /// The reason as a stable name, such as `capacity` or `hold_expired`.
     pub reason: String,
     /// A description for people.
-    pub sentence: String,
+    #[serde(alias = "sentence")]
+    pub message: String,
     /// URL of the session's live view in the dashboard, if the session needs a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_url: Option<String>,
@@ -173,7 +174,7 @@ mod tests {
             Created,
             StateChanged,
             NeedsAttention,
-            AttentionOver,
+            AttentionEnded,
             Updated,
             SignedIn,
             SignedOut,

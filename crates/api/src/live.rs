@@ -180,7 +180,7 @@ pub enum LiveUpdate {
     /// A command failed.
     Error {
         /// The error message.
-        sentence: String,
+        message: String,
     },
 }
 

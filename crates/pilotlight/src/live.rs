@@ -96,7 +96,7 @@ impl Viewer {
     /// Sends an error to the viewer.
     pub fn send_error(&self, message: &str) {
         // A viewer that does not read misses it.
-        drop(self.tell.try_send(LiveUpdate::Error { sentence: message.to_owned() }));
+        drop(self.tell.try_send(LiveUpdate::Error { message: message.to_owned() }));
     }
 
     /// Passes a command of the viewer on; returns false if the hub has ended.

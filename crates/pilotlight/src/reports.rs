@@ -113,10 +113,10 @@ impl Reports {
             refreshes: tally.refreshes,
             refreshes_failed: tally.refreshes_failed,
             signed_out: tally.signed_out,
-            held_percent: (100 * tally.refreshes).checked_div(looked),
-            lasted_median: lasted.get(lasted.len() / 2).copied(),
-            lasted_longest: lasted.last().copied(),
-            holding_longest: holding.max(),
+            signed_in_percent: (100 * tally.refreshes).checked_div(looked),
+            median_duration: lasted.get(lasted.len() / 2).copied(),
+            longest_duration: lasted.last().copied(),
+            longest_current: holding.max(),
         }
     }
 

@@ -94,7 +94,7 @@ fn sign_in(sign_in: &SessionSignIn, now: Timestamp) -> String {
 pub(crate) fn event(event: &Event) -> String {
     let who = event.name.clone().or_else(|| event.session_id.map(|id| id.to_string())).unwrap_or_default();
     let state = event.state.map_or("", |state| state.as_str());
-    printable(&format!("{:.0}  {who}  {}  {state}  {}", event.time, event.kind.as_str(), event.sentence))
+    printable(&format!("{:.0}  {who}  {}  {state}  {}", event.time, event.kind.as_str(), event.message))
 }
 
 /// Formats rows under a header; without a header, only the columns.

@@ -79,7 +79,7 @@ pub(crate) async fn run(
 }
 
 fn is_told(event: &Event) -> bool {
-    matches!(event.kind, EventKind::NeedsAttention | EventKind::AttentionOver)
+    matches!(event.kind, EventKind::NeedsAttention | EventKind::AttentionEnded)
 }
 
 fn message(event: &Event, address: SocketAddr) -> Value {
@@ -90,7 +90,7 @@ fn message(event: &Event, address: SocketAddr) -> Value {
         "session_id": event.session_id,
         "name": event.name,
         "state": event.state,
-        "sentence": event.sentence,
+        "message": event.message,
         "session_url": session,
         "screenshot_url": session.as_ref().map(|session| format!("{session}/screenshot")),
         "live_url": event.live_url,

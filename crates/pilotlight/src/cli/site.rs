@@ -66,10 +66,10 @@ fn report_row(report: &SiteReportAnswer) -> Vec<String> {
         report.signed_in.to_string(),
         report.sign_ins.to_string(),
         report.sign_ins_failed.to_string(),
-        report.held_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent} %")),
+        report.signed_in_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent} %")),
         report.signed_out.to_string(),
-        span(report.lasted_median),
-        span(report.holding_longest),
+        span(report.median_duration),
+        span(report.longest_current),
     ]
 }
 

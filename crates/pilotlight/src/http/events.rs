@@ -85,7 +85,7 @@ fn lagged(app: &App, missed: u64) -> Arc<Event> {
         kind: EventKind::Lagged,
         state: None,
         reason: "slow_reader".to_owned(),
-        sentence: format!("{missed} events were missed: list the sessions again"),
+        message: format!("{missed} events were missed: list the sessions again"),
         live_url: None,
         failure_url: None,
         dialog: None,

@@ -84,7 +84,7 @@ impl Events {
             kind,
             state: Some(state(notice.state)),
             reason: reason.to_owned(),
-            sentence: notice.reason.clone(),
+            message: notice.reason.clone(),
             live_url: None,
             failure_url: None,
             dialog: None,
@@ -106,7 +106,7 @@ impl Events {
             kind,
             state: Some(SessionState::NeedsAttention),
             reason: kind.as_str().to_owned(),
-            sentence: session.attention.clone().unwrap_or_default(),
+            message: session.attention.clone().unwrap_or_default(),
             live_url: Some(live_url(self.address, id)),
             failure_url: self.failure_url(id),
             dialog: None,
@@ -117,7 +117,7 @@ impl Events {
     pub(super) fn tell(&self, event: Event) {
         let (session_id, state) = (event.session_id.unwrap_or_default(), event.state);
         let state = state.map(tracing::field::display);
-        tracing::info!(%session_id, kind = event.kind.as_str(), state, "{}", event.sentence);
+        tracing::info!(%session_id, kind = event.kind.as_str(), state, "{}", event.message);
         let mut past = self.past();
         past.last += 1;
         let event = Arc::new(Event { id: past.last, ..event });
@@ -131,7 +131,7 @@ impl Events {
         drop(past);
         if let Some(kind) = attention {
             let live_url = event.session_id.map(|id| live_url(self.address, id));
-            let is_over = kind == EventKind::AttentionOver;
+            let is_over = kind == EventKind::AttentionEnded;
             let failure_url = event.session_id.filter(|_| !is_over).and_then(|id| self.failure_url(id));
             let reason = kind.as_str().to_owned();
             self.tell(Event { kind, reason, live_url, failure_url, ..Event::clone(&event) });
@@ -148,7 +148,7 @@ impl Past {
             _ => self.in_need.remove(&session),
         };
         let is_in_need = state == SessionState::NeedsAttention;
-        has_changed.then_some(if is_in_need { EventKind::NeedsAttention } else { EventKind::AttentionOver })
+        has_changed.then_some(if is_in_need { EventKind::NeedsAttention } else { EventKind::AttentionEnded })
     }
 }
 
@@ -172,7 +172,7 @@ pub(super) fn of_dialog(session: &Session, dialog: AnsweredDialog, time: Timesta
         kind: EventKind::DialogAnswered,
         state: Some(state(session.state())),
         reason: reason.to_owned(),
-        sentence: format!("a dialog of its page ({kind}) was {done}, {why}"),
+        message: format!("a dialog of its page ({kind}) was {done}, {why}"),
         live_url: None,
         failure_url: None,
         dialog: Some(pilotlight_api::AnsweredDialog { kind, text, answer, rule }),

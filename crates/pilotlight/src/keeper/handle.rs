@@ -102,7 +102,7 @@ impl KeeperHandle {
             kind,
             state: published.map(|session| session.state),
             reason: reason.to_owned(),
-            sentence,
+            message: sentence,
             live_url: None,
             failure_url: None,
             dialog: None,

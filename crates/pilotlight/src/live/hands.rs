@@ -107,7 +107,7 @@ async fn run(keeper: KeeperHandle, session: Uuid, mut commands: mpsc::Receiver<W
 
 /// A viewer that does not keep up misses it.
 fn say(tell: &mpsc::Sender<LiveUpdate>, message: impl AsRef<str>) {
-    drop(tell.try_send(LiveUpdate::Error { sentence: capitalised(message.as_ref()) }));
+    drop(tell.try_send(LiveUpdate::Error { message: capitalised(message.as_ref()) }));
 }
 
 async fn act(work: Work, swallows_release: &mut bool) -> Result<(), WindowError> {

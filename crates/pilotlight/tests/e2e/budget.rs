@@ -41,7 +41,7 @@ async fn windows_get_colder_until_they_fit_into_the_budget_and_nobody_is_lost() 
     // Several are frozen at once, and any of them may be done first.
     let least_recent = sessions.first().unwrap().session_id;
     let is_short = |event: &pilotlight_api::Event| {
-        event.session_id == Some(least_recent) && event.sentence.contains("memory is short")
+        event.session_id == Some(least_recent) && event.message.contains("memory is short")
     };
     events.find("the least recently used to get colder", EVENTUALLY, is_short).await;
     wait_for("the windows to fit", EVENTUALLY, async || {

@@ -257,10 +257,10 @@ async fn windows_are_moved_to_compressed_memory_and_not_to_a_disk_in_the_clear()
         .await;
         assert_eq!(swapped(&env), 0, "a window is on the disk");
         let doctor = env.client().get("/doctor").await.expect(200).body;
-        let levers = doctor["levers"].as_array().unwrap();
-        let lever = levers.iter().find(|lever| lever["lever"] == "sealed_swap").unwrap();
-        assert_eq!(lever["state"], "missing", "{lever}");
-        assert!(lever["remedy"].as_str().unwrap().contains("swapoff"), "{lever}");
+        let checks = doctor["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == "sealed_swap").unwrap();
+        assert_eq!(check["state"], "missing", "{check}");
+        assert!(check["fix"].as_str().unwrap().contains("swapoff"), "{check}");
         let told: Value = doctor["reclaiming"].clone();
         assert!(told.as_str().unwrap().contains("in the clear"), "{told}");
     }

@@ -30,7 +30,7 @@ async fn a_session_s_life_is_told_with_reasons() {
         assert!(rest.any(|kind| *kind == expected), "{} is missing in {kinds:?}", expected.as_str());
     }
     for (index, event) in events.seen.iter().enumerate() {
-        assert!(!event.reason.is_empty() && !event.sentence.is_empty(), "{event:?}");
+        assert!(!event.reason.is_empty() && !event.message.is_empty(), "{event:?}");
         assert_eq!(event.session_id, Some(session.session_id));
         assert!(index == 0 || events.seen[index - 1].id < event.id);
     }

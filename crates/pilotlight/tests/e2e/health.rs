@@ -63,7 +63,7 @@ async fn a_browser_that_is_silent_is_ended_and_its_sessions_come_back_signed_in(
     silent.silence();
     for _ in &sessions {
         let lost = events.kind(EventKind::WindowLost, SOON).await;
-        assert!(lost.sentence.contains("did not respond"), "{lost:?}");
+        assert!(lost.message.contains("did not respond"), "{lost:?}");
     }
     wait_until_gone(&[silent], SOON).await;
     // Nothing was known of the pages in it.
@@ -276,7 +276,7 @@ async fn without_room_on_the_disk_it_goes_on_and_then_writes_everything_down() {
     let refused = (503, "storage_failed");
     assert_eq!(env.client().delete(&path(&north, &holding)).await.refusal(), refused);
     let failed = events.kind(EventKind::CheckpointFailed, SOON).await;
-    assert!(failed.session_id == Some(north.session_id) && !failed.sentence.is_empty(), "{failed:?}");
+    assert!(failed.session_id == Some(north.session_id) && !failed.message.is_empty(), "{failed:?}");
     assert_eq!(health(&env).await, HealthStatus::Degraded);
     assert!(metrics(&env).await.contains("pilotlight_store_healthy 0"));
     // Changes that cannot be stored are refused and not made.

@@ -143,7 +143,7 @@ async fn a_page_that_closes_itself_leaves_the_window_as_it_was() {
         let close = json!({ "expression": "setTimeout(() => window.close(), 100), 1" });
         env.client().post(&path(&session, "/evaluate"), &close).await;
         let told = events.kind(EventKind::LastPageClosed, SOON).await;
-        assert!(!told.sentence.is_empty(), "{engine}: {told:?}");
+        assert!(!told.message.is_empty(), "{engine}: {told:?}");
         is_back(&env, &session, "acme").await;
         let now = env.client().session(&session).await;
         assert_eq!((now.shard, now.tabs), (session.shard, 1), "{engine}");

@@ -102,20 +102,20 @@ async fn the_doctor_tells_an_ordinary_user_what_is_missing_and_how_to_get_it() {
     let told: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &told["success"]), (0, &Value::Bool(true)), "{text}");
     assert!(told["available_bytes"].as_u64() <= told["memory_bytes"].as_u64());
-    let levers = told["levers"].as_array().unwrap();
+    let levers = told["checks"].as_array().unwrap();
     for lever in levers {
-        assert_eq!(lever["state"] == "present", lever["remedy"].is_null(), "{lever}");
+        assert_eq!(lever["state"] == "present", lever["fix"].is_null(), "{lever}");
         assert!(
-            !lever["found"].as_str().unwrap().is_empty() && !lever["brings"].as_str().unwrap().is_empty()
+            !lever["found"].as_str().unwrap().is_empty() && !lever["benefit"].as_str().unwrap().is_empty()
         );
     }
-    let find = |name: &str| levers.iter().find(|lever| lever["lever"] == name).unwrap();
+    let find = |name: &str| levers.iter().find(|lever| lever["name"] == name).unwrap();
     assert_eq!(find("browser")["state"], "present");
     assert_eq!(find("user_namespaces")["state"], "present");
     assert_eq!(find("paging_out")["state"], "missing");
-    assert!(find("paging_out")["remedy"].as_str().unwrap().contains("AmbientCapabilities=CAP_SYS_NICE"));
+    assert!(find("paging_out")["fix"].as_str().unwrap().contains("AmbientCapabilities=CAP_SYS_NICE"));
     let has_swap = fs::read_to_string("/proc/swaps").unwrap().lines().count() > 1;
-    assert!(has_swap || find("compressed_swap")["remedy"].as_str().unwrap().contains("zram"));
+    assert!(has_swap || find("compressed_swap")["fix"].as_str().unwrap().contains("zram"));
     assert!(told["reclaiming"].as_str().unwrap().contains("CAP_SYS_NICE"), "{text}");
 
     let (_, table) = doctor_for_nobody(&[]).await;

@@ -263,7 +263,7 @@ async fn an_event_that_is_too_long_costs_the_page_that_made_it_and_nobody_else()
             }
         }
     }
-    println!("{:?}; the neighbour waited {slowest:?} at most", crashed.unwrap().sentence);
+    println!("{:?}; the neighbour waited {slowest:?} at most", crashed.unwrap().message);
     neighbour.stays_well(&env).await;
     let of_neighbour = |event: &pilotlight_api::Event| {
         event.session_id == Some(neighbour.session.session_id)
@@ -302,7 +302,7 @@ async fn a_page_that_makes_the_browser_tell_much_gets_a_browser_of_its_own_with_
     let moved = has_moved(&env, &hostile).await;
     let told = events.kind(EventKind::Moving, SOON).await;
     assert_eq!(told.session_id, Some(hostile.session_id));
-    assert!(told.sentence.contains("slowed down"), "{}", told.sentence);
+    assert!(told.message.contains("slowed down"), "{}", told.message);
     assert_eq!(env.client().evaluate(&moved, "localStorage.kept").await, "kept");
     neighbour.is_well(&env).await;
     assert_eq!(env.client().session(&neighbour.session).await.shard, neighbour.session.shard);
@@ -462,7 +462,7 @@ async fn a_page_that_takes_more_than_a_window_may_is_ended_and_nobody_else_goes_
         event.session_id == Some(hostile.session_id) && event.kind == EventKind::PageCrashed
     };
     let event = events.find("the end of the page", EVENTUALLY, crashed).await;
-    assert!(event.sentence.contains("limits.window_memory"), "{}", event.sentence);
+    assert!(event.message.contains("limits.window_memory"), "{}", event.message);
     env.reaches(&hostile, SessionState::Ready).await;
     for neighbour in others.iter().chain([&neighbour]) {
         assert_eq!(env.client().session(&neighbour.session).await.state, SessionState::Ready);

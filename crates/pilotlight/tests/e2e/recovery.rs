@@ -42,7 +42,7 @@ async fn a_killed_browser_is_noticed_and_its_sessions_come_back_signed_in() {
     let killed_at = Instant::now();
     browsers[0].kill();
     let lost = events.kind(EventKind::WindowLost, NOTICED_WITHIN).await;
-    assert!(!lost.sentence.is_empty() && !lost.reason.is_empty());
+    assert!(!lost.message.is_empty() && !lost.reason.is_empty());
 
     let ids = |sessions: &[Session]| -> BTreeSet<_> { sessions.iter().map(|one| one.session_id).collect() };
     wait_for("everybody to be back", SOON, async || {
@@ -103,7 +103,7 @@ async fn a_crashed_tab_is_loaded_again() {
     assert!(!renderers.is_empty(), "no renderer is there");
     renderers.iter().for_each(Process::kill);
     let crashed = events.kind(EventKind::PageCrashed, NOTICED_WITHIN).await;
-    assert!(!crashed.sentence.is_empty());
+    assert!(!crashed.message.is_empty());
     env.reaches(&session, SessionState::Ready).await;
     wait_for("the page to be loaded again", SOON, async || {
         let body =

@@ -100,7 +100,7 @@ async fn a_portal_that_is_down_ends_no_session() {
     env.portal.set_down(true);
     for _ in 0..2 {
         let failed = events.kind(EventKind::RefreshFailed, SOON).await;
-        assert!(!failed.sentence.is_empty() && !failed.reason.is_empty());
+        assert!(!failed.message.is_empty() && !failed.reason.is_empty());
         assert_eq!(env.client().sessions().await.len(), 1);
     }
     env.portal.set_down(false);
@@ -187,8 +187,11 @@ async fn a_site_s_report_tells_how_often_the_sign_in_held() {
     .await;
     env.reaches(&session, SessionState::Ready).await;
     assert_eq!((&report["sessions"], &report["sign_ins_failed"]), (&json!(1), &json!(0)));
-    assert!(report["held_percent"].as_u64().is_some_and(|percent| (1..100).contains(&percent)), "{report}");
-    assert!(report["lasted_longest"].is_u64() && report["lasted_median"].is_u64(), "{report}");
+    assert!(
+        report["signed_in_percent"].as_u64().is_some_and(|percent| (1..100).contains(&percent)),
+        "{report}"
+    );
+    assert!(report["longest_duration"].is_u64() && report["median_duration"].is_u64(), "{report}");
     assert_eq!(env.client().get("/sites/nowhere/report").await.refusal(), (404, "site_not_found"));
     let table = env.server.command(&["site", "report"], "").await.expect(0).stdout;
     assert!(table.contains("HELD") && table.contains("portal") && table.contains(" %"), "{table}");

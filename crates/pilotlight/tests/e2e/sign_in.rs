@@ -185,7 +185,7 @@ async fn a_captcha_waits_for_a_person_and_is_noticed_to_be_gone() {
     assert_eq!((session.attention.as_deref(), env.portal.sign_ins("acme")), (None, 1));
     assert_eq!(env.client().get("/health").await.body["status"], "healthy");
 
-    for event in ["needs_attention", "attention_over"] {
+    for event in ["needs_attention", "attention_ended"] {
         let message = tokio::time::timeout(SOON, told.recv()).await.expect("a message in time").unwrap();
         assert_eq!(message["event"], event, "{message}");
         assert_eq!(message["session_id"], session.session_id.to_string());

@@ -57,7 +57,7 @@ async fn a_window_without_a_site_says_so_when_its_portal_has_logged_it_out() {
     let kept = env.refreshed(&session).await;
     assert_eq!(status(&kept), (SignInStatus::Unknown, Some(SignInHow::NoConditions)));
     assert_eq!((kept.state, &kept.attention), (SessionState::Ready, &None));
-    assert_eq!(events.kind(EventKind::Refreshed, SOON).await.sentence, "it was refreshed");
+    assert_eq!(events.kind(EventKind::Refreshed, SOON).await.message, "it was refreshed");
 
     env.portal.log_everybody_out();
     let lost = env.refreshed(&session).await;

@@ -88,7 +88,7 @@ mod tests {
     fn comments_are_passed_over_and_events_are_read() {
         assert!(read_block(": still here\n\n").is_none());
         let block = "event: ended\nid: 7\ndata: {\"id\":7,\"time\":\"2026-11-22T12:00:00Z\",\"session_id\":null,\
-                     \"name\":null,\"kind\":\"ended\",\"state\":\"ended\",\"reason\":\"closed\",\"sentence\":\"S.\"}\n\n";
+                     \"name\":null,\"kind\":\"ended\",\"state\":\"ended\",\"reason\":\"closed\",\"message\":\"S.\"}\n\n";
         assert_eq!(read_block(block).unwrap().kind, EventKind::Ended);
     }
 }
