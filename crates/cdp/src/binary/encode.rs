@@ -139,7 +139,8 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Whole numbers of 32 bits are written as such, all others as floating point, as Chromium does.
+    /// Whole numbers of 32 bits are written as such, all others as floating point, as Chromium does. Among the others is
+    /// negative zero, which JavaScript tells from zero.
     fn number(&mut self) -> Result<(), EncodeError> {
         let rest = &self.json[self.at..];
         let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
@@ -151,7 +152,7 @@ impl Encoder<'_> {
         if !is_json {
             return Err(self.malformed());
         }
-        if let Ok(number) = text.parse::<i32>() {
+        if let Some(number) = text.parse::<i32>().ok().filter(|number| *number != 0 || text == digits) {
             let size = number.unsigned_abs() as usize;
             if number < 0 { self.head(NEGATIVE, size - 1) } else { self.head(UNSIGNED, size) }
         } else {
