@@ -167,8 +167,8 @@ pub struct DialogDefinition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefreshHow {
-    /// Reload the page with a GET request. A page that may be the result of a form is not reloaded; the start page is
-    /// loaded in a hidden page instead.
+    /// Load the page again with a GET request. For a page that may be the result of a form, the start page is loaded in a
+    /// hidden page instead.
     #[default]
     Reload,
     /// Load `url`.
@@ -177,6 +177,19 @@ pub enum RefreshHow {
     Request,
     /// Replay `flow`.
     Flow,
+}
+
+/// Where a session that has a window is refreshed. A session that somebody uses is always refreshed beside its page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshWhere {
+    /// In a hidden page of the same session, so that the window's page keeps its variables, its form and its place. If
+    /// the hidden page does not show that the session is signed in, or the window's page is empty, old or an error, the
+    /// window's page is loaded.
+    #[default]
+    Beside,
+    /// In the window's page.
+    Page,
 }
 
 /// How the sign-in of a hibernated session is kept alive.
@@ -207,6 +220,9 @@ pub struct RefreshDefinition {
     /// Must be less than `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Seconds>,
+    /// Where it is refreshed while it has a window.
+    #[serde(default, rename = "where")]
+    pub place: RefreshWhere,
     /// How it is refreshed while it hibernates.
     #[serde(default)]
     pub asleep: RefreshAsleep,
@@ -258,7 +274,7 @@ mod tests {
             "sign_in": {"title": "sign in", "steps": []},
             "signed_in": {"any": [{"selector": "#user"}]},
             "refresh": {
-                "how": "visit", "every": 300, "asleep": "never", "url": "http://127.0.0.1:8099/ping"
+                "how": "visit", "every": 300, "where": "page", "asleep": "never", "url": "http://127.0.0.1:8099/ping"
             },
             "restore_fields": "events"
         });
@@ -301,5 +317,6 @@ mod tests {
             assert_eq!((refresh.asleep, refresh.validate()), (asleep, Ok(())), "{name}");
         }
         assert_eq!(RefreshDefinition::default().asleep, RefreshAsleep::Window);
+        assert_eq!(RefreshDefinition::default().place, RefreshWhere::Beside);
     }
 }

@@ -43,4 +43,4 @@ pub use limits::TABS_MAX;
 pub use pilotlight_cdp::{LONG_WORK_BYTES, work_on};
 pub use proxy::{Proxy, ProxyError};
 pub use state::WindowSummary;
-pub use window::{BareWindow, Beside, Format, PageInfo, RequestWatch, Shown, Traffic, Window};
+pub use window::{BareWindow, Beside, Format, PageAnswer, PageInfo, RequestWatch, Shown, Traffic, Window};

@@ -46,6 +46,7 @@ pub(crate) use planted::Planted;
 pub use reload::Shown;
 pub(crate) use reload::reload_tab;
 pub use requests::{RequestWatch, Traffic};
+pub use script::PageAnswer;
 pub(crate) use script::{WORLD, evaluate, evaluated_value, isolated_world, message_of, run};
 pub use settle::RestoreFields;
 pub(crate) use settle::{SETTLE_TIMEOUT, bring_back, call};
@@ -114,7 +115,15 @@ impl Window {
         self.state.summary.borrow().clone()
     }
 
-    /// Returns the same as a channel of changes.
+    /// Returns the URL of the page that this handle works on.
+    pub fn page_url(&self) -> String {
+        match &self.beside {
+            Some(page) => page.status.borrow().url.clone(),
+            None => self.summary().url,
+        }
+    }
+
+    /// Returns the summary as a channel of changes.
     pub fn watch_summary(&self) -> watch::Receiver<WindowSummary> {
         self.state.summary.subscribe()
     }
@@ -178,12 +187,13 @@ impl Window {
         evaluate(&self.shard, &tab, &tab.session, None, expression, timeout).await
     }
 
-    /// Fetches `url` (relative ones allowed) from inside the main page with its cookies, and returns the HTTP status.
-    /// The body is not read.
+    /// Fetches `url` (relative ones allowed) from inside the main page with its cookies, and follows redirects. The body
+    /// of the answer is not read.
     ///
     /// # Errors
-    /// [`WindowError::Unreachable`] if there is no answer that the page may see.
-    pub async fn request(&self, url: &str, timeout: Duration) -> Result<u16, WindowError> {
+    /// [`WindowError::Unreachable`] if there is no answer that the page may see: of another origin, for example, unless
+    /// that origin allows it.
+    pub async fn request(&self, url: &str, timeout: Duration) -> Result<PageAnswer, WindowError> {
         script::request(&self.shard, &*self.main_tab()?, url, timeout).await
     }
 

@@ -18,6 +18,7 @@ mod lasting;
 mod measured_window;
 mod message;
 mod page_out;
+mod page_refresh;
 mod record;
 mod refreshes;
 mod replies;

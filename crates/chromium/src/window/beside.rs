@@ -28,11 +28,6 @@ impl Drop for Beside {
 }
 
 impl Beside {
-    /// Returns the URL of the page.
-    pub fn url(&self) -> String {
-        self.tab.status.borrow().url.clone()
-    }
-
     /// Returns the window with this page as its main one: all methods for a window's main page use it.
     pub fn window(&self) -> &Window {
         &self.window

@@ -30,11 +30,20 @@ const FETCH: &str = "async function (url, timeoutMs) {
             credentials: 'include', cache: 'no-store', signal: AbortSignal.timeout(timeoutMs),
         });
         response.body?.cancel();
-        return {status: response.status};
+        return {status: response.status, url: response.url};
     } catch (error) {
         return {failed: String(error.message), timedOut: error.name === 'TimeoutError'};
     }
 }";
+
+/// The answer to a request that was sent from inside a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The URL that answered, after all redirects.
+    pub url: String,
+}
 
 /// Evaluates an expression in a context of `session`, in the page's own world if `context` is `None`.
 pub(crate) async fn evaluate(
@@ -146,7 +155,7 @@ pub(crate) async fn request(
     tab: &Tab,
     url: &str,
     timeout: Duration,
-) -> Result<u16, WindowError> {
+) -> Result<PageAnswer, WindowError> {
     let page = tab.status.borrow().url.clone();
     let absolute = Url::parse(&page).and_then(|page| page.join(url)).or_else(|_| Url::parse(url));
     let url = check_url(absolute.map_err(|_| WindowError::Url)?.as_str())?;
@@ -160,7 +169,7 @@ pub(crate) async fn request(
     // The page has its own time limit; ours is for an unresponsive page.
     let answer = evaluated_value(run(shard, tab, &tab.session, call, timeout + PROBE_TIMEOUT).await?)?;
     if let Some(status) = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok()) {
-        return Ok(status);
+        return Ok(PageAnswer { status, url: answer["url"].as_str().unwrap_or_default().to_owned() });
     }
     if answer["timedOut"] == json!(true) {
         return Err(WindowError::Timeout(timeout));

@@ -9,7 +9,9 @@ use pilotlight_cdp::Scope;
 use pilotlight_cdp::protocol::target::DisposeBrowserContext;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::{CustomProfile, Profile};
-use pilotlight_chromium::{BrowserEvent, Format, Proxy, Shown, TABS_MAX, Window, WindowError, WindowOptions};
+use pilotlight_chromium::{
+    BrowserEvent, Format, PageAnswer, Proxy, Shown, TABS_MAX, Window, WindowError, WindowOptions,
+};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -324,8 +326,9 @@ async fn requests_go_out_from_inside_the_page() {
     let window = fixture.window().await;
     window.navigate(&portal.url("/set"), LIMIT).await.unwrap();
     window.evaluate("window.fetch = () => { throw 'changed by the page' }, 1", LIMIT).await.unwrap();
-    assert_eq!(window.request("/cookie", LIMIT).await, Ok(200));
-    assert_eq!(window.request(&portal.url("/forbidden"), LIMIT).await, Ok(403));
+    let answer = |status, path: &str| Ok(PageAnswer { status, url: portal.url(path) });
+    assert_eq!(window.request("/cookie", LIMIT).await, answer(200, "/cookie"));
+    assert_eq!(window.request(&portal.url("/forbidden"), LIMIT).await, answer(403, "/forbidden"));
     let seen = portal
         .requests
         .lock()
@@ -394,7 +397,7 @@ async fn a_proxy_gets_the_password_and_a_wrong_one_does_not_loop() {
     let window = fixture.browser.open_window(through(&proxy, "right")).await.unwrap();
     window.navigate("http://site.test/", LIMIT).await.unwrap();
     until("the title is there", || window.summary().title == "through the proxy").await;
-    assert_eq!(window.request("/more", LIMIT).await, Ok(200));
+    assert_eq!(window.request("/more", LIMIT).await.map(|answer| answer.status), Ok(200));
     window.reload(LIMIT).await.unwrap();
     window.evaluate("void open('http://other.test/popup')", LIMIT).await.unwrap();
     until("the popup went through the proxy", || {

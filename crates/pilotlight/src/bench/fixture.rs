@@ -64,7 +64,7 @@ impl Keeping {
             every: Some(Seconds::new(self.every.as_secs())),
             jitter: Some(Seconds::new(self.every.as_secs() / 5)),
             asleep: self.asleep,
-            flow: None,
+            ..RefreshDefinition::default()
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What is done with a window for its portal: load the page, see how it stands, sign in, refresh.
+//! What is done with a window for its portal: load the page, check whether it is signed in. Signing in and refreshing
+//! have modules of their own (`sign_in`, `page_refresh`, `document`).
 //!
 //! Each activity ends in a [`SignInStatus`] or a [`Failure`] within a bounded time and decides nothing: what
 //! follows is for the rules. Nothing here may put a user name's password or a typed value into a sentence.
@@ -6,17 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::{RefreshHow, RestoreFields};
+use pilotlight_api::RestoreFields;
 use pilotlight_checkpoint::{Checkpoint, Cookie};
-use pilotlight_chromium::{Beside, RestoreFields as Fields, Shown, Window, WindowError};
+use pilotlight_chromium::{RestoreFields as Fields, Shown, Window, WindowError};
 use pilotlight_core::{Activity, Failure, FailureKind, SignInStatus, Suspicion};
 use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Page, PageError, Scope};
-use pilotlight_flow::replay::{Event, ReplayError, ReplayOptions, StepError, replay};
+use pilotlight_flow::replay::{Event, ReplayError, StepError};
 use pilotlight_flow::selector::Selector;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::document::is_same_page;
 use super::suspicion::{KnownBefore, SHOWS_PASSWORD_FIELD};
 use crate::config::Site;
 use crate::credentials::Login;
@@ -25,7 +25,7 @@ use crate::sentence::with_sources;
 /// The longest that a page may take to load.
 pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest that any activity may take; a sign-in of many steps is the slowest.
-const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(180);
+pub(super) const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a loaded page may take to show whether it is signed in.
 const STANDING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the scripts of a page that was loaded may take until they go on to a sign-in page. Nobody waits for a refresh,
@@ -115,7 +115,7 @@ impl SessionTarget {
             let kind = if typed { FailureKind::Unexpected } else { FailureKind::Unreachable };
             Err(too_slow(kind))
         });
-        outcome.map(|status| known.applied(status, &window.summary().url))
+        outcome.map(|status| known.applied(status, &window.page_url()))
     }
 
     /// Gives an empty window everything that was written down, or else the start page.
@@ -149,113 +149,15 @@ impl SessionTarget {
         self.standing(window).await
     }
 
-    async fn refresh(
-        &self,
-        window: &Window,
-        known: &KnownBefore,
-        observer: &impl ActivityObserver,
-    ) -> Result<SignInStatus, Failure> {
-        // A script that hangs would hold up everything; asking ends it where it does not let itself be asked.
-        drop(window.evaluate("0", PROBE_TIMEOUT).await);
-        let refresh = self.site.as_ref().map(|site| &site.definition.refresh);
-        let url = refresh.and_then(|refresh| refresh.url.as_deref());
-        match (refresh.map(|refresh| refresh.how), url) {
-            (Some(RefreshHow::Visit), Some(url)) => loaded(window.navigate(url, LOAD_TIMEOUT).await)?,
-            (Some(RefreshHow::Request), Some(url)) => return self.refresh_by_request(window, url).await,
-            (Some(RefreshHow::Flow), _) => return self.refresh_by_flow(window, observer).await,
-            _ => return self.refresh_by_loading(window, known).await,
-        }
-        self.standing(window).await
-    }
-
-    /// Loads what the window shows once more. What may be the answer to a form stays as it is: the start page is
-    /// loaded beside it, in a page that nobody sees.
-    async fn refresh_by_loading(
-        &self,
-        window: &Window,
-        known: &KnownBefore,
-    ) -> Result<SignInStatus, Failure> {
-        if window.shown().await.map_err(of_window)? != Shown::Answer {
-            let from = self.load_again(window).await?;
-            let status = self.standing(window).await?;
-            return Ok(match from {
-                Some(from) => self.settled(window, status, &from, known, true).await,
-                None => status,
-            });
-        }
-        let beside = window.open_beside().await.map_err(of_window)?;
-        loaded(beside.window().navigate(&self.start_url, LOAD_TIMEOUT).await)?;
-        let standing = self.standing(beside.window()).await?;
-        drop(beside);
-        // What only looks signed out is no reason to give the answer up.
-        if !matches!(standing, SignInStatus::SignedOut | SignInStatus::PersonNeeded(_)) {
-            return Ok(standing);
-        }
-        // The answer is of no use any more, and looks as if one were signed in.
-        loaded(window.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
-        self.standing(window).await
-    }
-
-    /// Refreshes in a hidden page of the same window, as somebody uses its own: in the site's way, from the start page.
-    ///
-    /// # Errors
-    /// As of [`Self::perform`].
-    pub(super) async fn refresh_beside(
-        &self,
-        window: &Window,
-        observer: &impl ActivityObserver,
-    ) -> Result<SignInStatus, Failure> {
-        let refreshing = async {
-            let status = self.refresh_in_hidden_page(window, observer).await?;
-            // Its state is not captured before it runs again, which may be too late.
-            if window.is_frozen()
-                && let Ok(cookies) = window.cookies().await
-                && let Err(failure) = observer.keep_cookies(cookies).await
-            {
-                tracing::debug!(window = %window.id(), %failure.sentence, "cookies are kept in the browser alone");
-            }
-            Ok(status)
-        };
-        let refreshed = timeout(ACTIVITY_TIMEOUT, refreshing).await;
-        refreshed.unwrap_or_else(|_| Err(too_slow(FailureKind::Unreachable)))
-    }
-
-    async fn refresh_in_hidden_page(
-        &self,
-        window: &Window,
-        observer: &impl ActivityObserver,
-    ) -> Result<SignInStatus, Failure> {
-        let beside = window.open_beside().await.map_err(of_window)?;
-        let page = beside.window();
-        let refresh = self.site.as_ref().map(|site| &site.definition.refresh);
-        let url = refresh.and_then(|refresh| refresh.url.as_deref());
-        match (refresh.map(|refresh| refresh.how), url) {
-            (Some(RefreshHow::Visit), Some(url)) => {
-                loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
-                self.standing(page).await
-            }
-            (Some(RefreshHow::Request), Some(url)) => ask_in_hidden_page(&beside, url).await,
-            (how, _) => {
-                loaded(page.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
-                match self.standing(page).await? {
-                    SignInStatus::SignedIn | SignInStatus::Unknown if how == Some(RefreshHow::Flow) => {
-                        self.refresh_by_flow(page, observer).await
-                    }
-                    status => Ok(status),
-                }
-            }
-        }
-    }
-
     /// Loads what the window shows once more, by a GET, or else the start page: where there is nothing to load, and
     /// where a GET is answered with an error, as by an address that takes forms alone.
     ///
     /// Returns the address that was loaded again, `None` where that was the start page.
-    async fn load_again(&self, window: &Window) -> Result<Option<String>, Failure> {
+    pub(super) async fn load_again(&self, window: &Window) -> Result<Option<String>, Failure> {
         let is_empty = matches!(window.shown().await, Ok(Shown::Nothing));
-        let from = window.summary().url;
+        let from = window.page_url();
         if !is_empty && window.reload(LOAD_TIMEOUT).await.is_ok() {
-            let is_start = window.summary().url == self.start_url;
+            let is_start = window.page_url() == self.start_url;
             if is_start || !(400..500).contains(&response_status(window).await) {
                 return Ok(Some(from));
             }
@@ -283,37 +185,6 @@ impl SessionTarget {
         self.start_url != EMPTY_PAGE && matches!(window.shown().await, Ok(Shown::Nothing))
     }
 
-    async fn refresh_by_request(&self, window: &Window, url: &str) -> Result<SignInStatus, Failure> {
-        match window.request(url, LOAD_TIMEOUT).await.map_err(of_window)? {
-            401 | 403 => Ok(SignInStatus::SignedOut),
-            status @ 500.. => Err(portal_fault(status.into())),
-            _ => self.look(window).await,
-        }
-    }
-
-    async fn refresh_by_flow(
-        &self,
-        window: &Window,
-        observer: &impl ActivityObserver,
-    ) -> Result<SignInStatus, Failure> {
-        let Some(flow) = self.site.as_ref().and_then(|site| site.refresh.as_ref()) else {
-            return self.look(window).await;
-        };
-        let _answers = window.flow_answers();
-        let replayed = replay(window, flow, &self.login.values(), &ReplayOptions::default(), |_| {}).await;
-        match replayed {
-            Ok(()) => self.standing(window).await,
-            // Who is signed out finds nothing of what the flow works on.
-            Err(error) => match self.standing(window).await? {
-                SignInStatus::SignedIn | SignInStatus::Unknown => {
-                    observer.on_failure(&error);
-                    Err(replay_failure("the refresh flow", &error))
-                }
-                standing => Ok(standing),
-            },
-        }
-    }
-
     /// How the page stands right now.
     pub(super) async fn look(&self, window: &Window) -> Result<SignInStatus, Failure> {
         let Some(site) = &self.site else { return Ok(self.look_without_conditions(window).await) };
@@ -326,7 +197,7 @@ impl SessionTarget {
         if needs_person? {
             return Ok(SignInStatus::PersonNeeded(format!(
                 "a person is needed at {}: the portal shows what must not be worked around",
-                window.summary().url
+                window.page_url()
             )));
         }
         let stands = definition.signed_in.is_none() || is_signed_in?;
@@ -356,7 +227,7 @@ impl SessionTarget {
 
     /// Returns how a page stands that was loaded again at `from` and had this status then. `waits` says whether its scripts
     /// get a moment to move on.
-    async fn settled(
+    pub(super) async fn settled(
         &self,
         window: &Window,
         mut status: SignInStatus,
@@ -366,7 +237,7 @@ impl SessionTarget {
     ) -> SignInStatus {
         let deadline = Instant::now() + if waits { SETTLED_AFTER } else { Duration::ZERO };
         while status == SignInStatus::Unknown {
-            if let Some(to) = known.moved(from, &window.summary().url) {
+            if let Some(to) = known.moved(from, &window.page_url()) {
                 return SignInStatus::LooksSignedOut(Suspicion::Moved { to });
             }
             if Instant::now() >= deadline {
@@ -391,7 +262,7 @@ impl SessionTarget {
     }
 
     /// How the page stands, giving a page that was just loaded time to show it.
-    async fn standing(&self, window: &Window) -> Result<SignInStatus, Failure> {
+    pub(super) async fn standing(&self, window: &Window) -> Result<SignInStatus, Failure> {
         let deadline = Instant::now() + STANDING_TIMEOUT;
         loop {
             let (status, looked) = tokio::join!(response_status(window), self.look(window));
@@ -413,22 +284,7 @@ impl SessionTarget {
     }
 }
 
-/// Sends the request of a refresh as a hidden page's own navigation: nothing else of the portal is loaded, and the answer is
-/// all that tells.
-async fn ask_in_hidden_page(page: &Beside, url: &str) -> Result<SignInStatus, Failure> {
-    match page.window().navigate(url, LOAD_TIMEOUT).await {
-        // An answer without a body leaves the page as it was.
-        Err(error) if error.is_aborted() => return Ok(SignInStatus::SignedIn),
-        navigated => loaded(navigated)?,
-    }
-    match response_status(page.window()).await {
-        status @ 500.. => Err(portal_fault(status)),
-        200..300 if is_same_page(url, &page.url()) => Ok(SignInStatus::SignedIn),
-        _ => Ok(SignInStatus::SignedOut),
-    }
-}
-
-fn too_slow(kind: FailureKind) -> Failure {
+pub(super) fn too_slow(kind: FailureKind) -> Failure {
     failure(kind, "the portal took too long to answer".to_owned())
 }
 
@@ -453,7 +309,7 @@ pub(super) async fn response_status(window: &Window) -> u64 {
     status.and_then(|status| status.as_u64()).unwrap_or(0)
 }
 
-fn loaded(result: Result<(), WindowError>) -> Result<(), Failure> {
+pub(super) fn loaded(result: Result<(), WindowError>) -> Result<(), Failure> {
     result.map_err(of_window)
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pilotlight_api::{EventKind, SessionState};
+use pilotlight_api::{EventKind, Session, SessionState};
 use pilotlight_testkit::harness::{Server, expect_that, wait_for};
-use pilotlight_testkit::portal::{Portal, PortalOptions};
+use pilotlight_testkit::portal::{ExampleSite, Portal, PortalOptions};
 use serde_json::json;
 
 use crate::support::{SOON, TestEnv, account, options, path, test_env, test_env_with, with};
@@ -55,40 +55,133 @@ async fn the_configured_interval_holds_for_sites_that_have_none() {
     assert_eq!(now.last_used, session.last_used, "a refresh is not use");
 }
 
+/// The portal's site, refreshed as `refresh` says.
+fn site(portal: &Portal, refresh: &str) -> ExampleSite {
+    let mut site = portal.site();
+    let (kept, _) = site.site_toml.split_once("\n# The portal signs a session out").unwrap();
+    site.site_toml = format!("{kept}\nrefresh = {{ {refresh} }}\n");
+    site
+}
+
+/// Leaves a mark in a variable of the page, which does not survive that the page is loaded again.
+async fn leave_mark(env: &TestEnv, session: &Session) {
+    env.client().evaluate(session, "window.mark = 'here'").await;
+}
+
+async fn has_mark(env: &TestEnv, session: &Session) -> bool {
+    env.client().evaluate(session, "window.mark ?? null").await == "here"
+}
+
 #[tokio::test]
-async fn each_way_of_refreshing_does_what_it_says() {
+async fn each_way_of_refreshing_does_what_it_says_where_the_site_says() {
     let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let visit = format!("how = \"visit\", url = \"{}appointments\"", portal.url());
+    let request = format!("how = \"request\", url = \"{}api/keep_alive\"", portal.url());
+    let ways = [
+        ("reload", "how = \"reload\"", "", false),
+        ("visit", visit.as_str(), "appointments", false),
+        ("request", request.as_str(), "", true),
+        ("flow", "how = \"flow\", flow = \"portal/moves.json\"", "moves", false),
+    ];
     let mut options = options();
-    for (name, refresh) in [
-        ("reload", r#"{ how = "reload" }"#.to_owned()),
-        ("visit", format!("{{ how = \"visit\", url = \"{}appointments\" }}", portal.url())),
-        ("request", format!("{{ how = \"request\", url = \"{}api/keep_alive\" }}", portal.url())),
-        ("flow", r#"{ how = "flow", flow = "portal/moves.json" }"#.to_owned()),
-    ] {
-        let mut site = portal.site();
-        let (kept, _) = site.site_toml.split_once("\n# The portal signs a session out").unwrap();
-        site.site_toml = format!("{kept}\nrefresh = {refresh}\n");
-        options = options.site(name, site);
+    for (name, refresh, ..) in ways {
+        options = options.site(name, site(&portal, refresh));
+        let in_page = site(&portal, &format!("{refresh}, where = \"page\""));
+        options = options.site(&format!("{name}-page"), in_page);
     }
     let env = TestEnv { server: Server::start(options).await, portal };
-    let client = env.client();
-    for (how, page, keeps_memory) in [
-        ("reload", "", false),
-        ("visit", "appointments", false),
-        ("request", "", true),
-        ("flow", "moves", false),
-    ] {
-        let session = client.create(&with(account(how), json!({ "site": how, "refresh_interval": 0 }))).await;
-        client.evaluate(&session, "window.mark = 'here'").await;
-        let before = env.portal.requests(how);
-        let refreshed = client.post_nothing(&path(&session, "/refresh")).await.expect(200).session();
-        assert!(refreshed.last_refresh.is_some(), "{how}");
-        assert!(env.portal.requests(how) > before, "{how}");
-        assert_eq!(refreshed.url, Some(format!("{}{page}", env.portal.url())), "{how}");
-        let mark = client.evaluate(&session, "window.mark ?? null").await;
-        assert_eq!(mark == "here", keeps_memory, "{how}: {mark}");
-        assert_eq!(env.portal.sign_ins(how), 1);
+    for (how, _, page, keeps_memory) in ways {
+        for (name, page, keeps_memory) in
+            [(how.to_owned(), "", true), (format!("{how}-page"), page, keeps_memory)]
+        {
+            let body = with(account(&name), json!({ "site": name, "refresh_interval": 0 }));
+            let session = env.client().create(&body).await;
+            leave_mark(&env, &session).await;
+            let before = env.portal.requests(&name);
+            let refreshed = env.order(&session, "/refresh").await;
+            assert!(refreshed.last_refresh.is_some(), "{name}");
+            assert!(env.portal.requests(&name) > before, "{name}");
+            assert_eq!(refreshed.url, Some(format!("{}{page}", env.portal.url())), "{name}");
+            assert_eq!(refreshed.tabs, 1, "{name}");
+            assert_eq!(has_mark(&env, &session).await, keeps_memory, "{name}");
+            assert_eq!(env.portal.sign_ins(&name), 1);
+        }
     }
+}
+
+#[tokio::test]
+async fn a_frozen_window_keeps_its_variables_and_its_form_through_refreshes() {
+    let env = test_env_with(OFTEN, PortalOptions::default()).await;
+    let session = env.client().create(&with(account("frozen"), json!({ "refresh_interval": 1 }))).await;
+    let form = format!("{}sending", env.portal.url());
+    env.client().post(&path(&session, "/navigate"), &json!({ "url": form })).await.expect(200);
+    leave_mark(&env, &session).await;
+    env.client().evaluate(&session, "document.querySelector('input').value = 'half of it'").await;
+    env.order(&session, "/freeze").await;
+    requests(&env, "frozen", 3).await;
+    assert!(has_mark(&env, &session).await, "its page was loaded again");
+    let field = env.client().evaluate(&session, "document.querySelector('input').value").await;
+    assert_eq!(field, "half of it");
+    assert_eq!(env.client().session(&session).await.url, Some(form));
+    env.each_signed_in_once();
+}
+
+#[tokio::test]
+async fn a_page_that_is_older_than_its_sign_in_or_an_error_is_loaded_again() {
+    let env = test_env_with("", PortalOptions::default()).await;
+    let session = env.client().create(&account("old")).await;
+    leave_mark(&env, &session).await;
+    env.client().evaluate(&session, "document.querySelector('#user').remove()").await;
+    env.order(&session, "/refresh").await;
+    assert!(!has_mark(&env, &session).await, "it still shows that it is signed out");
+    let user = env.client().evaluate(&session, "document.querySelector('#user').textContent").await;
+    assert_eq!(user, "old");
+    let nowhere = format!("{}nowhere", env.portal.url());
+    env.client().post(&path(&session, "/navigate"), &json!({ "url": nowhere })).await.expect(200);
+    assert_eq!(env.order(&session, "/refresh").await.url, Some(env.portal.url()));
+    env.each_signed_in_once();
+}
+
+#[tokio::test]
+async fn a_page_that_never_meets_the_conditions_is_kept_as_it_is() {
+    let env = test_env_with("", PortalOptions::default()).await;
+    let session = env.client().create(&account("within")).await;
+    let within = format!("{}api/keep_alive", env.portal.url());
+    env.client().post(&path(&session, "/navigate"), &json!({ "url": within })).await.expect(200);
+    leave_mark(&env, &session).await;
+    let refreshed = env.order(&session, "/refresh").await;
+    assert_eq!((refreshed.state, refreshed.url), (SessionState::Ready, Some(within)));
+    assert!(has_mark(&env, &session).await, "the start page shows that it is signed in");
+    env.each_signed_in_once();
+}
+
+#[tokio::test]
+async fn a_portal_that_is_down_costs_no_page() {
+    let env = test_env_with(OFTEN, PortalOptions::default()).await;
+    let session = env.client().create(&with(account("kept"), json!({ "refresh_interval": 1 }))).await;
+    leave_mark(&env, &session).await;
+    let mut events = env.client().events(&path(&session, "/events")).await;
+    env.portal.set_down(true);
+    events.kind(EventKind::RefreshFailed, SOON).await;
+    env.portal.set_down(false);
+    events.kind(EventKind::Refreshed, SOON).await;
+    assert!(has_mark(&env, &session).await);
+    env.each_signed_in_once();
+}
+
+#[tokio::test]
+async fn a_request_that_is_redirected_to_the_sign_in_page_shows_that_the_session_is_signed_out() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    let request = format!("how = \"request\", url = \"{}appointments\"", portal.url());
+    let server = Server::start(options().site("portal", site(&portal, &request))).await;
+    let env = TestEnv { server, portal };
+    let session = env.client().create(&with(account("acme"), json!({ "refresh_interval": 0 }))).await;
+    leave_mark(&env, &session).await;
+    env.order(&session, "/refresh").await;
+    assert!(has_mark(&env, &session).await, "its answer was a success at its own address");
+    env.portal.log_everybody_out();
+    let refreshed = env.order(&session, "/refresh").await;
+    assert_eq!((refreshed.state, env.portal.sign_ins("acme")), (SessionState::Ready, 2));
 }
 
 #[tokio::test]
