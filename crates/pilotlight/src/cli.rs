@@ -14,6 +14,7 @@ mod flags;
 mod operations;
 mod output;
 mod recording;
+mod refresh_capacity;
 mod resolve;
 mod run;
 mod secret;
@@ -23,6 +24,7 @@ mod stop;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trial_browser;
 
 #[cfg(fuzzing)]
 pub use recording::clean_recording;

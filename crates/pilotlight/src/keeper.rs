@@ -6,6 +6,7 @@
 //! ARCHITECTURE.md has a picture of its event loop ("The keeper").
 
 mod access;
+mod asleep_trial;
 mod browser_launcher;
 mod details;
 mod document;
@@ -49,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use access::CannotSignIn;
+pub use asleep_trial::{AsleepTrial, Recommendation, TriedRefresh};
 pub use browser_launcher::{
     AdoptedBrowser, BrowserLauncher, BrowserLauncherError, BrowserLauncherOptions, find_browser,
 };
@@ -60,7 +62,7 @@ pub(crate) use record::reason_of;
 pub use refreshes::RefreshCounts;
 pub use session_target::SessionTarget;
 pub(crate) use sign_in_status::sign_in_of;
-pub use sign_in_trial::{Told, TrialOutcome, try_sign_in};
+pub use sign_in_trial::{Told, TrialOptions, TrialOutcome, try_sign_in};
 pub use using::Using;
 
 use crate::clock::{Clock, timestamp, wall};

@@ -80,7 +80,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Site(SiteCommand),
     /// Check this machine for what browsers need and for memory-saving features, and print how to enable them
-    Doctor,
+    Doctor(DoctorArgs),
     /// List the known Chromium switches, their measured effect, and the launch profiles that set them
     Flags(SwitchesArgs),
     /// Print shell completions
@@ -142,6 +142,14 @@ pub(super) struct CheckRecordingArgs {
     /// Read the recorded password from stdin; every occurrence is replaced
     #[arg(long, requires = "write")]
     pub(super) password_stdin: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Also measure in a browser how many hibernated sessions this machine can keep signed in
+    #[arg(long)]
+    pub(super) measure: bool,
 }
 
 /// Arguments of `site try`.

@@ -9,11 +9,11 @@ use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::args::{Cli, Command, Common, Format, ServerFlags, SiteCommand};
+use super::args::{Cli, Command, Common, DoctorArgs, Format, ServerFlags, SiteCommand};
 use super::client::{Client, address_of, token_file_at, token_of};
 use super::output::{Output, tell};
 use super::stop::Stop;
-use super::{commands, flags, sign_in_trial, site, store};
+use super::{commands, flags, refresh_capacity, sign_in_trial, site, store};
 use crate::bench::{self, Report, SwitchesReport};
 use crate::config::{Auth, Config, Override, Server, Sources};
 use crate::demo;
@@ -61,7 +61,7 @@ fn run(cli: Cli, writer: &mut dyn Write) -> Result<(), Stop> {
             output.data(&report, || bench_table(&report))
         }
         Command::CheckConfig => check_config(&common, &mut output),
-        Command::Doctor => doctor(&common, &mut output),
+        Command::Doctor(arguments) => doctor(&common, &arguments, &mut output),
         Command::Token { rotate: false } => token(&common, &mut output),
         Command::Token { rotate: true } => rotate_token(&common, &mut output),
         Command::RotateKey => rotate_key(&common, &mut output),
@@ -127,9 +127,12 @@ fn server_config(common: &Common, flags: ServerFlags) -> Result<Config, Failure>
     Ok(config)
 }
 
-fn doctor(common: &Common, output: &mut Output<'_>) -> Result<(), Stop> {
+fn doctor(common: &Common, arguments: &DoctorArgs, output: &mut Output<'_>) -> Result<(), Stop> {
     let config = server_config(common, ServerFlags::default())?;
-    let examination = crate::doctor::examine(crate::doctor::intended::Intended::by(&config));
+    let mut examination = crate::doctor::examine(crate::doctor::intended::Intended::by(&config));
+    if arguments.measure && examination.success {
+        examination.checks.push(refresh_capacity::measure(config)?);
+    }
     output.data(&examination, || super::doctor::told(&examination))?;
     if examination.success {
         return Ok(());

@@ -1,14 +1,13 @@
 //! `pilotlight site try`: runs a site's sign-in once in a separate browser, and reports each step.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pilotlight_api::{CredentialDefinition, ErrorCode};
-use pilotlight_chromium::launch::Reach;
 use pilotlight_core::SignInStatus;
 use pilotlight_flow::Flow;
 use pilotlight_flow::replay::{Event, Product};
@@ -23,20 +22,17 @@ use super::args::TryArgs;
 use super::output::Output;
 use super::secret;
 use super::stop::Stop;
+use super::trial_browser::TrialBrowsers;
 use crate::config::{Config, Site};
 use crate::credentials::{Credentials, Login};
 use crate::exit::{FAILED, Failure, USAGE};
 use crate::keeper::{
-    BrowserLauncher, BrowserLauncherOptions, SessionTarget, Told, TrialOutcome, try_sign_in,
+    AsleepTrial, Recommendation, SessionTarget, Told, TrialOptions, TrialOutcome, TriedRefresh, try_sign_in,
 };
 use crate::sentence::{printable, with_sources};
 use crate::serve::{failure, run as run_server, start_log};
 use crate::server::{ServeError, Signals, StateDir, StateDirError, open_store};
 
-/// How long the browser runs after the command was killed.
-const ORPHAN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The browser may run as another user, who must come through the folder.
-const PASSABLE: u32 = 0o711;
 /// The name of the credential with the given user name and password.
 const GIVEN: &str = "given";
 
@@ -92,21 +88,7 @@ async fn attempt(
         let message = "the sign-in flow types a fixed user name, which is not the given one";
         return Err(Failure::new(USAGE, message).with_hint(ErrorCode::UsernameNotUsed.hint()).into());
     }
-    let folder = tempfile::Builder::new()
-        .prefix("pilotlight-try-")
-        .permissions(Permissions::from_mode(PASSABLE))
-        .tempdir();
-    let folder = folder.map_err(|error| failure(&ServeError::System(error)))?;
-    let (profile, state_dir) = (config.chromium.profile.clone(), config.server.state_dir.clone());
-    let options = BrowserLauncherOptions {
-        chromium: config.chromium,
-        profiles: config.profiles,
-        run_dir: folder.path().to_owned(),
-        orphan_timeout: ORPHAN_TIMEOUT,
-        reach: Reach { secret: vec![state_dir], ..Reach::default() },
-    };
-    let launcher =
-        BrowserLauncher::open(options).await.map_err(|error| failure(&ServeError::Launcher(error)))?;
+    let browsers = TrialBrowsers::prepare(config).await?;
     let start_url = site.definition.start_url.clone();
     let target = SessionTarget { site: Some(Arc::new(site)), start_url, login };
     let (sender, mut told) = mpsc::unbounded_channel();
@@ -118,15 +100,22 @@ async fn attempt(
         }
         Ok::<(), Stop>(())
     };
-    let trial = try_sign_in(&launcher, &profile, &target, sender, arguments.pictures.is_some(), stop);
+    let options = TrialOptions { wants_pictures: arguments.pictures.is_some(), refreshes: 1 };
+    let trial = try_sign_in(&browsers.launcher, &browsers.profile, &target, sender, options, stop);
     let (outcome, told) = tokio::join!(trial, telling);
     told?;
-    let TrialOutcome { outcome, picture } = outcome.map_err(|error| Failure::new(FAILED, error.sentence))?;
+    let TrialOutcome { outcome, picture, asleep } =
+        outcome.map_err(|error| Failure::new(FAILED, error.sentence))?;
     if let Some((folder, picture)) = arguments.pictures.as_deref().zip(picture) {
         write(folder, "end.png", &picture)?;
     }
     let why = match outcome {
         Ok(SignInStatus::SignedIn) => {
+            match asleep {
+                Some(Ok(trial)) => print_asleep(&trial, output)?,
+                Some(Err(failure)) => return Err(Failure::new(FAILED, failure.sentence).into()),
+                None => {}
+            }
             return output.line(&json!({"success": true}), || "signed in".to_owned());
         }
         Ok(SignInStatus::SignedOut | SignInStatus::LooksSignedOut(_) | SignInStatus::ShowsNothing) => {
@@ -137,6 +126,51 @@ async fn attempt(
         Err(failure) => failure.sentence,
     };
     Err(Failure::new(FAILED, format!("not signed in: {why}")).into())
+}
+
+/// Prints how hibernated sessions of the site can be refreshed, and which way is recommended.
+fn print_asleep(trial: &AsleepTrial, output: &mut Output<'_>) -> Result<(), Stop> {
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    for (asleep, tried, has_cookies) in [
+        ("window", &trial.window, true),
+        ("document", &trial.document, true),
+        ("document", &trial.without_cookies, false),
+    ] {
+        let TriedRefresh { outcome, took, processor_time } = tried;
+        let (is_signed_in, error) = match outcome {
+            Ok(is_signed_in) => (Some(*is_signed_in), None),
+            Err(failure) => (None, Some(failure.sentence.as_str())),
+        };
+        let line = json!({
+            "asleep": asleep,
+            "has_cookies": has_cookies,
+            "signed_in": is_signed_in,
+            "error": error,
+            "took_ms": milliseconds(*took),
+            "processor_ms": milliseconds(*processor_time),
+        });
+        output.line(&line, || {
+            let of = if has_cookies { "" } else { " without cookies" };
+            let outcome = match (is_signed_in, error) {
+                (Some(true), _) => "signed in",
+                (_, Some(error)) => error,
+                (_, None) => "signed out",
+            };
+            let (took, processor) = (took.as_secs_f64(), processor_time.as_secs_f64());
+            printable(&format!(
+                "refresh while hibernated, by {asleep}{of}: {outcome} ({took:.2} s, {processor:.2} s of processor time)"
+            ))
+        })?;
+    }
+    let recommendation = trial.recommendation();
+    let asleep = match recommendation {
+        Recommendation::Document => Some("document"),
+        Recommendation::DocumentDoesNotShow | Recommendation::DocumentLooksTheSame => Some("window"),
+        Recommendation::Neither => None,
+    };
+    output.line(&json!({"recommended_asleep": asleep, "reason": recommendation.to_string()}), || {
+        format!("recommended for `refresh`: {recommendation}")
+    })
 }
 
 /// Returns the given login, or the stored credential.

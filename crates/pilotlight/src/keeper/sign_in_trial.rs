@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::asleep_trial::{AsleepTrial, try_asleep};
 use super::browser_launcher::BrowserLauncher;
 use super::session_target::{ActivityObserver, SessionTarget};
 use super::suspicion::KnownBefore;
@@ -33,6 +34,17 @@ pub struct TrialOutcome {
     pub outcome: Result<SignInStatus, Failure>,
     /// What it shows then, as PNG, as far as it can be pictured.
     pub picture: Option<Bytes>,
+    /// How the session can be refreshed while it hibernates, if it is signed in.
+    pub asleep: Option<Result<AsleepTrial, Failure>>,
+}
+
+/// What a trial is for.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialOptions {
+    /// Whether pictures of the page are wanted.
+    pub wants_pictures: bool,
+    /// How often each way of refreshing a hibernated session is tried after the sign-in.
+    pub refreshes: u32,
 }
 
 struct ProgressReporter {
@@ -71,7 +83,7 @@ pub async fn try_sign_in(
     profile: &str,
     target: &SessionTarget,
     told: UnboundedSender<Told>,
-    wants_pictures: bool,
+    options: TrialOptions,
     stop: &CancellationToken,
 ) -> Result<TrialOutcome, Failure> {
     let missing = || failure(format!("there is no launch profile `{profile}`"));
@@ -80,8 +92,8 @@ pub async fn try_sign_in(
     let (browser, mut events) = launcher.start(launch, Isolation::Dedicated, ShardId(1), now).await?;
     // Nobody needs to know what it says; the window says enough.
     tokio::spawn(async move { while events.recv().await.is_some() {} });
-    let reporter = ProgressReporter { told, wants_pictures };
-    let trying = Box::pin(in_window(&browser, target, &reporter));
+    let reporter = ProgressReporter { told, wants_pictures: options.wants_pictures };
+    let trying = Box::pin(in_window(&browser, target, &reporter, options.refreshes));
     let outcome = stop.run_until_cancelled(trying).await;
     browser.close().await;
     outcome.unwrap_or_else(|| Err(failure("the sign-in was stopped before its end".to_owned())))
@@ -91,10 +103,11 @@ async fn in_window(
     browser: &Browser,
     target: &SessionTarget,
     reporter: &ProgressReporter,
+    refreshes: u32,
 ) -> Result<TrialOutcome, Failure> {
     let dialogs = target.site.as_ref().map(|site| site.definition.dialogs.clone()).unwrap_or_default();
     let options = WindowOptions { dialogs: dialogs.into(), ..WindowOptions::default() };
-    let opened = browser.open_window(options).await;
+    let opened = browser.open_window(options.clone()).await;
     let window = opened.map_err(|error| failure(with_sources(&error)))?;
     let known = KnownBefore::default();
     let mut outcome = target.perform(Activity::Visit, &window, None, &known, reporter).await;
@@ -105,7 +118,13 @@ async fn in_window(
         true => window.screenshot(Format::Png, false).await.ok(),
         false => None,
     };
-    Ok(TrialOutcome { outcome, picture })
+    let asleep = match outcome {
+        Ok(SignInStatus::SignedIn) => {
+            Some(try_asleep(browser, &options, target, &window, reporter, refreshes).await)
+        }
+        _ => None,
+    };
+    Ok(TrialOutcome { outcome, picture, asleep })
 }
 
 fn failure(sentence: String) -> Failure {

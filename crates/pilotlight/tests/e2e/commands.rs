@@ -102,9 +102,16 @@ async fn a_sign_in_is_tried_step_by_step_without_a_server() {
     };
     let told = lines(&tried.stdout);
     let steps = 5;
-    assert_eq!(told.len(), steps + 1, "{tried:?}");
+    assert_eq!(told.len(), steps + 5, "{tried:?}");
     assert!(told[..steps].iter().all(|step| step["error"].is_null() && step["took_ms"].is_u64()), "{told:?}");
-    assert_eq!((&told[steps - 1]["step"], &told[steps]["success"]), (&json!(steps), &json!(true)));
+    assert_eq!((&told[steps - 1]["step"], &told[steps + 4]["success"]), (&json!(steps), &json!(true)));
+    // The portal's document shows who is signed in.
+    for (line, asleep, signed_in) in [(0, "window", true), (1, "document", true), (2, "document", false)] {
+        let line = &told[steps + line];
+        assert_eq!((&line["asleep"], &line["signed_in"]), (&json!(asleep), &json!(signed_in)), "{line}");
+        assert!(line["processor_ms"].as_u64().is_some_and(|milliseconds| milliseconds > 0), "{line}");
+    }
+    assert_eq!(told[steps + 3]["recommended_asleep"], "document");
     assert_eq!(env.portal.sign_ins("acme"), 1);
     for picture in ["03.png", "end.png"] {
         let picture = std::fs::read(env.server.folder().join("seen").join(picture)).unwrap();

@@ -97,6 +97,17 @@ async fn doctor_for_nobody(arguments: &[&str]) -> (i32, String) {
 }
 
 #[tokio::test]
+async fn the_doctor_measures_how_many_sessions_the_machine_keeps_signed_in() {
+    let env = test_env().await;
+    let measured = env.server.command(&["doctor", "--measure", "-o", "json"], "").await.expect(0);
+    let found = measured.stdout;
+    assert!(found.contains("1000 hibernated sessions refreshed every 300 s take "), "{found}");
+    assert!(!found.contains(" 0.00 cores"), "{found}");
+    let without = env.server.command(&["doctor", "-o", "json"], "").await.expect(0);
+    assert!(!without.stdout.contains("\"refreshes\""), "{without:?}");
+}
+
+#[tokio::test]
 async fn the_doctor_tells_an_ordinary_user_what_is_missing_and_how_to_get_it() {
     let (code, text) = doctor_for_nobody(&["-o", "json"]).await;
     let told: Value = serde_json::from_str(&text).unwrap();

@@ -1,0 +1,155 @@
+//! `pilotlight doctor --measure`: how many hibernated sessions this machine keeps signed in. Each way of refreshing them
+//! is tried in a browser, with the demo portal.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotlight_api::{CheckState, MachineCheck, RefreshDefinition, RefreshHow};
+use pilotlight_demo_portal::{PASSWORD, Portal, PortalOptions};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::trial_browser::TrialBrowsers;
+use crate::config::Config;
+use crate::credentials::Login;
+use crate::demo::demo_site;
+use crate::exit::{FAILED, Failure};
+use crate::keeper::{AsleepTrial, SessionTarget, TrialOptions, TriedRefresh, try_sign_in};
+use crate::serve::{run, start_log};
+use crate::server::{ServeError, Signals};
+
+/// How often each way is tried.
+const REFRESHES: u32 = 10;
+/// The number of sessions for which the processor time is given.
+const SESSIONS: u32 = 1000;
+/// The interval of refreshes if the configuration has none.
+const USUAL_INTERVAL: Duration = Duration::from_secs(300);
+/// The page of the portal that is loaded: as large as those of real portals.
+const PAGE: &str = "heavy";
+
+/// Measures, and returns the result as a check: is it enough for `limits.max_sessions`?
+pub(super) fn measure(config: Config) -> Result<MachineCheck, Failure> {
+    start_log("error");
+    let demand = Demand {
+        sessions: config.limits.max_sessions,
+        interval: config.sessions.refresh_interval.unwrap_or(USUAL_INTERVAL),
+        windows: config.limits.asleep_windows,
+    };
+    let mut trial = Err(Failure::new(FAILED, "the measurement did not take place"));
+    run(async {
+        let mut signals = Signals::take()?;
+        let stop = CancellationToken::new();
+        let mut trying = std::pin::pin!(try_refreshes(config, &stop));
+        tokio::select! {
+            tried = &mut trying => trial = tried,
+            () = signals.next() => {
+                stop.cancel();
+                trial = trying.await;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(demand.check(&trial?))
+}
+
+async fn try_refreshes(config: Config, stop: &CancellationToken) -> Result<AsleepTrial, Failure> {
+    let of_system = |error| crate::serve::failure(&ServeError::System(error));
+    let portal = Portal::start(PortalOptions::default()).await;
+    let portal = portal.map_err(|error| of_system(io::Error::other(error)))?;
+    let mut site = demo_site(&portal.url()).map_err(|error| of_system(io::Error::other(error)))?;
+    site.definition.refresh = RefreshDefinition {
+        how: RefreshHow::Visit,
+        url: Some(format!("{}{PAGE}", portal.url())),
+        ..RefreshDefinition::default()
+    };
+    let target = SessionTarget {
+        start_url: site.definition.start_url.clone(),
+        site: Some(Arc::new(site)),
+        login: Login::Own { username: Some("doctor".to_owned()), password: Some(PASSWORD.into()) },
+    };
+    let browsers = TrialBrowsers::prepare(config).await?;
+    let (told, _) = mpsc::unbounded_channel();
+    let options = TrialOptions { wants_pictures: false, refreshes: REFRESHES };
+    let tried = try_sign_in(&browsers.launcher, &browsers.profile, &target, told, options, stop).await;
+    portal.stop().await;
+    let why = match tried.map(|trial| (trial.outcome, trial.asleep)) {
+        Ok((_, Some(Ok(trial)))) => return Ok(trial),
+        Err(failure) | Ok((_, Some(Err(failure))) | (Err(failure), None)) => failure.sentence,
+        Ok((Ok(_), None)) => "the demo portal did not let it in".to_owned(),
+    };
+    Err(Failure::new(FAILED, format!("cannot measure refreshes: {why}")))
+}
+
+/// What the configuration asks of the machine.
+struct Demand {
+    sessions: u32,
+    interval: Duration,
+    /// How many windows there are for refreshes at the same time.
+    windows: u32,
+}
+
+impl Demand {
+    fn check(&self, trial: &AsleepTrial) -> MachineCheck {
+        let seconds = self.interval.as_secs();
+        let cores = |tried: &TriedRefresh| {
+            f64::from(SESSIONS) * tried.processor_time.as_secs_f64() / self.interval.as_secs_f64()
+        };
+        let found = format!(
+            "{SESSIONS} hibernated sessions refreshed every {seconds} s take {:.2} cores by document and {:.2} cores \
+             by window; limits.asleep_windows = {} allows {} and {} sessions",
+            cores(&trial.document),
+            cores(&trial.window),
+            self.windows,
+            self.most(&trial.document),
+            self.most(&trial.window),
+        );
+        let is_enough = self.most(&trial.document) >= u64::from(self.sessions);
+        let fix = format!(
+            "for the {} sessions of limits.max_sessions: a higher limits.asleep_windows, or a longer refresh_interval",
+            self.sessions
+        );
+        MachineCheck {
+            name: "refreshes".to_owned(),
+            state: if is_enough { CheckState::Present } else { CheckState::Missing },
+            found,
+            benefit: "hibernated sessions stay signed in".to_owned(),
+            fix: (!is_enough).then_some(fix),
+        }
+    }
+
+    /// Returns how many sessions can be refreshed within an interval, one after the other in each window.
+    fn most(&self, tried: &TriedRefresh) -> u64 {
+        let one = tried.took.as_micros().max(1);
+        u64::try_from(self.interval.as_micros() * u128::from(self.windows) / one).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(took_ms: u64, processor_ms: u64) -> TriedRefresh {
+        let (took, processor_time) = (Duration::from_millis(took_ms), Duration::from_millis(processor_ms));
+        TriedRefresh { outcome: Ok(true), took, processor_time }
+    }
+
+    fn trial() -> AsleepTrial {
+        AsleepTrial { window: tried(1500, 900), document: tried(200, 90), without_cookies: tried(200, 90) }
+    }
+
+    #[test]
+    fn the_demand_is_compared_with_what_was_measured() {
+        let interval = Duration::from_secs(300);
+        let few = Demand { sessions: 1000, interval, windows: 2 }.check(&trial());
+        assert_eq!((few.state, few.fix), (CheckState::Present, None));
+        assert_eq!(
+            few.found,
+            "1000 hibernated sessions refreshed every 300 s take 0.30 cores by document and 3.00 cores by window; \
+             limits.asleep_windows = 2 allows 3000 and 400 sessions"
+        );
+        let many = Demand { sessions: 3001, interval, windows: 2 }.check(&trial());
+        assert_eq!(many.state, CheckState::Missing);
+        assert!(many.fix.is_some_and(|fix| fix.contains("3001 sessions")));
+    }
+}
