@@ -35,8 +35,8 @@ use crate::page::deny_downloads;
 use crate::proxy::Proxy;
 use crate::reopen::open_empty_page;
 use crate::shim::{ShimError, ShimHandle, main_page_note, window_note};
-use crate::state::{Shard, WindowState};
-use crate::window::Window;
+use crate::state::{Shard, WindowState, lock};
+use crate::window::{Window, reuse};
 
 pub use adopt::ADOPT_TIMEOUT;
 
@@ -75,6 +75,9 @@ pub struct WindowOptions {
     pub dialogs: Arc<[DialogRule]>,
     /// Width and height of every page in CSS pixels; `None` is the browser's window size.
     pub viewport: Option<(u32, u32)>,
+    /// The site for whose documents it is opened, with [`Window::make_bare`]; it is never anything but a bare window. It
+    /// may be one that another session of that site had before.
+    pub bare_for: Option<String>,
     /// The label by which the next server finds it (see [`crate::shim::OrphanedBrowser::windows`]). Windows without
     /// one do not outlive this server. Up to [`crate::shim::NOTE_VALUE_BYTES_MAX`] bytes.
     pub label: Option<String>,
@@ -298,10 +301,17 @@ async fn open(
     shim: Option<ShimHandle>,
     options: WindowOptions,
 ) -> Result<Window, WindowError> {
-    let state = match spare::take(&shard.spare, &options) {
-        Some(spare) => spare,
+    // What has to do with a proxy stays apart.
+    let site = options.bare_for.clone().filter(|_| options.proxy.is_none());
+    let emptied = site.as_deref().and_then(|site| reuse::take(&shard, site, options.viewport));
+    let state = match emptied.or_else(|| spare::take(&shard.spare, &options)) {
+        Some(ready) => ready,
         None => open_unlabelled(&shard, &options).await?,
     };
+    if let Some(site) = site {
+        state.set_bare();
+        *lock(&state.reusable_for) = Some(site);
+    }
     state.answers.set_rules(options.dialogs);
     let window = Window::new(Arc::clone(&shard), Arc::clone(&state));
     if let Some((shim, label)) = shim.zip(options.label)

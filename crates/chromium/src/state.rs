@@ -7,6 +7,7 @@
 
 mod clients;
 mod dialog;
+mod emptied;
 mod hidden;
 mod record;
 mod spare;
@@ -34,6 +35,7 @@ pub use clients::NewPage;
 pub(crate) use clients::{ClientContexts, Clients, announce_in_context};
 pub use dialog::Dialog;
 pub(crate) use dialog::{Answers, ExpectedDialogs, OpenDialog};
+pub(crate) use emptied::Emptied;
 pub(crate) use hidden::{BLANK, STUB_PATH, Sorted, is_stub};
 pub(crate) use record::{Record, is_of_the_web, mark_changed, remind, shown};
 pub(crate) use spare::{Spare, Viewport};
@@ -88,6 +90,8 @@ pub(crate) struct WindowState {
     pub(crate) still: AtomicBool,
     /// Whether it is a bare window: it has the cookies of a session and nothing else of it.
     bare: AtomicBool,
+    /// The site whose next bare window it may become. Taken when it is closed, or if that must not be.
+    pub(crate) reusable_for: Mutex<Option<String>>,
     /// What is remembered between captures.
     pub(crate) record: Record,
 }
@@ -112,6 +116,7 @@ impl WindowState {
             answers: Answers::default(),
             still: AtomicBool::new(false),
             bare: AtomicBool::new(false),
+            reusable_for: Mutex::default(),
             record: Record::default(),
         }
     }
@@ -367,6 +372,8 @@ pub(crate) struct Shard {
     pub(crate) engine: Engine,
     /// The spare window.
     pub(crate) spare: Spare,
+    /// Bare windows that were emptied, oldest first.
+    pub(crate) emptied: Mutex<Vec<Emptied>>,
     /// Whether its pages stay hidden when they are brought to the front: found out with the first one.
     pub(crate) keeps_hidden: AtomicBool,
     tables: Mutex<Tables>,
@@ -389,6 +396,7 @@ impl Shard {
             folder,
             engine,
             spare: Spare::default(),
+            emptied: Mutex::default(),
             keeps_hidden: AtomicBool::new(false),
             tables: Mutex::default(),
             client_contexts: Mutex::default(),

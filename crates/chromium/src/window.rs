@@ -12,6 +12,7 @@ mod navigation;
 mod planted;
 mod reload;
 mod requests;
+pub(crate) mod reuse;
 mod script;
 mod settle;
 
@@ -292,7 +293,12 @@ impl Window {
     /// # Errors
     /// If Chromium does not respond within [`crate::browser::CLOSE_TIMEOUT`].
     pub async fn close(&self) -> Result<(), WindowError> {
-        if self.shard.window(&self.state.id).is_none() {
+        // Its context may have another owner already.
+        let open = self.shard.window(&self.state.id);
+        if !open.is_some_and(|window| Arc::ptr_eq(&window, &self.state)) {
+            return Ok(());
+        }
+        if reuse::leave(self).await {
             return Ok(());
         }
         let disposed = dispose(&self.shard, &self.state).await;

@@ -162,6 +162,16 @@ pub struct Notice {
     pub reason: String,
 }
 
+/// What a window is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowKind {
+    /// All of a session's state.
+    Full,
+    /// A document, loaded with a session's cookies, and nothing else: no other activity than
+    /// [`Activity::LoadDocument`] begins in it.
+    Bare,
+}
+
 /// An order to the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -187,6 +197,8 @@ pub enum Action {
         ticket: Ticket,
         /// The browser.
         shard: ShardId,
+        /// What for.
+        kind: WindowKind,
     },
     /// Save the state of an open window; report `Saved`.
     Save {

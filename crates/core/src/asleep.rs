@@ -19,7 +19,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::action::NoticeKind;
+use crate::action::{NoticeKind, WindowKind};
 use crate::activity::{Activity, Failure, FailureKind, SignInStatus};
 use crate::backoff::Backoff;
 use crate::contents::ActivityState;
@@ -38,12 +38,12 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Returns the first activity in a window that was opened for it.
-    pub(crate) fn first_activity(&self) -> Activity {
+    /// Returns the kind of window that it needs now.
+    pub(crate) fn needed_window(&self) -> WindowKind {
         // A client that waits for it takes over the window.
         let is_document =
             self.asleep.how == AsleepRefresh::Document && !self.asleep.needs_state && !self.is_wanted();
-        if self.has_refresh_window() && is_document { Activity::LoadDocument } else { Activity::Visit }
+        if self.has_refresh_window() && is_document { WindowKind::Bare } else { WindowKind::Full }
     }
 
     /// Returns whether its window has, or is about to have, only its cookies.

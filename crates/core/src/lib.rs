@@ -51,7 +51,7 @@ mod suspicion;
 mod time;
 mod timers;
 
-pub use action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State};
+pub use action::{Action, Answer, EndedReason, Notice, NoticeKind, Refusal, State, WindowKind};
 pub use activity::{Activity, Failure, FailureKind, SignInStatus, Suspicion};
 pub use backoff::Backoff;
 pub use ids::{AccountId, HoldId, LaunchKey, LoginId, RequestId, SessionId, ShardId, SiteId, Ticket};

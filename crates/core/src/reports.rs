@@ -80,7 +80,9 @@ impl Rules {
         match result {
             Ok(()) => {
                 session.window = Window::Open(shard);
-                session.contents.activity = ActivityState::Next(session.first_activity());
+                if !session.loads_document() {
+                    session.contents.activity = ActivityState::Next(Activity::Visit);
+                }
                 session.touch();
             }
             Err(failure) if session.has_refresh_window() => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::action::{Action, Answer};
+use crate::action::{Action, Answer, WindowKind};
 use crate::activity::Activity;
 use crate::contents::{ActivityState, Attempt};
 use crate::ids::{SessionId, SiteId};
@@ -140,11 +140,15 @@ impl Rules {
             return false;
         }
         let ticket = self.effects.next_ticket();
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.window = Window::Opening(shard);
-            session.ticket = ticket;
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        session.window = Window::Opening(shard);
+        session.ticket = ticket;
+        let kind = session.needed_window();
+        if kind == WindowKind::Bare {
+            // From now on it is for nothing else.
+            session.contents.activity = ActivityState::Next(Activity::LoadDocument);
         }
-        self.effects.act(Action::OpenWindow { session: id, ticket, shard });
+        self.effects.act(Action::OpenWindow { session: id, ticket, shard, kind });
         true
     }
 

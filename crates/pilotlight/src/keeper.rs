@@ -507,9 +507,9 @@ impl Keeper {
                     self.executor.save(session, ticket, wall(self.clock.now()));
                 }
                 Action::StopShard { shard } => self.executor.stop_shard(shard),
-                Action::OpenWindow { session, ticket, shard } => {
+                Action::OpenWindow { session, ticket, shard, kind } => {
                     if let Some(details) = self.entries.details(session) {
-                        self.executor.open(session, ticket, shard, details.window.clone());
+                        self.executor.open(session, ticket, shard, details.window_options(kind));
                     }
                 }
                 Action::Freeze { session, ticket } => self.executor.freeze(session, ticket),

@@ -75,6 +75,9 @@ commands! {
     /// Where the page has been.
     GetNavigationHistory = "Page.getNavigationHistory" -> NavigationHistory {}
 
+    /// Forgets where the page has been, but for where it is.
+    ResetNavigationHistory = "Page.resetNavigationHistory" -> Nothing {}
+
     /// Goes to where the page has been.
     NavigateToHistoryEntry = "Page.navigateToHistoryEntry" -> Nothing {
         /// Which.

@@ -19,6 +19,12 @@ commands! {
         browser_context_id: String,
     }
 
+    /// Deletes all cookies of a context.
+    ClearCookies = "Storage.clearCookies" -> Nothing {
+        /// Which context.
+        browser_context_id: String,
+    }
+
     /// What a frame's storage is kept under: its origin, and in a frame of another site also the site of the
     /// page.
     GetStorageKey = "Storage.getStorageKey" -> StorageKey {

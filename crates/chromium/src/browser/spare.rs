@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{WindowOptions, open_unlabelled};
 use crate::state::{Shard, Spare, Viewport, WindowState, lock};
-use crate::window::{Window, dispose};
+use crate::window::{Window, dispose, reuse};
 
 /// How long after closing a window the next one is expected.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -63,6 +63,7 @@ pub(super) async fn keep(shard: Arc<Shard>) {
                 Err(_) => {
                     let unused = lock(&shard.spare.window).take();
                     discard(&shard, unused).await;
+                    reuse::discard_unused(&shard).await;
                 }
             }
         }

@@ -40,7 +40,9 @@ impl Window {
     /// # Errors
     /// If the browser does not respond.
     pub async fn cookies(&self) -> Result<Vec<Cookie>, WindowError> {
-        Ok(cookies::read(&self.shard, &self.state, COMMAND_TIMEOUT).await?.0)
+        let (cookies, _) = cookies::read(&self.shard, &self.state, COMMAND_TIMEOUT).await?;
+        // Its context may have another owner already.
+        if self.state.is_closing() { Err(WindowError::Closed) } else { Ok(cookies) }
     }
 
     /// Returns whether its pages are frozen.

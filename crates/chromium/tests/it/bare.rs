@@ -1,7 +1,7 @@
 //! Windows that have cookies and nothing else.
 
 use pilotlight_checkpoint::Cookie;
-use pilotlight_chromium::WindowError;
+use pilotlight_chromium::{WindowError, WindowOptions};
 use pilotlight_flow::condition::Condition;
 use serde_json::json;
 
@@ -35,6 +35,14 @@ async fn portal() -> Server {
                 let headers = vec!["Cache-Control: no-store".into()];
                 Some(Answer { status: "204 No Content", headers, body: String::new() })
             }
+            "/cached" => Some(Answer {
+                headers: vec![
+                    "Content-Type: text/html".into(),
+                    "Cache-Control: private, max-age=600".into(),
+                    format!("Set-Cookie: {next}"),
+                ],
+                ..Answer::html(PAGE)
+            }),
             "/refused" => Some(Answer { status: "401 Unauthorized", ..Answer::html("sign in") }),
             _ => Some(Answer::html("")),
         }
@@ -110,4 +118,45 @@ async fn no_handle_to_a_bare_window_gives_a_checkpoint() {
     }
     drop(bare);
     assert!(window.capture(0).await.is_err(), "it is bare for good");
+}
+
+#[tokio::test]
+async fn an_emptied_bare_window_is_used_again_by_its_site_and_keeps_nothing() {
+    let (fixture, portal) = (Fixture::start().await, portal().await);
+    let open = async |site: Option<&str>| {
+        let options = WindowOptions { bare_for: site.map(str::to_owned), ..WindowOptions::default() };
+        fixture.browser.open_window(options).await.unwrap()
+    };
+    let first = open(Some("portal")).await;
+    let bare = first.make_bare(&[cookie("sid", "first"), cookie("only", "first")], LIMIT).await.unwrap();
+    assert!(bare.load(&portal.url("/cached"), LIMIT).await.unwrap());
+    let history = first.evaluate("history.length", LIMIT).await.unwrap();
+    first.close().await.unwrap();
+    first.close().await.unwrap();
+    assert_eq!(fixture.browser.window_count(), 0);
+    let full = open(None).await;
+    let of_other_site = open(Some("another")).await;
+    let second = open(Some("portal")).await;
+    assert_eq!(second.id(), first.id(), "it is not used again");
+    assert!(full.id() != first.id() && of_other_site.id() != first.id());
+    assert_eq!(second.evaluate("location.href", LIMIT).await.unwrap(), json!("about:blank"));
+    // Nobody who had it before reaches it.
+    assert!(matches!(first.evaluate("1", LIMIT).await, Err(WindowError::Closed)));
+    assert!(matches!(bare.cookies().await, Err(WindowError::Closed)));
+    first.close().await.unwrap();
+    let bare = second.make_bare(&[cookie("sid", "second")], LIMIT).await.unwrap();
+    assert!(bare.load(&portal.url("/cached"), LIMIT).await.unwrap());
+    assert_eq!(second.evaluate("history.length", LIMIT).await.unwrap(), history);
+    assert_eq!(second.evaluate("document.title", LIMIT).await.unwrap(), json!("before"), "a script ran");
+    assert!(second.capture(0).await.is_err());
+    let sent: Vec<Option<String>> =
+        portal.requests.lock().unwrap().iter().map(|r| r.header("cookie").map(str::to_owned)).collect();
+    assert_eq!(sent.len(), 2, "a document came from the cache, or more than documents were asked for");
+    assert_eq!(sent[1].as_deref(), Some("sid=second"));
+    let now: Vec<String> = bare.cookies().await.unwrap().into_iter().map(|cookie| cookie.name).collect();
+    assert_eq!(now, ["sid"]);
+    for window in [&second, &of_other_site, &full] {
+        window.close().await.unwrap();
+    }
+    assert_eq!(fixture.browser.window_count(), 0);
 }

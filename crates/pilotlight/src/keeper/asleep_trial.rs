@@ -15,6 +15,9 @@ use super::session_target::{ActivityObserver, SessionTarget, of_window};
 use super::suspicion::KnownBefore;
 use crate::clock::Clock;
 
+/// The name of the site in the trial's browser.
+const BARE_FOR: &str = "trial";
+
 /// One way of refreshing a hibernated session, tried once or several times.
 #[derive(Debug)]
 pub struct TriedRefresh {
@@ -116,7 +119,10 @@ impl<O: ActivityObserver> Trial<'_, O> {
     }
 
     async fn refresh_once(&self, activities: &[Activity], state: &mut Checkpoint) -> Result<bool, Failure> {
-        let window = self.browser.open_window(self.options.clone()).await.map_err(of_window)?;
+        // As sessions that hibernate have them: used one after the other.
+        let bare_for = (activities == [Activity::LoadDocument]).then(|| BARE_FOR.to_owned());
+        let options = WindowOptions { bare_for, ..self.options.clone() };
+        let window = self.browser.open_window(options).await.map_err(of_window)?;
         let known = KnownBefore { is_asleep: true, ..KnownBefore::default() };
         let mut outcome = Ok(SignInStatus::SignedOut);
         for activity in activities {

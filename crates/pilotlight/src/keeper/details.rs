@@ -61,6 +61,17 @@ impl SessionDetails {
     }
 }
 
+impl SessionDetails {
+    /// Returns how a window of this kind is opened.
+    pub(super) fn window_options(&self, kind: core::WindowKind) -> WindowOptions {
+        let bare_for = match kind {
+            core::WindowKind::Full => None,
+            core::WindowKind::Bare => self.site.clone(),
+        };
+        WindowOptions { bare_for, ..self.window.clone() }
+    }
+}
+
 /// A session as last published, with its window, from which the values that change without an event are read.
 #[derive(Debug, Clone)]
 pub struct Published {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pilotlight_core::{
     Access, Action, Activity, FailureKind, Input, Isolation, LoginId, Moment, NoticeKind, PersistedSession,
-    Rules, Session, SessionId, ShardId, Spec, Ticket, WindowLoss,
+    Rules, Session, SessionId, ShardId, Spec, Ticket, WindowKind, WindowLoss,
 };
 
 use super::chance::Chance;
@@ -84,6 +84,8 @@ pub(super) struct World {
     /// Sign-ins that are typing right now.
     signing_in: BTreeMap<SessionId, Ticket>,
     opening: BTreeMap<SessionId, Ticket>,
+    /// Whose windows were opened for a document alone.
+    opened_bare: BTreeSet<SessionId>,
     /// The activity that each window was last told to begin.
     begun: BTreeMap<SessionId, Ticket>,
     /// Browsers that answered.
@@ -384,10 +386,14 @@ impl World {
                 }
                 self.later(chance, now, Report::ShardEnded(shard, None));
             }
-            Action::OpenWindow { session, ticket, shard } => {
+            Action::OpenWindow { session, ticket, shard, kind } => {
                 if self.windows.contains_key(&session) {
                     return Err(format!("{session:?} gets a second window"));
                 }
+                match kind {
+                    WindowKind::Full => self.opened_bare.remove(&session),
+                    WindowKind::Bare => self.opened_bare.insert(session),
+                };
                 if self.shards.contains(&shard) {
                     self.windows.insert(session, shard);
                     self.opening.insert(session, ticket);
@@ -444,6 +450,9 @@ impl World {
                 self.begun.insert(session, ticket);
                 if self.bare.contains(&session) {
                     return Err(format!("{activity:?} in the window of {session:?}, which lacks its state"));
+                }
+                if self.opened_bare.contains(&session) != (activity == Activity::LoadDocument) {
+                    return Err(format!("{activity:?} of {session:?} in a window of the wrong kind"));
                 }
                 if activity == Activity::LoadDocument {
                     self.bare.insert(session);
