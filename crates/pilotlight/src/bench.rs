@@ -57,6 +57,9 @@ pub struct BenchArgs {
     /// How often sessions are refreshed in the benchmark `keep`. The portal signs out after a fifth longer
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     every: Seconds,
+    /// How hibernated sessions are refreshed in the benchmark `keep`
+    #[arg(long, value_enum, value_name = "WAY", value_delimiter = ',', default_values = ["document", "window"])]
+    ways: Vec<keep::Way>,
     /// Write a chart of memory over the number of sessions to this file, as SVG
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
@@ -92,7 +95,7 @@ impl Row {
             Self::Wake => wake::steps(arguments.rounds),
             Self::Crowd => crowd::steps(arguments.sessions),
             Self::Server => u64::from(server::SESSIONS),
-            Self::Keep => keep::steps(arguments.sessions),
+            Self::Keep => keep::steps(arguments.sessions, arguments.ways.len()),
         }
     }
 }
@@ -164,8 +167,11 @@ async fn measure(
                 lines.extend(alone.await?);
             }
             Row::Keep => {
-                let span =
-                    keep::Span { lasts: arguments.span.to_duration(), every: arguments.every.to_duration() };
+                let span = keep::Span {
+                    ways: arguments.ways.clone(),
+                    lasts: arguments.span.to_duration(),
+                    every: arguments.every.to_duration(),
+                };
                 lines.extend(keep::measure(config, arguments.sessions, span, stop, &progress).await?);
             }
             Row::Crowd => {

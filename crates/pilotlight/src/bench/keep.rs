@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use pilotlight_api::RefreshAsleep;
@@ -11,6 +12,7 @@ use pilotlight_linux::{ProcessMemory, Swap, processor_time_with_children, trees}
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::baseline::Baselines;
 use super::fixture::{Fixture, Keeping, with_fixture_of};
@@ -26,14 +28,29 @@ const WINDOWS: u32 = 10;
 const BASELINES: u32 = 10;
 /// Number of sessions that are signed in at the same time.
 const AT_ONCE: usize = 4;
+/// Number of sessions that are used one after the other in the end.
+const USED: usize = 200;
+/// The time within which half of them must answer, in milliseconds.
+const USE_REACH: f64 = 5000.0;
 /// The interval of samples of processor time and delays.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The interval of samples of memory: sampling it takes processor time itself.
 const WEIGH_EVERY: Duration = Duration::from_secs(30);
 
-/// The duration and the interval.
-#[derive(Debug, Clone, Copy)]
+/// A way of refreshing hibernated sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Way {
+    /// With one document
+    Document,
+    /// In a window
+    Window,
+}
+
+/// The ways that are measured, the duration and the interval.
+#[derive(Debug, Clone)]
 pub(super) struct Span {
+    /// The ways of refreshing hibernated sessions.
+    pub(super) ways: Vec<Way>,
     /// The duration of the measurement.
     pub(super) lasts: Duration,
     /// The refresh interval of sessions.
@@ -51,7 +68,10 @@ struct Taken {
     megabytes: f64,
     /// The delay of the latest refresh, in seconds.
     latest: f64,
+    /// With those during the uses afterwards.
     sign_ins: u64,
+    /// How long the first use of each session took.
+    uses: Samples,
     hours: f64,
 }
 
@@ -61,8 +81,8 @@ impl Taken {
     }
 }
 
-pub(super) fn steps(sessions: u32) -> u64 {
-    u64::from(sessions) * 2 + u64::from(sessions.min(BASELINES))
+pub(super) fn steps(sessions: u32, ways: usize) -> u64 {
+    u64::from(sessions) * ways as u64 + u64::from(sessions.min(BASELINES))
 }
 
 pub(super) async fn measure(
@@ -78,13 +98,17 @@ pub(super) async fn measure(
     config.limits.memory_budget = MemoryBudget::Bytes(u64::MAX);
     let keeping = |asleep| Keeping { every: span.every, asleep, page: PAGE };
     let baseline = async |fixture: &Fixture| {
-        measure_baseline(&config, fixture, sessions.min(BASELINES), span, progress).await
+        measure_baseline(&config, fixture, sessions.min(BASELINES), &span, progress).await
     };
     let never = keeping(RefreshAsleep::Never);
     let baseline = with_fixture_of(config.clone(), Some(never), stop, baseline).await?;
     let mut lines = Vec::new();
-    for (name, asleep) in [("document", RefreshAsleep::Document), ("window", RefreshAsleep::Window)] {
-        let work = async |fixture: &Fixture| measure_way(fixture, sessions, name, span, progress).await;
+    for way in &span.ways {
+        let (name, asleep) = match way {
+            Way::Document => ("document", RefreshAsleep::Document),
+            Way::Window => ("window", RefreshAsleep::Window),
+        };
+        let work = async |fixture: &Fixture| measure_way(fixture, sessions, name, &span, progress).await;
         let taken = with_fixture_of(config.clone(), Some(keeping(asleep)), stop, work).await?;
         lines.extend(told(name, &taken, &baseline));
     }
@@ -118,6 +142,21 @@ fn told(name: &str, taken: &Taken, baseline: &Taken) -> Vec<Line> {
             None,
             1.0,
         ),
+        Line {
+            row: "keep",
+            case: format!("{} sessions, {name}, then used", taken.sessions),
+            measured: taken.uses.clone().of("until a session answers, one after the other", "ms"),
+            baseline: None,
+            reach: USE_REACH,
+        },
+        line(
+            "then used, p99",
+            taken.uses.percentile(99),
+            "the same, but for the worst",
+            "ms",
+            None,
+            USE_REACH,
+        ),
     ]
 }
 
@@ -126,7 +165,7 @@ async fn measure_way(
     fixture: &Fixture,
     sessions: u32,
     name: &str,
-    span: Span,
+    span: &Span,
     progress: &ProgressBar,
 ) -> Result<Taken, Failure> {
     progress.set_message(format!("{sessions} hibernated sessions, refreshed by a {name}"));
@@ -138,10 +177,11 @@ async fn measure_way(
             fixture.order(id, "navigate", &json!({ "url": page })).await?;
             fixture.order(id, "hibernate", &json!({})).await?;
             progress.inc(1);
-            Ok::<(), Failure>(())
+            Ok::<Uuid, Failure>(id)
         }
     };
-    stream::iter(0..sessions).map(begin).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    let begun = stream::iter(0..sessions).map(begin).buffer_unordered(AT_ONCE);
+    let ids: Vec<Uuid> = begun.try_collect().await?;
     let own = std::process::id();
     let roots = || [fixture.roots(), vec![own]].concat();
     let mut measuring = Measuring::begin(fixture, &roots()).await;
@@ -150,7 +190,15 @@ async fn measure_way(
         sleep_until((Instant::now() + LOOK_EVERY).min(end)).await;
         measuring.look(&roots(), fixture.latest_refresh()).await;
     }
-    Ok(measuring.end(fixture, &roots(), sessions))
+    let mut taken = measuring.end(fixture, &roots(), sessions);
+    progress.set_message("sessions are used one after the other");
+    for id in ids.into_iter().take(USED) {
+        let asked = Instant::now();
+        fixture.evaluate(id, "document.title").await?;
+        taken.uses.push_time(asked.elapsed());
+    }
+    taken.sign_ins = fixture.portal.total_sign_ins();
+    Ok(taken)
 }
 
 /// Uses only the portal of `fixture`.
@@ -158,7 +206,7 @@ async fn measure_baseline(
     config: &Config,
     fixture: &Fixture,
     sessions: u32,
-    span: Span,
+    span: &Span,
     progress: &ProgressBar,
 ) -> Result<Taken, Failure> {
     progress.set_message(format!("the baseline: {sessions} times chromedriver and Chromium"));
@@ -238,6 +286,7 @@ impl Measuring {
             megabytes: self.megabytes,
             latest: self.latest.as_secs_f64(),
             sign_ins: fixture.portal.total_sign_ins(),
+            uses: Samples::default(),
             hours: self.began.elapsed().as_secs_f64() / 3600.0,
         }
     }

@@ -1,4 +1,7 @@
 //! Sessions stay signed in while somebody uses them, and nothing of that shows in their pages.
+//!
+//! In the ordinary run they are used for twice as long as their portal waits; `PILOTLIGHT_USED_SECONDS=300` makes it five
+//! minutes, with a portal that signs out after one.
 
 use std::time::Duration;
 
@@ -11,11 +14,16 @@ use crate::support::{SOON, TestEnv, account, options, path, test_env_with, with}
 
 /// Who is signed in.
 const USER: &str = "document.querySelector('#user').textContent";
-/// After how long without a request the portal signs out.
-const SIGNS_OUT_AFTER: Duration = Duration::from_secs(15);
+/// For how long sessions are used.
+fn use_lasts() -> Duration {
+    let seconds = std::env::var("PILOTLIGHT_USED_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    Duration::from_secs(seconds.unwrap_or(30))
+}
 
+/// A portal that signs out much sooner than that.
 fn portal() -> PortalOptions {
-    PortalOptions { session_timeout: SIGNS_OUT_AFTER, ..PortalOptions::default() }
+    let session_timeout = (use_lasts() / 2).min(Duration::from_secs(60));
+    PortalOptions { session_timeout, ..PortalOptions::default() }
 }
 
 /// An account that is refreshed often enough.
@@ -25,11 +33,11 @@ fn often(user: &str) -> Value {
 
 /// Waits until the session was refreshed for much longer than its portal waits.
 async fn outlasts_its_portal(env: &TestEnv, session: &Session) {
-    wait_for("refreshes for a long time", 4 * SOON, async || {
+    wait_for("refreshes for a long time", 4 * SOON + use_lasts(), async || {
         let now = env.client().session(session).await;
         assert_eq!((now.state, now.in_use, now.tabs), (SessionState::Ready, true, 1), "{now:?}");
         let kept_for = now.last_refresh.map(|at| at.duration_since(session.created_at).unsigned_abs());
-        expect_that(kept_for.is_some_and(|kept_for| kept_for >= 2 * SIGNS_OUT_AFTER), now)
+        expect_that(kept_for.is_some_and(|kept_for| kept_for >= use_lasts()), now)
     })
     .await;
 }
