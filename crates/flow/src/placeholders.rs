@@ -17,6 +17,9 @@ pub const TOTP: &str = "totp";
 /// Maximum length of a value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
+/// Minimum length of a value that is searched for inside words: shorter ones would match by accident.
+pub(crate) const MIN_INSIDE_CHARS: usize = 4;
+
 /// Why a string could not be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceholderError {
@@ -99,19 +102,36 @@ impl Values {
     }
 
     /// Returns `text` with all values replaced by their placeholders, both plain and JSON-escaped: for messages of a
-    /// browser, which may repeat its input.
+    /// browser, which may repeat its input. Short values are replaced only where they are a word of their own: "me" is
+    /// part of "element".
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        // Longest first: a value may be part of another.
-        let mut values: Vec<(&str, &str)> =
-            self.given.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
-        values.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
-        let mut redacted = text.to_owned();
-        for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
-            let placeholder = format!("${{{name}}}");
+        let mut forms: Vec<(String, &str)> = Vec::new();
+        for (name, value) in &self.given {
+            let value = value.expose_secret();
             let json = serde_json::Value::from(value).to_string();
             let escaped = json.get(1..json.len() - 1).unwrap_or(&json);
-            redacted = redacted.replace(value, &placeholder).replace(escaped, &placeholder);
+            forms.extend([(value.to_owned(), name.as_str()), (escaped.to_owned(), name.as_str())]);
+        }
+        forms.retain(|(form, _)| !form.is_empty());
+        // Longest first: a value may be part of another.
+        forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
+        let mut redacted = String::with_capacity(text.len());
+        let mut rest = text;
+        // What was put in is not searched again: a value may be part of a placeholder.
+        while let Some(first) = rest.chars().next() {
+            let before = text[..text.len() - rest.len()].chars().next_back();
+            let is_here = |form: &str| is_occurrence(form, before, rest);
+            match forms.iter().find(|(form, _)| is_here(form)) {
+                Some((form, name)) => {
+                    redacted.push_str(&format!("${{{name}}}"));
+                    rest = &rest[form.len()..];
+                }
+                None => {
+                    redacted.push(first);
+                    rest = &rest[first.len_utf8()..];
+                }
+            }
         }
         redacted
     }
@@ -123,6 +143,13 @@ impl Values {
         }
         Ok(value)
     }
+}
+
+/// Returns whether `rest`, which follows the character `before`, begins with `value` where that counts as the value.
+fn is_occurrence(value: &str, before: Option<char>, rest: &str) -> bool {
+    let Some(after) = rest.strip_prefix(value) else { return false };
+    let goes_on = |next: Option<char>| next.is_some_and(char::is_alphanumeric);
+    value.chars().count() >= MIN_INSIDE_CHARS || !(goes_on(before) || goes_on(after.chars().next()))
 }
 
 /// Formats only the names.
@@ -232,6 +259,14 @@ mod tests {
             values.redact(r#"typed hunter"2 as "hunter\"2""#),
             r#"typed ${password} as "${password}""#
         );
+    }
+
+    #[test]
+    fn a_short_value_does_not_garble_words_and_no_placeholder_is_searched() {
+        let values = Values::new().with("username", "me").with("password", "user");
+        assert_eq!(values.redact("the element takes no text"), "the element takes no text");
+        assert_eq!(values.redact("no field `me` for \"user\""), "no field `${username}` for \"${password}\"");
+        assert_eq!(values.redact("me, me-me"), "${username}, ${username}-${username}");
     }
 
     proptest! {

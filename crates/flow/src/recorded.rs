@@ -6,14 +6,12 @@
 //! (`packages/puppeteer-core/src/injected/TextContent.ts`: the text of an input is its value), and addresses of pages
 //! may contain passwords.
 
-use crate::placeholders;
+use crate::placeholders::{self, MIN_INSIDE_CHARS};
 use crate::schema::{Action, Flow, Step};
 use crate::selector::{Part, Selector};
 
 /// Replaces a secret in displayed text.
 const PASSWORD: &str = "${password}";
-/// Minimum length of a secret that is searched for inside other texts: shorter ones would match by accident.
-const MIN_INSIDE_CHARS: usize = 4;
 
 /// Names of password fields, anywhere in a selector, in lower case.
 const PASSWORD_WORDS: [&str; 44] = [
