@@ -104,6 +104,9 @@ pub enum WindowError {
     /// It has as many clients of the DevTools protocol as it may.
     #[error("the session has {} clients of the DevTools protocol, and may not have more", CLIENTS_MAX)]
     Full,
+    /// Something else is in front of the element that is to be clicked.
+    #[error("the element is covered by {0}")]
+    Covered(String),
     /// Chromium refused the command.
     #[error("the browser refused {command}: {reason}")]
     Refused {
@@ -126,6 +129,7 @@ impl From<WindowError> for PageError {
         match error {
             WindowError::Unreachable { url, reason } => Self::Unreachable { url, reason },
             WindowError::Script(message) => Self::Script(message),
+            WindowError::Covered(by) => Self::Covered(by),
             WindowError::Timeout(timeout) => Self::Timeout(timeout),
             WindowError::Refused { command, reason } => Self::Refused { command, reason },
             WindowError::Url | WindowError::Proxy(_) | WindowError::Full => {

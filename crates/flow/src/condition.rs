@@ -4,11 +4,13 @@
 //! signed_in = { any = [ { selector = "#user" }, { text = "Welcome" } ], none = [ { url_contains = "/login" } ] }
 //! ```
 //! All tests in one condition must hold. A condition checks the main page as it is now: it does not wait, and it
-//! changes nothing.
+//! changes nothing. It means what a person sees: an element counts if it can be seen (unless `visible = false`), and a
+//! text also if it is in an open shadow root. `frame` names a frame of the page, as the steps of a flow do.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::LazyLock;
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -18,19 +20,57 @@ use serde_json::Value;
 use crate::page::{Page, PageError, Scope};
 use crate::pattern::Pattern;
 pub use crate::pattern::{MAX_REGEX_BYTES, MAX_TEXT_BYTES};
+use crate::schema::MAX_FRAME_DEPTH;
 use crate::selector::Selector;
 
 /// Maximum nesting depth of conditions.
 pub const MAX_DEPTH: usize = 8;
 /// Maximum number of tests in a condition, including nested ones.
 pub const MAX_TESTS: usize = 64;
-const FIELDS: [&str; 7] = ["selector", "url_contains", "url_matches", "text", "any", "all", "none"];
+const FIELDS: [&str; 9] =
+    ["selector", "url_contains", "url_matches", "text", "any", "all", "none", "visible", "frame"];
+/// How many of the elements that match a selector are asked whether they can be seen.
+const MATCHES_ASKED: usize = 32;
+/// A JavaScript function of an element: whether a person can see it, as far as its document and the documents of the same
+/// origin around it tell. What is transparent, or beyond the edges where no scrolling leads, cannot be seen.
+pub const IS_SHOWN: &str = "(shown) => {
+  for (let element = shown; element; element = element.ownerDocument.defaultView.frameElement) {
+    const box = element.getBoundingClientRect();
+    const { scrollX, scrollY } = element.ownerDocument.defaultView;
+    const isThere = box.width > 0 && box.height > 0 && box.right + scrollX > 0 && box.bottom + scrollY > 0;
+    if (!isThere || !element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })) return false;
+  }
+  return true;
+}";
+/// [`IS_SHOWN`] of `this`.
+pub(crate) static SHOWN: LazyLock<String> =
+    LazyLock::new(|| format!("function () {{ return this.isConnected && ({IS_SHOWN})(this); }}"));
+/// Whether the document shows a text: its body, or what is in its open shadow roots. Only the first elements are looked at
+/// for shadow roots, so that the largest page costs a few milliseconds.
+const SHOWS_TEXT: &str = "((wanted) => {
+  if ((document.body?.innerText ?? '').includes(wanted)) return true;
+  let elementsLeft = 5_000;
+  const shows = (root) => {
+    const elements = root.querySelectorAll('*');
+    for (let index = 0; index < elements.length && elementsLeft > 0; index += 1, elementsLeft -= 1) {
+      const { shadowRoot } = elements[index];
+      const says = (child) => child.checkVisibility() && (child.innerText ?? '').includes(wanted);
+      if (shadowRoot && ([...shadowRoot.children].some(says) || shows(shadowRoot))) return true;
+    }
+    return false;
+  };
+  return shows(document);
+})";
 
 /// A condition: all of its tests must hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     /// The tests; at least one.
     tests: Vec<Test>,
+    /// Whether an element must be visible to count.
+    must_be_visible: bool,
+    /// The frame in which elements and texts are looked for; empty for the main document.
+    frame: Vec<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -57,12 +97,64 @@ impl Condition {
     ) -> Pin<Box<dyn Future<Output = Result<bool, PageError>> + Send + 'a>> {
         Box::pin(async move {
             for test in &self.tests {
-                if !test.holds(page).await? {
+                if !self.passes(test, page).await? {
                     return Ok(false);
                 }
             }
             Ok(true)
         })
+    }
+
+    async fn passes<P: Page>(&self, test: &Test, page: &P) -> Result<bool, PageError> {
+        let main = Scope::default();
+        Ok(match test {
+            Test::Selector(selector) => {
+                let look = self.has_element(selector, page).await;
+                // Between finding and asking, the page may have replaced the element.
+                let look = if matches!(look, Err(PageError::Gone(_))) {
+                    self.has_element(selector, page).await
+                } else {
+                    look
+                };
+                self.in_frame(look, page).await?
+            }
+            Test::Text(text) => {
+                let look = page.evaluate(&self.scope(), &has_text(text)).await;
+                self.in_frame(look.map(|shows| shows == Value::Bool(true)), page).await?
+            }
+            Test::UrlContains(part) => page.url(&main).await?.contains(part.as_str()),
+            Test::UrlMatches(pattern) => pattern.is_match(&page.url(&main).await?),
+            Test::Any(inner) => first(inner, page, true).await?,
+            Test::All(inner) => !first(inner, page, false).await?,
+            Test::None(inner) => !first(inner, page, true).await?,
+        })
+    }
+
+    async fn has_element<P: Page>(&self, selector: &Selector, page: &P) -> Result<bool, PageError> {
+        let found = page.find(&self.scope(), selector).await?;
+        if !self.must_be_visible {
+            return Ok(!found.is_empty());
+        }
+        for element in found.iter().take(MATCHES_ASKED) {
+            if page.call(element, &SHOWN, &[]).await? == true {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A frame that is not there shows nothing; of a page that is not there, nothing is known.
+    async fn in_frame<P: Page>(&self, look: Result<bool, PageError>, page: &P) -> Result<bool, PageError> {
+        match look {
+            Err(PageError::Gone(_)) if !self.frame.is_empty() => {
+                page.url(&Scope::default()).await.map(|_| false)
+            }
+            look => look,
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { target: None, frame: self.frame.clone() }
     }
 
     /// Returns nesting depth and number of tests, for the limits.
@@ -77,19 +169,6 @@ impl Condition {
 }
 
 impl Test {
-    async fn holds<P: Page>(&self, page: &P) -> Result<bool, PageError> {
-        let scope = Scope::default();
-        Ok(match self {
-            Self::Selector(selector) => !page.find(&scope, selector).await?.is_empty(),
-            Self::UrlContains(part) => page.url(&scope).await?.contains(part.as_str()),
-            Self::UrlMatches(pattern) => pattern.is_match(&page.url(&scope).await?),
-            Self::Text(text) => page.evaluate(&scope, &has_text(text)).await? == Value::Bool(true),
-            Self::Any(inner) => first(inner, page, true).await?,
-            Self::All(inner) => !first(inner, page, false).await?,
-            Self::None(inner) => !first(inner, page, true).await?,
-        })
-    }
-
     fn inner(&self) -> &[Condition] {
         match self {
             Self::Any(inner) | Self::All(inner) | Self::None(inner) => inner,
@@ -112,7 +191,7 @@ async fn first<P: Page>(conditions: &[Condition], page: &P, wanted: bool) -> Res
 /// need not be transferred.
 pub(crate) fn has_text(text: &str) -> String {
     // A JSON string is a JavaScript string.
-    format!("(document.body?.innerText ?? '').includes({})", Value::from(text))
+    format!("{SHOWS_TEXT}({})", Value::from(text))
 }
 
 impl<'de> Deserialize<'de> for Condition {
@@ -127,17 +206,30 @@ impl<'de> Deserialize<'de> for Condition {
 
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Condition, A::Error> {
                 let (mut tests, mut seen) = (Vec::new(), Vec::new());
+                let (mut must_be_visible, mut frame) = (true, Vec::new());
                 while let Some(name) = fields.next_key::<String>()? {
                     if seen.contains(&name) {
                         return Err(de::Error::custom(format_args!("`{name}` is defined twice")));
                     }
-                    tests.push(read_test(&name, &mut fields)?);
+                    match name.as_str() {
+                        "visible" => must_be_visible = fields.next_value()?,
+                        "frame" => frame = read_frame(&mut fields)?,
+                        test => tests.push(read_test(test, &mut fields)?),
+                    }
                     seen.push(name);
                 }
                 if tests.is_empty() {
                     return Err(de::Error::invalid_length(0, &self));
                 }
-                let condition = Condition { tests };
+                let has_element = tests.iter().any(|test| matches!(test, Test::Selector(_)));
+                let has_text = tests.iter().any(|test| matches!(test, Test::Text(_)));
+                if seen.iter().any(|name| name == "visible") && !has_element {
+                    return Err(de::Error::custom("`visible` requires `selector` in the same table"));
+                }
+                if !frame.is_empty() && !has_element && !has_text {
+                    return Err(de::Error::custom("`frame` requires `selector` or `text` in the same table"));
+                }
+                let condition = Condition { tests, must_be_visible, frame };
                 let (depth, tests) = condition.size();
                 if depth > MAX_DEPTH || tests > MAX_TESTS {
                     return Err(de::Error::custom(format_args!(
@@ -166,6 +258,15 @@ fn read_test<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<Test,
     })
 }
 
+fn read_frame<'de, A: MapAccess<'de>>(fields: &mut A) -> Result<Vec<usize>, A::Error> {
+    let frame: Vec<usize> = fields.next_value()?;
+    if frame.is_empty() || frame.len() > MAX_FRAME_DEPTH {
+        let problem = format_args!("`frame` must have 1 to {MAX_FRAME_DEPTH} indices, from the top down");
+        return Err(de::Error::custom(problem));
+    }
+    Ok(frame)
+}
+
 fn read_text<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<String, A::Error> {
     let text: String = fields.next_value()?;
     // An empty string is contained in every text, which is certainly not intended.
@@ -185,7 +286,7 @@ fn read_inner<'de, A: MapAccess<'de>>(name: &str, fields: &mut A) -> Result<Vec<
 
 impl Serialize for Condition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_map(Some(self.tests.len()))?;
+        let mut fields = serializer.serialize_map(None)?;
         for test in &self.tests {
             match test {
                 Test::Selector(selector) => fields.serialize_entry("selector", selector)?,
@@ -197,6 +298,12 @@ impl Serialize for Condition {
                 Test::None(inner) => fields.serialize_entry("none", inner)?,
             }
         }
+        if !self.must_be_visible {
+            fields.serialize_entry("visible", &false)?;
+        }
+        if !self.frame.is_empty() {
+            fields.serialize_entry("frame", &self.frame)?;
+        }
         fields.end()
     }
 }
@@ -206,7 +313,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fake::FakePage;
+    use crate::fake::{FakeElement, FakePage};
 
     const SIGNED_IN: &str = r##"signed_in = { any = [ { selector = "#user" }, { selector = "xpath///button[contains(@class,'user')]" } ], none = [ { url_contains = "/login" } ] }"##;
 
@@ -255,6 +362,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_element_counts_where_it_can_be_seen() {
+        let page = FakePage::new("http://portal/");
+        page.put(FakeElement { visible: false, ..FakeElement::new(&["#user"]) });
+        let holds = async |json| condition(json).holds(&page).await.unwrap();
+        assert!(!holds(r##"{"selector": "#user"}"##).await);
+        assert!(holds(r##"{"selector": "#user", "visible": false}"##).await);
+        page.add("#user");
+        assert!(holds(r##"{"selector": "#user"}"##).await, "one of several can be seen");
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_looked_into_and_one_that_is_not_there_shows_nothing() {
+        let page = FakePage::new("http://portal/");
+        page.add("#user");
+        page.set_frames(1);
+        let holds = async |json| condition(json).holds(&page).await.unwrap();
+        assert!(holds(r##"{"selector": "#user", "frame": [0]}"##).await);
+        assert!(!holds(r##"{"selector": "#user", "frame": [1]}"##).await);
+        assert!(!holds(r##"{"text": "Welcome", "frame": [1]}"##).await);
+        page.lose();
+        assert!(condition(r##"{"selector": "#user", "frame": [0]}"##).holds(&page).await.is_err());
+    }
+
+    #[tokio::test]
     async fn a_page_that_cannot_tell_is_an_error() {
         let page = FakePage::new("http://portal/");
         page.lose();
@@ -267,6 +398,8 @@ mod tests {
         let again: Site = toml::from_str(&toml::to_string(&site).unwrap()).unwrap();
         assert_eq!(site.signed_in, again.signed_in);
         let json = r##"{"selector":["a","#b"],"url_matches":"x+","none":[{"text":"y"}]}"##;
+        assert_eq!(serde_json::to_string(&condition(json)).unwrap(), json);
+        let json = r##"{"selector":"#b","visible":false,"frame":[0,2]}"##;
         assert_eq!(serde_json::to_string(&condition(json)).unwrap(), json);
     }
 
@@ -283,6 +416,9 @@ mod tests {
             (r#"{"any": []}"#, "`any` needs at least one condition"),
             (r#"{"url_matches": "("}"#, "`url_matches` is not a regular expression"),
             (r#"{"selector": 3}"#, "expected a selector"),
+            (r#"{"text": "x", "visible": true}"#, "`visible` requires `selector`"),
+            (r#"{"url_contains": "x", "frame": [0]}"#, "`frame` requires `selector` or `text`"),
+            (r##"{"selector": "#a", "frame": []}"##, "`frame` must have 1 to 16 indices"),
             (&deep, "nested 8 deep"),
             (&wide, "64 tests"),
         ];

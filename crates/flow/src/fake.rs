@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::condition::has_text;
+use crate::condition::{SHOWN, has_text};
 use crate::dialog::ExpectedDialog;
 use crate::page::{Click, Download, NetworkConditions, Page, PageError, Scope, Viewport};
 use crate::replay::{custom, element as scripts};
@@ -42,6 +42,8 @@ pub(crate) enum OnClick {
     Push(&'static str),
     /// Fails so many times before it works.
     Refuse(usize),
+    /// Something covers the element until this one is no longer there.
+    CoveredBy(&'static str),
     /// Begins a download.
     Download,
     /// The page is no more.
@@ -76,6 +78,8 @@ struct State {
     gone: bool,
     /// When popups and frames with a target are there.
     targets_from: Option<Instant>,
+    /// How many frames the main document has, which show the same elements.
+    frames: usize,
     downloads: usize,
     truths: Vec<String>,
     log: Vec<String>,
@@ -94,6 +98,7 @@ impl FakePage {
             looks: 0,
             gone: false,
             targets_from: None,
+            frames: 0,
             downloads: 0,
             truths: Vec::new(),
             log: Vec::new(),
@@ -112,12 +117,23 @@ impl FakePage {
         self.state().elements.push(element);
     }
 
+    pub(crate) fn hide(&self, selector: &str) {
+        let mut state = self.state();
+        let named =
+            state.elements.iter_mut().filter(|element| element.selectors.iter().any(|own| own == selector));
+        named.for_each(|element| element.visible = false);
+    }
+
     pub(crate) fn set_url(&self, url: &str) {
         self.state().url = url.to_owned();
     }
 
     pub(crate) fn set_text(&self, text: &str) {
         self.state().text = text.to_owned();
+    }
+
+    pub(crate) fn set_frames(&self, frames: usize) {
+        self.state().frames = frames;
     }
 
     pub(crate) fn lose(&self) {
@@ -149,7 +165,12 @@ impl FakePage {
         let state = self.state();
         let has_target =
             scope.target.is_none() || state.targets_from.is_some_and(|from| Instant::now() >= from);
-        if state.gone || !has_target { Err(PageError::Gone("closed".into())) } else { Ok(state) }
+        let has_frame = scope.frame.iter().all(|index| *index < state.frames);
+        if state.gone || !has_target || !has_frame {
+            Err(PageError::Gone("closed".into()))
+        } else {
+            Ok(state)
+        }
     }
 
     fn element<'a>(&'a self, handle: &Handle) -> Result<(MutexGuard<'a, State>, usize), PageError> {
@@ -212,6 +233,9 @@ impl Page for FakePage {
 
     async fn call(&self, handle: &Handle, function: &str, arguments: &[Value]) -> Result<Value, PageError> {
         let (mut state, index) = self.element(handle)?;
+        if function == SHOWN.as_str() {
+            return Ok(json!(state.elements[index].visible));
+        }
         let looks = state.looks;
         let element = &mut state.elements[index];
         Ok(match function {
@@ -286,6 +310,13 @@ impl Page for FakePage {
                 element.on_click = OnClick::Refuse(times - 1);
                 let (command, reason) = ("DOM.getContentQuads".to_owned(), "no layout".to_owned());
                 return Err(PageError::Refused { command, reason });
+            }
+            // A cover may be there before the button that removes it.
+            OnClick::CoveredBy(cover) => {
+                let named = |other: &FakeElement| other.selectors.iter().any(|own| own == cover);
+                if state.elements.iter().any(|other| other.visible && named(other)) {
+                    return Err(PageError::Covered(cover.to_owned()));
+                }
             }
             OnClick::Download => state.downloads += 1,
             OnClick::Close => state.gone = true,

@@ -132,6 +132,9 @@ pub enum PageError {
     /// The page did not respond in time.
     #[error("the page did not respond within {} s", .0.as_secs_f32())]
     Timeout(Duration),
+    /// Something else is in front of the element at the point of the click. Nothing was clicked.
+    #[error("the element is covered by {0}")]
+    Covered(String),
     /// Chromium refused the command.
     #[error("the browser refused {command}: {reason}")]
     Refused {
@@ -195,7 +198,7 @@ pub trait Page: Sync {
     fn hover(&self, element: &Self::Element) -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// Scrolls the element into view and clicks it with real input events. If the element does not contain the point,
-    /// its middle is used.
+    /// its middle is used. If another element would get the click, nothing is clicked ([`PageError::Covered`]).
     fn click(
         &self,
         element: &Self::Element,

@@ -8,6 +8,7 @@ use pilotlight_cdp::protocol::dom::{
 use pilotlight_cdp::protocol::input::{DispatchMouseEvent, DispatchTouchEvent, TouchPoint};
 use pilotlight_cdp::protocol::page::GetLayoutMetrics;
 use pilotlight_flow::page::{Button, Click};
+use serde_json::{Value, json};
 
 use super::Element;
 use super::input::{INPUT_TIMEOUT, with_consequences};
@@ -19,6 +20,63 @@ use crate::window::{COMMAND_TIMEOUT, Window};
 const LOOKS_MAX: usize = 30;
 /// The time between two checks: one frame of animation.
 const LOOK_INTERVAL: Duration = Duration::from_millis(16);
+/// Where the element is scrolled to in turn while something covers it, such as a header that stays at the top.
+const ALIGNMENTS: [&str; 3] = ["center", "end", "start"];
+/// Scrolls the element to the place that is asked for.
+const ALIGN: &str =
+    "function (block) { this.scrollIntoView({ block, inline: 'nearest', behavior: 'instant' }); }";
+/// Describes what a click at this distance from the corner of the element reaches instead of it; `null` if it reaches the
+/// element. That includes what is inside it, and its label; and what it is inside of, if it lets clicks through, as the
+/// icons of buttons do. Documents around its frame are looked at as far as they have the same origin.
+const COVER: &str = r#"function (dx, dy) {
+    const above = (node) => node.assignedSlot ?? node.parentElement
+        ?? (node.getRootNode() instanceof ShadowRoot ? node.getRootNode().host : null);
+    const contains = (outer, node) => {
+        while (node && node !== outer) node = above(node);
+        return Boolean(node);
+    };
+    const topmost = (target, x, y) => {
+        const roots = [target.getRootNode()];
+        while (roots[0] instanceof ShadowRoot) roots.unshift(roots[0].host.getRootNode());
+        let hit = null;
+        for (const [index, root] of roots.entries()) {
+            const inner = root.elementFromPoint?.(x, y) ?? null;
+            if (!inner) break;
+            hit = inner;
+            if (index + 1 < roots.length && hit !== roots[index + 1].host) break;
+        }
+        return hit;
+    };
+    const reaches = (target, hit) => {
+        if (!hit || contains(target, hit)) return true;
+        const [around, label] = [target.closest('label'), hit.closest('label')];
+        if (label && (label === around || label.control === target)) return true;
+        if (target.control && target.control === hit) return true;
+        if (!contains(hit, target)) return false;
+        return getComputedStyle(target).pointerEvents === 'none'
+            || hit.matches('a, button, label, summary, [role=button], [role=link], [role=tab], [role=menuitem]');
+    };
+    const describe = (hit) => {
+        const name = hit.id ? `#${hit.id}` : [...hit.classList].slice(0, 2).map((name) => `.${name}`).join('');
+        return `${hit.localName}${name}`.slice(0, 80);
+    };
+    const box = [...this.getClientRects()].find((box) => box.width > 0 && box.height > 0);
+    if (!box) return null;
+    let [x, y] = [box.left + dx, box.top + dy];
+    for (let target = this; target; target = target.ownerDocument.defaultView.frameElement) {
+        if (target !== this) {
+            const frame = target.getBoundingClientRect();
+            const style = getComputedStyle(target);
+            // A frame may be shown larger or smaller than it is.
+            const [across, down] = [frame.width / target.offsetWidth || 1, frame.height / target.offsetHeight || 1];
+            x = frame.left + (x + target.clientLeft + parseFloat(style.paddingLeft)) * across;
+            y = frame.top + (y + target.clientTop + parseFloat(style.paddingTop)) * down;
+        }
+        const hit = topmost(target, x, y);
+        if (!reaches(target, hit)) return describe(hit);
+    }
+    return null;
+}"#;
 /// The longest that a button is held down.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
@@ -81,11 +139,9 @@ pub(super) async fn hover(window: &Window, element: &Element) -> Result<(), Wind
     mouse(window, element, "mouseMoved", place.seen.middle(), "none", 0).await
 }
 
-/// Clicks or taps. Where the recorded point is not on the element now, its middle is taken.
+/// Clicks or taps. Where the recorded point is not on the element now, or is covered, its middle is taken.
 pub(super) async fn click(window: &Window, element: &Element, click: &Click) -> Result<(), WindowError> {
-    let place = come_to(window, element).await?;
-    let wanted = (place.whole.left + click.offset_x, place.whole.top + click.offset_y);
-    let point = if place.seen.contains(wanted) { wanted } else { place.seen.middle() };
+    let point = find_point(window, element, click).await?;
     let clicking = async {
         if click.touch {
             tap(window, element, point, click).await
@@ -94,6 +150,27 @@ pub(super) async fn click(window: &Window, element: &Element, click: &Click) -> 
         }
     };
     with_consequences(window, &element.tab, clicking).await
+}
+
+/// Returns a point of the element that a click reaches.
+async fn find_point(window: &Window, element: &Element, click: &Click) -> Result<(f64, f64), WindowError> {
+    let mut cover = None;
+    for alignment in std::iter::once(None).chain(ALIGNMENTS.map(Some)) {
+        if let Some(alignment) = alignment {
+            element.call(&window.shard, ALIGN, &[json!(alignment)]).await?;
+        }
+        let Place { whole, seen } = come_to(window, element).await?;
+        let wanted = (whole.left + click.offset_x, whole.top + click.offset_y);
+        let wanted = Some(wanted).filter(|wanted| seen.contains(*wanted));
+        for (x, y) in wanted.into_iter().chain([seen.middle()]) {
+            let corner = [json!(x - whole.left), json!(y - whole.top)];
+            match element.call(&window.shard, COVER, &corner).await? {
+                Value::String(by) => cover = Some(by),
+                _ => return Ok((x, y)),
+            }
+        }
+    }
+    Err(WindowError::Covered(cover.unwrap_or_default()))
 }
 
 async fn press(

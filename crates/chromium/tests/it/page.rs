@@ -6,6 +6,7 @@ use std::time::Duration;
 use pilotlight_chromium::find::Engine;
 use pilotlight_chromium::profiles::Profile;
 use pilotlight_chromium::{Window, WindowOptions};
+use pilotlight_flow::condition::Condition;
 use pilotlight_flow::page::{Button, Click, NetworkConditions, Page, PageError, Scope, Viewport};
 use pilotlight_flow::selector::{Part, Selector};
 use serde_json::{Value, json};
@@ -33,10 +34,42 @@ const FORM: &str = r#"<!doctype html><title>Form</title>
   outer.querySelector('#middle').attachShadow({mode: 'open'}).innerHTML = '<input id="deep"><em class="deep">deep text</em>';
 </script>"#;
 
+/// Things lie over what is to be clicked: a spinner, a header that stays, an invisible field beside its label.
+const COVERED: &str = r#"<!doctype html><title>Covered</title><style>body { margin: 0 } header { position: fixed; top: 0; height: 60px; width: 100%; background: white }
+#spinner { position: fixed; inset: 0 } #under { display: block; margin: 200px 0 3000px; height: 40px } #box { position: absolute; opacity: 0 } i { pointer-events: none }</style>
+<header id="bar">Portal</header><div class="spinner large" id="spinner"></div><button id="under">Under</button>
+<button id="icon"><i id="mark">x</i> Go</button><input type="checkbox" id="box"><label for="box" id="label">Agree to it all</label>
+<div id="host"></div><iframe id="frame" srcdoc="<button id=inner>Inner</button>"></iframe>
+<iframe style="transform: scale(0.5); transform-origin: 0 0; border: 9px solid" height="400" srcdoc="<button id=small style='margin-top: 330px'>Small</button>"></iframe>
+<script>
+  const log = window.log = [];
+  document.addEventListener('click', (event) => log.push(event.composedPath()[0].id), true);
+  document.querySelector('#host').attachShadow({mode: 'open'}).innerHTML = '<button id="deep"><span>Deep</span></button>';
+</script>"#;
+
+/// Fields that take nothing until they have the focus, or were clicked.
+const READ_ONLY: &str = r#"<!doctype html><title>Read-only</title>
+<input id="focus" readonly onfocus="this.removeAttribute('readonly')"><input id="late" readonly onfocus="setTimeout(() => { this.readOnly = false; }, 200)">
+<input id="mouse" readonly onmousedown="this.readOnly = false"><input id="always" readonly value="kept">"#;
+
+/// Elements that nobody sees, for one reason each, and what is in a shadow root or a frame.
+const UNSEEN: &str = r#"<!doctype html><meta name="user" content="acme"><title>Unseen</title>
+<p id="none" style="display: none">a</p><p id="hidden" style="visibility: hidden">b</p>
+<div style="opacity: 0"><p id="clear">c</p></div><div style="position: absolute; top: -10000px"><p id="away">d</p></div>
+<p id="empty" style="height: 0; overflow: hidden"></p><p id="below" style="margin-top: 4000px">e</p><div id="host"></div>
+<iframe srcdoc="<p id=inner>in the frame</p>"></iframe><iframe style="visibility: hidden" srcdoc="<p id=inner>captcha</p>"></iframe>
+<script>
+  document.querySelector('#host').attachShadow({mode: 'open'}).innerHTML =
+    '<style>i { color: red }</style><p id="deep">Welcome <i>back</i></p><p hidden>hidden words</p>';
+</script>"#;
+
 async fn site() -> Server {
     Server::start(|request| {
         Some(match request.target.split('?').next().unwrap_or_default() {
             "/form" => Answer::html(FORM),
+            "/covered" => Answer::html(COVERED),
+            "/unseen" => Answer::html(UNSEEN),
+            "/read-only" => Answer::html(READ_ONLY),
             "/inner" => Answer::html("<!doctype html><title>inner</title><body style='margin:0'><input id=in><button id=go onclick='window.clicked = 1'>go</button><script>var secret = location.pathname</script>"),
             "/outer" => {
                 let host = request.header("host").unwrap_or_default().replace("127.0.0.1", "localhost");
@@ -395,5 +428,107 @@ async fn settling_is_bounded() {
     assert!(
         matches!(window.settled(&main_page(), short).await, Err(PageError::Timeout(waited)) if waited == short)
     );
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_covered_is_not_clicked() {
+    let site = site().await;
+    let fixture = Fixture::start().await;
+    let viewport = Some((800, 600));
+    let window =
+        fixture.browser.open_window(WindowOptions { viewport, ..WindowOptions::default() }).await.unwrap();
+    window.navigate(&site.url("/covered"), LIMIT).await.unwrap();
+    let pierce = |value: &str| selector(&[Part::Pierce(value.into())]);
+    let inner = one(&window, &frame(&[0]), &css("#inner")).await;
+    let under = one(&window, &main_page(), &css("#under")).await;
+    for element in [&under, &one(&window, &main_page(), &pierce("#deep")).await, &inner] {
+        let error = window.click(element, &Click::middle()).await.unwrap_err();
+        assert!(matches!(&error, PageError::Covered(by) if by == "div#spinner"), "{error}");
+    }
+    assert_eq!(js(&window, "log").await, json!([]), "nothing was clicked");
+    // The header alone: the button is below it until the page is scrolled to another place.
+    js(&window, "document.querySelector('#spinner').remove()").await;
+    js(&window, "scrollTo(0, 210)").await;
+    window.click(&under, &primary()).await.unwrap();
+    for (id, reached) in [("mark", "icon"), ("box", "label"), ("deep", "")] {
+        let element = one(&window, &main_page(), &pierce(&format!("#{id}"))).await;
+        js(&window, "void (log.length = 0)").await;
+        if id == "box" {
+            // Its label lies over it.
+            js(
+                &window,
+                "void (document.querySelector('#label').style.cssText = 'position: absolute; left: 0')",
+            )
+            .await;
+            js(&window, "void (document.querySelector('#box').style.left = '0')").await;
+        }
+        window.click(&element, &Click::middle()).await.unwrap();
+        assert_eq!(js(&window, "log[0]").await, json!(reached), "{id}");
+    }
+    assert_eq!(js(&window, "document.querySelector('#box').checked").await, json!(true));
+    let small = one(&window, &frame(&[1]), &css("#small")).await;
+    for element in [&inner, &small] {
+        let watch = "function () { this.onclick = () => { this.title = 'clicked'; }; }";
+        window.call(element, watch, &[]).await.unwrap();
+        window.click(element, &Click::middle()).await.unwrap();
+        let title = window.call(element, "function () { return this.title; }", &[]).await.unwrap();
+        assert_eq!(title, json!("clicked"));
+    }
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_are_read_only_until_they_are_entered_are_filled_in() {
+    let site = site().await;
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    window.navigate(&site.url("/read-only"), LIMIT).await.unwrap();
+    for id in ["focus", "late", "mouse"] {
+        let field = one(&window, &main_page(), &css(&format!("#{id}"))).await;
+        window.fill(&field, "acme").await.unwrap();
+        assert_eq!(
+            js(&window, &format!("document.querySelector('#{id}').value")).await,
+            json!("acme"),
+            "{id}"
+        );
+    }
+    let always = one(&window, &main_page(), &css("#always")).await;
+    let error = window.fill(&always, "acme").await.unwrap_err();
+    assert!(error.to_string().contains("it is read-only"), "{error}");
+    fixture.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_mean_what_a_person_sees() {
+    let site = site().await;
+    let fixture = Fixture::start().await;
+    let window = fixture.window().await;
+    window.navigate(&site.url("/unseen"), LIMIT).await.unwrap();
+    let holds = async |condition: Value| {
+        let condition: Condition = serde_json::from_value(condition).unwrap();
+        condition.holds(&window).await.unwrap()
+    };
+    for id in ["none", "hidden", "clear", "away", "empty"] {
+        let selector = format!("#{id}");
+        assert!(!holds(json!({ "selector": selector })).await, "{id}");
+        assert!(holds(json!({ "selector": selector, "visible": false })).await, "{id}");
+    }
+    for (condition, expected) in [
+        (json!({ "selector": "meta[name=user]", "visible": false }), true),
+        (json!({ "selector": "#below" }), true),
+        (json!({ "selector": "pierce/#deep" }), true),
+        (json!({ "text": "Welcome back" }), true),
+        (json!({ "text": "hidden words" }), false),
+        (json!({ "text": "color: red" }), false),
+        (json!({ "text": "in the frame" }), false),
+        (json!({ "text": "in the frame", "frame": [0] }), true),
+        (json!({ "selector": "#inner", "frame": [0] }), true),
+        (json!({ "selector": "#inner", "frame": [1] }), false),
+        (json!({ "selector": "#inner", "frame": [7] }), false),
+        (json!({ "none": [{ "selector": "#inner", "frame": [7] }] }), true),
+    ] {
+        assert_eq!(holds(condition.clone()).await, expected, "{condition}");
+    }
     fixture.browser.close().await;
 }

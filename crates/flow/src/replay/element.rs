@@ -1,8 +1,10 @@
 //! Finding an element that can be acted on, and acting on it.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use super::{Mark, Run, StepError, again, filled};
 use crate::page::{Click, Page, PageError};
@@ -59,6 +61,9 @@ pub(crate) const SET: &str = "function (value) {
 /// Scrolls the content of the element.
 pub(crate) const SCROLL: &str = "function (x, y) { this.scrollLeft = x; this.scrollTop = y; }";
 
+/// How long one of several alternative selectors may be looked up. While a page loads, names and roles take Chromium
+/// seconds, and the others must get their turn.
+const ALTERNATIVE_TIMEOUT: Duration = Duration::from_secs(1);
 const MOVING: &str = "does not stop moving";
 
 /// What is done to an element.
@@ -89,8 +94,8 @@ impl<P: Page> Run<'_, P> {
             let mark = self.mark().await?;
             let Err(cause) = self.touch_once(&element, &touch).await else { return Ok(mark) };
             match cause {
-                // It may still be filled.
-                StepError::NoSuchOption => {}
+                // It may still be filled, or go away: nothing was done.
+                StepError::NoSuchOption | StepError::Page(PageError::Covered(_)) => {}
                 // Either the element went before we came, or our own action made the page go. Only in the
                 // first case may it be done again.
                 StepError::Page(PageError::Gone(_) | PageError::Refused { .. }) => {
@@ -155,7 +160,14 @@ impl<P: Page> Run<'_, P> {
     ) -> Result<P::Element, StepError> {
         let mut obstacle = StepError::NotFound;
         for (selector, last_box) in selectors.iter().zip(boxes) {
-            let element = match self.page.find(&self.scope, selector).await {
+            let found = self.page.find(&self.scope, selector);
+            let found = if selectors.len() > 1 {
+                // The others tell whether the element is there.
+                timeout(ALTERNATIVE_TIMEOUT, found).await.unwrap_or_else(|_| Ok(Vec::new()))
+            } else {
+                found.await
+            };
+            let element = match found {
                 Ok(found) => found.into_iter().next(),
                 // A selector that this page cannot look up must not spoil the others.
                 Err(error) => {

@@ -93,6 +93,7 @@ impl StepError {
         Self::Page(match error {
             PageError::Gone(words) => PageError::Gone(clean(&words)),
             PageError::Script(words) => PageError::Script(clean(&words)),
+            PageError::Covered(by) => PageError::Covered(clean(&by)),
             PageError::Refused { command, reason } => PageError::Refused { command, reason: clean(&reason) },
             PageError::Unreachable { url, reason } => {
                 // A value may be percent-encoded in the URL, so the recorded URL is shown; the URL of a submitted

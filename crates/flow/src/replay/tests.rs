@@ -131,6 +131,27 @@ async fn what_stands_in_the_way_is_said_after_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_covers_an_element_is_waited_for_and_is_not_clicked() {
+    let page = FakePage::new("http://portal/");
+    page.add("#spinner");
+    page.put(button(OnClick::CoveredBy("#spinner")));
+    let error = run(&page, &click("#go")).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        "step 1 (click) failed; tried `#go`: browser error: the element is covered by #spinner"
+    );
+    assert!(page.log().is_empty());
+    let hide_soon = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        page.hide("#spinner");
+    };
+    let steps = click("#go");
+    let (clicked, ()) = tokio::join!(run(&page, &steps), hide_soon);
+    clicked.unwrap();
+    assert_eq!(page.log(), ["click #go x1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn timeouts_can_be_raised_by_the_recording_and_by_the_caller() {
     let page = FakePage::new("http://portal/");
     let options = ReplayOptions { step_timeout: Duration::from_secs(7), ..ReplayOptions::default() };

@@ -28,7 +28,7 @@ impl From<WindowError> for Problem {
             WindowError::Url | WindowError::Proxy(_) => ErrorCode::InvalidField,
             WindowError::Closed | WindowError::Crashed | WindowError::Missing(_) => ErrorCode::NotReady,
             WindowError::Full => ErrorCode::Busy,
-            WindowError::Refused { .. } => ErrorCode::Internal,
+            WindowError::Refused { .. } | WindowError::Covered(_) => ErrorCode::Internal,
         };
         let body = ErrorBody::new(code, error.to_string());
         match error {

@@ -291,6 +291,7 @@ pub(super) fn too_slow(kind: FailureKind) -> Failure {
 /// The page is not as it was recorded, or is no longer to be had.
 pub(super) fn replay_failure(what: &str, error: &ReplayError) -> Failure {
     let (kind, why) = match &error.cause {
+        StepError::Page(page @ PageError::Covered(_)) => (kind_of(page), "no longer fits the page"),
         StepError::Page(page) => (kind_of(page), "failed"),
         _ => (FailureKind::Unexpected, "no longer fits the page"),
     };
@@ -324,7 +325,7 @@ fn of_page(error: &PageError) -> Failure {
 fn kind_of(error: &PageError) -> FailureKind {
     match error {
         PageError::Unreachable { .. } | PageError::Timeout(_) => FailureKind::Unreachable,
-        PageError::Script(_) => FailureKind::Unexpected,
+        PageError::Script(_) | PageError::Covered(_) => FailureKind::Unexpected,
         PageError::Gone(_) | PageError::Refused { .. } => FailureKind::Browser,
     }
 }
