@@ -44,6 +44,8 @@ pub(crate) enum OnClick {
     Refuse(usize),
     /// Something covers the element until this one is no longer there.
     CoveredBy(&'static str),
+    /// The element goes away.
+    Hide,
     /// Begins a download.
     Download,
     /// The page is no more.
@@ -318,6 +320,7 @@ impl Page for FakePage {
                     return Err(PageError::Covered(cover.to_owned()));
                 }
             }
+            OnClick::Hide => element.visible = false,
             OnClick::Download => state.downloads += 1,
             OnClick::Close => state.gone = true,
             OnClick::Repeat => {

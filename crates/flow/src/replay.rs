@@ -11,6 +11,7 @@
 pub(crate) mod custom;
 pub(crate) mod element;
 mod error;
+mod optional;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::element::Touch;
 pub use self::error::{ReplayError, StepError};
+use self::optional::Absent;
 use crate::page::{Click, Download, Page, PageError, Scope};
 use crate::placeholders::{PlaceholderError, TOTP, Values};
 use crate::recorded::{self, Purpose};
@@ -63,6 +65,8 @@ pub enum Event {
     Made(Product),
     /// The current step is done, including navigations that it started.
     Done(Progress),
+    /// The current step is optional, and its element was not there.
+    Skipped(Progress),
 }
 
 /// What a step produces.
@@ -131,27 +135,76 @@ pub async fn replay_part<P: Page>(
     for (index, step) in flow.steps.iter().enumerate() {
         check(step, values).map_err(|cause| ReplayError::new(index + 1, step, cause, &secrets))?;
     }
-    for (index, step) in flow.steps.iter().enumerate().filter(|(index, _)| steps.contains(index)) {
-        let number = index + 1;
-        let progress = Progress { number, total: flow.steps.len(), kind: step.kind() };
+    let part = Part { page, flow, values, options, secrets };
+    let mut absent = Absent::default();
+    for index in steps.start..steps.end.min(flow.steps.len()) {
+        let done = if flow.steps[index].is_optional {
+            part.optional_step(index, &mut absent, &mut observe).await
+        } else {
+            part.required_step(index, &mut observe).await
+        };
+        done.map_err(|cause| part.error(index, cause))?;
+    }
+    Ok(())
+}
+
+/// Executes the optional step at this index, counted from 0, if its element is there now. Returns whether it was. Where
+/// [`replay_part`] has executed the steps before, this gives a step that may come late another chance.
+pub async fn replay_if_present<P: Page>(
+    page: &P,
+    flow: &Flow,
+    index: usize,
+    values: &Values,
+    options: &ReplayOptions,
+    mut observe: impl FnMut(Event) + Send,
+) -> Result<bool, ReplayError> {
+    let secrets = recorded::secrets(flow, Purpose::SignIn);
+    let part = Part { page, flow, values, options, secrets };
+    part.try_step(index, &mut observe).await.map_err(|cause| part.error(index, cause))
+}
+
+/// The steps of a flow that are being replayed.
+struct Part<'a, P> {
+    page: &'a P,
+    flow: &'a Flow,
+    values: &'a Values,
+    options: &'a ReplayOptions,
+    /// Passwords in the flow itself.
+    secrets: Vec<String>,
+}
+
+impl<P: Page> Part<'_, P> {
+    fn progress(&self, index: usize) -> Progress {
+        Progress { number: index + 1, total: self.flow.steps.len(), kind: self.flow.steps[index].kind() }
+    }
+
+    fn step_timeout(&self, step: &Step) -> Duration {
+        step.timeout.or(self.flow.timeout).unwrap_or_default().max(self.options.step_timeout)
+    }
+
+    /// Executes a step and reports it.
+    async fn step(&self, index: usize, observe: &mut (impl FnMut(Event) + Send)) -> Result<(), StepError> {
+        let (step, progress) = (&self.flow.steps[index], self.progress(index));
         observe(Event::Begins(progress));
-        let recorded = step.timeout.or(flow.timeout).unwrap_or_default();
-        let step_timeout = recorded.max(options.step_timeout);
-        let load_timeout = options.load_timeout.max(step_timeout);
-        let values = values.at_this_moment(step.uses(TOTP)).await;
-        let made = run_step(page, step, &values, step_timeout, load_timeout).await.map_err(|cause| {
-            ReplayError::new(number, step, cause.without(step, &values, &secrets), &secrets)
-        })?;
-        made.map(Event::Made).into_iter().for_each(&mut observe);
+        let step_timeout = self.step_timeout(step);
+        let load_timeout = self.options.load_timeout.max(step_timeout);
+        let values = self.values.at_this_moment(step.uses(TOTP)).await;
+        let made = run_step(self.page, step, &values, step_timeout, load_timeout).await;
+        let made = made.map_err(|cause| cause.without(step, &values, &self.secrets))?;
+        made.map(Event::Made).into_iter().for_each(&mut *observe);
         // A failed screenshot is not an error: a popup may have closed itself.
-        if options.pictures
-            && let Ok(png) = page.screenshot(&Scope::default()).await
+        if self.options.pictures
+            && let Ok(png) = self.page.screenshot(&Scope::default()).await
         {
             observe(Event::Made(Product::Screenshot { name: None, png }));
         }
         observe(Event::Done(progress));
+        Ok(())
     }
-    Ok(())
+
+    fn error(&self, index: usize, cause: StepError) -> ReplayError {
+        ReplayError::new(index + 1, &self.flow.steps[index], cause, &self.secrets)
+    }
 }
 
 /// Checks that the step can be executed.

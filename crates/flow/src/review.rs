@@ -11,6 +11,45 @@ use crate::selector::{Part, Selector};
 const MAX_PATH: usize = 4;
 /// Number of consecutive digits that look generated.
 const MANY_DIGITS: usize = 2;
+/// Words in the selectors of what is clicked away, or answered, only now and then, in lower case.
+const PASSING_WORDS: [&str; 34] = [
+    "cookie",
+    "consent",
+    "gdpr",
+    "onetrust",
+    "accept all",
+    "reject all",
+    "allow all",
+    "stay signed in",
+    "keep me signed in",
+    "kmsi",
+    "not now",
+    "no thanks",
+    "maybe later",
+    "remind me",
+    "ask me later",
+    "skip for now",
+    "dismiss",
+    "got it",
+    "password expires",
+    "change password later",
+    "akzeptieren",
+    "zustimmen",
+    "alle ablehnen",
+    "angemeldet bleiben",
+    "jetzt nicht",
+    "später",
+    "tout accepter",
+    "tout refuser",
+    "plus tard",
+    "aceptar todo",
+    "ahora no",
+    "accetta tutt",
+    "aceitar todos",
+    "同意する",
+];
+/// The names of buttons that answer a question after the sign-in was sent.
+const ANSWERS: [&str; 10] = ["yes", "no", "ja", "nein", "oui", "non", "sí", "sì", "sim", "nee"];
 
 /// The remarks about a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +64,8 @@ pub struct Remarks {
     pub has_password: bool,
     /// Whether it types the recorded user name.
     pub has_username: bool,
+    /// Whether it clicks something that is probably not always there, and is not optional.
+    pub may_be_absent: bool,
 }
 
 /// Reviews every step.
@@ -39,6 +80,7 @@ pub fn review(flow: &Flow) -> Vec<Remarks> {
         brittle: brittle(step, &secrets),
         has_password: passwords.contains(&(index + 1)),
         has_username: usernames.contains(&(index + 1)),
+        may_be_absent: may_be_absent(flow, index),
     };
     flow.steps.iter().enumerate().map(remarks).collect()
 }
@@ -82,7 +124,31 @@ fn does(step: &Step, secrets: &[String]) -> String {
     if step.navigates {
         does.push_str(", and waits for the next page");
     }
+    if step.is_optional {
+        does.push_str(", if it is there");
+    }
     does
+}
+
+fn may_be_absent(flow: &Flow, index: usize) -> bool {
+    let step = &flow.steps[index];
+    if step.is_optional || !matches!(step.action, Action::Click { .. }) {
+        return false;
+    }
+    let is_sent = !flow.steps[index..].iter().any(|step| matches!(step.action, Action::Change { .. }))
+        && flow.steps[..index].iter().any(|step| matches!(step.action, Action::Change { .. }));
+    step.selectors().iter().flat_map(|selector| &selector.parts).any(|part| match part {
+        Part::Css(text) | Part::Pierce(text) | Part::XPath(text) => is_passing(text),
+        Part::Text(name) | Part::Aria { name, .. } => {
+            let name = name.trim().to_lowercase();
+            is_passing(&name) || (is_sent && ANSWERS.contains(&name.as_str()))
+        }
+    })
+}
+
+fn is_passing(text: &str) -> bool {
+    let text = text.to_lowercase();
+    PASSING_WORDS.iter().any(|word| text.contains(word))
 }
 
 /// Returns the most readable selector.
@@ -176,6 +242,26 @@ mod tests {
         let has: Vec<_> = remarks.iter().map(|remark| (remark.has_password, remark.has_username)).collect();
         assert_eq!(has, [(true, false), (false, true), (true, false)]);
         assert!(!format!("{remarks:?}").contains("hunter2"), "{remarks:?}");
+    }
+
+    #[test]
+    fn what_may_not_always_be_there_is_said() {
+        let change = r##"{"type": "change", "selectors": [["#pwd"]], "value": "${password}"}"##;
+        let click = |selectors: &str, more: &str| {
+            format!(r#"{{"type": "click", "selectors": {selectors}, "offsetX": 1, "offsetY": 1{more}}}"#)
+        };
+        let steps = [
+            click(r##"[["aria/Accept all cookies"], ["#cookie-ok"]]"##, ""),
+            click(r##"[["aria/Yes"], ["#accept"]]"##, ""),
+            change.to_owned(),
+            click(r##"[["aria/Sign in"], ["#go"]]"##, ""),
+            click(r##"[["aria/Yes"], ["#idSIButton9"]]"##, ""),
+            click(r##"[["#CybotCookiebotDialogBodyButton"]]"##, r#", "optional": true"#),
+        ];
+        let remarks = reviewed(&steps.join(", "));
+        let may: Vec<_> = remarks.iter().map(|remark| remark.may_be_absent).collect();
+        assert_eq!(may, [true, false, false, false, true, false]);
+        assert!(remarks[5].does.ends_with(", if it is there"), "{}", remarks[5].does);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Step {
     pub target: Option<String>,
     /// The Recorder's `frame`: child indices from the top document down.
     pub frame: Vec<usize>,
+    /// Whether the step is left out if its element is not there. The field is our own; the Recorder passes over it.
+    pub is_optional: bool,
 }
 
 /// What a step does.

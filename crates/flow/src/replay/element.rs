@@ -152,7 +152,7 @@ impl<P: Page> Run<'_, P> {
     /// The first match of the first selector whose match can be acted on: visible, enabled where that
     /// matters, and in the same box as at the last look (`boxes`, by selector). Otherwise what stood in
     /// the way.
-    async fn find_ready(
+    pub(super) async fn find_ready(
         &self,
         selectors: &[Selector],
         must_be_enabled: bool,

@@ -315,6 +315,7 @@ async fn made(page: &FakePage, steps: &str, pictures: bool) -> Vec<String> {
     let observe = |event| match event {
         Event::Begins(step) => made.push(format!("{} begins", step.number)),
         Event::Done(step) => made.push(format!("{} done", step.number)),
+        Event::Skipped(step) => made.push(format!("{} skipped", step.number)),
         Event::Made(Product::Output { name, value }) => made.push(format!("{name} = {value}")),
         Event::Made(Product::Screenshot { name, .. }) => {
             made.push(format!("picture {}", name.as_deref().unwrap_or("of the step")));
@@ -411,4 +412,100 @@ async fn a_custom_step_that_finds_nothing_fails() {
         let error = run(&page, &custom(name, parameters)).await.unwrap_err();
         assert!(told(&error).ends_with(expected), "{}", told(&error));
     }
+}
+
+fn optional(step: &str) -> String {
+    step.replacen('{', r#"{"optional": true, "#, 1)
+}
+
+async fn skipped(page: &FakePage, steps: &str) -> (Result<(), ReplayError>, Vec<usize>) {
+    let mut skipped = Vec::new();
+    let observe = |event| {
+        if let Event::Skipped(step) = event {
+            skipped.push(step.number);
+        }
+    };
+    let replayed = replay(page, &flow(steps), &values(), &ReplayOptions::default(), observe).await;
+    (replayed, skipped)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_step_is_done_where_its_element_is_there() {
+    let steps = [optional(&click("#banner")), optional(&click("#other")), click("#go")].join(", ");
+    let page = FakePage::new("http://portal/");
+    page.add("#go");
+    let start = Instant::now();
+    let (replayed, left_out) = skipped(&page, &steps).await;
+    replayed.unwrap();
+    assert_eq!((page.log(), left_out), (vec!["click #go x1".to_owned()], vec![1, 2]));
+    assert!(start.elapsed() < Duration::from_secs(2), "one wait for both: {:?}", start.elapsed());
+    // One that comes a little later than the rest of the page.
+    let page = FakePage::new("http://portal/");
+    page.add("#go");
+    let from = Instant::now() + Duration::from_millis(500);
+    page.put(FakeElement { from, ..FakeElement::new(&["#banner"]) });
+    let (replayed, left_out) = skipped(&page, &steps).await;
+    replayed.unwrap();
+    assert_eq!((page.log(), left_out), (vec!["click #banner x1".into(), "click #go x1".into()], vec![2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_step_waits_for_the_page_and_not_longer_than_a_step_may_take() {
+    let steps = [optional(&click("#banner")), click("#go")].join(", ");
+    let page = FakePage::new("http://portal/");
+    page.put(FakeElement { from: Instant::now() + Duration::from_secs(3), ..FakeElement::new(&["#banner"]) });
+    page.put(FakeElement { from: Instant::now() + Duration::from_secs(4), ..FakeElement::new(&["#go"]) });
+    let (replayed, left_out) = skipped(&page, &steps).await;
+    replayed.unwrap();
+    assert_eq!((page.log().len(), left_out), (2, vec![]));
+    let (page, start) = (FakePage::new("http://portal/"), Instant::now());
+    let (replayed, left_out) = skipped(&page, &optional(&click("#banner"))).await;
+    replayed.unwrap();
+    assert_eq!((left_out, start.elapsed()), (vec![1], DEFAULT_STEP_TIMEOUT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_step_that_comes_late_is_done_where_it_covers_what_follows() {
+    let steps = [optional(&click("#banner")), click("#go")].join(", ");
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::CoveredBy("#banner")));
+    let from = Instant::now() + Duration::from_secs(3);
+    page.put(FakeElement { from, on_click: OnClick::Hide, ..FakeElement::new(&["#banner"]) });
+    let (replayed, left_out) = skipped(&page, &steps).await;
+    replayed.unwrap();
+    assert_eq!((page.log(), left_out), (vec!["click #banner x1".into(), "click #go x1".into()], vec![1]));
+    // The same where the steps are replayed one by one.
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::CoveredBy("#banner")));
+    let from = Instant::now() + Duration::from_secs(3);
+    page.put(FakeElement { from, on_click: OnClick::Hide, ..FakeElement::new(&["#banner"]) });
+    for step in 0..2 {
+        let (flow, options) = (flow(&steps), ReplayOptions::default());
+        replay_part(&page, &flow, step..step + 1, &values(), &options, |_| {}).await.unwrap();
+    }
+    assert_eq!(page.log(), ["click #banner x1", "click #go x1"]);
+    // Nothing else is done about what covers an element.
+    let page = FakePage::new("http://portal/");
+    page.put(button(OnClick::CoveredBy("#spinner")));
+    page.add("#spinner");
+    let error = skipped(&page, &steps).await.0.unwrap_err();
+    assert!(told(&error).contains("covered by #spinner"), "{}", told(&error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_step_that_came_too_late_can_be_tried_again() {
+    let page = FakePage::new("http://portal/");
+    let flow = flow(&optional(&click("#stay")));
+    let (values, options) = (values(), ReplayOptions::default());
+    assert!(!replay_if_present(&page, &flow, 0, &values, &options, |_| {}).await.unwrap());
+    page.add("#stay");
+    assert!(replay_if_present(&page, &flow, 0, &values, &options, |_| {}).await.unwrap());
+    assert_eq!(page.log(), ["click #stay x1"]);
+}
+
+#[test]
+fn a_step_without_an_element_cannot_be_optional() {
+    let steps = r#"{"title": "t", "steps": [{"type": "keyDown", "key": "a", "optional": true}]}"#;
+    let error = Flow::parse(steps).unwrap_err().to_string();
+    assert!(error.contains("step 1 (keyDown): `optional` requires a step with `selectors`"), "{error}");
 }

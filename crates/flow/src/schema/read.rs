@@ -66,7 +66,12 @@ fn step(number: usize, value: &Value) -> Result<Step, FlowError> {
         navigates: fields.asserted_navigation()?,
         target: fields.optional_string("target")?.filter(|target| *target != "main").map(str::to_owned),
         frame: fields.frame()?,
+        is_optional: fields.optional_bool("optional")?.unwrap_or(false),
     };
+    if step.is_optional && step.selectors().is_empty() {
+        let problem = "requires a step with `selectors`: whether their element is there decides";
+        return Err(fields.wrong("optional", problem.to_owned()));
+    }
     let mut wrong = None;
     step.visit_strings(&mut |text| {
         wrong = wrong.take().or_else(|| placeholders::names(text).err());

@@ -210,6 +210,14 @@ async fn login(config: &Config, arguments: &TryArgs) -> Result<Login, Failure> {
     Ok(Login::Named { name: name.to_owned(), credentials: Arc::new(credentials) })
 }
 
+/// What became of a step.
+enum Outcome {
+    Done,
+    /// It is optional, and its element was not there.
+    Skipped,
+    Failed(String),
+}
+
 /// The steps as they are told.
 struct Steps<'a> {
     flow: &'a Flow,
@@ -228,22 +236,38 @@ impl Steps<'_> {
                 }
             }
             Told::Flow(Event::Made(_), _) => {}
-            Told::Flow(Event::Done(_), at) => self.line(None, at, output)?,
-            Told::Stuck(why, at) => self.line(Some(&why), at, output)?,
+            Told::Flow(Event::Done(_), at) => self.line(&Outcome::Done, at, output)?,
+            Told::Flow(Event::Skipped(progress), at) => {
+                self.began.0 = progress.number;
+                self.line(&Outcome::Skipped, at, output)?;
+                self.began.1 = at;
+            }
+            Told::Stuck(why, at) => self.line(&Outcome::Failed(why), at, output)?,
         }
         Ok(())
     }
 
-    fn line(&self, failed: Option<&str>, at: Instant, output: &mut Output<'_>) -> Result<(), Stop> {
+    fn line(&self, outcome: &Outcome, at: Instant, output: &mut Output<'_>) -> Result<(), Stop> {
         let (number, began) = self.began;
         let took = at.saturating_duration_since(began);
         let remarks = review(self.flow);
         let does =
             number.checked_sub(1).and_then(|index| remarks.get(index)).map_or("", |step| step.does.as_str());
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let line = json!({"step": number, "does": does, "error": failed, "took_ms": took_ms});
+        let (failed, is_skipped) = match outcome {
+            Outcome::Failed(why) => (Some(why), false),
+            Outcome::Done => (None, false),
+            Outcome::Skipped => (None, true),
+        };
+        let line = json!({
+            "step": number, "does": does, "error": failed, "skipped": is_skipped, "took_ms": took_ms,
+        });
         output.line(&line, || {
-            let outcome = failed.map_or_else(|| "done".to_owned(), |why| format!("FAILED: {why}"));
+            let outcome = match outcome {
+                Outcome::Done => "done".to_owned(),
+                Outcome::Skipped => "skipped: it is not there".to_owned(),
+                Outcome::Failed(why) => format!("FAILED: {why}"),
+            };
             printable(&format!("{number:>3}  {:>6.2} s  {does}: {outcome}", took.as_secs_f64()))
         })
     }

@@ -148,6 +148,9 @@ fn written(file: &Path, places: &BTreeMap<(&'static str, usize), usize>) -> Stri
 
 fn row(remarks: &Remarks) -> Vec<String> {
     let mut said: Vec<&str> = remarks.brittle.iter().map(String::as_str).collect();
+    if remarks.may_be_absent {
+        said.insert(0, "may not always be there: add `\"optional\": true` to the step");
+    }
     if remarks.has_username {
         said.insert(0, "types a fixed user name");
     }
@@ -162,6 +165,7 @@ fn as_json(remarks: &Remarks) -> Value {
     json!({
         "step": remarks.step, "does": remarks.does, "brittle": remarks.brittle,
         "has_password": remarks.has_password, "has_username": remarks.has_username,
+        "may_be_absent": remarks.may_be_absent,
     })
 }
 

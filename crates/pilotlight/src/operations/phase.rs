@@ -51,7 +51,7 @@ impl Phase {
         let observe = |event| match event {
             Event::Begins(progress) => step = progress.number,
             Event::Made(product) => block_in_place(|| self.keep(product, step)),
-            Event::Done(_) => {}
+            Event::Done(_) | Event::Skipped(_) => {}
         };
         let options = ReplayOptions { pictures: true, ..ReplayOptions::default() };
         let Some(flow) = self.plan.flows.get(self.index) else {
