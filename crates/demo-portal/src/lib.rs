@@ -4,6 +4,6 @@ mod portal;
 
 pub use portal::{
     Booking, Counts, DEFAULT_SESSION_TIMEOUT, EXAMPLE_ADDRESS, EXAMPLE_PORT, ExampleSite, InPlace,
-    MAX_ACCOUNTS, MAX_BOOKINGS, MAX_NAME_BYTES, MAX_REMEMBERED, MAX_SESSIONS, PASSWORD, Portal, PortalError,
-    PortalOptions, Received, SIGN_IN_PATH, Sent, Statistics, Work, example_site,
+    MAX_ACCOUNTS, MAX_BOOKINGS, MAX_NAME_BYTES, MAX_REMEMBERED, MAX_SESSIONS, Obstacles, PASSWORD, Portal,
+    PortalError, PortalOptions, Received, SIGN_IN_PATH, Sent, Statistics, Work, example_site,
 };

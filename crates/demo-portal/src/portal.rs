@@ -11,6 +11,7 @@ mod example;
 mod heavy;
 mod in_place;
 mod ledger;
+mod obstacles;
 mod pages;
 mod routes;
 mod sending;
@@ -34,6 +35,7 @@ pub use self::example::{EXAMPLE_ADDRESS, EXAMPLE_PORT, ExampleSite, SIGN_IN_PATH
 pub use self::in_place::InPlace;
 use self::ledger::Ledger;
 pub use self::ledger::{Counts, MAX_ACCOUNTS, MAX_NAME_BYTES, MAX_SESSIONS, Statistics};
+pub use self::obstacles::Obstacles;
 pub use self::sending::{MAX_REMEMBERED, Received, Sent};
 pub use self::work::Work;
 
@@ -106,6 +108,7 @@ struct Shared {
     is_redesigned: AtomicBool,
     asks_to_end_another: AtomicBool,
     in_place: Mutex<Option<InPlace>>,
+    obstacles: Mutex<Obstacles>,
 }
 
 impl Shared {
@@ -130,6 +133,7 @@ impl Portal {
             is_redesigned: AtomicBool::new(false),
             asks_to_end_another: AtomicBool::new(false),
             in_place: Mutex::default(),
+            obstacles: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let router = routes::router(Arc::clone(&shared));

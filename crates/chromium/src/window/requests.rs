@@ -36,12 +36,16 @@ const REFUSALS: [u16; 6] = [400, 401, 403, 409, 422, 423];
 pub struct Traffic {
     /// Whether anything was sent.
     pub any: bool,
+    /// Whether anything else than a GET was sent to another site: telemetry, or the sign-in itself.
+    pub any_elsewhere: bool,
     /// Whether a document is on its way.
     pub is_loading: bool,
     /// How many requests have no answer yet, the document's among them.
     pub pending: usize,
     /// The status of the latest answer that refused a request with another method than GET.
     pub refused: Option<u16>,
+    /// The status of the latest answer to a request with another method than GET, if the portal failed (500 and above).
+    pub failed: Option<u16>,
     /// How long nothing was sent and no answer came; scripts that were loaded count as well.
     pub quiet_for: Duration,
     /// Whether everything was seen. Where the page tells faster than it is read, it is not.
@@ -86,9 +90,11 @@ impl RequestWatch {
         let (log, now) = (lock(&self.log), Instant::now());
         Traffic {
             any: log.any,
+            any_elsewhere: log.any_elsewhere,
             is_loading: log.pending.values().any(|request| request.is_document),
             pending: log.pending.values().filter(|request| request.is_awaited(now)).count(),
             refused: log.refused,
+            failed: log.failed,
             quiet_for: log.last.elapsed(),
             is_complete: log.is_complete,
         }
@@ -148,7 +154,9 @@ struct Log {
     main_frame: String,
     pending: HashMap<String, Pending>,
     any: bool,
+    any_elsewhere: bool,
     refused: Option<u16>,
+    failed: Option<u16>,
     last: Instant,
     is_complete: bool,
 }
@@ -156,7 +164,16 @@ struct Log {
 impl Log {
     fn new(main_frame: String, now: Instant) -> Self {
         let pending = HashMap::new();
-        Self { main_frame, pending, any: false, refused: None, last: now, is_complete: true }
+        Self {
+            main_frame,
+            pending,
+            any: false,
+            any_elsewhere: false,
+            refused: None,
+            failed: None,
+            last: now,
+            is_complete: true,
+        }
     }
 
     fn note(&mut self, event: &Event, now: Instant) {
@@ -186,6 +203,10 @@ impl Log {
             Some("Script") => return self.last = now,
             Some("Document") => {}
             Some("XHR" | "Fetch") if is_own(&sent.request.url, &sent.document_url) => {}
+            Some("XHR" | "Fetch") => {
+                self.any_elsewhere |= !matches!(sent.request.method.as_str(), "GET" | "HEAD");
+                return;
+            }
             _ => return,
         }
         if let Some(redirected) = &sent.redirect_response {
@@ -217,6 +238,9 @@ impl Log {
         let request = self.pending.remove(request_id)?;
         if !request.is_get && REFUSALS.contains(&status) {
             self.refused = Some(status);
+        }
+        if !request.is_get {
+            self.failed = Some(status).filter(|status| *status >= 500);
         }
         Some(request)
     }
@@ -274,6 +298,20 @@ mod tests {
     }
 
     #[test]
+    fn a_portal_that_fails_is_remembered_until_it_answers() {
+        let mut log = log();
+        sends(&mut log, "1", "Fetch", "POST");
+        gets(&mut log, "1", 503);
+        assert_eq!((log.refused, log.failed), (None, Some(503)));
+        sends(&mut log, "poll", "Fetch", "GET");
+        gets(&mut log, "poll", 200);
+        assert_eq!(log.failed, Some(503));
+        sends(&mut log, "2", "Fetch", "POST");
+        gets(&mut log, "2", 200);
+        assert_eq!(log.failed, None);
+    }
+
+    #[test]
     fn what_is_no_sign_in_is_left_out() {
         let mut log = log();
         for kind in ["Image", "Script", "Stylesheet", "Preflight", "Ping", "Font"] {
@@ -309,6 +347,7 @@ mod tests {
         told(&mut log, "Network.requestWillBeSent", &elsewhere);
         gets(&mut log, "t", 401);
         assert_eq!((log.any, awaited(&log), log.refused), (false, 0, None));
+        assert!(log.any_elsewhere, "it may have been a sign-in");
         assert!(
             is_own("https://login.portal.test/", PAGE)
                 && is_own("http://127.0.0.1:1/", "http://127.0.0.1:2/")

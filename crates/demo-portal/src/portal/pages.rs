@@ -1,5 +1,7 @@
 //! The portal's pages: HTML with a few marks to fill in.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{InPlace, heavy, yard};
@@ -95,6 +97,28 @@ pub(super) fn answer(mark: &str, title: &str, text: &str) -> String {
     format!(
         "<!doctype html><meta charset=\"utf-8\"><link rel=\"icon\" href=\"data:,\"><title>{title}</title>{mark}<h1 id=\"answer\">{text}</h1>"
     )
+}
+
+pub(super) fn stay() -> String {
+    page(include_str!("pages/stay.html"), &[])
+}
+
+/// Covers the page for a while.
+pub(super) fn spinner(lasts: Duration) -> String {
+    let script =
+        format!("setTimeout(() => document.querySelector('#spinner').remove(), {})", lasts.as_millis());
+    format!("<div id=\"spinner\" style=\"position: fixed; inset: 0\"></div><script>{script}</script>")
+}
+
+/// Covers the page after a while, until it is clicked away, which the cookie remembers.
+pub(super) fn banner(after: Duration, cookie: &str) -> String {
+    let accept =
+        format!("document.cookie = '{cookie}=1; path=/; max-age=86400'; this.parentElement.remove()");
+    let banner = format!(
+        "<div id=\"banner\" hidden><button id=\"accept\" type=\"button\" onclick=\"{accept}\">Accept all cookies</button></div>"
+    );
+    let show = "const banner = document.querySelector('#banner'); banner.hidden = false; banner.style = 'position: fixed; inset: 0'";
+    format!("{banner}<script>setTimeout(() => {{ {show}; }}, {})</script>", after.as_millis())
 }
 
 pub(super) fn captcha() -> String {

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use super::appointment::{Booking, appointment_routes};
 use super::ledger::{Answer, Statistics};
 use super::{Shared, pages};
-use super::{dialogs, heavy, in_place, sending, yard};
+use super::{dialogs, heavy, in_place, obstacles, sending, yard};
 
 /// The largest body that is read, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -49,6 +49,9 @@ const MAX_WORK_BYTES: usize = 256;
 const QUESTION_COOKIE: &str = "portal_question";
 /// Says that a person has solved the captcha.
 const PERSON_COOKIE: &str = "portal_person";
+
+/// What the log-in page says after a refusal.
+const WRONG: &str = "The user name or the password is wrong.";
 
 type Portal = State<Arc<Shared>>;
 
@@ -78,6 +81,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .merge(sending::sending_routes())
         .merge(dialogs::parts())
         .merge(in_place::parts())
+        .merge(obstacles::parts())
         .route("/api/workbench", get(read_work).post(write_work))
         .route("/login", get(show_login).post(sign_in))
         .route("/login/code", get(ask_for_code).post(take_code))
@@ -143,7 +147,7 @@ impl Shared {
     }
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = pairs.flat_map(|pairs| pairs.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(own, _)| *own == name).map(|(_, value)| value)
@@ -227,12 +231,13 @@ async fn show_login(State(portal): Portal, headers: HeaderMap, Query(query): Que
     let has_captcha = wants_captcha(&portal, &headers);
     let error = match (query.locked.is_some(), query.failed.is_some()) {
         (true, _) => "This account is locked. Please call the harbour office.",
-        (false, true) => "The user name or the password is wrong.",
+        (false, true) => WRONG,
         (false, false) => "",
     };
     let is_redesigned = portal.is_redesigned.load(Ordering::Relaxed);
     let login = pages::login(pages::Login { error, has_captcha, is_redesigned });
-    fresh(in_place::scripted(dialogs::asking(login, &portal), &portal))
+    let login = in_place::scripted(dialogs::asking(login, &portal), &portal);
+    fresh(obstacles::obstructed(login, &portal, &headers))
 }
 
 fn wants_captcha(portal: &Shared, headers: &HeaderMap) -> bool {
@@ -257,12 +262,19 @@ async fn sign_in(State(portal): Portal, headers: HeaderMap, Form(form): Form<Cre
     let token = new_token();
     let answer = portal.ledger().sign_in(user, &form.password, token.clone(), Instant::now());
     match answer {
-        Answer::SignedIn => ([(SET_COOKIE, session_cookie(&token))], Redirect::to("/")).into_response(),
+        Answer::SignedIn => {
+            let next = Redirect::to(obstacles::next_page(&portal, &headers));
+            ([(SET_COOKIE, session_cookie(&token))], next).into_response()
+        }
         Answer::WantsCode => {
             let cookie = format!("{QUESTION_COOKIE}={token}; Path=/login; HttpOnly; SameSite=Lax");
             ([(SET_COOKIE, cookie)], Redirect::to("/login/code")).into_response()
         }
-        Answer::Refused => Redirect::to("/login?failed=1").into_response(),
+        Answer::Refused => {
+            let again = pages::Login { error: WRONG, has_captcha: false, is_redesigned: false };
+            let page = obstacles::refusal(&portal, || pages::login(again));
+            page.unwrap_or_else(|| Redirect::to("/login?failed=1").into_response())
+        }
         Answer::Locked => Redirect::to("/login?locked=1").into_response(),
     }
 }

@@ -4,33 +4,32 @@
 //! and what its form shows decide whether it refused, is slow, or was never asked; the clock decides only where nothing
 //! else does.
 
+mod verdict;
+
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use pilotlight_chromium::{RequestWatch, Traffic, Window};
 use pilotlight_core::{Failure, FailureKind, Moment, SignInStatus};
-use pilotlight_flow::condition::Condition;
+use pilotlight_flow::condition::{Condition, IS_SHOWN};
 use pilotlight_flow::page::{Page, PageError, Scope};
 use pilotlight_flow::placeholders::TOTP;
-use pilotlight_flow::replay::{Event, Progress, ReplayError, ReplayOptions, StepError, replay_part};
+use pilotlight_flow::replay::{
+    Event, Progress, ReplayError, ReplayOptions, StepError, replay_if_present, replay_part,
+};
 use pilotlight_flow::schema::{Flow, Step};
 use pilotlight_flow::selector::{Part, Selector};
-use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::verdict::{
+    ANSWERED_TIMEOUT, FieldState, REFUSED_AFTER, SERVER_ERROR, Typed, UNANSWERED_TIMEOUT, Verdict, judge,
+};
 use super::session_target::{
     ActivityObserver, POLL, PROBE_TIMEOUT, SessionTarget, failure, holds, of_window, portal_fault,
     replay_failure, response_status,
 };
+use crate::sentence::with_sources;
 
-/// How long a portal may take to let somebody in that answers, and shows neither yes nor no.
-const ANSWERED_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a portal may leave a sign-in without an answer.
-const UNANSWERED_TIMEOUT: Duration = Duration::from_secs(60);
-/// A form that is still (or again) there after this long, with nothing on its way, means a refusal where something
-/// says so: a new document, an answer of refusal, or the form itself.
-const REFUSED_AFTER: Duration = Duration::from_secs(2);
-/// The same where only the looks of the form say so: a page may show a message, or empty its form, on its way on.
-const COMPLAINED_FOR: Duration = Duration::from_secs(5);
 /// What the field for the code of a second factor is marked with (HTML, `autocomplete`).
 const CODE_FIELD: &str = "input[autocomplete~='one-time-code']";
 /// When the present document began to come, in milliseconds since 1970.
@@ -39,55 +38,18 @@ const BEGAN_AT_MS: &str = "Math.floor(performance.timeOrigin)";
 const MATCHES_ASKED: usize = 4;
 /// What a field of the form tells, `null` where nobody sees it: whether something is in it, and what the page says of
 /// what was typed.
-const FIELD_STATE: &str = "function () {
-  const isShown = (element) => {
-    const box = element.getBoundingClientRect();
-    return box.width > 0 && box.height > 0 && getComputedStyle(element).visibility === 'visible';
-  };
+static FIELD_STATE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "function () {{
+  const isShown = {IS_SHOWN};
   if (!this.isConnected || !isShown(this)) return null;
   const marks = '[role=alert], [aria-live=assertive], [aria-invalid=true]';
   const says = [...this.ownerDocument.querySelectorAll(marks)].slice(0, 20).filter(isShown)
     .map((element) => element.matches('[aria-invalid=true]') ? 'invalid' : element.innerText.trim().slice(0, 200));
-  return { isFilled: this.value !== '', says: says.filter(Boolean).join('\\n') };
-}";
-
-/// What the form shows of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FieldState {
-    /// Whether the field that was typed into last, or is there of those that were, has something in it.
-    is_filled: bool,
-    /// What the page says loudly: alerts, and marks of what is not valid.
-    says: String,
-}
-
-/// What is known from the moment in which something was last typed.
-#[derive(Debug, Default)]
-struct Typed {
-    /// How often the page had gone on to another document then.
-    navigations: u64,
-    /// Whether everything was typed that the flow types.
-    is_all: bool,
-    /// The form once everything was typed.
-    form: Option<FieldState>,
-}
-
-/// What the portal is found to have done with a sign-in.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Nothing can be said yet.
-    Open,
-    /// It refused it.
-    Refused,
-    /// It shows the form, says nothing, and has answered what it was sent.
-    Silent,
-    /// It has not answered.
-    Slow,
-    /// It was never asked.
-    NotSent,
-    /// It shows something else than its form, or than what the site's conditions know.
-    Elsewhere,
-}
+  return {{ isFilled: this.value !== '', says: says.filter(Boolean).join('\\n') }};
+}}"
+    )
+});
 
 /// One sign-in under way.
 struct Attempt<'a> {
@@ -143,10 +105,15 @@ impl SessionTarget {
         let first = first.filter(|_| !flow.steps.iter().any(is_typing));
         for step in flow.steps.iter().rev().filter(|step| is_typing(step)).chain(first) {
             let scope = Scope { target: step.target.clone(), frame: step.frame.clone() };
-            for selector in step.selectors() {
+            // Names take longest.
+            let (by_name, others): (Vec<_>, Vec<_>) = step
+                .selectors()
+                .iter()
+                .partition(|selector| selector.parts.iter().any(|part| matches!(part, Part::Aria { .. })));
+            for selector in others.into_iter().chain(by_name) {
                 let found = window.find(&scope, selector).await.unwrap_or_default();
                 for element in found.iter().take(MATCHES_ASKED) {
-                    let state = Page::call(window, element, FIELD_STATE, &[]).await.unwrap_or_default();
+                    let state = Page::call(window, element, &FIELD_STATE, &[]).await.unwrap_or_default();
                     if let Ok(Some(state)) = serde_json::from_value(state) {
                         return Some(state);
                     }
@@ -212,7 +179,8 @@ impl SessionTarget {
 impl Attempt<'_> {
     /// Replays the flow, and finds out what came of it.
     async fn run(&mut self, flow: &Flow, observer: &impl ActivityObserver) -> Result<SignInStatus, Failure> {
-        let total = flow.steps.len();
+        // What may be asked at the end is looked for while it is found out what the portal did.
+        let total = required_steps(flow);
         let first = flow.steps.iter().position(is_typing).unwrap_or(total);
         let last = flow.steps.iter().rposition(is_typing).unwrap_or(total);
         let values = self.target.login.values();
@@ -246,7 +214,7 @@ impl Attempt<'_> {
         if let Err(error) = &replayed {
             observer.on_failure(error);
         }
-        self.outcome(replayed.err().as_ref()).await
+        self.outcome(flow, replayed.err().as_ref(), observer).await
     }
 
     async fn type_rest(
@@ -273,8 +241,14 @@ impl Attempt<'_> {
 
     /// Waits until it is known what the portal did. `error` is what kept the flow from its end: a recording may expect
     /// what a refusal does not bring.
-    async fn outcome(&self, error: Option<&ReplayError>) -> Result<SignInStatus, Failure> {
-        let began = Instant::now();
+    async fn outcome(
+        &self,
+        flow: &Flow,
+        error: Option<&ReplayError>,
+        observer: &impl ActivityObserver,
+    ) -> Result<SignInStatus, Failure> {
+        let mut began = Instant::now();
+        let mut asked: Vec<_> = (required_steps(flow)..flow.steps.len()).collect();
         let (target, window) = (self.target, self.window);
         loop {
             if let Ok(standing @ (SignInStatus::SignedIn | SignInStatus::PersonNeeded(_))) =
@@ -283,21 +257,41 @@ impl Attempt<'_> {
                 return Ok(standing);
             }
             let status = response_status(window).await;
-            if status >= 500 {
+            let form = target.form(window).await;
+            // Some portals refuse with an error of their own, and show their form again.
+            let may_refuse = status == u64::from(SERVER_ERROR)
+                && self.typed.is_some()
+                && (form.is_some() || began.elapsed() < REFUSED_AFTER);
+            if status >= 500 && !may_refuse {
                 return Err(portal_fault(status));
             }
             // A page that is gone answers nothing any more.
             let is_lost = error.is_some_and(is_of_browser);
             let traffic = self.traffic().filter(|_| !is_lost);
-            let form = target.form(window).await;
             let is_all_typed = self.typed.as_ref().is_some_and(|typed| typed.is_all);
-            let gives_up_early = error.is_some() && (is_lost || !is_all_typed);
+            let gives_up_early = error.is_some_and(|error| is_lost || !is_all_typed || is_covered(error));
             let verdict = self.verdict(form.as_ref(), traffic, began.elapsed(), gives_up_early);
+            // Where the last click was not done, nothing says that the portal was asked.
+            let verdict = match verdict {
+                Verdict::Silent if error.is_some_and(is_covered) => Verdict::Elsewhere,
+                verdict => verdict,
+            };
             let is_judged = verdict != Verdict::Open && self.typed.is_some();
             if (is_judged || (form.is_none() && self.has_answered(error.is_some())))
                 && let Some(answer) = target.other_answer(window).await
             {
                 return Err(answer);
+            }
+            // While the form is there, what looks like the button of a question may be that of the form.
+            if error.is_none()
+                && verdict == Verdict::Open
+                && form.is_none()
+                && self.has_answered(false)
+                && let Some(step) = self.answer_question(flow, &asked, observer).await?
+            {
+                asked.retain(|other| *other != step);
+                began = Instant::now();
+                continue;
             }
             match verdict {
                 Verdict::Open => sleep(POLL).await,
@@ -307,11 +301,40 @@ impl Attempt<'_> {
         }
     }
 
+    /// Executes the first of these optional steps whose element is there, and returns it.
+    async fn answer_question(
+        &self,
+        flow: &Flow,
+        steps: &[usize],
+        observer: &impl ActivityObserver,
+    ) -> Result<Option<usize>, Failure> {
+        let values = self.target.login.values();
+        let options = ReplayOptions { pictures: observer.wants_pictures(), ..ReplayOptions::default() };
+        for step in steps {
+            let on_event = |event| observer.on_event(event);
+            match replay_if_present(self.window, flow, *step, &values, &options, on_event).await {
+                Ok(true) => return Ok(Some(*step)),
+                Ok(false) => {}
+                Err(error) => {
+                    observer.on_failure(&error);
+                    return Err(replay_failure("the sign-in flow", &error));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether something came since something was last typed, so that what the page shows is an answer.
     fn has_answered(&self, is_stuck: bool) -> bool {
         let Some(typed) = &self.typed else { return !is_stuck };
         let went_on = self.window.navigation_count() > typed.navigations;
         went_on || self.traffic().is_none_or(|traffic| traffic.any)
+    }
+
+    /// Whether the portal cannot have heard of the sign-in: its button was not clicked, and nothing was sent anywhere.
+    fn has_surely_sent_nothing(&self, error: Option<&ReplayError>) -> bool {
+        let has_sent = |traffic: Traffic| traffic.any || traffic.any_elsewhere;
+        error.is_some_and(is_covered) && self.traffic().is_some_and(|traffic| !has_sent(traffic))
     }
 
     /// What was sent and answered; `None` where that is not known.
@@ -358,11 +381,17 @@ impl Attempt<'_> {
                 ),
             ),
             Verdict::NotSent => failure(
-                FailureKind::Unexpected,
+                if self.has_surely_sent_nothing(error) {
+                    FailureKind::Untyped
+                } else {
+                    FailureKind::Unexpected
+                },
                 format!(
-                    "the sign-in form at {url} was filled in, but the page has sent nothing to the portal"
+                    "the sign-in form at {url} was filled in, but the page has sent nothing to the portal{}",
+                    error.map(|error| format!(": {}", with_sources(error))).unwrap_or_default()
                 ),
             ),
+            Verdict::Faulty(status) => portal_fault((*status).into()),
             Verdict::Elsewhere | Verdict::Open | Verdict::Refused => match error {
                 Some(error) => replay_failure("the sign-in flow", error),
                 None => failure(
@@ -374,61 +403,17 @@ impl Attempt<'_> {
     }
 }
 
-/// Judges a sign-in `waited` after its flow ended, or got stuck. `went_on` says whether another document came since
-/// something was last typed; without `traffic` it is not known what was sent. Where a flow got stuck between its fields,
-/// the page is not as it was recorded, and it is given up early, unless the portal says no.
-fn judge(
-    typed: &Typed,
-    went_on: bool,
-    form: Option<&FieldState>,
-    traffic: Option<Traffic>,
-    waited: Duration,
-    gives_up_early: bool,
-) -> Verdict {
-    let is_late = waited >= if gives_up_early { REFUSED_AFTER } else { ANSWERED_TIMEOUT };
-    let is_refused = traffic.is_some_and(|traffic| traffic.refused.is_some());
-    let complains =
-        form.zip(typed.form.as_ref()).is_some_and(|(form, before)| before.is_turned_down_by(form));
-    // What a new document does is not part of the sign-in any more.
-    let is_pending =
-        traffic.is_some_and(|traffic| if went_on { traffic.is_loading } else { traffic.pending > 0 });
-    if is_pending {
-        return match waited >= UNANSWERED_TIMEOUT {
-            false => Verdict::Open,
-            true if form.is_some() && (is_refused || complains) => Verdict::Refused,
-            true => Verdict::Slow,
-        };
-    }
-    if form.is_none() {
-        return if is_late { Verdict::Elsewhere } else { Verdict::Open };
-    }
-    let quiet_for = traffic.map_or(waited, |traffic| traffic.quiet_for.min(waited));
-    let was_asked = traffic.is_none_or(|traffic| traffic.any);
-    let says_no = if went_on {
-        waited >= REFUSED_AFTER
-    } else if is_refused {
-        quiet_for >= REFUSED_AFTER
-    } else {
-        was_asked && complains && quiet_for >= COMPLAINED_FOR
-    };
-    match (says_no, is_late) {
-        (true, _) => Verdict::Refused,
-        (false, false) => Verdict::Open,
-        (false, true) if !was_asked && !complains => Verdict::NotSent,
-        (false, true) if typed.is_all => Verdict::Silent,
-        (false, true) => Verdict::Elsewhere,
-    }
-}
-
-impl FieldState {
-    /// Whether the form, once filled in so, has been emptied or has begun to complain.
-    fn is_turned_down_by(&self, now: &Self) -> bool {
-        (self.is_filled && !now.is_filled) || (!now.says.is_empty() && now.says != self.says)
-    }
-}
-
 fn is_of_browser(error: &ReplayError) -> bool {
     matches!(error.cause, StepError::Page(PageError::Gone(_) | PageError::Refused { .. }))
+}
+
+/// Returns how many steps there are without the optional ones at the end, which type nothing.
+fn required_steps(flow: &Flow) -> usize {
+    flow.steps.iter().rposition(|step| !step.is_optional || is_typing(step)).map_or(0, |last| last + 1)
+}
+
+fn is_covered(error: &ReplayError) -> bool {
+    matches!(error.cause, StepError::Page(PageError::Covered(_)))
 }
 
 fn is_typing(step: &Step) -> bool {
@@ -438,107 +423,13 @@ fn is_typing(step: &Step) -> bool {
 /// Whether the page shows a field for the code of a second factor. Many pages have one that nobody sees until it is
 /// wanted.
 async fn shows_code_field(window: &Window) -> bool {
-    let selector = Selector { parts: vec![Part::Css(CODE_FIELD.to_owned())] };
+    let selector = Selector { parts: vec![Part::Pierce(CODE_FIELD.to_owned())] };
     let found = window.find(&Scope::default(), &selector).await.unwrap_or_default();
     for element in found.iter().take(MATCHES_ASKED) {
-        let state = Page::call(window, element, FIELD_STATE, &[]).await;
+        let state = Page::call(window, element, &FIELD_STATE, &[]).await;
         if state.is_ok_and(|state| !state.is_null()) {
             return true;
         }
     }
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn form(is_filled: bool, says: &str) -> FieldState {
-        FieldState { is_filled, says: says.to_owned() }
-    }
-
-    fn typed() -> Typed {
-        Typed { navigations: 0, is_all: true, form: Some(form(true, "cookies")) }
-    }
-
-    /// A portal that was asked and has answered, a while ago.
-    fn answered() -> Traffic {
-        let quiet_for = Duration::from_secs(60);
-        Traffic { any: true, is_loading: false, pending: 0, refused: None, quiet_for, is_complete: true }
-    }
-
-    /// The verdict after these seconds.
-    fn after(seconds: u64, shown: Option<&FieldState>, traffic: Traffic) -> Verdict {
-        judge(&typed(), false, shown, Some(traffic), Duration::from_secs(seconds), false)
-    }
-
-    #[test]
-    fn a_refusal_in_place_is_known_by_its_status_or_by_what_the_form_shows() {
-        let as_typed = form(true, "cookies");
-        let refused = Traffic { refused: Some(401), ..answered() };
-        assert_eq!(after(3, Some(&as_typed), refused), Verdict::Refused);
-        for complaint in [form(false, "cookies"), form(true, "wrong")] {
-            assert_eq!(after(3, Some(&complaint), answered()), Verdict::Open, "it may be on its way on");
-            assert_eq!(after(6, Some(&complaint), answered()), Verdict::Refused);
-        }
-        let quieter = form(true, "");
-        assert_eq!(after(6, Some(&quieter), answered()), Verdict::Open, "a message that goes says nothing");
-        assert_eq!(after(6, Some(&as_typed), answered()), Verdict::Open);
-        assert_eq!(after(16, Some(&as_typed), answered()), Verdict::Silent);
-    }
-
-    #[test]
-    fn a_form_that_may_just_not_be_hidden_yet_is_no_refusal() {
-        let at_once = Traffic { refused: Some(401), quiet_for: Duration::from_millis(100), ..answered() };
-        assert_eq!(after(3, Some(&form(false, "")), at_once), Verdict::Open);
-        let refused = Traffic { refused: Some(401), ..answered() };
-        assert_eq!(after(1, Some(&form(false, "")), refused), Verdict::Open);
-        assert_eq!(after(3, None, refused), Verdict::Open);
-    }
-
-    #[test]
-    fn a_portal_that_has_not_answered_is_slow_and_not_contradicted() {
-        let pending = Traffic { pending: 1, refused: Some(401), ..answered() };
-        assert_eq!(after(59, Some(&form(false, "wrong")), pending), Verdict::Open);
-        assert_eq!(after(61, Some(&form(false, "wrong")), pending), Verdict::Refused);
-        let only_slow = Traffic { refused: None, ..pending };
-        assert_eq!(after(61, Some(&form(true, "cookies")), only_slow), Verdict::Slow);
-    }
-
-    #[test]
-    fn what_a_new_document_sends_by_itself_holds_up_no_verdict() {
-        let shown = form(false, "");
-        let polls = Traffic { pending: 3, quiet_for: Duration::ZERO, ..answered() };
-        let verdict = |traffic| judge(&typed(), true, Some(&shown), Some(traffic), REFUSED_AFTER, true);
-        assert_eq!(verdict(polls), Verdict::Refused);
-        assert_eq!(verdict(Traffic { is_loading: true, ..polls }), Verdict::Open);
-    }
-
-    #[test]
-    fn what_was_never_sent_is_no_refusal_unless_the_form_itself_complains() {
-        let unasked = Traffic { any: false, ..answered() };
-        assert_eq!(after(6, Some(&form(true, "cookies")), unasked), Verdict::Open);
-        assert_eq!(after(16, Some(&form(true, "cookies")), unasked), Verdict::NotSent);
-        assert_eq!(after(6, Some(&form(true, "Too short")), unasked), Verdict::Open);
-        assert_eq!(after(16, Some(&form(true, "Too short")), unasked), Verdict::Silent);
-    }
-
-    #[test]
-    fn a_new_document_with_the_form_is_a_refusal_even_where_nothing_was_seen() {
-        let shown = form(false, "");
-        let verdict = |waited| judge(&typed(), true, Some(&shown), None, Duration::from_secs(waited), true);
-        assert_eq!((verdict(1), verdict(2)), (Verdict::Open, Verdict::Refused));
-    }
-
-    #[test]
-    fn a_flow_that_is_stuck_between_its_fields_is_given_up_soon() {
-        let between = Typed { is_all: false, ..typed() };
-        let shown = form(true, "cookies");
-        let verdict = |traffic, waited| {
-            judge(&between, false, Some(&shown), Some(traffic), Duration::from_secs(waited), true)
-        };
-        assert_eq!(verdict(answered(), 2), Verdict::Elsewhere);
-        let unknown_user = Traffic { refused: Some(422), ..answered() };
-        assert_eq!(verdict(unknown_user, 2), Verdict::Refused);
-    }
 }

@@ -51,6 +51,7 @@ mod sessions;
 mod siege;
 mod sign_in;
 mod sign_in_in_place;
+mod sign_in_obstacles;
 mod sign_in_status;
 mod silent;
 mod soak;

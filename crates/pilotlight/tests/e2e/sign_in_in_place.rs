@@ -75,6 +75,7 @@ async fn a_form_that_was_never_sent_is_no_wrong_password() {
     let answer = env.client().post("/sessions", &account("acme")).await;
     assert_eq!(answer.refusal(), (502, "flow_failed"), "{}", answer.body);
     assert!(says(&answer).contains("the page has sent nothing to the portal"), "{}", answer.body);
+    assert!(says(&answer).contains("the element is covered by div"), "{}", answer.body);
     assert_eq!((env.portal.sign_ins("acme"), failed(&env.portal, "acme")), (0, 0));
 }
 
