@@ -75,6 +75,27 @@ pub struct SiteDefinition {
     /// How form fields are restored after hibernation or a crash. Default: without events.
     #[serde(default, skip_serializing_if = "RestoreFields::is_silent")]
     pub restore_fields: RestoreFields,
+    /// When a page counts as loaded. Default: when everything that it refers to has come.
+    #[serde(default, skip_serializing_if = "Ready::is_load")]
+    pub ready: Ready,
+}
+
+/// When a page counts as loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ready {
+    /// When everything that it refers to has come: its `load` event has fired.
+    #[default]
+    Load,
+    /// When the document itself is there: `DOMContentLoaded` has fired. For pages with a request that never ends.
+    Dom,
+}
+
+impl Ready {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_load(&self) -> bool {
+        *self == Self::Load
+    }
 }
 
 /// How form fields are restored.
@@ -276,7 +297,8 @@ mod tests {
             "refresh": {
                 "how": "visit", "every": 300, "where": "page", "asleep": "never", "url": "http://127.0.0.1:8099/ping"
             },
-            "restore_fields": "events"
+            "restore_fields": "events",
+            "ready": "dom"
         });
         let site: SiteDefinition = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(site.validate(), Ok(()));

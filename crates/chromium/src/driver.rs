@@ -195,9 +195,12 @@ fn loading_event(tab: &Tab, event: &Event) {
         }
     } else if let Some(lifecycle) = event.read::<LifecycleEvent>()
         && lifecycle.frame_id == tab.target
-        && lifecycle.name == "load"
     {
-        tab.status.send_modify(|status| status.loaded_loader = lifecycle.loader_id);
+        match lifecycle.name.as_str() {
+            "load" => tab.status.send_modify(|status| status.loaded_loader = lifecycle.loader_id),
+            "DOMContentLoaded" => tab.status.send_modify(|status| status.parsed_loader = lifecycle.loader_id),
+            _ => {}
+        }
     }
 }
 

@@ -192,7 +192,8 @@ impl Page for Window {
 
     async fn settled(&self, scope: &Scope, timeout: Duration) -> Result<(), PageError> {
         let tab = self.document(scope).await?.tab;
-        let settling = tokio::time::timeout(timeout, input::settled(&tab)).await;
+        let settling =
+            tokio::time::timeout(timeout, input::settled(&tab, self.state.is_ready_at_dom())).await;
         settling.unwrap_or(Err(WindowError::Timeout(timeout)))?;
         look_at(&self.shard, &self.state, &tab).await;
         Ok(())

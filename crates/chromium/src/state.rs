@@ -92,6 +92,8 @@ pub(crate) struct WindowState {
     bare: AtomicBool,
     /// The site whose next bare window it may become. Taken when it is closed, or if that must not be.
     pub(crate) reusable_for: Mutex<Option<String>>,
+    /// Its documents count as there before everything that they refer to has come.
+    ready_at_dom: AtomicBool,
     /// What is remembered between captures.
     pub(crate) record: Record,
 }
@@ -117,6 +119,7 @@ impl WindowState {
             still: AtomicBool::new(false),
             bare: AtomicBool::new(false),
             reusable_for: Mutex::default(),
+            ready_at_dom: AtomicBool::new(false),
             record: Record::default(),
         }
     }
@@ -135,6 +138,14 @@ impl WindowState {
 
     pub(crate) fn set_still(&self, still: bool) {
         self.still.store(still, Ordering::Release);
+    }
+
+    pub(crate) fn is_ready_at_dom(&self) -> bool {
+        self.ready_at_dom.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_ready_at_dom(&self, is_ready: bool) {
+        self.ready_at_dom.store(is_ready, Ordering::Release);
     }
 
     pub(crate) fn is_bare(&self) -> bool {
@@ -192,6 +203,8 @@ pub(crate) struct TabStatus {
     pub(crate) loaders: VecDeque<String>,
     /// The loader of the last document whose `load` event has fired.
     pub(crate) loaded_loader: String,
+    /// The loader of the last document that was parsed to its end (`DOMContentLoaded`).
+    pub(crate) parsed_loader: String,
     /// What could not be loaded, while Chromium's error page is shown.
     pub(crate) unreachable: bool,
     /// How often the proxy rejected our password.
@@ -202,6 +215,13 @@ impl TabStatus {
     /// Returns whether a document is being loaded.
     pub(crate) fn is_loading(&self) -> bool {
         self.loading || self.requested_at.is_some_and(|at| at.elapsed() < REQUESTED_NAVIGATION_GRACE)
+    }
+
+    /// Whether the page has come to rest; `at_dom`: or its document is parsed and no other one is asked for.
+    pub(crate) fn has_settled(&self, at_dom: bool) -> bool {
+        let is_requested = self.requested_at.is_some_and(|at| at.elapsed() < REQUESTED_NAVIGATION_GRACE);
+        let is_parsed = at_dom && self.navigating_since.is_none() && !is_requested && self.has_parsed();
+        is_parsed || !self.is_loading()
     }
 
     /// Another document is there.
@@ -220,6 +240,11 @@ impl TabStatus {
     /// Returns whether the `load` event of the present document has fired.
     pub(crate) fn has_loaded(&self) -> bool {
         !self.loaded_loader.is_empty() && self.loader() == self.loaded_loader
+    }
+
+    /// Whether the document that is there was parsed to its end.
+    pub(crate) fn has_parsed(&self) -> bool {
+        self.has_loaded() || (!self.parsed_loader.is_empty() && self.loader() == self.parsed_loader)
     }
 
     /// When it is worth looking again although nothing happened.

@@ -161,6 +161,12 @@ impl Window {
         Ok(())
     }
 
+    /// Says when its documents count as loaded: once they are parsed to their end, or (`false`, at first) once everything
+    /// that they refer to has come. A single request that never ends keeps the latter from happening.
+    pub fn set_ready_at_dom(&self, is_ready: bool) {
+        self.state.set_ready_at_dom(is_ready);
+    }
+
     /// Waits while what was had of its pages is more than its browser's other windows can bear: 20 s at most. Comes
     /// before whatever a client may have in any size.
     pub async fn rest(&self) {

@@ -149,8 +149,8 @@ pub(super) async fn with_consequences(
     Ok(())
 }
 
-/// Returns once the page is not loading.
-pub(super) async fn settled(tab: &Tab) -> Result<(), WindowError> {
+/// Returns once the page is not loading, or, with `at_dom`, once its document is parsed to its end.
+pub(super) async fn settled(tab: &Tab, at_dom: bool) -> Result<(), WindowError> {
     let mut status = tab.status.subscribe();
     loop {
         let look_again_at = {
@@ -161,7 +161,7 @@ pub(super) async fn settled(tab: &Tab) -> Result<(), WindowError> {
             if now.crashed {
                 return Err(WindowError::Crashed);
             }
-            if !now.is_loading() {
+            if now.has_settled(at_dom) {
                 return Ok(());
             }
             now.look_again_at()

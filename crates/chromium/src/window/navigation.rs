@@ -8,7 +8,7 @@ use url::Url;
 
 use super::COMMAND_TIMEOUT;
 use crate::error::{ABORTED, WindowError};
-use crate::state::{Shard, Tab};
+use crate::state::{Shard, Tab, TabStatus};
 
 /// How long Chromium's error page may take.
 const ERROR_PAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,7 +46,8 @@ pub(crate) async fn navigate_tab(
 
 /// Loads a URL that was checked.
 pub(super) async fn load(shard: &Shard, tab: &Tab, url: &Url, timeout: Duration) -> Result<(), WindowError> {
-    let loading = navigate(&shard.connection, tab, url, timeout);
+    let at_dom = shard.by_session(&tab.session).is_some_and(|(window, _)| window.is_ready_at_dom());
+    let loading = navigate(&shard.connection, tab, url, at_dom, timeout);
     within(&shard.connection, tab, timeout, loading).await
 }
 
@@ -54,6 +55,7 @@ async fn navigate(
     connection: &Connection,
     tab: &Tab,
     url: &Url,
+    at_dom: bool,
     timeout: Duration,
 ) -> Result<(), WindowError> {
     clear_crash(tab);
@@ -67,7 +69,10 @@ async fn navigate(
     // Without a loader only the fragment changed.
     let loaded = async |loader: Option<String>, timeout| match loader {
         Some(loader) => {
-            tab.wait_for(timeout, |status| status.loaders.contains(&loader) && status.has_loaded()).await
+            let is_there = |status: &TabStatus| {
+                status.has_loaded() || (at_dom && status.has_parsed() && status.navigating_since.is_none())
+            };
+            tab.wait_for(timeout, |status| status.loaders.contains(&loader) && is_there(status)).await
         }
         None => Ok(()),
     };

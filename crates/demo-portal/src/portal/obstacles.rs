@@ -22,6 +22,8 @@ const STAY_COOKIE: &str = "portal_stay";
 const INVISIBLE_CAPTCHA: &str = "<div style=\"visibility: hidden; position: absolute; top: -10000px\">\
      <iframe src=\"/captcha\" title=\"captcha\"></iframe></div>";
 
+const HANGING: &str = "<img src=\"/hanging.png\" alt=\"\">";
+
 /// What is in the way of a sign-in; nothing by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Obstacles {
@@ -37,12 +39,18 @@ pub struct Obstacles {
     pub is_read_only: bool,
     /// Whether the portal opens in a tab of its own.
     pub opens_tab: bool,
+    /// Whether the log-in page and the dashboard have a picture that never comes.
+    pub hangs: bool,
     /// The HTTP status of the page with which a password is refused; a redirect by default.
     pub refusal_status: Option<u16>,
 }
 
 pub(super) fn parts() -> Router<Arc<Shared>> {
-    Router::new().route("/stay", get(ask_to_stay).post(stay))
+    Router::new().route("/stay", get(ask_to_stay).post(stay)).route("/hanging.png", get(hang))
+}
+
+async fn hang() -> Response {
+    std::future::pending().await
 }
 
 async fn ask_to_stay(State(portal): State<Arc<Shared>>, headers: HeaderMap) -> Response {
@@ -80,7 +88,12 @@ pub(super) fn obstructed(login: String, portal: &Shared, headers: &HeaderMap) ->
     let banner = banner.map(|after| pages::banner(after, CONSENT_COOKIE));
     let captcha = obstacles.has_invisible_captcha.then(|| INVISIBLE_CAPTCHA.to_owned());
     let more: String = [spinner, banner, captcha].into_iter().flatten().collect();
-    login.replace("</main>", &format!("</main>{more}"))
+    hanging(login.replace("</main>", &format!("</main>{more}")), portal)
+}
+
+/// The page with a picture that never comes, where the portal has one.
+pub(super) fn hanging(page: String, portal: &Shared) -> String {
+    if portal.obstacles().hangs { page.replace("</main>", &format!("</main>{HANGING}")) } else { page }
 }
 
 impl Shared {

@@ -124,7 +124,7 @@ pub(super) fn is_document(headers: &HeaderMap) -> bool {
 /// The page for the one who is signed in; everybody else is sent to the log-in.
 pub(super) fn for_user(portal: &Shared, headers: &HeaderMap, page: fn(&str) -> String) -> Response {
     match signed_in(portal, headers) {
-        Some(user) => fresh(page(&user)),
+        Some(user) => fresh(obstacles::hanging(page(&user), portal)),
         None => Redirect::to("/login").into_response(),
     }
 }

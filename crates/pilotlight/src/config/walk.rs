@@ -19,7 +19,7 @@ use crate::sentence::with_sources;
 
 const SECTIONS: [&str; 6] = ["server", "limits", "sessions", "chromium", "profiles", "sites"];
 const PROFILE_KEYS: [&str; 6] = ["base", "add", "remove", "images", "site_isolation", "window_size"];
-const SITE_KEYS: [&str; 15] = [
+const SITE_KEYS: [&str; 16] = [
     "start_url",
     "sign_in",
     "signed_in",
@@ -35,6 +35,7 @@ const SITE_KEYS: [&str; 15] = [
     "quiet_hours",
     "freeze",
     "restore_fields",
+    "ready",
 ];
 
 /// Walks a configuration file; with `only`, only that section.
@@ -192,6 +193,7 @@ pub(super) fn site(
         quiet_hours: fields.quiet_hours,
         freeze: fields.freeze.unwrap_or(true),
         restore_fields: fields.restore_fields.unwrap_or_default(),
+        ready: fields.ready.unwrap_or_default(),
     };
     match Site::new(definition) {
         Ok(site) => {
@@ -225,6 +227,7 @@ struct SiteFields {
     quiet_hours: Option<pilotlight_api::QuietHours>,
     freeze: Option<bool>,
     restore_fields: Option<pilotlight_api::RestoreFields>,
+    ready: Option<pilotlight_api::Ready>,
 }
 
 impl SiteFields {
@@ -248,6 +251,7 @@ impl SiteFields {
                 "quiet_hours" => read(value).map(|quiet| fields.quiet_hours = Some(quiet)),
                 "freeze" => read(value).map(|freeze| fields.freeze = Some(freeze)),
                 "restore_fields" => read(value).map(|how| fields.restore_fields = Some(how)),
+                "ready" => read(value).map(|ready| fields.ready = Some(ready)),
                 unknown => Err((name.span(), format!("unknown key: {}", did_you_mean(unknown, SITE_KEYS)))),
             };
             if let Err((span, problem)) = read {

@@ -85,6 +85,7 @@ impl SessionTarget {
         window: &Window,
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
+        self.prepare(window);
         let refreshing = async {
             let page = window.open_beside().await.map_err(of_window)?;
             let status = match self.way() {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::RestoreFields;
+use pilotlight_api::{Ready, RestoreFields};
 use pilotlight_checkpoint::{Checkpoint, Cookie};
 use pilotlight_chromium::{RestoreFields as Fields, Shown, Window, WindowError};
 use pilotlight_core::{Activity, Failure, FailureKind, SignInStatus, Suspicion};
@@ -87,6 +87,7 @@ impl SessionTarget {
         known: &KnownBefore,
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
+        self.prepare(window);
         let work = async {
             match activity {
                 Activity::Visit => self.visit(window, checkpoint, known).await,
@@ -116,6 +117,12 @@ impl SessionTarget {
             Err(too_slow(kind))
         });
         outcome.map(|status| known.applied(status, &window.page_url()))
+    }
+
+    /// Tells the window how the site's pages load.
+    pub(super) fn prepare(&self, window: &Window) {
+        let ready = self.site.as_ref().map(|site| site.definition.ready);
+        window.set_ready_at_dom(ready == Some(Ready::Dom));
     }
 
     /// Gives an empty window everything that was written down, or else the start page.

@@ -97,6 +97,26 @@ async fn a_refusal_with_an_error_status_is_a_wrong_password_and_an_outage_is_not
     assert!(says(&answer).contains("HTTP status 503"), "{}", answer.body);
 }
 
+/// A picture that never comes is on each page; without `ready = "dom"` each load takes its whole time and fails.
+#[tokio::test]
+async fn one_request_that_never_ends_holds_nothing_up() {
+    let portal = Portal::start(PortalOptions::default()).await.unwrap();
+    portal.set_obstacles(Obstacles { hangs: true, ..Obstacles::default() });
+    let mut site = portal.site();
+    site.site_toml.insert_str(0, "ready = \"dom\"\n");
+    let server = Server::start(options().site("portal", site)).await;
+    let env = TestEnv { server, portal };
+    let session = env.sign_in("acme").await;
+    assert_eq!(session.state, SessionState::Ready, "{session:?}");
+    env.client().post_nothing(&path(&session, "/refresh")).await.expect(200);
+    env.client().post_nothing(&path(&session, "/hibernate")).await.expect(200);
+    env.client().post_nothing(&path(&session, "/wake")).await.expect(200);
+    assert_eq!(
+        (env.reaches(&session, SessionState::Ready).await.attention, env.portal.sign_ins("acme")),
+        (None, 1)
+    );
+}
+
 /// The recording closes the page with the form: then the portal's page is the one that is looked at and refreshed.
 #[tokio::test]
 async fn a_portal_that_opens_in_a_tab_of_its_own_becomes_the_page_of_the_session() {
