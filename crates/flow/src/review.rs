@@ -4,7 +4,7 @@
 
 use crate::placeholders;
 use crate::recorded::{self, Purpose, redacted, shown_selector};
-use crate::schema::{Action, Custom, Flow, Step};
+use crate::schema::{Action, Custom, Flow, Step, is_new_tab};
 use crate::selector::{Part, Selector};
 
 /// Maximum number of parts of an element path that is not fragile.
@@ -92,6 +92,7 @@ fn does(step: &Step, secrets: &[String]) -> String {
     };
     let mut does = match &step.action {
         Action::SetViewport(size) => format!("sets the page size to {} x {} pixels", size.width, size.height),
+        Action::Navigate { url } if is_new_tab(url) => "opens a new tab, which is left out".to_owned(),
         Action::Navigate { url } => format!("opens {}", redacted(url, secrets)),
         Action::Click { count: 2, .. } => format!("double-clicks {}", what()),
         Action::Click { .. } => format!("clicks {}", what()),
@@ -173,6 +174,12 @@ fn brittle(step: &Step, secrets: &[String]) -> Vec<String> {
                 why_brittle(selector).map(|why| format!("`{}` {why}", shown_selector(selector, secrets))),
             );
         }
+    }
+    if let Action::Navigate { url } = &step.action
+        && !is_new_tab(url)
+        && !["http:", "https:", "about:blank", "${"].iter().any(|start| url.starts_with(start))
+    {
+        reasons.push("its URL is not of the web, and cannot be opened".to_owned());
     }
     if let Action::Navigate { url } = &step.action
         && ["sid=", "session", "token", "nonce", "state="]
@@ -279,7 +286,10 @@ mod tests {
             "{machine_made}"
         );
         assert!(click(r#"[["a > b > c > d > e"], ["xpath///a/b/c/d/e"]]"#).contains("a long path"));
-        let visit = reviewed(r#"{"type": "navigate", "url": "http://a.test/?sid=abc"}"#);
-        assert_eq!(visit[0].brittle.len(), 1);
+        let visits = |url: &str| reviewed(&format!(r#"{{"type": "navigate", "url": "{url}"}}"#)).remove(0);
+        assert_eq!(visits("http://a.test/?sid=abc").brittle.len(), 1);
+        assert!(visits("chrome://settings/").brittle[0].contains("cannot be opened"));
+        let new_tab = visits("chrome://new-tab-page/");
+        assert_eq!((new_tab.brittle.len(), new_tab.does.as_str()), (0, "opens a new tab, which is left out"));
     }
 }

@@ -259,6 +259,13 @@ impl Flow {
     }
 }
 
+/// Returns whether this is the address of an empty tab, with which recordings begin that were started in one.
+pub(crate) fn is_new_tab(url: &str) -> bool {
+    ["chrome://new-tab-page", "chrome://newtab", "edge://newtab", "about:newtab"]
+        .iter()
+        .any(|page| url.strip_prefix(page).is_some_and(|rest| rest.is_empty() || rest == "/"))
+}
+
 impl Step {
     /// The Recorder's name of the step's type.
     #[must_use]

@@ -24,7 +24,7 @@ pub(super) struct Key {
 }
 
 /// Name, code, key code, location. A name that ends in `Left` or `Right` has its key without that.
-const NAMED: [(&str, &str, u16, u8); 32] = [
+const NAMED: [(&str, &str, u16, u8); 36] = [
     ("Enter", "Enter", 13, 0),
     ("NumpadEnter", "NumpadEnter", 13, 3),
     ("Tab", "Tab", 9, 0),
@@ -43,6 +43,10 @@ const NAMED: [(&str, &str, u16, u8); 32] = [
     ("Space", "Space", 32, 0),
     ("CapsLock", "CapsLock", 20, 0),
     ("NumLock", "NumLock", 144, 0),
+    ("ScrollLock", "ScrollLock", 145, 0),
+    ("PrintScreen", "PrintScreen", 44, 0),
+    ("Clear", "Clear", 12, 0),
+    ("AltGraph", "AltGraph", 225, 0),
     ("Pause", "Pause", 19, 0),
     ("ContextMenu", "ContextMenu", 93, 0),
     ("Shift", "ShiftLeft", 16, 1),
@@ -57,6 +61,28 @@ const NAMED: [(&str, &str, u16, u8); 32] = [
     ("Meta", "MetaLeft", 91, 1),
     ("MetaLeft", "MetaLeft", 91, 1),
     ("MetaRight", "MetaRight", 92, 2),
+];
+
+/// The numeric pad without Num Lock, as Puppeteer has it (`USKeyboardLayout.ts`): code, the name of the key that it is.
+const NUMPAD: [(&str, &str); 11] = [
+    ("Numpad0", "Insert"),
+    ("Numpad1", "End"),
+    ("Numpad2", "ArrowDown"),
+    ("Numpad3", "PageDown"),
+    ("Numpad4", "ArrowLeft"),
+    ("Numpad5", "Clear"),
+    ("Numpad6", "ArrowRight"),
+    ("Numpad7", "Home"),
+    ("Numpad8", "ArrowUp"),
+    ("Numpad9", "PageUp"),
+    ("NumpadDecimal", "Delete"),
+];
+/// The other keys of the numeric pad: code, key code, what it types.
+const NUMPAD_SIGNS: [(&str, u16, char); 4] = [
+    ("NumpadMultiply", 106, '*'),
+    ("NumpadAdd", 107, '+'),
+    ("NumpadSubtract", 109, '-'),
+    ("NumpadDivide", 111, '/'),
 ];
 
 /// Code, key code, without and with Shift.
@@ -89,7 +115,7 @@ pub(super) fn key(name: &str) -> Option<Key> {
     let mut characters = name.chars();
     match (characters.next(), characters.next()) {
         (Some(character), None) => of_character(character),
-        _ => named(name).or_else(|| function_key(name)).or_else(|| of_code(name)),
+        _ => named(name).or_else(|| numpad(name)).or_else(|| function_key(name)).or_else(|| of_code(name)),
     }
 }
 
@@ -130,8 +156,17 @@ fn named(name: &str) -> Option<Key> {
     Some(Key { key: key.into(), code: code.into(), key_code, text: text.map(Into::into), location, modifier })
 }
 
+fn numpad(name: &str) -> Option<Key> {
+    if let Some((code, key)) = NUMPAD.iter().find(|entry| entry.0 == name) {
+        return Some(Key { code: (*code).to_owned(), location: 3, ..named(key)? });
+    }
+    let &(code, key_code, character) = NUMPAD_SIGNS.iter().find(|entry| entry.0 == name)?;
+    let text = character.to_string();
+    Some(Key { key: text.clone(), code: code.into(), key_code, text: Some(text), location: 3, modifier: 0 })
+}
+
 fn function_key(name: &str) -> Option<Key> {
-    let number: u16 = name.strip_prefix('F')?.parse().ok().filter(|number| (1..=12).contains(number))?;
+    let number: u16 = name.strip_prefix('F')?.parse().ok().filter(|number| (1..=24).contains(number))?;
     Some(Key {
         key: name.into(),
         code: name.into(),
@@ -172,7 +207,11 @@ mod tests {
         assert_eq!(summary("F12"), expected("F12", "F12", 123, None));
         assert_eq!(summary("ArrowLeft"), expected("ArrowLeft", "ArrowLeft", 37, None));
         assert_eq!(summary("Control"), expected("Control", "ControlLeft", 17, None));
-        for unknown in ["", "F13", "Nothing", "é", "KeyAB"] {
+        assert_eq!(summary("F13"), expected("F13", "F13", 124, None));
+        assert_eq!(summary("AltGraph"), expected("AltGraph", "AltGraph", 225, None));
+        assert_eq!(summary("Numpad1"), expected("End", "Numpad1", 35, None));
+        assert_eq!(summary("NumpadAdd"), expected("+", "NumpadAdd", 107, Some("+")));
+        for unknown in ["", "F25", "Numpad10", "Nothing", "é", "KeyAB"] {
             assert_eq!(summary(unknown), None, "{unknown}");
         }
         assert_eq!(key("ShiftRight").map(|key| (key.modifier, key.location)), Some((8, 2)));

@@ -131,6 +131,14 @@ async fn what_stands_in_the_way_is_said_after_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_new_tab_that_a_recording_began_in_is_left_out() {
+    let page = FakePage::new("about:blank");
+    let visit = |url: &str| format!(r#"{{"type": "navigate", "url": "{url}"}}"#);
+    run(&page, &[visit("chrome://new-tab-page/"), visit("http://portal/")].join(", ")).await.unwrap();
+    assert_eq!(page.log(), ["navigate http://portal/"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_covers_an_element_is_waited_for_and_is_not_clicked() {
     let page = FakePage::new("http://portal/");
     page.add("#spinner");
