@@ -31,7 +31,7 @@ const GET_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSALS: [u16; 6] = [400, 401, 403, 409, 422, 423];
 
 /// What the main page has sent to its own site since [`Window::watch_requests`]. Pictures, styles, fonts, preflights and
-/// beacons are left out, and so is what goes elsewhere, such as telemetry.
+/// beacons are left out, and so is what goes elsewhere, such as telemetry, unless that is all that is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traffic {
     /// Whether anything was sent.
@@ -40,7 +40,8 @@ pub struct Traffic {
     pub any_elsewhere: bool,
     /// Whether a document is on its way.
     pub is_loading: bool,
-    /// How many requests have no answer yet, the document's among them.
+    /// How many requests have no answer yet, the document's among them. As long as nothing was sent to the page's own site,
+    /// those to others count as well, except for GETs: one of them may be the sign-in.
     pub pending: usize,
     /// The status of the latest answer that refused a request with another method than GET.
     pub refused: Option<u16>,
@@ -92,7 +93,7 @@ impl RequestWatch {
             any: log.any,
             any_elsewhere: log.any_elsewhere,
             is_loading: log.pending.values().any(|request| request.is_document),
-            pending: log.pending.values().filter(|request| request.is_awaited(now)).count(),
+            pending: log.awaited(now),
             refused: log.refused,
             failed: log.failed,
             quiet_for: log.last.elapsed(),
@@ -130,6 +131,7 @@ struct Pending {
     loader: String,
     is_document: bool,
     is_get: bool,
+    is_own: bool,
     sent_at: Instant,
 }
 
@@ -201,41 +203,56 @@ impl Log {
         match sent.kind.as_deref() {
             // What the page does next may be in there.
             Some("Script") => return self.last = now,
-            Some("Document") => {}
-            Some("XHR" | "Fetch") if is_own(&sent.request.url, &sent.document_url) => {}
-            Some("XHR" | "Fetch") => {
-                self.any_elsewhere |= !matches!(sent.request.method.as_str(), "GET" | "HEAD");
-                return;
-            }
+            Some("Document" | "XHR" | "Fetch") => {}
             _ => return,
-        }
-        if let Some(redirected) = &sent.redirect_response {
-            self.answered(&sent.request_id, redirected.status);
-        }
-        (self.any, self.last) = (true, now);
-        if self.pending.len() >= PENDING_MAX && !self.pending.contains_key(&sent.request_id) {
-            self.is_complete = false;
-            return;
         }
         let is_document = sent.kind.as_deref() == Some("Document")
             && sent.frame_id.as_ref().is_none_or(|frame| *frame == self.main_frame);
         let is_get = matches!(sent.request.method.as_str(), "GET" | "HEAD");
-        let request = Pending { loader: sent.loader_id, is_document, is_get, sent_at: now };
+        let is_own =
+            sent.kind.as_deref() == Some("Document") || is_own(&sent.request.url, &sent.document_url);
+        if !is_own && is_get {
+            return;
+        }
+        if let Some(redirected) = &sent.redirect_response {
+            self.answered(&sent.request_id, redirected.status);
+        }
+        if is_own {
+            (self.any, self.last) = (true, now);
+        } else {
+            self.any_elsewhere = true;
+        }
+        if self.pending.len() >= PENDING_MAX && !self.pending.contains_key(&sent.request_id) {
+            self.is_complete = false;
+            return;
+        }
+        let request = Pending { loader: sent.loader_id, is_document, is_get, is_own, sent_at: now };
         self.pending.insert(sent.request_id, request);
     }
 
     fn received(&mut self, received: &ResponseReceived, now: Instant) {
         let Some(request) = self.answered(&received.request_id, received.response.status) else { return };
-        self.last = now;
+        if request.is_own {
+            self.last = now;
+        }
         if request.is_document {
             // What the document before it has sent is of no account any more.
             self.pending.retain(|_, pending| pending.loader == request.loader);
         }
     }
 
+    /// How many requests have an answer that is worth waiting for.
+    fn awaited(&self, now: Instant) -> usize {
+        let counts = |request: &&Pending| request.is_awaited(now) && (request.is_own || !self.any);
+        self.pending.values().filter(counts).count()
+    }
+
     /// Takes the answer to a request. Chromium tells of a body that goes on for ever, too: the head says enough.
     fn answered(&mut self, request_id: &str, status: u16) -> Option<Pending> {
         let request = self.pending.remove(request_id)?;
+        if !request.is_own {
+            return Some(request);
+        }
         if !request.is_get && REFUSALS.contains(&status) {
             self.refused = Some(status);
         }
@@ -246,7 +263,7 @@ impl Log {
     }
 
     fn over(&mut self, request_id: &str, now: Instant) {
-        if self.pending.remove(request_id).is_some() {
+        if self.pending.remove(request_id).is_some_and(|request| request.is_own) {
             self.last = now;
         }
     }
@@ -283,7 +300,7 @@ mod tests {
     }
 
     fn awaited(log: &Log) -> usize {
-        log.pending.values().filter(|request| request.is_awaited(Instant::now())).count()
+        log.awaited(Instant::now())
     }
 
     #[test]
@@ -345,9 +362,14 @@ mod tests {
             "request": { "method": "POST", "url": "https://telemetry.test/collect" },
         });
         told(&mut log, "Network.requestWillBeSent", &elsewhere);
+        assert_eq!(awaited(&log), 1, "it may be the sign-in");
         gets(&mut log, "t", 401);
         assert_eq!((log.any, awaited(&log), log.refused), (false, 0, None));
         assert!(log.any_elsewhere, "it may have been a sign-in");
+        told(&mut log, "Network.requestWillBeSent", &elsewhere);
+        sends(&mut log, "1", "Fetch", "POST");
+        gets(&mut log, "1", 200);
+        assert_eq!(awaited(&log), 0, "the sign-in went to the portal itself");
         assert!(
             is_own("https://login.portal.test/", PAGE)
                 && is_own("http://127.0.0.1:1/", "http://127.0.0.1:2/")
