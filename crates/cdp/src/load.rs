@@ -6,10 +6,11 @@
 //! up. What a page has the browser tell by itself cannot wait: where that goes on, the window is told to flood.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::envelope::SessionId;
@@ -96,7 +97,7 @@ impl Over {
 
 impl Loads {
     fn of(&self) -> MutexGuard<'_, HashMap<Source, Load>> {
-        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+        self.of.lock()
     }
 
     /// Says whether the browser is shared. In one that is not nobody is held up, and nothing is counted.

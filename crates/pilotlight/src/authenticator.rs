@@ -14,9 +14,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use pilotlight_core::Moment;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -111,7 +111,7 @@ impl Authenticator {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Returns whether this is the token or the key of a visitor. Always true if the server does not use a token.
@@ -213,7 +213,7 @@ impl Authenticator {
     /// # Errors
     /// Returns an error if there is no token, or if the new one cannot be written; the old one stays valid.
     pub fn rotate(&self) -> Result<(), RotateError> {
-        let _alone = self.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.rotating.lock();
         if self.is_open() {
             return Err(RotateError::NoToken);
         }

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use pilotlight_api::{Credential, CredentialDefinition};
 use pilotlight_flow::Flow;
 use pilotlight_flow::placeholders::{TOTP, Values};
@@ -125,7 +126,7 @@ impl Credentials {
             before.and_then(|before| before.totp).filter(|before| made.as_ref() == Some(before)).or(made);
         let known = Known { record, totp };
         let shown = known.shown();
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), known);
+        self.known.write().insert(name.to_owned(), known);
         Ok(shown)
     }
 
@@ -137,12 +138,12 @@ impl Credentials {
         let _writing = self.writing.lock().await;
         let id = self.read().get(name).map(|known| known.record.id).ok_or(CredentialsError::Unknown)?;
         self.store.remove_credential(id).await?;
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.known.write().remove(name);
         Ok(())
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Known>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> parking_lot::RwLockReadGuard<'_, BTreeMap<String, Known>> {
+        self.known.read()
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pilotlight_api::{CreateSession, CreatedAnswer, ErrorBody, PingAnswer, Session, SignIn, SiteDefinition};
 use pilotlight_demo_portal::{EXAMPLE_PORT, PASSWORD, Portal, PortalOptions, example_site};
 use secrecy::ExposeSecret;
@@ -89,7 +90,7 @@ pub fn demo(mut config: Config, windows: u32) -> Result<(), Failure> {
         }
         // The portal is about to stop, and nothing can sign in any more. Sessions that clients opened are left to
         // them.
-        let made = std::mem::take(&mut *guide.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let made = std::mem::take(&mut *guide.made.lock());
         running.close_sessions(&made).await;
         running.stop_now().await;
         Ok(())
@@ -188,7 +189,7 @@ impl Guide {
         let started = Instant::now();
         let request = self.client.post(self.at("/sessions")).json(&wanted).timeout(CREATE_TIMEOUT);
         let answer: CreatedAnswer = self.call(request).await?;
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(answer.session.session_id);
+        self.made.lock().push(answer.session.session_id);
         Ok((answer.session, started.elapsed()))
     }
 

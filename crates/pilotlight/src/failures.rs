@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::{fs, io};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use pilotlight_api::FailedStep;
 use pilotlight_store::FilesKey;
 use pilotlight_store::files::is_sealed;
@@ -124,7 +125,7 @@ impl Failures {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeSet<Uuid>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

@@ -8,9 +8,10 @@ mod hands;
 mod hub;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use pilotlight_api::{LiveCommand, LiveState, LiveUpdate};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -123,7 +124,7 @@ impl Live {
     }
 
     fn hubs(&self) -> MutexGuard<'_, Hubs> {
-        self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hubs.lock()
     }
 
     /// Adds a viewer to a session; returns `None` if there are too many viewers or commands.

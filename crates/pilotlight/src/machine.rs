@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pilotlight_api::{LoadSample, SessionState};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,7 @@ impl Machine {
     }
 
     fn add(&self, sample: LoadSample) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.samples.lock();
         if samples.len() >= MAX_SAMPLES {
             samples.pop_front();
         }
@@ -66,7 +67,7 @@ impl Machine {
     /// Returns all samples, oldest first.
     #[must_use]
     pub fn samples(&self) -> Vec<LoadSample> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.samples.lock().iter().cloned().collect()
     }
 }
 

@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use pilotlight_api::{ContinueOperation, OperationAnswer, RunOperation, Seconds};
 use pilotlight_store::files::Opened;
 use pilotlight_store::operation::StageRecord;
@@ -130,7 +131,7 @@ struct OperationsInner {
 
 impl OperationsInner {
     fn known(&self) -> MutexGuard<'_, BTreeMap<Uuid, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     fn forget(&self, operations: &[Uuid]) {

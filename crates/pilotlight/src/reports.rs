@@ -1,9 +1,10 @@
 //! Statistics of each site's sign-ins, counted from events and kept in memory.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use pilotlight_api::{Event, EventKind, Session, SessionState, SignInStatus, SiteReportAnswer};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -121,7 +122,7 @@ impl Reports {
     }
 
     fn tallies(&self) -> MutexGuard<'_, BTreeMap<String, Tally>> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tallies.lock()
     }
 }
 

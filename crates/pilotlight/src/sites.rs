@@ -10,8 +10,9 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use pilotlight_api::{SignIn, SiteDefinition};
 use sha2::{Digest, Sha256};
 
@@ -94,7 +95,7 @@ impl Sites {
     /// Returns the errors of sites that cannot be used, by name.
     #[must_use]
     pub fn broken(&self) -> BTreeMap<String, String> {
-        self.broken.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.broken.read().clone()
     }
 
     /// Returns the names, sorted.
@@ -115,7 +116,7 @@ impl Sites {
     /// Returns why nothing was changed.
     pub fn define(&self, name: &str, definition: SiteDefinition) -> Result<Arc<Site>, SitesError> {
         let site = Arc::new(Site::new(definition).map_err(SitesError::Site)?);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         match known.get(name) {
             Some(Known { configured: true, .. }) => return Err(SitesError::Configured),
             None if known.len() >= MAX_SITES => return Err(SitesError::TooMany),
@@ -132,7 +133,7 @@ impl Sites {
     /// # Errors
     /// Returns why the site still exists.
     pub fn remove(&self, name: &str) -> Result<(), SitesError> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         match known.get(name) {
             None if !self.broken().contains_key(name) => return Err(SitesError::Unknown),
             Some(Known { configured: true, .. }) => return Err(SitesError::Configured),
@@ -150,7 +151,7 @@ impl Sites {
 
     /// Removes the error of a site that was repaired.
     fn mend(&self, name: &str) {
-        self.broken.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.broken.write().remove(name);
     }
 
     fn write_down(&self, name: &str, definition: &SiteDefinition) -> Result<(), SitesError> {
@@ -210,8 +211,8 @@ impl Sites {
         private_file::write(&path, text.as_bytes()).map_err(|error| failed(&path, error))
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Known>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> parking_lot::RwLockReadGuard<'_, BTreeMap<String, Known>> {
+        self.known.read()
     }
 }
 

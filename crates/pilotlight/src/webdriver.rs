@@ -22,12 +22,13 @@ mod zip;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use parking_lot::Mutex;
 use pilotlight_chromium::launch::RunAs;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -123,7 +124,7 @@ pub struct Busy(Arc<DriverSession>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *lock(&self.0.used_at) = Instant::now();
+        *self.0.used_at.lock() = Instant::now();
         self.0.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -140,10 +141,6 @@ impl Drop for Connected {
 
 /// Chromedriver's refusal of a session: status and body.
 pub type Refused = (u16, Value);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Returns a random secret as hexadecimal digits.
 fn secret() -> String {
@@ -195,7 +192,7 @@ impl DriverSession {
     }
 
     fn is_idle(&self, timeout: Duration) -> bool {
-        self.in_use.load(Ordering::Relaxed) == 0 && lock(&self.used_at).elapsed() > timeout
+        self.in_use.load(Ordering::Relaxed) == 0 && self.used_at.lock().elapsed() > timeout
     }
 }
 
@@ -276,7 +273,7 @@ impl WebDriver {
             connections: watch::Sender::new(0),
         });
         {
-            let mut sessions = lock(&self.0.sessions);
+            let mut sessions = self.0.sessions.lock();
             if sessions.len() >= MAX_SESSIONS {
                 return Err((500, error_body("session not created", "limit of WebDriver sessions reached")));
             }
@@ -353,14 +350,14 @@ impl WebDriver {
     /// Returns a session by its id.
     #[must_use]
     pub fn session(&self, id: &str) -> Option<Arc<DriverSession>> {
-        lock(&self.0.sessions).get(id).cloned()
+        self.0.sessions.lock().get(id).cloned()
     }
 
     /// Returns the session whose browser has this address in chromedriver's network.
     #[must_use]
     pub fn at(&self, host: &str) -> Option<Arc<DriverSession>> {
         let address: Ipv4Addr = host.split(':').next()?.parse().ok()?;
-        lock(&self.0.sessions).values().find(|session| session.address == address).cloned()
+        self.0.sessions.lock().values().find(|session| session.address == address).cloned()
     }
 
     /// Returns whether a ticket is valid for this route: only for the WebSockets of its own session.
@@ -384,7 +381,7 @@ impl WebDriver {
     /// Revokes the tickets of all sessions, because the token was replaced.
     pub fn revoke_tickets(&self) {
         self.0.revocations.fetch_add(1, Ordering::SeqCst);
-        lock(&self.0.sessions).values().for_each(|session| session.is_revoked.store(true, Ordering::Relaxed));
+        self.0.sessions.lock().values().for_each(|session| session.is_revoked.store(true, Ordering::Relaxed));
     }
 
     /// Ends a session, and returns it when its window is free: the caller decides what happens to the window.
@@ -400,10 +397,10 @@ impl WebDriver {
     }
 
     fn forget(&self, id: &str) -> Option<Arc<DriverSession>> {
-        let mut sessions = lock(&self.0.sessions);
+        let mut sessions = self.0.sessions.lock();
         let session = sessions.remove(id);
         if sessions.is_empty() {
-            *lock(&self.0.emptied_at) = Instant::now();
+            *self.0.emptied_at.lock() = Instant::now();
         }
         session
     }
@@ -411,14 +408,14 @@ impl WebDriver {
     /// Returns sessions that have expired or whose window is gone.
     #[must_use]
     pub fn idle(&self, lives: impl Fn(Uuid) -> bool) -> Vec<String> {
-        let sessions = lock(&self.0.sessions);
+        let sessions = self.0.sessions.lock();
         let is_over = |session: &DriverSession| session.is_idle(self.0.timeout) || !lives(session.window_of);
         sessions.values().filter(|session| is_over(session)).map(|session| session.id.clone()).collect()
     }
 
     /// Stops chromedriver if it has had no sessions for a while.
     pub async fn rest(&self) {
-        let is_empty = lock(&self.0.sessions).is_empty() && lock(&self.0.emptied_at).elapsed() > LINGER;
+        let is_empty = self.0.sessions.lock().is_empty() && self.0.emptied_at.lock().elapsed() > LINGER;
         if is_empty {
             // A session that is being created already has it, or starts another.
             self.0.driver.lock().await.take();
@@ -427,7 +424,7 @@ impl WebDriver {
 
     /// Stops chromedriver.
     pub async fn stop(&self) {
-        lock(&self.0.sessions).clear();
+        self.0.sessions.lock().clear();
         self.0.driver.lock().await.take();
     }
 }

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use parking_lot::Mutex;
 use pilotlight_checkpoint::Checkpoint;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -131,7 +132,7 @@ impl StoreHandle {
     /// Executes all queued orders, shuts down the store and ends its thread. Later orders get [`StoreError::Closed`].
     pub async fn close(&self) -> Result<(), StoreError> {
         let closed = self.ask(Order::Close).await;
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // The reply is its last action, so this is quick; a panic has already been reported.
             let _ = thread.join();

@@ -1,9 +1,10 @@
 //! Whether a request comes from this machine, directly or forwarded by a program of this machine.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Headers that are added by programs that forward requests: RFC 7239 and RFC 9110, and earlier conventions.
 const FORWARDED: [&str; 7] = [
@@ -88,7 +89,7 @@ impl Counts {
 
 impl Requests {
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Counts a request while it is executed.

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use pilotlight_api::{Event, EventKind, SessionState};
 use pilotlight_chromium::{AnsweredBy, AnsweredDialog};
 use pilotlight_core::{Notice, Session};
@@ -60,7 +61,7 @@ impl Events {
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+        self.past.lock()
     }
 
     /// Returns the number of the newest event.

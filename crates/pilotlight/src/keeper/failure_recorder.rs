@@ -2,10 +2,10 @@
 //!
 //! A picture that shows the password is never kept: the text of the page is searched for it first.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pilotlight_api::FailedStep;
 use pilotlight_checkpoint::Cookie;
 use pilotlight_chromium::{Format, Window};
@@ -67,7 +67,7 @@ impl<'a> FailureRecorder<'a> {
         // If the portal cannot be reached, the page shows nothing useful, and every session would record it again and
         // again.
         if is_at_sign_in && matches!(failure.kind, Rejected | Unexpected | Untyped) {
-            let step = self.stuck_at.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let step = self.stuck_at.into_inner();
             let session = Uuid::from_u128(self.session.0);
             failures.keep(session, step, failure.sentence.clone(), picture(window, login).await).await;
         }
@@ -92,7 +92,7 @@ impl ActivityObserver for FailureRecorder<'_> {
             kind: error.kind.to_owned(),
             selectors: error.selectors.clone(),
         };
-        *self.stuck_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(step);
+        *self.stuck_at.lock() = Some(step);
     }
 }
 

@@ -1,9 +1,10 @@
 //! A session's window, with its last measurement and picture.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pilotlight_chromium::Window;
 use pilotlight_linux::ProcessMemory;
 use tokio::sync::Semaphore;
@@ -44,7 +45,7 @@ impl MeasuredWindow {
 
     /// Returns the memory of its renderers as last measured.
     pub(super) fn memory(&self) -> Option<ProcessMemory> {
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner).memory
+        self.measured.lock().memory
     }
 
     /// Returns a picture of its page, a JPEG that is not older than [`PICTURE_MAX_AGE`] unless the page does not
@@ -79,7 +80,7 @@ impl MeasuredWindow {
     /// measurement continues in the background.
     pub(super) async fn measure(&self) {
         {
-            let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut measured = self.measured.lock();
             if measured.at.is_some_and(|at| at.elapsed() < MAX_AGE) {
                 return;
             }
@@ -89,7 +90,7 @@ impl MeasuredWindow {
         let measuring = tokio::spawn(async move {
             match timeout(MEASURE_TIMEOUT, live.window.memory()).await {
                 Ok(Ok(memory)) => {
-                    live.measured.lock().unwrap_or_else(PoisonError::into_inner).memory = Some(memory);
+                    live.measured.lock().memory = Some(memory);
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(window = %live.window.id(), %error, "failed to measure the memory");

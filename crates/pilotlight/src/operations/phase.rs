@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use pilotlight_api::ErrorCode;
 use pilotlight_chromium::Window;
 use pilotlight_flow::page::{Page, PageError, Scope};
@@ -91,7 +92,7 @@ impl Phase {
     }
 
     fn output(&self) -> MutexGuard<'_, PhaseOutput> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        self.output.lock()
     }
 
     /// Returns the name of a step's screenshot, which sorts in the order of the steps.

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::mem::take;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pilotlight_api::{ErrorCode, EventKind, OperationDefinition, SessionState};
 use pilotlight_core::{
     Operation, OperationAction as Act, OperationInput as In, OperationRefusal, Refusal, Stage,
@@ -416,7 +417,7 @@ impl OperationTask {
     /// Adds the output of the ended phase to the operation. Returns whether the phase found the session signed out.
     fn take_in(&mut self) -> bool {
         let Some(running) = self.running.take() else { return false };
-        let output = take(&mut *running.output.lock().unwrap_or_else(PoisonError::into_inner));
+        let output = take(&mut *running.output.lock());
         self.record.outputs.extend(output.outputs);
         self.record.downloads.extend(output.downloads);
         self.record.screenshots.extend(output.screenshots);
