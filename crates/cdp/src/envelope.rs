@@ -1,5 +1,5 @@
-//! The outside of a message: who it is for and what it answers. The payload stays the bytes that it was,
-//! so that a message can be passed on with another `id` or `sessionId` without being understood.
+//! The envelope of a message: its receiver and the call that it answers. The payload remains unparsed, so that a
+//! message can be passed on with another `id` or `sessionId`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -51,7 +51,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Text that borrows from the message where it can. (`Option<Cow<str>>` alone never borrows in serde.)
+/// Text that borrows from the message if possible. (`Option<Cow<str>>` alone never borrows in serde.)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -68,7 +68,7 @@ impl<'a> From<&'a str> for Text<'a> {
 pub struct RemoteError {
     /// JSON-RPC's code, such as -32000.
     pub code: i64,
-    /// Chromium's sentence.
+    /// Chromium's message.
     pub message: String,
 }
 
@@ -76,10 +76,10 @@ pub struct RemoteError {
 /// an event `method` alone.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Envelope<'a> {
-    /// The call's number. Signed, since foreign clients choose it.
+    /// The id of the call. Signed, since foreign clients choose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<i64>,
-    /// What is called or has happened.
+    /// The method of the call or event.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub method: Option<Text<'a>>,
     /// The session; absent for the root.
@@ -97,10 +97,10 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the outside of a message.
+    /// Parses the envelope of a message.
     ///
     /// # Errors
-    /// Where the bytes are no JSON object of this shape.
+    /// If the bytes are not a JSON object of this shape.
     pub fn parse(message: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(message)
     }
@@ -108,12 +108,12 @@ impl<'a> Envelope<'a> {
     /// Writes the message; payloads are copied as they are.
     ///
     /// # Errors
-    /// In practice never; serde's signature has it.
+    /// Never in practice; required by serde's signature.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
 
-    /// The refusal of a reply, if it is one. A refusal that cannot be read is still a refusal.
+    /// Returns the refusal of a reply, if it is one. A refusal that cannot be parsed is still a refusal.
     pub fn refusal(&self) -> Option<RemoteError> {
         let error = self.error?;
         Some(
@@ -125,7 +125,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Returns the answer to a call that the browser does not hear of, or whose reply cannot be passed on.
+/// Returns the answer to a call that is not passed to the browser, or whose reply cannot be passed on.
 pub(crate) fn error_reply(id: i64, session: Option<&str>, code: i64, message: &str) -> String {
     let mut reply = json!({ "id": id, "error": { "code": code, "message": message } });
     if let Some(session) = session {

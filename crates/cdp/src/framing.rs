@@ -1,6 +1,6 @@
-//! Messages on a byte stream: each ends with a NUL byte, as Chromium has it on `--remote-debugging-pipe`
-//! (`content/browser/devtools/devtools_pipe_handler.cc`), and as shims have it with servers. Never looks inside a message, and never ends the stream
-//! for one: what is too long is passed over, since the browser has other windows to speak of.
+//! Messages on a byte stream: each ends with a NUL byte, as on Chromium's `--remote-debugging-pipe`
+//! (`content/browser/devtools/devtools_pipe_handler.cc`), and between shims and servers. Never parses a message, and
+//! never ends the stream because of one: a message that is too long is skipped, since the browser has other windows.
 
 use std::ffi::CStr;
 use std::io;
@@ -10,26 +10,26 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::envelope::SessionId;
 
-/// What Chromium reads a message into where it has JSON on the pipe, with the NUL behind it
-/// (`kReceiveBufferSizeForDevTools` in `content/browser/devtools/devtools_pipe_handler.cc`). Where that does not fit it
-/// closes the pipe and ends. In the binary form it has no limit; ours stays, for browsers that an older version of
+/// The size of the buffer into which Chromium reads a message if the pipe has JSON, with the NUL
+/// (`kReceiveBufferSizeForDevTools` in `content/browser/devtools/devtools_pipe_handler.cc`). A longer message makes
+/// it close the pipe and end. The binary form has no limit; ours is kept for browsers that an older version of
 /// Pilotlight started.
 const CHROMIUM_BUFFER_BYTES: usize = 100 * 1024 * 1024;
 
-/// The largest message, in bytes without the NUL. Longer ones are not sent; of longer ones that come, only how they
-/// begin and end is kept. What Chromium sends has no limit of its own.
+/// The largest message, in bytes without the NUL. Longer ones are not sent; of longer ones that arrive, only the
+/// beginning and the end are kept. Chromium has no limit for the messages that it sends.
 pub const MAX_MESSAGE_BYTES: usize = CHROMIUM_BUFFER_BYTES - 1;
 
-/// How much is kept of the beginning of a message that is passed over: enough for the number of a call.
+/// How much of the beginning of a skipped message is kept: enough for the id of a call.
 const BEGINNING_BYTES: usize = 32;
-/// How much is kept of its end: enough for the id of a session.
+/// How much of its end is kept: enough for the id of a session.
 const ENDING_BYTES: usize = 128;
 
-/// What is set aside for reading once the memory of a large message was given back, and how long a message is
-/// whose memory is given back with it.
+/// The size of the read buffer after the memory of a large message was released, and the size of a message whose
+/// memory is released.
 const FRESH_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Why a message cannot be sent, or a stream of messages cannot go on.
+/// Why a message cannot be sent, or a stream of messages cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum FramingError {
     /// The message is longer than the limit.
@@ -41,12 +41,12 @@ pub enum FramingError {
     /// The message contains the byte that separates messages.
     #[error("a message contains a NUL byte")]
     ContainsNul,
-    /// The stream broke.
+    /// The stream failed.
     #[error("the stream broke")]
     Io(#[from] io::Error),
 }
 
-/// What is left of a message that was too long.
+/// The kept parts of a message that was too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PassedOver {
     beginning: Vec<u8>,
@@ -54,7 +54,7 @@ pub(crate) struct PassedOver {
 }
 
 impl PassedOver {
-    /// The number of the call that it answers, where it is a reply: Chromium begins with it
+    /// Returns the id of the call that it answers, if it is a reply: Chromium writes it first
     /// (`third_party/inspector_protocol/crdtp/dispatch.cc`).
     pub(crate) fn call(&self) -> Option<i64> {
         let digits = self.beginning.strip_prefix(br#"{"id":"#)?;
@@ -62,7 +62,7 @@ impl PassedOver {
         std::str::from_utf8(&digits[..length]).ok()?.parse().ok()
     }
 
-    /// The session that it is of: Chromium ends with it. Within a text its quotation marks would be escaped.
+    /// Returns its session: Chromium writes it last. Within a text its quotation marks would be escaped.
     pub(crate) fn session(&self) -> Option<SessionId> {
         let ending =
             std::str::from_utf8(self.ending.get(self.ending.iter().position(u8::is_ascii)?..)?).ok()?;
@@ -81,7 +81,7 @@ impl PassedOver {
     }
 }
 
-/// What comes next in a stream.
+/// The next item of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     Message(Bytes),
@@ -92,18 +92,18 @@ pub(crate) enum Frame {
 #[derive(Debug)]
 pub struct PipeCodec {
     limit_bytes: usize,
-    /// How much of the buffer is known to hold no NUL, so that a long message is searched only once.
+    /// How much of the buffer was searched for the NUL, so that a long message is searched only once.
     searched_bytes: usize,
     /// Within a message that is too long: everything up to the next NUL is dropped.
     passing_over: Option<PassedOver>,
 }
 
-/// The same for whoever wants to know of messages that were passed over.
+/// The same, but skipped messages are reported.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCodec(PipeCodec);
 
 impl PipeCodec {
-    /// A codec that accepts messages of up to `limit_bytes`.
+    /// Returns a codec that accepts messages of up to `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
         Self { limit_bytes, searched_bytes: 0, passing_over: None }
     }
@@ -139,7 +139,7 @@ impl PipeCodec {
             return None;
         }
         let mut message = if length > FRESH_BUFFER_BYTES {
-            // Left in one piece of memory, what follows would keep all of it for good.
+            // In one piece of memory, the following messages would keep all of it allocated.
             let rest = BytesMut::from(&buffer[length + 1..]);
             std::mem::replace(buffer, rest)
         } else {
@@ -163,7 +163,7 @@ impl Decoder for PipeCodec {
         Ok(None)
     }
 
-    /// What follows the last NUL when the stream ends is half a message, and dropped.
+    /// What follows the last NUL when the stream ends is an incomplete message, and dropped.
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
         self.decode(buffer)
     }
@@ -182,13 +182,12 @@ impl Decoder for FrameCodec {
     }
 }
 
-/// Where the first message in `bytes` ends: the place of its NUL. Messages can be so long that it matters how that is
-/// searched for.
+/// Returns the position of the first NUL in `bytes`. Messages can be so long that the way of searching matters.
 pub fn end_of_message(bytes: &[u8]) -> Option<usize> {
     CStr::from_bytes_until_nul(bytes).ok().map(CStr::count_bytes)
 }
 
-/// Checks that a message can be sent at all.
+/// Checks that a message can be sent.
 pub(crate) fn check(message: &[u8], limit_bytes: usize) -> Result<(), FramingError> {
     if message.len() > limit_bytes {
         return Err(FramingError::TooLong { limit_bytes });

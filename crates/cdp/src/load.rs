@@ -1,9 +1,10 @@
-//! How much each window moves through a browser that it shares with others.
+//! How much each window transfers through a browser that it shares with others.
 //!
-//! Chromium reads, writes and hands on every message on one thread, for which all windows of the browser wait. So what
-//! each window moves is counted, as in a leaky bucket: [`BURST_BYTES`] at once, and [`SUSTAINED_BYTES_PER_SECOND`] for
-//! ever. Beyond that its clients' messages wait, and whoever keeps the browser is told that the window holds the others
-//! up. What a page has the browser tell by itself cannot wait: where that goes on, the window is told to flood.
+//! Chromium reads, writes and forwards every message on one thread, on which all windows of the browser depend. So
+//! the transfers of each window are counted, as in a leaky bucket: [`BURST_BYTES`] at once, and
+//! [`SUSTAINED_BYTES_PER_SECOND`] permanently. Beyond that its clients' messages wait, and the owner of the browser
+//! is told that the window slows down the others. Events that a page causes by itself cannot be delayed: if they
+//! continue, the window is reported as flooding.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,54 +16,54 @@ use tokio::time::Instant;
 
 use crate::envelope::SessionId;
 
-/// How much a window of a shared browser may move at once: about as much as the longest message.
+/// How much a window of a shared browser may transfer at once: about as much as the longest message.
 pub const BURST_BYTES: usize = 64 * MIB;
-/// How much a window of a shared browser may move each second for ever.
+/// How much a window of a shared browser may transfer each second permanently.
 pub const SUSTAINED_BYTES_PER_SECOND: usize = 4 * MIB;
-/// What goes beyond that is counted up to here, so that nothing of a client waits for more than 20 s.
+/// The excess is counted up to here, so that no message of a client waits for more than 20 s.
 const EXCESS_MAX_BYTES: usize = 20 * SUSTAINED_BYTES_PER_SECOND;
-/// What a message counts beside its bytes: the shortest one has to be handed on, too.
+/// What a message counts besides its bytes: the shortest one has to be forwarded, too.
 const MESSAGE_COST_BYTES: usize = 4 * 1024;
-/// Within this time a window is through with all that its clients may still have had on their way. One that has moved
-/// too much for longer does so by itself.
+/// Within this time all that the clients of a window may still have had in transfer has passed. A window that has
+/// transferred too much for longer does so by itself.
 const FLOOD_AFTER: Duration = Duration::from_secs(40);
-/// So much within [`FLOOD_WITHIN`] is a flood though clients asked for it: so many calls can be on their way that their
-/// replies, which cannot be made to wait either, would come for hours.
+/// This much within [`FLOOD_WITHIN`] is a flood even if clients requested it: so many calls can be in transfer that
+/// their replies, which cannot be delayed either, would arrive for hours.
 const FLOOD_BYTES: usize = 512 * MIB;
 /// See [`FLOOD_BYTES`].
 const FLOOD_WITHIN: Duration = Duration::from_secs(10);
-/// How many sources are kept before those that are idle are forgotten.
+/// Sources that are kept before idle ones are dropped.
 const SOURCES_KEPT: usize = 1024;
 
 const MIB: usize = 1024 * 1024;
 
-/// The clients that share a place in the turns, and what they may move: those of one window.
+/// The clients that share turns and limits: those of one window.
 pub(crate) type Group = Arc<str>;
 
-/// What moves something.
+/// The source of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     /// The clients of a group, in both directions.
     Group(Group),
     /// Our own sessions of a group.
     Own(Group),
-    /// A session of our own that belongs to no group.
+    /// One of our own sessions that belongs to no group.
     Session(SessionId),
 }
 
-/// What is found of a source that moves too much. Each is found once, until that has been worked off.
+/// The finding about a source that transfers too much. Each is reported once, until the excess has been worked off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Excess {
-    /// It holds the others of its browser up.
+    /// It slows down the others of its browser.
     HoldsUp,
     /// It does so without end.
     Floods,
 }
 
-/// What all sources of a connection move.
+/// The transfers of all sources of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Loads {
-    /// Whether the browser has several windows at all.
+    /// Whether the browser has several windows.
     is_shared: AtomicBool,
     of: Mutex<HashMap<Source, Load>>,
 }
@@ -74,17 +75,17 @@ struct Load {
     over: Option<Over>,
 }
 
-/// Since when a source moves too much.
+/// Since when a source transfers too much.
 #[derive(Debug)]
 struct Over {
     since: Instant,
     floods: bool,
-    /// What has come since a moment, up to [`FLOOD_WITHIN`] ago.
+    /// What was transferred since a time, up to [`FLOOD_WITHIN`] ago.
     lately: (Instant, usize),
 }
 
 impl Over {
-    /// Counts what comes, and returns whether it is a flood by now.
+    /// Counts a transfer, and returns whether it is a flood by now.
     fn add(&mut self, bytes: usize, now: Instant, is_unasked: bool) -> bool {
         if now.saturating_duration_since(self.lately.0) > FLOOD_WITHIN {
             self.lately = (now, 0);
@@ -100,7 +101,7 @@ impl Loads {
         self.of.lock()
     }
 
-    /// Says whether the browser is shared. In one that is not nobody is held up, and nothing is counted.
+    /// Sets whether the browser is shared. If it is not, nothing is counted.
     pub(crate) fn set_shared(&self, is_shared: bool) {
         self.is_shared.store(is_shared, Ordering::Release);
         if !is_shared {
@@ -112,8 +113,8 @@ impl Loads {
         self.is_shared.load(Ordering::Acquire)
     }
 
-    /// Counts a message, and returns what is found by it. What does not come unasked, as events do, is a flood only
-    /// where it is very much at once.
+    /// Counts a message, and returns the finding. What was requested, unlike events, is a flood only if it is very
+    /// much at once.
     pub(crate) fn add(&self, source: Source, bytes: usize, is_unasked: bool) -> Option<Excess> {
         if !self.is_shared() {
             return None;
@@ -127,7 +128,7 @@ impl Loads {
         load.add(bytes.saturating_add(MESSAGE_COST_BYTES), now, is_unasked)
     }
 
-    /// Returns until when a source has to wait, as of `now`, before it goes on, where it has.
+    /// Returns until when a source has to wait, as of `now`, if it has to.
     pub(crate) fn rests_until(&self, source: &Source, now: Instant) -> Option<Instant> {
         if !self.is_shared() {
             return None;
@@ -138,7 +139,7 @@ impl Loads {
 }
 
 impl Load {
-    /// Returns what of it is left by now.
+    /// Returns the remaining excess.
     fn drained(&self, now: Instant) -> usize {
         let micros = now.saturating_duration_since(self.at).as_micros();
         let through = micros.saturating_mul(SUSTAINED_BYTES_PER_SECOND as u128) / 1_000_000;
@@ -165,7 +166,7 @@ impl Load {
     }
 }
 
-/// Returns how long it takes until so many bytes are forgotten.
+/// Returns how long it takes until this number of bytes is worked off.
 pub(crate) fn time_of(bytes: usize) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     Duration::from_secs_f64(bytes as f64 / SUSTAINED_BYTES_PER_SECOND as f64)

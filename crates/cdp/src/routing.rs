@@ -1,7 +1,7 @@
-//! Who waits for which message: calls for their replies, subscribers for events.
+//! Routing of messages: replies to calls, events to subscribers.
 //!
-//! The reader must never wait for a subscriber, since that subscriber may itself wait for a reply. A
-//! subscriber that does not keep up therefore loses its subscription, never single events in silence.
+//! The reader must never wait for a subscriber, since that subscriber may itself wait for a reply. A subscriber that
+//! does not keep up therefore loses its subscription, never single events without notice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,31 +21,31 @@ use crate::load::{Excess, Group, Source};
 use crate::outbound::{Outbound, TapId};
 use crate::taps::{Outlet, Taps};
 
-/// How many calls of our own may wait for their replies at once. Those of taps are counted by themselves
-/// (see [`crate::MAX_TAP_CALLS`]) and take no place of ours.
+/// Our own calls that may wait for their replies at once. Those of taps are counted separately (see
+/// [`crate::MAX_TAP_CALLS`]).
 pub const MAX_PENDING_CALLS: usize = 16_384;
 
-/// The method of an event that Chromium did not send: one of its messages was too long, and was passed over. It is the
-/// session's that the message was of; where that belongs to a tap, it is the root's and names the tap's group.
+/// The method of an event that Chromium did not send: one of its messages was too long, and was skipped. It belongs
+/// to the session of the message; if that belongs to a tap, it belongs to the root and names the tap's group.
 pub const MESSAGE_TOO_LONG: &str = "Pilotlight.messageTooLong";
 
-/// The method of an event that Chromium did not send: a window of a shared browser moves more than the others can bear
-/// (see [`crate::BURST_BYTES`]). It is addressed as [`MESSAGE_TOO_LONG`] is.
+/// The method of an event that Chromium did not send: a window of a shared browser transfers more than the others can
+/// tolerate (see [`crate::BURST_BYTES`]). It is addressed like [`MESSAGE_TOO_LONG`].
 pub const HOLDS_OTHERS_UP: &str = "Pilotlight.holdsOthersUp";
-/// The same where that does not end.
+/// The same if that does not end.
 pub const FLOODS: &str = "Pilotlight.floods";
 
-/// The code of a reply that stands for one that was too long: JSON-RPC's for errors of a server.
+/// The code of a reply in place of one that was too long: JSON-RPC's for errors of a server.
 const TOO_LONG_CODE: i64 = -32000;
 
 /// The largest id of a call: Chromium reads it as a signed number of 32 bits
-/// (`third_party/inspector_protocol/crdtp/dispatch.cc`). After it comes 1 again.
+/// (`third_party/inspector_protocol/crdtp/dispatch.cc`). It is followed by 1.
 const MAX_ID: i64 = i32::MAX as i64;
 
-/// What a call gets: the raw result, or Chromium's refusal. A dropped sender means a closed connection.
+/// The result of a call: the raw reply, or Chromium's refusal. A dropped sender means a closed connection.
 pub(crate) type RawReply = Result<Box<RawValue>, RemoteError>;
 
-/// What is read of an event that tells of a target: in which context it is, which is how windows are named.
+/// The part of an event about a target that is read: its context, which identifies its window.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ToldTarget {
@@ -58,14 +58,14 @@ struct InContext {
     browser_context_id: Option<String>,
 }
 
-/// Which events a subscriber wants.
+/// The events of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// All events of the connection, in their order.
+    /// All events of the connection, in order.
     All,
-    /// Events of the root alone.
+    /// Events of the root.
     Root,
-    /// Events of one session alone.
+    /// Events of one session.
     Session(SessionId),
 }
 
@@ -79,19 +79,19 @@ impl Scope {
     }
 }
 
-/// An event as it came.
+/// An event as it was received.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Whose event; `None` is the root's.
+    /// The session; `None` is the root.
     pub session: Option<SessionId>,
     /// The protocol's name.
     pub method: String,
-    /// The payload, untouched.
+    /// The payload, unchanged.
     pub params: Box<RawValue>,
 }
 
 impl Event {
-    /// The payload, where this is an `N` and can be read as one.
+    /// Returns the payload, if the event is an `N` and can be parsed.
     pub fn read<N: Notification>(&self) -> Option<N> {
         if self.method != N::METHOD {
             return None;
@@ -102,19 +102,20 @@ impl Event {
     }
 }
 
-/// A stream of events. It ends when the connection closes or when its queue ran over.
+/// A stream of events. It ends when the connection closes or its queue overflows.
 #[derive(Debug)]
 pub struct Subscription {
     receiver: mpsc::Receiver<Arc<Event>>,
 }
 
 impl Subscription {
-    /// The next event, or `None` at the end.
+    /// Returns the next event, or `None` at the end.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         self.receiver.recv().await
     }
 
-    /// The next event that is there already. Events that came before a reply are there once the reply is.
+    /// Returns the next event if it has arrived. Events that were sent before a reply have arrived when the reply
+    /// has.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
         self.receiver.try_recv().ok()
     }
@@ -131,27 +132,27 @@ struct Tables {
     closed: bool,
     last_id: i64,
     pending: HashMap<i64, Waiter>,
-    /// How many of them are our own.
+    /// The number of our own calls.
     own_calls: usize,
     subscribers: Vec<Subscriber>,
     taps: Taps,
-    /// Whose each of our own sessions is, where it is somebody's.
+    /// The group of each of our own sessions that has one.
     own_groups: HashMap<SessionId, Group>,
 }
 
-/// Who waits for a reply.
+/// The receiver of a reply.
 #[derive(Debug)]
 enum Waiter {
-    /// A call of ours.
+    /// A call of our own.
     Call(oneshot::Sender<RawReply>),
-    /// A tap, which gets it as it comes.
+    /// A tap, which gets it unchanged.
     Tap(TapId),
-    /// The writer, which wants to know how far the browser has come.
+    /// The writer, which probes the browser's progress.
     Probe,
 }
 
 impl Tables {
-    /// Whoever waits for this reply waits no longer.
+    /// Returns whether the receiver of this reply has given up.
     fn take(&mut self, id: i64) -> Option<Waiter> {
         let waiter = self.pending.remove(&id)?;
         match waiter {
@@ -162,7 +163,7 @@ impl Tables {
         Some(waiter)
     }
 
-    /// There always is one: windows, their clients and the calls of each are limited, and so are our own.
+    /// There always is a free one: windows, their clients and the calls of each are limited, and so are our own.
     fn free_id(&mut self) -> i64 {
         loop {
             self.last_id = if self.last_id >= MAX_ID { 1 } else { self.last_id + 1 };
@@ -188,7 +189,7 @@ pub(crate) enum NotRegistered {
 }
 
 impl Router {
-    /// One whose first call has the id `next_id`.
+    /// Returns tables whose first call has the id `next_id`.
     pub(crate) fn with_next_id(next_id: i32, outbound: Arc<Outbound>) -> Self {
         let tables = Tables { last_id: i64::from(next_id) - 1, ..Tables::default() };
         Self { tables: Mutex::new(tables), outbound }
@@ -198,7 +199,7 @@ impl Router {
         self.tables.lock()
     }
 
-    /// A fresh id and the place where its reply will arrive.
+    /// Returns a new id and the channel of its reply.
     pub(crate) fn register(self: &Arc<Self>) -> Result<PendingCall, NotRegistered> {
         let mut tables = self.tables();
         if tables.closed {
@@ -214,7 +215,7 @@ impl Router {
         Ok(PendingCall { id, reply, router: Arc::clone(self) })
     }
 
-    /// A fresh id for a call of a tap.
+    /// Returns a new id for a call of a tap.
     pub(crate) fn register_for(&self, tap: TapId) -> Option<i64> {
         let mut tables = self.tables();
         if tables.closed || !tables.taps.may_call(tap) {
@@ -225,7 +226,7 @@ impl Router {
         Some(id)
     }
 
-    /// A fresh id for a question of the writer's.
+    /// Returns a new id for a probe of the writer.
     pub(crate) fn register_probe(&self) -> Option<i64> {
         let mut tables = self.tables();
         if tables.closed {
@@ -265,7 +266,7 @@ impl Router {
         Subscription { receiver }
     }
 
-    /// Hands one message to whoever waits for it: `message` as it came, `envelope` as it was read.
+    /// Passes one message to its receiver: `message` as it was received, `envelope` as it was parsed.
     pub(crate) fn route(&self, envelope: &Envelope<'_>, message: &Bytes) {
         if self.outbound.loads.is_shared()
             && let Some(source) = self.source_of_message(envelope)
@@ -284,11 +285,11 @@ impl Router {
                     drop(tables);
                     self.outbound.probe_answered();
                 }
-                // Nobody waits any more where the call ran out of time.
+                // The receiver has been dropped if the call timed out.
                 None => {}
             }
         } else if self.tables().taps.event(envelope, message) {
-            // The event of a session that belongs to a tap is nobody else's.
+            // The event of a session that belongs to a tap is passed only to that.
         } else if let Some(method) = &envelope.method {
             self.publish(Arc::new(Event {
                 session: envelope.session.as_ref().map(|session| SessionId::from(&*session.0)),
@@ -298,11 +299,11 @@ impl Router {
         }
     }
 
-    /// Tells of a message that was too long: whoever waits for it gets an error, and everybody hears whose event it was.
+    /// Handles a message that was too long: its receiver gets an error, and subscribers an event with its session.
     pub(crate) fn pass_over(&self, message: &PassedOver) {
         let session = message.session();
         let Some(id) = message.call() else {
-            // Of our own the session is told: it is that page's.
+            // If it is our own, the event belongs to the session, that is to its page.
             let source = session.map(|session| match self.source_of(&session) {
                 Source::Own(_) => Source::Session(session),
                 source => source,
@@ -324,14 +325,14 @@ impl Router {
         }
     }
 
-    /// Counts what a session has moved, where it shares its browser; `is_unasked` says whether it was an event.
+    /// Counts what a session has transferred, if it shares its browser; `is_unasked` is whether it was an event.
     pub(crate) fn session_moved(&self, session: &SessionId, bytes: usize, is_unasked: bool) {
         if self.outbound.loads.is_shared() {
             self.moved(self.source_of(session), bytes, is_unasked);
         }
     }
 
-    /// Counts what was moved, and tells of it where it was too much.
+    /// Counts a transfer, and emits an event if it was too much.
     pub(crate) fn moved(&self, source: Source, bytes: usize, is_unasked: bool) {
         let method = match self.outbound.loads.add(source.clone(), bytes, is_unasked) {
             Some(Excess::HoldsUp) => HOLDS_OTHERS_UP,
@@ -341,8 +342,8 @@ impl Router {
         self.tell_of(Some(source), method);
     }
 
-    /// Returns who made the browser send a message. What it tells of a target is the doing of that target's window, and
-    /// not of whoever listens: every client hears of the targets of all windows.
+    /// Returns the source of a message of the browser. Events of a target are caused by that target's window, and not
+    /// by the clients that enabled them: every client gets those of all windows.
     fn source_of_message(&self, envelope: &Envelope<'_>) -> Option<Source> {
         let told = envelope.method.as_ref().and_then(|method| method.0.strip_prefix("Target.target"));
         match told {
@@ -365,7 +366,7 @@ impl Router {
         }
     }
 
-    /// Says to which group a session of our own belongs; `None` where it is over.
+    /// Sets the group of one of our own sessions; `None` if it has ended.
     pub(crate) fn set_own_group(&self, session: &SessionId, group: Option<&str>) {
         let own_groups = &mut self.tables().own_groups;
         match group {
@@ -422,11 +423,11 @@ fn reply_of(envelope: &Envelope<'_>) -> RawReply {
 }
 
 fn empty_object() -> Box<RawValue> {
-    // `to_raw_value` of a unit struct with no fields cannot fail; `null` stands in for the impossible.
+    // `to_raw_value` of a unit struct without fields cannot fail; `null` is never used.
     to_raw_value(&serde_json::Map::new()).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// A call under way. Dropped, it is forgotten, so that abandoned calls do not pile up.
+/// A pending call. It is removed when this is dropped, so that abandoned calls do not accumulate.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
     pub(crate) id: i64,

@@ -1,7 +1,7 @@
-//! Which client's each session is, and what waits for each client.
+//! The taps of a connection: the client of each session, and the messages that wait for each client.
 //!
-//! Sessions that come to be below a client's are the client's from their first event on, which is why that is seen
-//! to here, where the stream is read. Whoever does not take what is its own is cut off.
+//! Sessions that are attached below a client's belong to the client from their first event on, which is why they are
+//! added here, where the stream is read. A client that does not read its messages is disconnected.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +15,9 @@ use crate::envelope::{Envelope, SessionId};
 use crate::load::Group;
 use crate::outbound::TapId;
 
-/// How many calls of one tap may wait for their replies.
+/// Calls of one tap that may wait for their replies.
 pub const MAX_TAP_CALLS: usize = 2048;
-/// How many bytes may wait for all taps of a group together, beside the messages that are passed on.
+/// Bytes that may wait for all taps of a group together, besides the messages that are passed on.
 pub const GROUP_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 
 /// The router's end.
@@ -27,12 +27,12 @@ pub(crate) struct Outlet {
     waiting: Waiting,
     limit_bytes: usize,
     group: Group,
-    /// How many of its calls wait for their replies.
+    /// The number of its pending calls.
     calls: usize,
 }
 
 impl Outlet {
-    /// One into which nothing was passed yet.
+    /// Returns an outlet that nothing was passed to yet.
     pub(crate) fn new(
         sender: mpsc::UnboundedSender<Bytes>,
         waiting: Waiting,
@@ -43,7 +43,7 @@ impl Outlet {
     }
 }
 
-/// How many bytes wait for a tap, and for its group.
+/// Bytes that wait for a tap, and for its group.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiting {
     own: Arc<AtomicUsize>,
@@ -51,12 +51,12 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Nothing waits for this one yet.
+    /// Returns counters of zero.
     pub(crate) fn new(of_group: Arc<AtomicUsize>) -> Self {
         Self { own: Arc::default(), of_group }
     }
 
-    /// Returns what waited before, the tap's own and the group's.
+    /// Adds bytes, and returns what waited before for the tap and for the group.
     fn add(&self, bytes: usize) -> (usize, usize) {
         (self.own.fetch_add(bytes, Ordering::AcqRel), self.of_group.fetch_add(bytes, Ordering::AcqRel))
     }
@@ -67,13 +67,13 @@ impl Waiting {
     }
 }
 
-/// All taps of a connection, and whose each session is.
+/// All taps of a connection, and the tap of each session.
 #[derive(Debug, Default)]
 pub(crate) struct Taps {
     last: u64,
     outlets: HashMap<TapId, Outlet>,
     sessions: HashMap<SessionId, TapId>,
-    /// What waits for each group that has taps.
+    /// The waiting bytes of each group that has taps.
     groups: HashMap<Group, Weak<AtomicUsize>>,
 }
 
@@ -90,7 +90,7 @@ impl Taps {
         TapId::of(self.last)
     }
 
-    /// What waits for all taps of a group.
+    /// Returns the counter of a group.
     pub(crate) fn waiting_of(&mut self, group: &Group) -> Arc<AtomicUsize> {
         self.groups.retain(|_, waiting| waiting.strong_count() > 0);
         if let Some(waiting) = self.groups.get(group).and_then(Weak::upgrade) {
@@ -101,7 +101,7 @@ impl Taps {
         waiting
     }
 
-    /// Counts one more call of a tap, where it may have another.
+    /// Counts another call of a tap, if it may have one.
     pub(crate) fn may_call(&mut self, tap: TapId) -> bool {
         let Some(outlet) = self.outlets.get_mut(&tap) else { return false };
         let may = outlet.calls < MAX_TAP_CALLS;
@@ -109,14 +109,14 @@ impl Taps {
         may
     }
 
-    /// A call of a tap is over.
+    /// Notes that a call of a tap has ended.
     pub(crate) fn answered(&mut self, tap: TapId) {
         if let Some(outlet) = self.outlets.get_mut(&tap) {
             outlet.calls -= 1;
         }
     }
 
-    /// The group of the tap that a session belongs to.
+    /// Returns the group of the tap that a session belongs to.
     pub(crate) fn group_of(&self, session: &SessionId) -> Option<Group> {
         let outlet = self.outlets.get(self.sessions.get(session)?)?;
         Some(Arc::clone(&outlet.group))
@@ -133,11 +133,11 @@ impl Taps {
         self.sessions.retain(|_, of| *of != tap);
     }
 
-    /// Passes a message on. The bytes that wait are bounded by the limit and one message.
+    /// Passes a message on. The waiting bytes are limited by the limit and one message.
     pub(crate) fn deliver(&mut self, tap: TapId, message: &Bytes) {
         let Some(outlet) = self.outlets.get(&tap) else { return };
         let (waiting, of_group) = outlet.waiting.add(message.len());
-        // With much waiting for others of its group, the one that has none itself is served on.
+        // If much waits for others of its group, a tap without waiting messages is still served.
         let is_full = waiting > outlet.limit_bytes || (waiting > 0 && of_group > GROUP_BACKLOG_BYTES);
         if is_full || outlet.sender.send(message.clone()).is_err() {
             outlet.waiting.remove(message.len());
@@ -146,7 +146,7 @@ impl Taps {
         }
     }
 
-    /// Passes an event on where it is of a tap's session, and says whether it was.
+    /// Passes an event on if it belongs to a tap's session, and returns whether it did.
     pub(crate) fn event(&mut self, envelope: &Envelope<'_>, message: &Bytes) -> bool {
         let (Some(method), Some(session)) = (&envelope.method, &envelope.session) else { return false };
         if self.sessions.is_empty() {

@@ -1,8 +1,8 @@
-//! Keeping a hibernated session signed in with a document alone: in a bare window with its cookies, without scripts,
-//! pictures or anything else that a page is made of.
+//! Keeping a hibernated session signed in with only a document: in a bare window with its cookies, without scripts,
+//! pictures or other resources.
 //!
-//! What comes back of the session is its cookies, and they go into the checkpoint that it has. Everything else in there
-//! is never read from a window that does not have it: a [`BareWindow`] gives no checkpoint.
+//! Only the cookies of that window are stored, in the session's existing checkpoint. The rest of the checkpoint is
+//! never replaced, since a [`BareWindow`] does not have it.
 
 use std::time::Duration;
 
@@ -17,30 +17,31 @@ use super::session_target::{
     ActivityObserver, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, of_window, portal_fault, response_status,
 };
 
-/// How long it is tried to write down what the portal has changed: without it the next refresh comes signed out.
+/// How long storing the cookies that the portal changed is retried: without them the next refresh would be signed
+/// out.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long after a failed write it is tried again.
+/// The delay before a failed write is retried.
 const WRITE_RETRY: Duration = Duration::from_secs(2);
-/// Whether the page asks for a password.
+/// Returns whether the page asks for a password.
 const ASKS_FOR_PASSWORD: &str = "document.querySelector('input[type=password]') !== null";
 
 impl SessionTarget {
-    /// Loads a document of the portal with the cookies of `checkpoint`, and has those written down that this changed.
+    /// Loads a document of the portal with the cookies of `checkpoint`, and has the cookies stored that this changed.
     ///
-    /// [`SignInStatus::SignedIn`] and, where no condition can tell, [`SignInStatus::Unknown`] are what the document shows;
-    /// anything else may only mean that it takes scripts to show it.
+    /// The document shows [`SignInStatus::SignedIn`] and, if no condition applies, [`SignInStatus::Unknown`]; any
+    /// other result may only mean that scripts are needed.
     pub(super) async fn load_document(
         &self,
         window: &Window,
         checkpoint: Option<&Checkpoint>,
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
-        // The portal would know nobody.
+        // Without cookies, the portal would not recognise the session.
         let Some(checkpoint) = checkpoint else { return Ok(SignInStatus::SignedOut) };
         let bare = window.make_bare(&checkpoint.cookies, LOAD_TIMEOUT).await.map_err(of_window)?;
         let url = self.document_url();
         let loaded = bare.load(url, LOAD_TIMEOUT).await;
-        // Whatever came of it, the portal may no longer know the cookies that it was sent.
+        // Whatever the outcome, the portal may no longer accept the old cookies.
         keep_cookies(&bare, &checkpoint.cookies, observer).await?;
         let is_document = loaded.map_err(of_window)?;
         let standing =
@@ -54,13 +55,13 @@ impl SessionTarget {
         Ok(standing)
     }
 
-    /// The URL of the site's refresh, or else the start page.
+    /// Returns the URL of the site's refresh, or else the start page.
     fn document_url(&self) -> &str {
         let url = self.site.as_ref().and_then(|site| site.definition.refresh.url.as_deref());
         url.unwrap_or(&self.start_url)
     }
 
-    /// How a document stands that was asked for at `asked`.
+    /// Returns the status of a document that was requested at `asked`.
     async fn shown_by(&self, page: &Window, asked: &str) -> Result<SignInStatus, Failure> {
         let status = response_status(page).await;
         match status {
@@ -80,7 +81,7 @@ impl SessionTarget {
                 return Ok(looked);
             }
         }
-        // Where no condition can tell, anything but the page that was asked for is taken for a sign-in page.
+        // If no condition applies, any page other than the requested one is considered a sign-in page.
         let is_it = (200..300).contains(&status) && is_same_page(asked, &page.summary().url);
         let asks = page.evaluate(ASKS_FOR_PASSWORD, PROBE_TIMEOUT).await.map_err(of_window)?;
         let stays = is_it && asks == serde_json::Value::Bool(false);
@@ -88,7 +89,7 @@ impl SessionTarget {
     }
 }
 
-/// Has cookies written down that differ from what they were. Returns once they are.
+/// Has the cookies stored that changed. Returns once they are.
 async fn keep_cookies(
     bare: &BareWindow,
     before: &[Cookie],
@@ -109,12 +110,12 @@ async fn keep_cookies(
     }
 }
 
-/// In whatever order they come.
+/// Returns whether both have the same cookies, in any order.
 fn are_equal(before: &[Cookie], now: &[Cookie]) -> bool {
     before.len() == now.len() && now.iter().all(|cookie| before.contains(cookie))
 }
 
-/// Whether two URLs have the same host and path.
+/// Returns whether two URLs have the same host and path.
 pub(super) fn is_same_page(asked: &str, shown: &str) -> bool {
     let page = |url: &str| {
         let url = Url::parse(url).ok()?;

@@ -1,4 +1,4 @@
-//! Whether a session is signed in, as clients are told and as it is written down.
+//! Conversion of the sign-in status for clients and for the store.
 
 use pilotlight_api::{SessionSignIn, SignInHow as How, SignInStatus as Status};
 use pilotlight_core::{Check, Moment, SignIn, Suspicion};
@@ -6,13 +6,13 @@ use pilotlight_store::record::SignInRecord;
 
 use crate::clock::timestamp;
 
-/// Returns what clients are told.
+/// Returns the status for clients.
 pub(super) fn published(sign_in: &SignIn) -> SessionSignIn {
     let (status, how) = words(sign_in);
     SessionSignIn { status, checked_at: sign_in.checked_at().map(timestamp), how }
 }
 
-/// Returns what is written down, where there is anything.
+/// Returns the status for the store, if it is known.
 pub(super) fn recorded(sign_in: &SignIn) -> Option<SignInRecord> {
     let (status, how) = words(sign_in);
     let moved_to = match sign_in.suspicion() {
@@ -28,7 +28,7 @@ pub(super) fn recorded(sign_in: &SignIn) -> Option<SignInRecord> {
     })
 }
 
-/// Returns what was written down. Words of a newer version say nothing.
+/// Returns the stored status. Words of a newer version are ignored.
 pub(crate) fn sign_in_of(record: Option<&SignInRecord>) -> SignIn {
     let read = |record: &SignInRecord| {
         let status = Status::ALL.into_iter().find(|status| status.as_str() == record.status)?;

@@ -1,6 +1,6 @@
-//! A sign-in outside every session, in a browser of its own: what the keeper does, and each step of it told.
+//! Trying a sign-in outside of all sessions, in a separate browser, with a report of each step.
 //!
-//! Nothing of it stays: neither the browser nor what was typed.
+//! Nothing of it is kept: neither the browser nor what was typed.
 
 use bytes::Bytes;
 use pilotlight_checkpoint::Cookie;

@@ -1,7 +1,7 @@
-//! Sessions without conditions: nothing tells whether they are signed in, but a page may look signed out. It shows a
-//! password field, or it was loaded again and came to another address.
+//! Sessions without conditions: their status is unknown, but a page may look signed out. It shows a password field,
+//! or it was loaded again and led to another address.
 //!
-//! Either may be wrong, so that it is said and nothing is done about it.
+//! Either may be wrong, so that it is reported and nothing else is done.
 
 use pilotlight_core::{Moment, Session, SignInStatus, Suspicion};
 use url::Url;
@@ -33,14 +33,14 @@ pub(super) const SHOWS_PASSWORD_FIELD: &str = r#"(() => {
   return shows(document);
 })()"#;
 
-/// What the rules know of a session that its activities go by.
+/// What the rules know of a session that its activities need.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownBefore {
-    /// When a sign-in was typed whose outcome nobody knows yet.
+    /// When a sign-in was typed whose outcome is not known yet.
     pub(super) tried_at: Option<Moment>,
-    /// Where its page has moved to, where it looks signed out for that.
+    /// The address to which its page has moved, if it looks signed out because of that.
     pub(super) moved_to: Option<String>,
-    /// Whether its window is there for a refresh alone.
+    /// Whether its window is open only for a refresh.
     pub(super) is_asleep: bool,
 }
 
