@@ -1,5 +1,6 @@
 //! Configurations as people write them, right and wrong.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use pilotlight_api::{RefreshHow, Seconds};
 use pilotlight_linux::Destination;
 
+use super::keys::KEYS;
 use super::types::auto_max_live;
 use super::*;
 
@@ -422,6 +424,11 @@ fn garbage_is_a_problem_and_no_panic() {
     assert!(folder.load().unwrap_err().to_string().contains("larger than"));
 }
 
+/// Returns the setting that a line of the example has behind its comment sign.
+fn setting(line: &str) -> Option<&str> {
+    line.strip_prefix("# ").filter(|rest| rest.contains(" = "))
+}
+
 #[test]
 fn the_examples_are_without_a_mistake_and_hold_every_default() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
@@ -431,19 +438,36 @@ fn the_examples_are_without_a_mistake_and_hold_every_default() {
     assert_eq!(config.sites.keys().collect::<Vec<_>>(), ["emodal", "portal"]);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 
-    // With every line switched on it is still a configuration that loads.
+    // With every line switched on it is still a configuration that loads. All values are the defaults, except of keys
+    // without one.
     let text = std::fs::read_to_string(examples.join("pilotlight.toml")).unwrap();
-    let uncommented: Vec<&str> = text
-        .lines()
-        .map(|line| {
-            line.strip_prefix("# ")
-                .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
-                .unwrap_or(line)
-        })
-        .collect();
-    let all = Folder::with(&[("pilotlight.toml", &uncommented.join("\n"))]);
+    let mut section = "";
+    let mut keys = BTreeSet::new();
+    let mut enabled = Vec::new();
+    for line in text.lines() {
+        let heading =
+            line.strip_prefix("# ").unwrap_or(line).strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        section = heading.unwrap_or(section);
+        let key = setting(line).and_then(|rest| rest.split(' ').next());
+        keys.extend(key.map(|key| (section, key)));
+        let has_default =
+            !key.is_some_and(|key| ["state_dir", "webhook", "webhook_secret", "user"].contains(&key));
+        if has_default {
+            enabled.push(
+                heading.map_or_else(|| setting(line).unwrap_or(line).to_owned(), |name| format!("[{name}]")),
+            );
+        }
+    }
+    let known: BTreeSet<_> = KEYS.iter().map(|key| (key.section, key.name)).collect();
+    keys.retain(|(section, _)| *section != "profiles.office");
+    assert_eq!(keys, known, "the example has every key");
+    let all = Folder::with(&[("pilotlight.toml", &enabled.join("\n"))]);
     let config = all.load().unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(config.limits.queue_timeout, Duration::from_secs(30));
+    let default = Config::with_defaults(config.server.state_dir.clone());
+    assert_eq!(config.server, default.server);
+    assert_eq!(config.limits, default.limits);
+    assert_eq!(config.sessions, default.sessions);
+    assert_eq!(config.chromium, default.chromium);
     assert!(config.profiles.contains_key("office"));
 }
 
