@@ -277,6 +277,8 @@ export interface Proxy {
   username?: string | null;
 }
 
+export type Ready = "load" | "dom";
+
 export type RefreshAsleep = "window" | "document" | "never";
 
 export interface RefreshDefinition {
@@ -286,9 +288,12 @@ export interface RefreshDefinition {
   how?: RefreshHow;
   jitter?: Seconds | null;
   url?: string | null;
+  where?: RefreshWhere;
 }
 
 export type RefreshHow = "reload" | "visit" | "request" | "flow";
+
+export type RefreshWhere = "beside" | "page";
 
 export type RestoreFields = "silent" | "events" | "no";
 
@@ -392,6 +397,7 @@ export interface SiteDefinition {
   needs_attention?: Record<string, unknown> | null;
   operations?: Record<string, OperationDefinition>;
   quiet_hours?: string | null;
+  ready?: Ready;
   refresh?: RefreshDefinition;
   restore_fields?: RestoreFields;
   second_factor?: Record<string, unknown> | null;

@@ -47,7 +47,7 @@ pub use session::{
 };
 pub use sign_in::SignIn;
 pub use site::{
-    DialogDefinition, Ready, RefreshAsleep, RefreshDefinition, RefreshHow, RefreshWhere, RestoreFields, SignedInAs,
-    SiteDefinition,
+    DialogDefinition, Ready, RefreshAsleep, RefreshDefinition, RefreshHow, RefreshWhere, RestoreFields,
+    SignedInAs, SiteDefinition,
 };
 pub use validate::FieldError;

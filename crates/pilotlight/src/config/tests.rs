@@ -167,7 +167,7 @@ fn every_key_is_a_variable() {
             ("PILOTLIGHT_PORT_7070_TCP", "set by a cluster"),
         ],
     );
-    assert!(keys::KEYS.iter().all(|key| sources.environment.contains_key(&key.variable())));
+    assert!(KEYS.iter().all(|key| sources.environment.contains_key(&key.variable())));
     let config = Config::load(&sources).unwrap();
     let hosts: Vec<_> = config.server.allowed_hosts.iter().map(ToString::to_string).collect();
     assert_eq!(hosts, ["example.org", "other.test:8443"]);
