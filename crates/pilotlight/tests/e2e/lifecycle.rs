@@ -105,7 +105,7 @@ async fn a_missing_old_or_broken_browser_is_said() {
     let old = program("old", "echo Chromium 79.0.3945.0");
     let broken = program("broken", "echo no such library >&2; exit 127");
     let missing = named("missing");
-    for (binary, says) in [(&old, "79"), (&broken, "does not run"), (&missing, "missing")] {
+    for (binary, says) in [(&old, "79"), (&broken, "failed: "), (&missing, "missing")] {
         let more = format!("[chromium]\nbinary = {binary:?}\n");
         let finished = serve(folder.path(), &config(&more)).await.expect(78);
         assert!(finished.stderr.contains(says), "{binary:?}: {finished:?}");
