@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::condition::{SHOWN, has_text};
 use crate::dialog::ExpectedDialog;
 use crate::page::{Click, Download, NetworkConditions, Page, PageError, Scope, Viewport};
 use crate::replay::{custom, element as scripts};
 use crate::selector::Selector;
+
+/// What a selector contains of which all lookups but the first take longer than alternatives are given.
+pub(crate) const SLOW_LATER: &str = "-slow-later";
 
 #[derive(Debug, Clone)]
 pub(crate) struct FakeElement {
@@ -218,9 +221,12 @@ impl Page for FakePage {
     }
 
     async fn find(&self, scope: &Scope, selector: &Selector) -> Result<Vec<Handle>, PageError> {
+        let wanted = selector.to_string();
+        if wanted.contains(SLOW_LATER) && self.there(scope)?.looks > 0 {
+            sleep(Duration::from_secs(2)).await;
+        }
         let mut state = self.there(scope)?;
         state.looks += 1;
-        let wanted = selector.to_string();
         if wanted.contains("!!") {
             return Err(PageError::Script(format!("`{wanted}` is not a valid selector")));
         }

@@ -150,8 +150,8 @@ impl<P: Page> Run<'_, P> {
     }
 
     /// The first match of the first selector whose match can be acted on: visible, enabled where that
-    /// matters, and in the same box as at the last look (`boxes`, by selector). Otherwise what stood in
-    /// the way.
+    /// matters, and in the same box as at the last look (`boxes`, by selector; another one may have found it). Otherwise
+    /// what stood in the way.
     pub(super) async fn find_ready(
         &self,
         selectors: &[Selector],
@@ -159,7 +159,7 @@ impl<P: Page> Run<'_, P> {
         boxes: &mut [Option<Value>],
     ) -> Result<P::Element, StepError> {
         let mut obstacle = StepError::NotFound;
-        for (selector, last_box) in selectors.iter().zip(boxes) {
+        for (index, selector) in selectors.iter().enumerate() {
             let found = self.page.find(&self.scope, selector);
             let found = if selectors.len() > 1 {
                 // The others tell whether the element is there.
@@ -181,9 +181,10 @@ impl<P: Page> Run<'_, P> {
             let answer = self.page.call(&element, READY, &[json!(must_be_enabled)]).await?;
             let state = answer["state"].as_str();
             let now = (state == Some("ready")).then(|| answer["box"].clone());
-            let before = std::mem::replace(last_box, now.clone());
+            let stays = boxes.contains(&now);
+            let before = boxes.get_mut(index).and_then(|last| std::mem::replace(last, now));
             obstacle = StepError::NotReady(match (state, before) {
-                (Some("ready"), before) if before == now => return Ok(element),
+                (Some("ready"), _) if stays => return Ok(element),
                 // Seen for the first time: a second look will tell whether it stays.
                 (Some("ready"), None) => return Err(StepError::NotReady(MOVING)),
                 (Some("ready"), Some(_)) => MOVING,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::fake::{FakeElement, FakePage, OnClick};
+use crate::fake::{FakeElement, FakePage, OnClick, SLOW_LATER};
 
 const SIGN_IN: &str = include_str!("../../samples/sign-in.json");
 const SECRET: &str = "correct \"horse\"";
@@ -103,6 +103,17 @@ async fn the_first_alternative_that_can_be_acted_on_wins() {
     let step = r##"{"type": "doubleClick", "selectors": ["#!!", "#hidden", "#disabled", "#moving", "#good"], "offsetX": 1, "offsetY": 1}"##;
     run(&page, step).await.unwrap();
     assert_eq!(page.log(), ["click #good x2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_element_stays_in_its_place_whichever_alternative_finds_it() {
+    let page = FakePage::new("http://portal/");
+    let slow = format!("#slow{SLOW_LATER}");
+    page.put(FakeElement::new(&[&slow, "#other"]));
+    let step = format!(
+        r##"{{"type": "click", "selectors": ["{slow}", "#other"], "offsetX": 1, "offsetY": 1, "timeout": 1500}}"##
+    );
+    run(&page, &step).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
