@@ -32,13 +32,32 @@ const FIELDS: [&str; 9] =
 /// How many of the elements that match a selector are asked whether they can be seen.
 const MATCHES_ASKED: usize = 32;
 /// A JavaScript function of an element: whether a person can see it, as far as its document and the documents of the same
-/// origin around it tell. What is transparent, or beyond the edges where no scrolling leads, cannot be seen.
+/// origin around it tell. What is transparent, or beyond the edges where no scrolling leads, cannot be seen. An element
+/// without a size of its own is seen by what is in it.
 pub const IS_SHOWN: &str = "(shown) => {
-  for (let element = shown; element; element = element.ownerDocument.defaultView.frameElement) {
+  const above = (node) => node.assignedSlot ?? node.parentElement
+    ?? (node.getRootNode() instanceof ShadowRoot ? node.getRootNode().host : null);
+  const hasBox = (element) => {
     const box = element.getBoundingClientRect();
-    const { scrollX, scrollY } = element.ownerDocument.defaultView;
-    const isThere = box.width > 0 && box.height > 0 && box.right + scrollX > 0 && box.bottom + scrollY > 0;
-    if (!isThere || !element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })) return false;
+    if (!(box.width > 0 && box.height > 0)) return false;
+    if (!element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })) return false;
+    let { right, bottom } = box;
+    for (let around = above(element); around; around = above(around)) {
+      right += around.scrollLeft;
+      bottom += around.scrollTop;
+    }
+    return right > 0 && bottom > 0;
+  };
+  const isThere = (element) => {
+    if (hasBox(element)) return true;
+    const inner = element.querySelectorAll('*');
+    for (let index = 0; index < inner.length && index < 100; index += 1) {
+      if (hasBox(inner[index])) return true;
+    }
+    return false;
+  };
+  for (let element = shown; element; element = element.ownerDocument.defaultView.frameElement) {
+    if (!isThere(element)) return false;
   }
   return true;
 }";

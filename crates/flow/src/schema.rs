@@ -267,6 +267,12 @@ pub(crate) fn is_new_tab(url: &str) -> bool {
 }
 
 impl Step {
+    /// Returns whether it types something.
+    #[must_use]
+    pub fn types(&self) -> bool {
+        matches!(self.action, Action::Change { .. } | Action::KeyDown { .. } | Action::KeyUp { .. })
+    }
+
     /// The Recorder's name of the step's type.
     #[must_use]
     pub fn kind(&self) -> &'static str {

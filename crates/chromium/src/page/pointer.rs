@@ -25,12 +25,14 @@ const ALIGNMENTS: [&str; 3] = ["center", "end", "start"];
 /// Scrolls the element to the place that is asked for.
 const ALIGN: &str =
     "function (block) { this.scrollIntoView({ block, inline: 'nearest', behavior: 'instant' }); }";
-/// Describes what a click at this distance from the corner of the element reaches instead of it; `null` if it reaches the
+/// Describes what a click at this part of the element's width and height reaches instead of it; `null` if it reaches the
 /// element. That includes what is inside it, and its label; and what it is inside of, if it lets clicks through, as the
 /// icons of buttons do. Documents around its frame are looked at as far as they have the same origin.
-const COVER: &str = r#"function (dx, dy) {
+const COVER: &str = r#"function (across, down) {
     const above = (node) => node.assignedSlot ?? node.parentElement
         ?? (node.getRootNode() instanceof ShadowRoot ? node.getRootNode().host : null);
+    const CONTROLS = 'a, button, label, summary, [role=button], [role=link], [role=tab], [role=menuitem], '
+        + '[role=option], [role=checkbox], [role=radio], [role=switch]';
     const contains = (outer, node) => {
         while (node && node !== outer) node = above(node);
         return Boolean(node);
@@ -49,12 +51,16 @@ const COVER: &str = r#"function (dx, dy) {
     };
     const reaches = (target, hit) => {
         if (!hit || contains(target, hit)) return true;
+        // Over the text in a slot, a shadow root answers with its own host.
+        for (let root = target.getRootNode(); root instanceof ShadowRoot; root = root.host.getRootNode()) {
+            if (root.host === hit) return true;
+        }
+        const control = hit.closest(CONTROLS);
+        if (control && contains(control, target)) return true;
         const [around, label] = [target.closest('label'), hit.closest('label')];
         if (label && (label === around || label.control === target)) return true;
         if (target.control && target.control === hit) return true;
-        if (!contains(hit, target)) return false;
-        return getComputedStyle(target).pointerEvents === 'none'
-            || hit.matches('a, button, label, summary, [role=button], [role=link], [role=tab], [role=menuitem]');
+        return contains(hit, target) && getComputedStyle(target).pointerEvents === 'none';
     };
     const describe = (hit) => {
         const name = hit.id ? `#${hit.id}` : [...hit.classList].slice(0, 2).map((name) => `.${name}`).join('');
@@ -62,15 +68,15 @@ const COVER: &str = r#"function (dx, dy) {
     };
     const box = [...this.getClientRects()].find((box) => box.width > 0 && box.height > 0);
     if (!box) return null;
-    let [x, y] = [box.left + dx, box.top + dy];
+    let [x, y] = [box.left + across * box.width, box.top + down * box.height];
     for (let target = this; target; target = target.ownerDocument.defaultView.frameElement) {
         if (target !== this) {
             const frame = target.getBoundingClientRect();
             const style = getComputedStyle(target);
             // A frame may be shown larger or smaller than it is.
-            const [across, down] = [frame.width / target.offsetWidth || 1, frame.height / target.offsetHeight || 1];
-            x = frame.left + (x + target.clientLeft + parseFloat(style.paddingLeft)) * across;
-            y = frame.top + (y + target.clientTop + parseFloat(style.paddingTop)) * down;
+            const [wider, higher] = [frame.width / target.offsetWidth || 1, frame.height / target.offsetHeight || 1];
+            x = frame.left + (x + target.clientLeft + parseFloat(style.paddingLeft)) * wider;
+            y = frame.top + (y + target.clientTop + parseFloat(style.paddingTop)) * higher;
         }
         const hit = topmost(target, x, y);
         if (!reaches(target, hit)) return describe(hit);
@@ -141,7 +147,12 @@ pub(super) async fn hover(window: &Window, element: &Element) -> Result<(), Wind
 
 /// Clicks or taps. Where the recorded point is not on the element now, or is covered, its middle is taken.
 pub(super) async fn click(window: &Window, element: &Element, click: &Click) -> Result<(), WindowError> {
-    let point = find_point(window, element, click).await?;
+    let before = window.navigation_count();
+    let point = find_point(window, element, click).await.map_err(|error| {
+        // Nothing was done yet: a page that went on meanwhile was not clicked.
+        let went_on = window.navigation_count() != before;
+        if went_on { WindowError::Covered("a page that goes on".to_owned()) } else { error }
+    })?;
     let clicking = async {
         if click.touch {
             tap(window, element, point, click).await
@@ -163,8 +174,10 @@ async fn find_point(window: &Window, element: &Element, click: &Click) -> Result
         let wanted = (whole.left + click.offset_x, whole.top + click.offset_y);
         let wanted = Some(wanted).filter(|wanted| seen.contains(*wanted));
         for (x, y) in wanted.into_iter().chain([seen.middle()]) {
-            let corner = [json!(x - whole.left), json!(y - whole.top)];
-            match element.call(&window.shard, COVER, &corner).await? {
+            let width = whole.right - whole.left;
+            let height = whole.bottom - whole.top;
+            let place = [json!((x - whole.left) / width), json!((y - whole.top) / height)];
+            match element.call(&window.shard, COVER, &place).await? {
                 Value::String(by) => cover = Some(by),
                 _ => return Ok((x, y)),
             }

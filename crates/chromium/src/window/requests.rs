@@ -157,6 +157,8 @@ struct Log {
     pending: HashMap<String, Pending>,
     any: bool,
     any_elsewhere: bool,
+    /// Whether an own request that may have been the sign-in was answered with less than 500.
+    has_succeeded: bool,
     refused: Option<u16>,
     failed: Option<u16>,
     last: Instant,
@@ -171,6 +173,7 @@ impl Log {
             pending,
             any: false,
             any_elsewhere: false,
+            has_succeeded: false,
             refused: None,
             failed: None,
             last: now,
@@ -211,11 +214,11 @@ impl Log {
         let is_get = matches!(sent.request.method.as_str(), "GET" | "HEAD");
         let is_own =
             sent.kind.as_deref() == Some("Document") || is_own(&sent.request.url, &sent.document_url);
-        if !is_own && is_get {
-            return;
-        }
         if let Some(redirected) = &sent.redirect_response {
             self.answered(&sent.request_id, redirected.status);
+        }
+        if !is_own && is_get {
+            return;
         }
         if is_own {
             (self.any, self.last) = (true, now);
@@ -256,8 +259,11 @@ impl Log {
         if !request.is_get && REFUSALS.contains(&status) {
             self.refused = Some(status);
         }
-        if !request.is_get {
-            self.failed = Some(status).filter(|status| *status >= 500);
+        if !request.is_get && status < 500 {
+            // Whatever fails after that has nothing to do with the sign-in.
+            (self.has_succeeded, self.failed) = (true, None);
+        } else if !request.is_get && !self.has_succeeded {
+            self.failed = Some(status);
         }
         Some(request)
     }

@@ -159,6 +159,8 @@ impl<P: Page> Run<'_, P> {
         boxes: &mut [Option<Value>],
     ) -> Result<P::Element, StepError> {
         let mut obstacle = StepError::NotFound;
+        // What this look finds says nothing of whether it moves.
+        let earlier = boxes.to_vec();
         for (index, selector) in selectors.iter().enumerate() {
             let found = self.page.find(&self.scope, selector);
             let found = if selectors.len() > 1 {
@@ -181,7 +183,7 @@ impl<P: Page> Run<'_, P> {
             let answer = self.page.call(&element, READY, &[json!(must_be_enabled)]).await?;
             let state = answer["state"].as_str();
             let now = (state == Some("ready")).then(|| answer["box"].clone());
-            let stays = boxes.contains(&now);
+            let stays = earlier.contains(&now);
             let before = boxes.get_mut(index).and_then(|last| std::mem::replace(last, now));
             obstacle = StepError::NotReady(match (state, before) {
                 (Some("ready"), _) if stays => return Ok(element),

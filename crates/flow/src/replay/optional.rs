@@ -50,7 +50,9 @@ impl<P: Page> Part<'_, P> {
             return Err(cause);
         }
         let mut was_late = false;
-        for late in (0..index).filter(|index| self.flow.steps[*index].is_optional) {
+        // One that types is never repeated: the portal may have heard of it.
+        let steps = &self.flow.steps;
+        for late in (0..index).filter(|index| steps[*index].is_optional && !steps[*index].types()) {
             was_late |= self.try_step(late, observe).await?;
         }
         if was_late { self.step(index, observe).await } else { Err(cause) }

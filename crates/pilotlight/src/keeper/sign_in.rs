@@ -269,11 +269,14 @@ impl Attempt<'_> {
             let is_lost = error.is_some_and(is_of_browser);
             let traffic = self.traffic().filter(|_| !is_lost);
             let is_all_typed = self.typed.as_ref().is_some_and(|typed| typed.is_all);
-            let gives_up_early = error.is_some_and(|error| is_lost || !is_all_typed || is_covered(error));
+            // Where the click on the button was not done and nothing was sent, nobody will answer. What else is covered
+            // may be covered by an answer.
+            let is_unsent = self.has_surely_sent_nothing(error);
+            let gives_up_early = error.is_some() && (is_lost || !is_all_typed || is_unsent);
             let verdict = self.verdict(form.as_ref(), traffic, began.elapsed(), gives_up_early);
-            // Where the last click was not done, nothing says that the portal was asked.
+            // Nothing says that the portal was asked.
             let verdict = match verdict {
-                Verdict::Silent if error.is_some_and(is_covered) => Verdict::Elsewhere,
+                Verdict::Silent if is_unsent => Verdict::Elsewhere,
                 verdict => verdict,
             };
             let is_judged = verdict != Verdict::Open && self.typed.is_some();

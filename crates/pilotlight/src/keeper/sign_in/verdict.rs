@@ -85,7 +85,7 @@ pub(super) fn judge(
     }
     let quiet_for = traffic.map_or(waited, |traffic| traffic.quiet_for.min(waited));
     // What a portal that is not there has the page say is no answer to the password.
-    let failed = traffic.filter(|_| !went_on).and_then(|traffic| traffic.failed);
+    let failed = traffic.filter(|_| !went_on && !is_refused).and_then(|traffic| traffic.failed);
     if let Some(status) = failed.filter(|status| *status != SERVER_ERROR)
         && quiet_for >= REFUSED_AFTER
     {
@@ -99,6 +99,8 @@ pub(super) fn judge(
         };
     }
     let was_asked = traffic.is_none_or(|traffic| traffic.any);
+    // An identity provider at another site may have refused it, and its answers are not looked into.
+    let was_asked_elsewhere = traffic.is_some_and(|traffic| traffic.any_elsewhere);
     let says_no = if went_on {
         waited >= REFUSED_AFTER
     } else if is_refused {
@@ -109,7 +111,7 @@ pub(super) fn judge(
     match (says_no, is_late) {
         (true, _) => Verdict::Refused,
         (false, false) => Verdict::Open,
-        (false, true) if !was_asked && !complains => Verdict::NotSent,
+        (false, true) if !was_asked && !complains && !was_asked_elsewhere => Verdict::NotSent,
         (false, true) => {
             let silent = if typed.is_all { Verdict::Silent } else { Verdict::Elsewhere };
             failed.map_or(silent, Verdict::Faulty)
