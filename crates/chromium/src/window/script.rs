@@ -30,7 +30,7 @@ const FETCH: &str = "async function (url, timeoutMs) {
             credentials: 'include', cache: 'no-store', signal: AbortSignal.timeout(timeoutMs),
         });
         response.body?.cancel();
-        return {status: response.status, url: response.url};
+        return {status: response.status, isRedirected: response.redirected};
     } catch (error) {
         return {failed: String(error.message), timedOut: error.name === 'TimeoutError'};
     }
@@ -41,8 +41,8 @@ const FETCH: &str = "async function (url, timeoutMs) {
 pub struct PageAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// The URL that answered, after all redirects.
-    pub url: String,
+    /// Whether it came after a redirect.
+    pub is_redirected: bool,
 }
 
 /// Evaluates an expression in a context of `session`, in the page's own world if `context` is `None`.
@@ -169,7 +169,7 @@ pub(crate) async fn request(
     // The page has its own time limit; ours is for an unresponsive page.
     let answer = evaluated_value(run(shard, tab, &tab.session, call, timeout + PROBE_TIMEOUT).await?)?;
     if let Some(status) = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok()) {
-        return Ok(PageAnswer { status, url: answer["url"].as_str().unwrap_or_default().to_owned() });
+        return Ok(PageAnswer { status, is_redirected: answer["isRedirected"] == json!(true) });
     }
     if answer["timedOut"] == json!(true) {
         return Err(WindowError::Timeout(timeout));

@@ -12,11 +12,12 @@ use pilotlight_core::{Failure, FailureKind, SignInStatus};
 use pilotlight_flow::Flow;
 use pilotlight_flow::replay::{ReplayOptions, replay};
 use tokio::time::timeout;
+use url::Url;
 
 use super::document::is_same_page;
 use super::session_target::{
-    ACTIVITY_TIMEOUT, ActivityObserver, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, loaded, of_window,
-    portal_fault, replay_failure, response_status, too_slow,
+    ACTIVITY_TIMEOUT, ActivityObserver, EMPTY_PAGE, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, loaded,
+    of_window, portal_fault, replay_failure, response_status, too_slow,
 };
 use super::suspicion::KnownBefore;
 
@@ -41,7 +42,7 @@ enum OwnPage {
     Answer,
     /// A page at this URL that does not look signed out.
     Fine(String),
-    /// A page at this URL that does not meet the site's conditions. It may be old, or be one that never does.
+    /// A page at this URL that does not meet the site's conditions, or looks signed out. It may be old, or always be so.
     SignedOut(String),
 }
 
@@ -132,7 +133,10 @@ impl SessionTarget {
         let is_error = http_status >= 400 || !url.starts_with("http");
         match looked.map(|status| known.applied(status, &url)) {
             Ok(SignInStatus::SignedIn | SignInStatus::Unknown) if !is_error => OwnPage::Fine(url),
-            Ok(SignInStatus::SignedOut) if !is_error => OwnPage::SignedOut(url),
+            // One with a field for a password may be there to change it.
+            Ok(SignInStatus::SignedOut | SignInStatus::LooksSignedOut(_)) if !is_error => {
+                OwnPage::SignedOut(url)
+            }
             _ => OwnPage::Useless,
         }
     }
@@ -159,27 +163,47 @@ impl SessionTarget {
         }
         // A page that meets the conditions when it is loaded now, and does not as it is, is older than the sign-in.
         let OwnPage::SignedOut(url) = own else { return Ok(Some(status)) };
-        let is_old = page.navigate(url, LOAD_TIMEOUT).await.is_ok()
-            && self.standing(page).await.is_ok_and(|status| is_content(&status));
+        let is_old = self.load_anew(page, url).await.is_ok_and(|status| is_content(&status));
         Ok((!is_old).then_some(status))
     }
 
-    /// Loads `url`, which the window's own page shows, in a hidden page; and the start page where that one does not show
-    /// that the session is signed in.
+    /// Loads `url`, which the window's own page shows, in a hidden page; and the start page where that one cannot be
+    /// loaded, or does not show that the session is signed in.
     async fn load_beside(
         &self,
         page: &Window,
         url: &str,
         known: &KnownBefore,
     ) -> Result<SignInStatus, Failure> {
-        loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
+        let is_start = url == self.start_url;
+        match page.navigate(url, LOAD_TIMEOUT).await {
+            Err(error) if is_start => return Err(of_window(error)),
+            Err(_) => return self.load_anew(page, &self.start_url).await,
+            Ok(()) => {}
+        }
         let standing = self.standing(page).await?;
         let is_found = !(400..500).contains(&response_status(page).await);
         let status = self.settled(page, standing, url, known, true).await;
-        if (is_content(&status) && is_found) || url == self.start_url {
-            return Ok(status);
+        match status {
+            SignInStatus::PersonNeeded(_) => Ok(status),
+            status if is_start || (is_content(&status) && is_found) => Ok(status),
+            // Of a start page nothing is known but what its conditions say.
+            SignInStatus::LooksSignedOut(_) => {
+                let at_start = self.load_anew(page, &self.start_url).await?;
+                Ok(if at_start == SignInStatus::SignedIn { at_start } else { status })
+            }
+            _ => self.load_anew(page, &self.start_url).await,
         }
-        self.load_start_page(page).await
+    }
+
+    /// Loads `url` in a hidden page that may show something already: to another place in the same document, nothing would
+    /// be loaded.
+    async fn load_anew(&self, page: &Window, url: &str) -> Result<SignInStatus, Failure> {
+        if url.contains('#') {
+            loaded(page.navigate(EMPTY_PAGE, LOAD_TIMEOUT).await)?;
+        }
+        loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
+        self.standing(page).await
     }
 
     /// Refreshes in a page that nobody sees and that is empty.
@@ -258,7 +282,7 @@ impl SessionTarget {
         match answer {
             PageAnswer { status: 401 | 403, .. } => Ok(Some(SignInStatus::SignedOut)),
             PageAnswer { status: status @ 500.., .. } => Err(portal_fault(status.into())),
-            PageAnswer { status: 200..300, url: at } if is_same_page(url, &at) => {
+            PageAnswer { status: 200..300, is_redirected: false } => {
                 let status = self.look(window).await?;
                 Ok(Some(status).filter(is_content))
             }
@@ -293,6 +317,12 @@ fn is_content(status: &SignInStatus) -> bool {
     matches!(status, SignInStatus::SignedIn | SignInStatus::Unknown)
 }
 
+/// Returns whether a request was answered at its own URL. Some portals tell their pages apart by the query alone.
+fn is_same_request(asked: &str, at: &str) -> bool {
+    let query = |url: &str| Url::parse(url).ok().map(|url| url.query().map(str::to_owned));
+    is_same_page(asked, at) && query(asked) == query(at)
+}
+
 /// Sends the request of a refresh as a hidden page's own navigation: nothing else of the portal is loaded, and the answer is
 /// all that tells.
 async fn ask_in_hidden_page(page: &Beside, url: &str) -> Result<SignInStatus, Failure> {
@@ -304,7 +334,21 @@ async fn ask_in_hidden_page(page: &Beside, url: &str) -> Result<SignInStatus, Fa
     }
     match response_status(page).await {
         status @ 500.. => Err(portal_fault(status)),
-        200..300 if is_same_page(url, &page.page_url()) => Ok(SignInStatus::SignedIn),
+        200..300 if is_same_request(url, &page.page_url()) => Ok(SignInStatus::SignedIn),
         _ => Ok(SignInStatus::SignedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_was_redirected_is_another_one() {
+        let asked = "https://portal.test/index.php?r=keepalive";
+        assert!(is_same_request(asked, asked));
+        assert!(!is_same_request(asked, "https://portal.test/index.php?r=login"));
+        assert!(!is_same_request(asked, "https://portal.test/login?r=keepalive"));
+        assert!(!is_same_request(asked, "https://sso.test/index.php?r=keepalive"));
     }
 }

@@ -34,7 +34,7 @@ const SETTLED_AFTER: Duration = Duration::from_millis(300);
 /// How long a page may take to answer the simplest question.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The page of a window that shows nothing.
-const EMPTY_PAGE: &str = "about:blank";
+pub(super) const EMPTY_PAGE: &str = "about:blank";
 /// How often a page is looked at while waiting.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 /// The portal's answer to the navigation that made the present document; 0 where it is not known.

@@ -45,7 +45,7 @@ async fn soak_twenty_sessions_stay_signed_in_with_one_sign_in_each() {
     let soak_time = soak_time();
     // The long run has the portal that the documentation speaks of, the short one a less patient one.
     let is_long = soak_time > SHORT_RUN;
-    let (session_timeout, interval) = if is_long { (20, REFRESH_INTERVAL_SECONDS) } else { (6, 2) };
+    let (session_timeout, interval) = if is_long { (20, REFRESH_INTERVAL_SECONDS) } else { (10, 3) };
     let portal =
         PortalOptions { session_timeout: Duration::from_secs(session_timeout), ..Default::default() };
     let env = test_env_with("[limits]\nmax_live = 40", portal).await;
