@@ -1,9 +1,11 @@
-//! Bare windows that are used again: opening and closing a context with a renderer takes more than half of the processor
-//! time of loading a document (measured: 175 of 66 + 29 ms; see docs/benchmarks.md, `keep`).
+//! Bare windows that are used again: to open a context with a renderer, load a small document and close it took 166 ms of
+//! processor time, and to load it in an emptied one and empty that again 95 ms (measured on a busy machine).
 //!
-//! A bare window that loaded its document is emptied when it is closed, and becomes the next bare window of the same site
-//! in the same browser. It never runs a script and stores nothing, so that cookies, cached documents and the page's
-//! history are all that it has of a session. The page is left first: nothing that was on its way arrives after that.
+//! A bare window is emptied when it is closed, and becomes the next bare window of the same site in the same browser. It
+//! never runs a script and stores nothing, so that cookies, cached documents and the page's history are all that it has
+//! of a session; its connections, and what hosts say of themselves (HSTS), are the same for all sessions of the site.
+//! A password of HTTP authentication would stay too, but Pilotlight gives a bare window none; only a portal that redirects
+//! to an address with a password in it could. The page is left first: nothing that was on its way arrives after that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +13,20 @@ use std::time::Duration;
 use pilotlight_cdp::protocol::network::ClearBrowserCache;
 use pilotlight_cdp::protocol::page::ResetNavigationHistory;
 use pilotlight_cdp::protocol::storage::ClearCookies;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{COMMAND_TIMEOUT, Window, dispose};
 use crate::error::WindowError;
 use crate::state::{Emptied, Shard, Tab, Viewport, WindowState, lock};
 
 /// How many emptied windows a browser keeps.
-const KEPT_MAX: usize = 4;
+const KEPT_MAX: usize = 8;
 /// How long an emptied window is kept.
 const LIFETIME: Duration = Duration::from_secs(600);
-/// How long leaving the page may take.
+/// How long emptying one may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an emptied page may take to answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const EMPTY_PAGE: &str = "about:blank";
 
 /// Opens a bare window that another session of the site has left, if there is one of this size.
@@ -49,13 +53,19 @@ pub(crate) fn take(shard: &Arc<Shard>, site: &str, viewport: Viewport) -> Option
     Some(state)
 }
 
+/// Returns whether the page of a window that was taken still answers: it may have crashed since.
+pub(crate) async fn is_alive(window: &Window) -> bool {
+    window.evaluate("0", PROBE_TIMEOUT).await.is_ok()
+}
+
 /// Empties a window that is closed, for the next one of its site. Returns whether it is gone for its owner; if not, it
 /// must be disposed of.
 pub(super) async fn leave(window: &Window) -> bool {
     let (shard, state) = (&window.shard, &window.state);
     let Some(site) = lock(&state.reusable_for).take() else { return false };
     let Ok([tab]) = <[Arc<Tab>; 1]>::try_from(state.tabs.borrow().clone()) else { return false };
-    if let Err(error) = empty(window, &tab).await {
+    let emptied = timeout(LEAVE_TIMEOUT, empty(window, &tab)).await;
+    if let Err(error) = emptied.unwrap_or(Err(WindowError::Timeout(LEAVE_TIMEOUT))) {
         tracing::debug!(window = %state.id, %error, "a bare window is not used again");
         return false;
     }
