@@ -72,6 +72,8 @@ struct Taken {
     sign_ins: u64,
     /// How long the first use of each session took.
     uses: Samples,
+    /// The number of sessions that could not be used.
+    unusable: u32,
     hours: f64,
 }
 
@@ -149,6 +151,7 @@ fn told(name: &str, taken: &Taken, baseline: &Taken) -> Vec<Line> {
             baseline: None,
             reach: USE_REACH,
         },
+        line("then unusable", f64::from(taken.unusable), "sessions that did not answer", "", None, 0.0),
         line(
             "then used, p99",
             taken.uses.percentile(99),
@@ -194,8 +197,10 @@ async fn measure_way(
     progress.set_message("sessions are used one after the other");
     for id in ids.into_iter().take(USED) {
         let asked = Instant::now();
-        fixture.evaluate(id, "document.title").await?;
-        taken.uses.push_time(asked.elapsed());
+        match fixture.evaluate(id, "document.title").await {
+            Ok(_) => taken.uses.push_time(asked.elapsed()),
+            Err(_) => taken.unusable += 1,
+        }
     }
     taken.sign_ins = fixture.portal.total_sign_ins();
     Ok(taken)
@@ -287,6 +292,7 @@ impl Measuring {
             latest: self.latest.as_secs_f64(),
             sign_ins: fixture.portal.total_sign_ins(),
             uses: Samples::default(),
+            unusable: 0,
             hours: self.began.elapsed().as_secs_f64() / 3600.0,
         }
     }

@@ -2,10 +2,11 @@
 //! is tried in a browser, with the demo portal.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotlight_api::{CheckState, MachineCheck, RefreshDefinition, RefreshHow};
+use pilotlight_api::{CheckState, MachineCheck, RefreshAsleep, RefreshDefinition, RefreshHow};
 use pilotlight_demo_portal::{PASSWORD, Portal, PortalOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,9 @@ pub(super) fn measure(config: Config) -> Result<MachineCheck, Failure> {
         sessions: config.limits.max_sessions,
         interval: config.sessions.refresh_interval.unwrap_or(USUAL_INTERVAL),
         windows: config.limits.asleep_windows,
+        cores: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        loads_documents: !config.sites.is_empty()
+            && config.sites.values().all(|site| site.definition.refresh.asleep == RefreshAsleep::Document),
     };
     let mut trial = Err(Failure::new(FAILED, "the measurement did not take place"));
     run(async {
@@ -74,7 +78,11 @@ async fn try_refreshes(config: Config, stop: &CancellationToken) -> Result<Aslee
     let tried = try_sign_in(&browsers.launcher, &browsers.profile, &target, told, options, stop).await;
     portal.stop().await;
     let why = match tried.map(|trial| (trial.outcome, trial.asleep)) {
-        Ok((_, Some(Ok(trial)))) => return Ok(trial),
+        Ok((_, Some(Ok(trial)))) => match (&trial.window.outcome, &trial.document.outcome) {
+            (Ok(true), Ok(true)) => return Ok(trial),
+            (Err(failure), _) | (_, Err(failure)) => failure.sentence.clone(),
+            _ => "the demo portal signed it out".to_owned(),
+        },
         Err(failure) | Ok((_, Some(Err(failure))) | (Err(failure), None)) => failure.sentence,
         Ok((Ok(_), None)) => "the demo portal did not let it in".to_owned(),
     };
@@ -87,6 +95,9 @@ struct Demand {
     interval: Duration,
     /// How many windows there are for refreshes at the same time.
     windows: u32,
+    cores: usize,
+    /// Whether all sites are refreshed by document.
+    loads_documents: bool,
 }
 
 impl Demand {
@@ -104,9 +115,11 @@ impl Demand {
             self.most(&trial.document),
             self.most(&trial.window),
         );
-        let is_enough = self.most(&trial.document) >= u64::from(self.sessions);
+        let way = if self.loads_documents { &trial.document } else { &trial.window };
+        let is_enough = self.most(way) >= u64::from(self.sessions);
         let fix = format!(
-            "for the {} sessions of limits.max_sessions: a higher limits.asleep_windows, or a longer refresh_interval",
+            "for the {} sessions of limits.max_sessions: asleep = \"document\" in the sites for which `pilotlight site try` \
+             recommends it, a higher limits.asleep_windows, or a longer refresh_interval",
             self.sessions
         );
         MachineCheck {
@@ -118,10 +131,13 @@ impl Demand {
         }
     }
 
-    /// Returns how many sessions can be refreshed within an interval, one after the other in each window.
+    /// Returns how many sessions can be refreshed within an interval, one after the other in each window, as far as there
+    /// are processors.
     fn most(&self, tried: &TriedRefresh) -> u64 {
-        let one = tried.took.as_micros().max(1);
-        u64::try_from(self.interval.as_micros() * u128::from(self.windows) / one).unwrap_or(u64::MAX)
+        let interval = self.interval.as_micros();
+        let in_windows = interval * u128::from(self.windows) / tried.took.as_micros().max(1);
+        let on_cores = interval * self.cores as u128 / tried.processor_time.as_micros().max(1);
+        u64::try_from(in_windows.min(on_cores)).unwrap_or(u64::MAX)
     }
 }
 
@@ -141,14 +157,22 @@ mod tests {
     #[test]
     fn the_demand_is_compared_with_what_was_measured() {
         let interval = Duration::from_secs(300);
-        let few = Demand { sessions: 1000, interval, windows: 2 }.check(&trial());
+        let demand = |sessions, windows, loads_documents| {
+            Demand { sessions, interval, windows, cores: 2, loads_documents }.check(&trial())
+        };
+        let few = demand(1000, 2, true);
         assert_eq!((few.state, few.fix), (CheckState::Present, None));
         assert_eq!(
             few.found,
             "1000 hibernated sessions refreshed every 300 s take 0.30 cores by document and 3.00 cores by window; \
              limits.asleep_windows = 2 allows 3000 and 400 sessions"
         );
-        let many = Demand { sessions: 3001, interval, windows: 2 }.check(&trial());
+        assert!(
+            demand(1000, 8, true).found.ends_with("allows 6666 and 666 sessions"),
+            "two cores carry no more"
+        );
+        assert_eq!(demand(401, 2, false).state, CheckState::Missing);
+        let many = demand(3001, 2, true);
         assert_eq!(many.state, CheckState::Missing);
         assert!(many.fix.is_some_and(|fix| fix.contains("3001 sessions")));
     }

@@ -113,7 +113,12 @@ async fn attempt(
         Ok(SignInStatus::SignedIn) => {
             match asleep {
                 Some(Ok(trial)) => print_asleep(&trial, output)?,
-                Some(Err(failure)) => return Err(Failure::new(FAILED, failure.sentence).into()),
+                Some(Err(failure)) => {
+                    let why = failure.sentence;
+                    output.line(&json!({"recommended_asleep": null, "reason": why}), || {
+                        printable(&format!("refreshes while hibernated were not tried: {why}"))
+                    })?;
+                }
                 None => {}
             }
             return output.line(&json!({"success": true}), || "signed in".to_owned());

@@ -106,15 +106,17 @@ impl<O: ActivityObserver> Trial<'_, O> {
     /// Refreshes with `state` as often as the trial says. The portal may change the state each time.
     async fn refresh(&self, activities: &[Activity], state: &mut Checkpoint) -> TriedRefresh {
         let (began, time_before) = (Instant::now(), self.processor_time().await);
-        let mut outcome = Ok(true);
+        let (mut outcome, mut tries) = (Ok(true), 0);
         for _ in 0..self.times {
+            tries += 1;
             outcome = self.refresh_once(activities, state).await;
             if !matches!(outcome, Ok(true)) {
                 break;
             }
         }
-        let took = began.elapsed() / self.times;
-        let processor_time = self.processor_time().await.saturating_sub(time_before) / self.times;
+        let tries = tries.max(1);
+        let took = began.elapsed() / tries;
+        let processor_time = self.processor_time().await.saturating_sub(time_before) / tries;
         TriedRefresh { outcome, took, processor_time }
     }
 
@@ -131,11 +133,13 @@ impl<O: ActivityObserver> Trial<'_, O> {
                 break;
             }
         }
-        if let Ok(cookies) = window.cookies().await {
+        // Those of somebody who is signed out are of no use for the next try.
+        let is_signed_in = matches!(outcome, Ok(SignInStatus::SignedIn | SignInStatus::Unknown));
+        if is_signed_in && let Ok(cookies) = window.cookies().await {
             state.cookies = cookies;
         }
         drop(window.close().await);
-        Ok(matches!(outcome?, SignInStatus::SignedIn | SignInStatus::Unknown))
+        outcome.map(|_| is_signed_in)
     }
 
     /// The processor time of all processes of the browser, with those that have ended.

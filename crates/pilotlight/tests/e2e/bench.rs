@@ -63,7 +63,7 @@ async fn keeping_hibernated_sessions_signed_in_is_measured_in_each_way() {
     let report = run(BINARY.as_ref(), folder.path(), &arguments, &[], "").await.expect(0).json();
     let rows = report["rows"].as_array().unwrap();
     let ways: Vec<_> = rows.iter().filter_map(|row| row["case"].as_str()?.split(", ").nth(1)).collect();
-    assert_eq!((ways.len(), ways.first(), ways.last()), (16, Some(&"document"), Some(&"window")), "{report}");
+    assert_eq!((ways.len(), ways.first(), ways.last()), (18, Some(&"document"), Some(&"window")), "{report}");
     for row in rows.iter().filter(|row| row["baseline"] != Value::Null) {
         for side in ["measured", "baseline"] {
             assert!(row[side]["median"].as_f64().is_some_and(|number| number > 0.0), "{row}");
