@@ -26,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::exit::{self, Failure};
-use crate::serve::{run, start_log};
-use crate::server::Signals;
+use crate::serve::{run_until_stopped, start_log};
 use fixture::with_fixture;
 pub use report::{Machine, Report};
 pub use switches::{SwitchesArgs, SwitchesReport, measure_switches};
@@ -114,21 +113,7 @@ fn until_stopped<T>(
     work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     start_log(log);
-    let mut told = Err(fixture::stopped());
-    run(async {
-        let mut signals = Signals::take()?;
-        let stop = CancellationToken::new();
-        let mut working = std::pin::pin!(work(&stop));
-        tokio::select! {
-            done = &mut working => told = done,
-            () = signals.next() => {
-                stop.cancel();
-                told = working.await;
-            }
-        }
-        Ok(())
-    })?;
-    told
+    run_until_stopped(work)?
 }
 
 async fn measure(

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 
 use pilotlight_store::StoreError;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -49,10 +50,7 @@ pub fn serve(config: Config) -> Result<(), Failure> {
 }
 
 /// Runs a task of the server to completion.
-pub(crate) fn run<F>(work: F) -> Result<(), Failure>
-where
-    F: Future<Output = Result<(), ServeError>>,
-{
+pub(crate) fn run<T>(work: impl Future<Output = Result<T, ServeError>>) -> Result<T, Failure> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(processors.max(WORKERS_MIN))
@@ -60,6 +58,23 @@ where
         .build()
         .map_err(|error| Failure::new(exit::FAILED, format!("failed to start the async runtime: {error}")))?;
     runtime.block_on(work).map_err(|error| failure(&error))
+}
+
+/// Runs a command to completion. A signal cancels the token; then the command has its clean-up still to do, which is waited
+/// for.
+pub(crate) fn run_until_stopped<T>(work: impl AsyncFnOnce(&CancellationToken) -> T) -> Result<T, Failure> {
+    run(async {
+        let mut signals = Signals::take()?;
+        let stop = CancellationToken::new();
+        let mut working = std::pin::pin!(work(&stop));
+        Ok(tokio::select! {
+            done = &mut working => done,
+            () = signals.next() => {
+                stop.cancel();
+                working.await
+            }
+        })
+    })
 }
 
 /// Logs to stderr: text on a terminal, JSON otherwise.

@@ -17,8 +17,8 @@ use crate::credentials::Login;
 use crate::demo::demo_site;
 use crate::exit::{FAILED, Failure};
 use crate::keeper::{AsleepTrial, SessionTarget, TrialOptions, TriedRefresh, try_sign_in};
-use crate::serve::{run, start_log};
-use crate::server::{ServeError, Signals};
+use crate::serve::{run_until_stopped, start_log};
+use crate::server::ServeError;
 
 /// How often each way is tried.
 const REFRESHES: u32 = 10;
@@ -40,21 +40,8 @@ pub(super) fn measure(config: Config) -> Result<MachineCheck, Failure> {
         loads_documents: !config.sites.is_empty()
             && config.sites.values().all(|site| site.definition.refresh.asleep == RefreshAsleep::Document),
     };
-    let mut trial = Err(Failure::new(FAILED, "the measurement did not take place"));
-    run(async {
-        let mut signals = Signals::take()?;
-        let stop = CancellationToken::new();
-        let mut trying = std::pin::pin!(try_refreshes(config, &stop));
-        tokio::select! {
-            tried = &mut trying => trial = tried,
-            () = signals.next() => {
-                stop.cancel();
-                trial = trying.await;
-            }
-        }
-        Ok(())
-    })?;
-    Ok(demand.check(&trial?))
+    let trial = run_until_stopped(async |stop| try_refreshes(config, stop).await)??;
+    Ok(demand.check(&trial))
 }
 
 async fn try_refreshes(config: Config, stop: &CancellationToken) -> Result<AsleepTrial, Failure> {

@@ -30,8 +30,8 @@ use crate::keeper::{
     AsleepTrial, Recommendation, SessionTarget, Told, TrialOptions, TrialOutcome, TriedRefresh, try_sign_in,
 };
 use crate::sentence::{printable, with_sources};
-use crate::serve::{failure, run as run_server, start_log};
-use crate::server::{ServeError, Signals, StateDir, StateDirError, open_store};
+use crate::serve::{failure, run_until_stopped, start_log};
+use crate::server::{ServeError, StateDir, StateDirError, open_store};
 
 /// The name of the credential with the given user name and password.
 const GIVEN: &str = "given";
@@ -51,21 +51,7 @@ pub(super) fn run(config: Config, arguments: TryArgs, output: &mut Output<'_>) -
             .create(folder)
             .map_err(|error| unwritten(folder, &error))?;
     }
-    let mut told = Ok(());
-    run_server(async {
-        let mut signals = Signals::take()?;
-        let stop = CancellationToken::new();
-        let mut trying = std::pin::pin!(attempt(config, site, &arguments, output, &stop));
-        tokio::select! {
-            tried = &mut trying => told = tried,
-            () = signals.next() => {
-                stop.cancel();
-                told = trying.await;
-            }
-        }
-        Ok(())
-    })?;
-    told
+    run_until_stopped(async |stop| attempt(config, site, &arguments, output, stop).await)?
 }
 
 async fn attempt(
