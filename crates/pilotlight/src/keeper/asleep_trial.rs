@@ -11,7 +11,7 @@ use pilotlight_linux::{processor_time_with_children, trees};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::session_target::{ActivityObserver, SessionTarget, of_window};
+use super::session_target::{ActivityObserver, SessionTarget, is_content, of_window};
 use super::suspicion::KnownBefore;
 use crate::clock::Clock;
 
@@ -129,12 +129,12 @@ impl<O: ActivityObserver> Trial<'_, O> {
         let mut outcome = Ok(SignInStatus::SignedOut);
         for activity in activities {
             outcome = self.target.perform(*activity, &window, Some(&*state), &known, self.observer).await;
-            if !matches!(outcome, Ok(SignInStatus::SignedIn | SignInStatus::Unknown)) {
+            if !outcome.as_ref().is_ok_and(is_content) {
                 break;
             }
         }
         // Those of somebody who is signed out are of no use for the next try.
-        let is_signed_in = matches!(outcome, Ok(SignInStatus::SignedIn | SignInStatus::Unknown));
+        let is_signed_in = outcome.as_ref().is_ok_and(is_content);
         if is_signed_in && let Ok(cookies) = window.cookies().await {
             state.cookies = cookies;
         }

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::session_target::{
-    ActivityObserver, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, of_window, portal_fault, response_status,
+    ActivityObserver, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, is_content, of_window, portal_fault,
+    response_status,
 };
 
 /// How long storing the cookies that the portal changed is retried: without them the next refresh would be signed
@@ -46,7 +47,7 @@ impl SessionTarget {
         let is_document = loaded.map_err(of_window)?;
         let standing =
             if is_document { self.shown_by(bare.window(), url).await? } else { SignInStatus::SignedOut };
-        if !matches!(standing, SignInStatus::SignedIn | SignInStatus::Unknown) {
+        if !is_content(&standing) {
             tracing::info!(
                 window = %window.id(),
                 "a document alone does not show that a session is signed in; a window with all of its state is to tell"
@@ -77,7 +78,7 @@ impl SessionTarget {
                 looked => looked?,
             };
             let is_told = definition.is_some_and(|definition| definition.signed_in.is_some());
-            if is_told || !matches!(looked, SignInStatus::SignedIn | SignInStatus::Unknown) {
+            if is_told || !is_content(&looked) {
                 return Ok(looked);
             }
         }

@@ -16,8 +16,8 @@ use url::Url;
 
 use super::document::is_same_page;
 use super::session_target::{
-    ACTIVITY_TIMEOUT, ActivityObserver, EMPTY_PAGE, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, loaded,
-    of_window, portal_fault, replay_failure, response_status, too_slow,
+    ACTIVITY_TIMEOUT, ActivityObserver, EMPTY_PAGE, LOAD_TIMEOUT, PROBE_TIMEOUT, SessionTarget, is_content,
+    loaded, of_window, portal_fault, replay_failure, response_status, too_slow,
 };
 use super::suspicion::KnownBefore;
 
@@ -202,8 +202,7 @@ impl SessionTarget {
         if url.contains('#') {
             loaded(page.navigate(EMPTY_PAGE, LOAD_TIMEOUT).await)?;
         }
-        loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
-        self.standing(page).await
+        self.load(page, url).await
     }
 
     /// Refreshes in a page that nobody sees and that is empty.
@@ -214,12 +213,9 @@ impl SessionTarget {
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
         match way {
-            Way::Visit(url) => {
-                loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
-                self.standing(page).await
-            }
-            Way::Reload | Way::Request(_) => self.load_start_page(page).await,
-            Way::Flow(flow) => match self.load_start_page(page).await? {
+            Way::Visit(url) => self.load(page, url).await,
+            Way::Reload | Way::Request(_) => self.load(page, &self.start_url).await,
+            Way::Flow(flow) => match self.load(page, &self.start_url).await? {
                 status if is_content(&status) => self.refresh_by_flow(page, flow, observer).await,
                 status => Ok(status),
             },
@@ -234,10 +230,7 @@ impl SessionTarget {
         observer: &impl ActivityObserver,
     ) -> Result<SignInStatus, Failure> {
         match way {
-            Way::Visit(url) => {
-                loaded(window.navigate(url, LOAD_TIMEOUT).await)?;
-                self.standing(window).await
-            }
+            Way::Visit(url) => self.load(window, url).await,
             Way::Flow(flow) => self.refresh_by_flow(window, flow, observer).await,
             Way::Reload | Way::Request(_) => self.reload_own_page(window, known).await,
         }
@@ -255,18 +248,18 @@ impl SessionTarget {
             });
         }
         let beside = window.open_beside().await.map_err(of_window)?;
-        let standing = self.load_start_page(beside.window()).await?;
+        let standing = self.load(beside.window(), &self.start_url).await?;
         drop(beside);
         // What only looks signed out is no reason to give the answer up.
         if !matches!(standing, SignInStatus::SignedOut | SignInStatus::PersonNeeded(_)) {
             return Ok(standing);
         }
         // The answer is of no use any more, and looks as if one were signed in.
-        self.load_start_page(window).await
+        self.load(window, &self.start_url).await
     }
 
-    async fn load_start_page(&self, page: &Window) -> Result<SignInStatus, Failure> {
-        loaded(page.navigate(&self.start_url, LOAD_TIMEOUT).await)?;
+    async fn load(&self, page: &Window, url: &str) -> Result<SignInStatus, Failure> {
+        loaded(page.navigate(url, LOAD_TIMEOUT).await)?;
         self.standing(page).await
     }
 
@@ -310,11 +303,6 @@ impl SessionTarget {
             },
         }
     }
-}
-
-/// Returns whether a page with this status gives no reason to think that the session is signed out.
-fn is_content(status: &SignInStatus) -> bool {
-    matches!(status, SignInStatus::SignedIn | SignInStatus::Unknown)
 }
 
 /// Returns whether a request was answered at its own URL. Some portals tell their pages apart by the query alone.

@@ -291,6 +291,11 @@ impl SessionTarget {
     }
 }
 
+/// Returns whether a page with this status gives no reason to think that the session is signed out.
+pub(super) fn is_content(status: &SignInStatus) -> bool {
+    matches!(status, SignInStatus::SignedIn | SignInStatus::Unknown)
+}
+
 pub(super) fn too_slow(kind: FailureKind) -> Failure {
     failure(kind, "the portal took too long to answer".to_owned())
 }
