@@ -35,7 +35,7 @@ use crate::page::deny_downloads;
 use crate::proxy::Proxy;
 use crate::reopen::open_empty_page;
 use crate::shim::{ShimError, ShimHandle, main_page_note, window_note};
-use crate::state::{Shard, Viewport, WindowState, lock};
+use crate::state::{Shard, WindowState, lock};
 use crate::window::{Window, reuse};
 
 pub use adopt::ADOPT_TIMEOUT;
@@ -304,7 +304,7 @@ async fn open(
     // What has to do with a proxy stays apart.
     let site = options.bare_for.clone().filter(|_| options.proxy.is_none());
     let ready = match &site {
-        Some(site) => take_emptied(&shard, site, options.viewport).await,
+        Some(site) => reuse::take(&shard, site, options.viewport).await,
         None => spare::take(&shard.spare, &options),
     };
     let state = match ready {
@@ -348,18 +348,6 @@ async fn open_unlabelled(
             Err(error)
         }
     }
-}
-
-/// Takes an emptied window whose page still answers.
-async fn take_emptied(shard: &Arc<Shard>, site: &str, viewport: Viewport) -> Option<Arc<WindowState>> {
-    while let Some(state) = reuse::take(shard, site, viewport) {
-        let window = Window::new(Arc::clone(shard), Arc::clone(&state));
-        if reuse::is_alive(&window).await {
-            return Some(state);
-        }
-        window.close_and_log().await;
-    }
-    None
 }
 
 async fn label_window(

@@ -59,14 +59,13 @@ pub(super) async fn keep(shard: Arc<Shard>) {
                     sleep(DELAY).await;
                     let viewport = *went.borrow_and_update();
                     renew(&shard, viewport).await;
-                    reuse::discard_unused(&shard).await;
                 }
                 Err(_) => {
                     let unused = lock(&shard.spare.window).take();
                     discard(&shard, unused).await;
-                    reuse::discard_unused(&shard).await;
                 }
             }
+            reuse::discard_unused(&shard).await;
         }
     };
     tokio::select! {

@@ -29,14 +29,27 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const EMPTY_PAGE: &str = "about:blank";
 
-/// Opens a bare window that another session of the site has left, if there is one of this size.
-pub(crate) fn take(shard: &Arc<Shard>, site: &str, viewport: Viewport) -> Option<Arc<WindowState>> {
-    let emptied = {
+/// Opens a bare window that another session of the site has left, if there is one of this size whose page still answers:
+/// it may have crashed since.
+pub(crate) async fn take(shard: &Arc<Shard>, site: &str, viewport: Viewport) -> Option<Arc<WindowState>> {
+    let fits = |emptied: &Emptied| emptied.site == site && emptied.viewport == viewport;
+    let take_one = || {
         let mut kept = lock(&shard.emptied);
-        let fits = |emptied: &Emptied| emptied.site == site && emptied.viewport == viewport;
         let place = kept.iter().position(fits)?;
-        kept.remove(place)
+        Some(kept.remove(place))
     };
+    while let Some(emptied) = take_one() {
+        let state = reopen(shard, emptied);
+        let window = Window::new(Arc::clone(shard), Arc::clone(&state));
+        if window.evaluate("0", PROBE_TIMEOUT).await.is_ok() {
+            return Some(state);
+        }
+        window.close_and_log().await;
+    }
+    None
+}
+
+fn reopen(shard: &Shard, emptied: Emptied) -> Arc<WindowState> {
     let state = WindowState::new(emptied.context, emptied.viewport, None);
     state.set_bare();
     let state = Arc::new(state);
@@ -50,12 +63,7 @@ pub(crate) fn take(shard: &Arc<Shard>, site: &str, viewport: Viewport) -> Option
     *lock(&state.front) = Some(tab.target.clone());
     state.tabs.send_modify(|tabs| tabs.push(tab));
     state.refresh_summary();
-    Some(state)
-}
-
-/// Returns whether the page of a window that was taken still answers: it may have crashed since.
-pub(crate) async fn is_alive(window: &Window) -> bool {
-    window.evaluate("0", PROBE_TIMEOUT).await.is_ok()
+    state
 }
 
 /// Empties a window that is closed, for the next one of its site. Returns whether it is gone for its owner; if not, it
